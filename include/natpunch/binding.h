@@ -1,0 +1,93 @@
+/*
+ * binding.h - the one question of STUN: "from which address do you see me?" (RFC 8489 section 3)
+ *
+ * Both ends of it, as bytes in and bytes out; sockets, time and tables are the engine's.
+ *
+ * A natpunch client adds NATPUNCH-CONNECTION over TCP: how it means to go on with this
+ * connection. The attribute is comprehension-optional, so that every other server passes over it.
+ *
+ *   0                   1                   2                   3
+ *  |      mode     |       0       |            seconds            |
+ *
+ * The reflector's answer holds the attribute only when the request did; its mode is what it grants.
+ */
+#ifndef NATPUNCH_BINDING_H
+#define NATPUNCH_BINDING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/addr.h"
+#include "natpunch/stun.h"
+
+enum binding_mode {
+	BINDING_MODE_NONE = 0,	 /* no attribute: an ordinary STUN client */
+	BINDING_MODE_CLOSE = 1,	 /* close in order, server first, right after the answer */
+	BINDING_MODE_FORGET = 2, /* neither end sends FIN or RST: both forget the connection */
+	BINDING_MODE_HOLD = 3,	 /* keep it; the client speaks at least every `seconds` */
+};
+
+struct binding_request {
+	uint8_t transaction[STUN_TRANSACTION_SIZE];
+	enum binding_mode mode;
+	uint16_t seconds;
+};
+
+/* What kind of reply it was that came back. */
+enum binding_outcome {
+	BINDING_MAPPED,	   /* a mapping */
+	BINDING_REFUSED,   /* a well formed error response: `code` and `reason` */
+	BINDING_UNRELATED, /* well formed, but another transaction's or not a response */
+	BINDING_MALFORMED, /* not an answer */
+};
+
+struct binding_answer {
+	struct addr mapped; /* the reflexive address */
+	struct addr other;  /* OTHER-ADDRESS of RFC 5780, or ADDR_NONE */
+	enum binding_mode mode;
+	uint16_t seconds;
+	unsigned code;	 /* STUN error code with BINDING_REFUSED */
+	char reason[64]; /* its reason phrase, escaped */
+};
+
+/* Writes a Binding request with FINGERPRINT. Returns its size, or 0 when capacity is too small. */
+size_t binding_write_request(const struct binding_request *request, void *out, size_t capacity);
+
+/*
+ * Judges a reply to `request`. `transport` is the family that the request travelled over: a
+ * mapped address of the other family is malformed, but for an IPv4 address over IPv6, which is what
+ * NAT64 (RFC 6146) makes. XOR-MAPPED-ADDRESS is preferred, MAPPED-ADDRESS taken where it is
+ * missing; port 0, an unspecified or a multicast address is malformed. On malformed or unrelated
+ * replies, *why points to a constant that says in words what was wrong.
+ */
+enum binding_outcome binding_read_answer(const struct binding_request *request,
+	enum addr_family transport, const void *data, size_t size, struct binding_answer *out,
+	const char **why);
+
+/* What the server decided for this connection, and what it adds to its answers. */
+struct binding_server {
+	const char *software; /* SOFTWARE attribute, or NULL */
+	bool can_forget;      /* CAP_NET_ADMIN is here: FORGET can be granted */
+	bool stream;	      /* over TCP or TLS: NATPUNCH-CONNECTION means something */
+};
+
+enum binding_verdict {
+	BINDING_SILENT,	  /* not for us: send nothing */
+	BINDING_ANSWERED, /* an answer was written */
+	BINDING_BROKEN,	  /* not STUN: on a stream, close it */
+};
+
+/*
+ * Answers one whole message from `source`. A Binding request gets XOR-MAPPED-ADDRESS (an RFC 3489
+ * one MAPPED-ADDRESS), FINGERPRINT where the request had one; a request with unknown
+ * comprehension-required attributes gets 420 and UNKNOWN-ATTRIBUTES (RFC 8489 6.3.1), a request of
+ * another method 400; indications and responses get nothing. A datagram's answer is never larger
+ * than RFC 8489 needs: SOFTWARE is left out where it would make it larger than the request by more
+ * than the address. *size is 0 unless BINDING_ANSWERED; *granted says how the connection goes on.
+ */
+enum binding_verdict binding_answer(const struct binding_server *server, const struct addr *source,
+	const void *data, size_t data_size, void *out, size_t capacity, size_t *size,
+	struct binding_request *granted);
+
+#endif
