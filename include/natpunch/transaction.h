@@ -7,6 +7,9 @@
  *      \____________________\______________________\--> FAILED
  *
  * WAITING: the pair of addresses is in use by a connection of the past; tried again shortly.
+ * Over UDP there is no CONNECTING, and in ASKING the question is sent again after
+ * TRANSACTION_RTO_MS, twice that, four times that and so on (RFC 8489 6.2.1), for as long as the
+ * caller waits; what comes and is no answer is passed over, as anybody can send a datagram.
  * Threat: whatever answers at the other end. Its bytes are framed and judged by pure/stun and
  * pure/binding; only a reply to our random transaction id on our own connection counts.
  */
@@ -65,5 +68,6 @@ void transaction_advance(struct transaction *transaction, uint64_t now);
 void transaction_end(struct transaction *transaction);
 
 #define TRANSACTION_FIN_WAIT_MS 250
+#define TRANSACTION_RTO_MS	500 /* RFC 8489 6.2.1 */
 
 #endif
