@@ -11,9 +11,13 @@
  *	}
  *
  * Each check prints one line, flushed, and returns whether it held, so that what depends on it can
- * be left out: `if (!ok(fd >= 0, "opened")) return done_testing();`. A check that fails says where
- *it stands and what it saw. Output goes to stdout, diagnostics to stderr as lines that start with
- *'#'; both can be read by prove(1).
+ * be left out:
+ *
+ *	if (!ok(fd >= 0, "opened"))
+ *		return done_testing();
+ *
+ * A check that fails says where it stands and what it saw. Checks go to stdout, diagnostics to
+ * stderr as lines that start with "# "; prove(1) understands both.
  *
  * The plan is printed at the end, so a program that dies half way is noticed, and so is one that
  * checked nothing at all. Arguments of the macros are evaluated once. Checks belong to the process
