@@ -1,0 +1,100 @@
+# natpunch: make, make test, make demo, make lint, make install; V=1 shows the commands.
+VERSION = 0.1.0
+PREFIX  = /usr/local
+BINDIR  = $(PREFIX)/bin
+MANDIR  = $(PREFIX)/share/man
+B       = build
+CC      = cc
+MUSL_CC = musl-gcc
+
+BASE  = -std=gnu11 -D_GNU_SOURCE -DNATPUNCH_VERSION='"$(VERSION)"' -Iinclude
+WARN  = -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+        $(if $(CI),-Werror)
+HARD  = -O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections -fPIE
+ALL_CFLAGS  = $(BASE) $(WARN) $(HARD) -MMD -MP $(CPPFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(findstring -static,$(LDFLAGS)),,-pie) $(LDFLAGS)
+
+SRC   = $(sort $(wildcard src/*.c src/*/*.c))
+OBJ   = $(SRC:%.c=$(B)/%.o)
+PARTS = $(filter-out $(B)/src/main.o,$(OBJ))
+MAN   = $(sort $(wildcard man/*.[1-8]))
+
+UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*.c)))
+PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
+PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c)))
+LABTOOLS = $(patsubst tests/lab/%.c,$(B)/lab/%,$(sort $(wildcard tests/lab/*.c)))
+REPLAY   = $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(filter-out tests/fuzz/replay.c,$(sort $(wildcard tests/fuzz/*.c))))
+PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
+
+Q = $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
+
+.PHONY: all static programs test demo lint install clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: natpunch
+
+natpunch: $(OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(OBJ) $(ALL_LDFLAGS)
+
+$(B)/%.o: %.c $(B)/flags
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# Rebuilds everything when the compiler or its flags change.
+$(B)/flags: FORCE
+	$(Q)mkdir -p $(B)
+	$(Q)printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' | cmp -s - $@ || \
+	    printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' > $@
+FORCE:
+
+# musl has no kernel headers of its own; the directory of links lends it the system's.
+static:
+	$(Q)sh tests/musl-headers $(B)/musl-include
+	$(Q)$(MAKE) B=$(B)/musl CC='$(MUSL_CC)' LDFLAGS='-static $(LDFLAGS)' \
+	    CPPFLAGS='-idirafter $(B)/musl-include $(CPPFLAGS)' natpunch-static
+natpunch-static: $(OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(OBJ) $(ALL_LDFLAGS)
+
+$(B)/libnatpunch.a: $(PARTS)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(PARTS)
+
+TEST_CFLAGS = $(ALL_CFLAGS) -Itests
+$(UNIT) $(PROPERTY) $(PLATFORM): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a
+	$(call say,TEST,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(TEST_CFLAGS) -o $@ $< $(B)/libnatpunch.a $(ALL_LDFLAGS)
+$(LABTOOLS): $(B)/lab/%: tests/lab/%.c $(B)/libnatpunch.a
+	$(call say,TEST,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(TEST_CFLAGS) -o $@ $< $(B)/libnatpunch.a $(ALL_LDFLAGS)
+$(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpunch.a
+	$(call say,TEST,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(TEST_CFLAGS) -MF $@.d -o $@ $< tests/fuzz/replay.c $(B)/libnatpunch.a $(ALL_LDFLAGS)
+
+programs: natpunch $(PROGRAMS)
+
+test:
+	$(Q)sh tests/run
+
+demo:
+	$(Q)sh tests/lab/demo
+
+lint:
+	$(Q)sh tests/run lint
+
+install: natpunch
+	install -D -m 755 natpunch $(DESTDIR)$(BINDIR)/natpunch
+	for page in $(MAN); do \
+	    install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+
+clean:
+	rm -rf build natpunch natpunch-static
+
+-include $(OBJ:.o=.d) $(addsuffix .d,$(PROGRAMS))

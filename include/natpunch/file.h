@@ -1,0 +1,34 @@
+/*
+ * file.h - small files that are replaced whole or not at all.
+ */
+#ifndef NATPUNCH_FILE_H
+#define NATPUNCH_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "natpunch/error.h"
+
+/*
+ * Reads a regular file of at most `capacity` bytes. Returns the number of bytes, or -1 with *error
+ * filled (EXIT_STATUS_LOCAL), also for a larger file. A file that does not exist is 0 bytes with
+ * *missing set to 1.
+ */
+ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, struct error *error);
+
+/*
+ * Puts `size` bytes into path: written to a new file beside it (path.XXXXXX, mode), fsync, rename,
+ * fsync of the directory. Readers see the old content or the new, also after a crash; on failure
+ * the old file is as it was and the new one is gone. Returns 0, or -1 with *error filled.
+ */
+int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error);
+
+/*
+ * Takes an exclusive lock on the directory that holds path, for a read-compare-replace that two
+ * runs must not do at once. Waits until `deadline` (clock_now_ms). Returns a descriptor to close,
+ * or -1 with *error filled.
+ */
+int file_lock_directory(const char *path, uint64_t deadline, struct error *error);
+
+#endif

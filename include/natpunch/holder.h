@@ -1,0 +1,27 @@
+/*
+ * holder.h - who listens on a local port, read from the kernel, never from a configuration file.
+ */
+#ifndef NATPUNCH_HOLDER_H
+#define NATPUNCH_HOLDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "natpunch/mapping.h"
+
+struct holder {
+	bool listens;  /* somebody holds the port: a TCP listener, or a bound UDP socket */
+	pid_t pid;     /* 0 where /proc does not show it to us */
+	char name[32]; /* its command, escaped, or "" */
+};
+
+/*
+ * Looks the port up in /proc/net/{tcp,tcp6,udp,udp6} of this network namespace and the socket's
+ * owner in /proc/PID/fd. `family` ADDR_NONE looks at both; an IPv4 port counts as held by an IPv6
+ * wildcard socket as well. Returns 0, or -1 when /proc cannot be read.
+ */
+int holder_find(
+	enum mapping_protocol protocol, enum addr_family family, uint16_t port, struct holder *out);
+
+#endif

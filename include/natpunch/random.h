@@ -1,0 +1,17 @@
+/*
+ * random.h - unpredictable bytes from getrandom(2).
+ */
+#ifndef NATPUNCH_RANDOM_H
+#define NATPUNCH_RANDOM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Fills out. A kernel without getrandom(2) cannot run natpunch: abort() is the answer to failure.
+ */
+void random_fill(void *out, size_t size);
+
+/* Uniform from 0 to bound - 1; bound must not be 0. */
+uint32_t random_below(uint32_t bound);
+
+#endif

@@ -1,0 +1,20 @@
+/*
+ * signals.h - signals as bits and as a readable descriptor.
+ */
+#ifndef NATPUNCH_SIGNALS_H
+#define NATPUNCH_SIGNALS_H
+
+#include <stdbool.h>
+
+/*
+ * Blocks SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGCHLD and returns a non-blocking signalfd that
+ * delivers them, or -1 and errno. SIGPIPE is ignored. A child must call signals_restore() before
+ * exec.
+ */
+int signals_open(void);
+void signals_restore(void);
+
+/* Takes one signal number from the descriptor, or 0 when none waits. */
+int signals_take(int fd);
+
+#endif

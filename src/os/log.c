@@ -1,0 +1,91 @@
+#include "natpunch/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static enum log_level current_level = LOG_LEVEL_NORMAL;
+static const char *current_command = "";
+
+void log_set_command(const char *command)
+{
+	current_command = command;
+}
+
+void log_set_level(enum log_level level)
+{
+	current_level = level;
+}
+
+enum log_level log_get_level(void)
+{
+	return current_level;
+}
+
+static void write_line(const char *kind, const char *format, va_list arguments)
+{
+	char line[1024];
+	size_t used;
+	int length;
+
+	length = snprintf(line, sizeof(line) - 1, "natpunch%s%s: %s",
+		current_command[0] != '\0' ? " " : "", current_command, kind);
+	used = (size_t)length;
+	length = vsnprintf(line + used, sizeof(line) - 1 - used, format, arguments);
+	if (length < 0)
+		return;
+	used = strlen(line);
+	line[used++] = '\n';
+	/* Nobody is left to tell when stderr is gone. */
+	if (write(STDERR_FILENO, line, used) < 0)
+		return;
+}
+
+void log_error(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	write_line("", format, arguments);
+	va_end(arguments);
+}
+
+void log_print_error(const struct error *error)
+{
+	char line[sizeof(error->text) + sizeof(error->hint) + 64];
+	int length;
+
+	if (error->hint[0] == '\0') {
+		log_error("%s", error->text);
+		return;
+	}
+	length = snprintf(line, sizeof(line), "natpunch%s%s: %s\nhint: %s\n",
+		current_command[0] != '\0' ? " " : "", current_command, error->text, error->hint);
+	if (length > 0 && (size_t)length < sizeof(line) &&
+		write(STDERR_FILENO, line, (size_t)length) < 0)
+		return;
+}
+
+#define LOG_AT(level, kind)                                                                        \
+	va_list arguments;                                                                         \
+	if (current_level < (level))                                                               \
+		return;                                                                            \
+	va_start(arguments, format);                                                               \
+	write_line(kind, format, arguments);                                                       \
+	va_end(arguments)
+
+void log_warning(const char *format, ...)
+{
+	LOG_AT(LOG_LEVEL_NORMAL, "warning: ");
+}
+
+void log_note(const char *format, ...)
+{
+	LOG_AT(LOG_LEVEL_NORMAL, "");
+}
+
+void log_detail(const char *format, ...)
+{
+	LOG_AT(LOG_LEVEL_VERBOSE, "");
+}
