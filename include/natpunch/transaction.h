@@ -42,7 +42,8 @@ struct transaction {
 	size_t received;
 	struct binding_answer answer; /* when ANSWERED */
 	struct addr local;	      /* when ANSWERED: the address and port it was asked from */
-	struct error error;	      /* when FAILED */
+	uint64_t rto;		      /* over UDP: the time until the next sending, in ms */
+	struct error error;	      /* when FAILED; or the last thing that was passed over */
 	bool cannot; /* when FAILED: this machine refuses, no other address would do */
 };
 
