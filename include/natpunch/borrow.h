@@ -32,7 +32,7 @@ enum borrow_result {
 
 /* How what was opened is spoken over. */
 enum borrow_kind {
-	BORROW_STREAM,	 /* fd is a TCP socket: connecting, and writable once it is connected */
+	BORROW_STREAM,   /* fd is a TCP socket: connecting, and writable once it is connected */
 	BORROW_DATAGRAM, /* borrow_send() and borrow_receive() carry whole datagrams */
 };
 
@@ -42,8 +42,8 @@ struct borrow_method;
 struct borrowed {
 	const struct borrow_method *method;
 	enum borrow_kind kind;
-	int fd;		   /* to poll, non-blocking; -1: nothing is open */
-	int guard;	   /* a second descriptor without which the borrow would end, or -1 */
+	int fd;            /* to poll, non-blocking; -1: nothing is open */
+	int guard;         /* a second descriptor without which the borrow would end, or -1 */
 	struct addr local; /* address and port that the packets leave this machine with */
 };
 

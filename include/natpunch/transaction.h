@@ -41,9 +41,9 @@ struct transaction {
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	size_t received;
 	struct binding_answer answer; /* when ANSWERED */
-	struct addr local;	      /* when ANSWERED: the address and port it was asked from */
-	uint64_t rto;		      /* over UDP: the time until the next sending, in ms */
-	struct error error;	      /* when FAILED; or the last thing that was passed over */
+	struct addr local;            /* when ANSWERED: the address and port it was asked from */
+	uint64_t rto;                 /* over UDP: the time until the next sending, in ms */
+	struct error error;           /* when FAILED; or the last thing that was passed over */
 	bool cannot; /* when FAILED: this machine refuses, no other address would do */
 };
 
@@ -69,6 +69,6 @@ void transaction_advance(struct transaction *transaction, uint64_t now);
 void transaction_end(struct transaction *transaction);
 
 #define TRANSACTION_FIN_WAIT_MS 250
-#define TRANSACTION_RTO_MS	500 /* RFC 8489 6.2.1 */
+#define TRANSACTION_RTO_MS      500 /* RFC 8489 6.2.1 */
 
 #endif

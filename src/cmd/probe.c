@@ -14,10 +14,10 @@
 #include "natpunch/probe.h"
 #include "natpunch/text.h"
 
-#define DEFAULT_PORT	   22
+#define DEFAULT_PORT       22
 #define DEFAULT_TIMEOUT_MS 5000
-#define TIMEOUT_MAX_MS	   (3600 * 1000)
-#define RECORD_MODE	   0644
+#define TIMEOUT_MAX_MS     (3600 * 1000)
+#define RECORD_MODE        0644
 
 static const struct option_row options[] = {
 	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, tried in order", true},
