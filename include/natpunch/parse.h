@@ -35,7 +35,8 @@ int parse_seconds(const char *text, uint64_t max_ms, uint64_t *out_ms)
 
 /*
  * "HOST", "HOST:PORT", "[v6]", "[v6]:PORT", or a bare IPv6 text (two or more colons, no port).
- * HOST may hold letters, digits, '-', '.', '_', ':' and '%', nothing else.
+ * A name or an IPv4 text holds letters, digits, '-', '.' and '_', nothing else, and begins with no
+ * '-'. An IPv6 text may end in "%SCOPE", a number or an interface's name.
  */
 int parse_host_port(const char *text, uint16_t default_port, struct parse_host_port *out)
 	__attribute__((warn_unused_result));

@@ -13,10 +13,16 @@
  */
 const char *text_escape(char *out, size_t capacity, const void *data, size_t size);
 
-/* The same as a JSON string with its quotes (RFC 8259 7). Cut likewise, always closed. */
+/*
+ * The same as a JSON string with its quotes (RFC 8259 7): \" and \\ and \u00HH. Cut likewise,
+ * always closed; "" where capacity is below the 3 that an empty string takes.
+ */
 const char *text_escape_json(char *out, size_t capacity, const char *text);
 
-/* The same as one word for a POSIX shell: as it is when harmless, else in single quotes. */
+/*
+ * What text_escape() makes of it, as one word for a POSIX shell: as it is when harmless, else in
+ * single quotes. Cut likewise, always closed; "" where capacity is below 3.
+ */
 const char *text_escape_shell(char *out, size_t capacity, const char *text);
 
 #endif
