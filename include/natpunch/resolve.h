@@ -24,7 +24,7 @@ struct resolve {
 	pid_t pid; /* the child, or 0 */
 	struct addr found[RESOLVE_MAX];
 	size_t count;
-	size_t filled; /* bytes of a reply so far */
+	uint16_t port;
 	bool done;
 	struct error error; /* when done and count is 0 */
 };

@@ -1,0 +1,171 @@
+#include "natpunch/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "natpunch/clock.h"
+#include "natpunch/text.h"
+
+#define LOCK_RETRY_MS 10
+
+static int fail(struct error *error, const char *verb, const char *path, int number)
+{
+	char safe[160];
+
+	text_escape(safe, sizeof(safe), path, strlen(path));
+	return error_set(
+		error, EXIT_STATUS_LOCAL, "cannot %s %s: %s", verb, safe, strerror(number));
+}
+
+static ssize_t read_all(int fd, char *out, size_t capacity)
+{
+	size_t used = 0;
+
+	while (used < capacity) {
+		ssize_t got = read(fd, out + used, capacity - used);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -1;
+		if (got == 0)
+			break;
+		used += (size_t)got;
+	}
+	return (ssize_t)used;
+}
+
+ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, struct error *error)
+{
+	struct stat status;
+	ssize_t size = -1;
+	int fd;
+
+	*missing = 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 && errno == ENOENT) {
+		*missing = 1;
+		return 0;
+	}
+	if (fd < 0)
+		return fail(error, "open", path, errno);
+	if (fstat(fd, &status) != 0)
+		fail(error, "read", path, errno);
+	else if (!S_ISREG(status.st_mode))
+		fail(error, "read", path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
+	else if (status.st_size < 0 || (uintmax_t)status.st_size > capacity)
+		fail(error, "read", path, EFBIG);
+	else if ((size = read_all(fd, out, capacity)) < 0)
+		fail(error, "read", path, errno);
+	close(fd);
+	return size;
+}
+
+static int write_all(int fd, const char *data, size_t size)
+{
+	while (size > 0) {
+		ssize_t put = write(fd, data, size);
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return -1;
+		data += put;
+		size -= (size_t)put;
+	}
+	return 0;
+}
+
+/* The directory part of path, "." where there is none. Returns -1 when it does not fit. */
+static int directory_of(const char *path, char out[PATH_MAX])
+{
+	const char *slash = strrchr(path, '/');
+	size_t size = slash == NULL ? 0 : (size_t)(slash - path);
+
+	if (size >= PATH_MAX)
+		return -1;
+	if (slash == NULL)
+		memcpy(out, ".", 2);
+	else if (size == 0)
+		memcpy(out, "/", 2);
+	else {
+		memcpy(out, path, size);
+		out[size] = '\0';
+	}
+	return 0;
+}
+
+static int open_directory(const char *path)
+{
+	char directory[PATH_MAX];
+
+	if (directory_of(path, directory) != 0) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	return open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int put_content(int fd, const void *data, size_t size, mode_t mode)
+{
+	if (fchmod(fd, mode) != 0 || write_all(fd, data, size) != 0)
+		return -1;
+	return fsync(fd);
+}
+
+int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error)
+{
+	char temporary[PATH_MAX];
+	int length = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
+	int directory;
+	int fd;
+
+	if (length < 0 || (size_t)length >= sizeof(temporary))
+		return fail(error, "write", path, ENAMETOOLONG);
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return fail(error, "write", path, errno);
+	if (put_content(fd, data, size, mode) != 0) {
+		int saved = errno;
+		close(fd);
+		unlink(temporary);
+		return fail(error, "write", path, saved);
+	}
+	close(fd);
+	if (rename(temporary, path) != 0) {
+		int saved = errno;
+		unlink(temporary);
+		return fail(error, "replace", path, saved);
+	}
+	/* The new content stands; a directory that cannot be synced only weakens it after a crash.
+	 */
+	directory = open_directory(path);
+	if (directory >= 0) {
+		fsync(directory);
+		close(directory);
+	}
+	return 0;
+}
+
+int file_lock_directory(const char *path, uint64_t deadline, struct error *error)
+{
+	int fd = open_directory(path);
+
+	if (fd < 0)
+		return fail(error, "open the directory of", path, errno);
+	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		if (errno != EWOULDBLOCK || clock_now_ms() >= deadline) {
+			int saved = errno;
+			close(fd);
+			return fail(error, "lock the directory of", path, saved);
+		}
+		poll(NULL, 0, LOCK_RETRY_MS);
+	}
+	return fd;
+}
