@@ -1,0 +1,352 @@
+/*
+ * binding.c - the one question of STUN: "from which address do you see me?"
+ *
+ * The answering side is what strangers reach. It keeps nothing between two messages, and it is not
+ * worth sending it a forged source address: over datagrams an answer is larger than its request by
+ * no more than the address that the question was about, and an error has no words. Neither honours
+ * RESPONSE-ADDRESS nor another wish to be answered elsewhere than at the source.
+ *
+ * The asking side believes a reply only as far as it must: it carries the request's transaction,
+ * the right method, an address that can be a mapping, and nothing that we would have to understand
+ * and do not (RFC 8489 6.3.3, 6.3.4).
+ */
+#include "natpunch/binding.h"
+
+#include <string.h>
+
+#include "natpunch/text.h"
+
+#define UNKNOWN_MAX    16 /* so many unknown types are listed in a 420, no more */
+#define SECONDS_MAX    3600
+#define SOFTWARE_MAX   128    /* characters (RFC 8489 14.14) */
+#define COMPREHENSION  0x8000 /* types below must be understood (RFC 8489 section 14) */
+#define REFLECTED_FROM 0x000B /* RFC 3489 11.2.11 */
+
+/*
+ * The next attribute in front of MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256. What stands behind
+ * the first of them does not count (RFC 8489 14.5, 14.6), but for a FINGERPRINT, which was checked.
+ */
+static bool next_counted(
+	const struct stun_message *message, size_t *offset, struct stun_attribute *attribute)
+{
+	return stun_next(message, offset, attribute) && attribute->type != STUN_MESSAGE_INTEGRITY &&
+	       attribute->type != STUN_MESSAGE_INTEGRITY_SHA256;
+}
+
+/* NATPUNCH-CONNECTION, or NONE where it is malformed or names no mode of ours. */
+static enum binding_mode read_connection(const struct stun_attribute *attribute, uint16_t *seconds)
+{
+	const uint8_t *value = attribute->value;
+
+	*seconds = 0;
+	if (attribute->size != 4 || value[0] < BINDING_MODE_CLOSE || value[0] > BINDING_MODE_HOLD)
+		return BINDING_MODE_NONE;
+	*seconds = (uint16_t)(value[2] << 8 | value[3]);
+	return (enum binding_mode)value[0];
+}
+
+static void put_connection(struct wire_writer *writer, enum binding_mode mode, uint16_t seconds)
+{
+	const uint8_t value[4] = {(uint8_t)mode, 0, (uint8_t)(seconds >> 8), (uint8_t)seconds};
+
+	stun_put(writer, STUN_NATPUNCH_CONNECTION, value, sizeof(value));
+}
+
+size_t binding_write_request(const struct binding_request *request, void *out, size_t capacity)
+{
+	struct wire_writer writer;
+
+	stun_begin(&writer, out, capacity, STUN_REQUEST, STUN_METHOD_BINDING, request->transaction);
+	if (request->mode != BINDING_MODE_NONE)
+		put_connection(&writer, request->mode, request->seconds);
+	stun_put_fingerprint(&writer);
+	return stun_finish(&writer);
+}
+
+/* What a request says, as far as it matters to the answer. */
+struct question {
+	enum binding_mode mode;
+	uint16_t seconds;
+	bool has_connection;
+	uint16_t unknown[UNKNOWN_MAX];
+	size_t unknown_count;
+};
+
+/*
+ * Those about credentials are understood and not asked for: a server without authentication
+ * answers everybody. RESPONSE-ADDRESS, RESPONSE-PORT and PADDING are wishes not granted here.
+ */
+static bool is_known_in_request(const struct stun_attribute *attribute)
+{
+	switch (attribute->type) {
+	case STUN_USERNAME:
+	case STUN_REALM:
+	case STUN_NONCE:
+		return true;
+	case STUN_CHANGE_REQUEST:
+		/* The clients of RFC 3489 send it with no flag set: change nothing. */
+		return attribute->size == 4 && memcmp(attribute->value, "\0\0\0\0", 4) == 0;
+	default:
+		return attribute->type >= COMPREHENSION;
+	}
+}
+
+/* Fills in a question that is all zero. */
+static void read_question(const struct stun_message *message, struct question *question)
+{
+	struct stun_attribute attribute;
+	size_t offset = 0;
+
+	while (next_counted(message, &offset, &attribute)) {
+		if (!is_known_in_request(&attribute)) {
+			if (question->unknown_count < UNKNOWN_MAX)
+				question->unknown[question->unknown_count++] = attribute.type;
+		} else if (attribute.type == STUN_NATPUNCH_CONNECTION &&
+			   !question->has_connection) {
+			question->has_connection = true;
+			question->mode = read_connection(&attribute, &question->seconds);
+		}
+	}
+}
+
+static void grant(const struct binding_server *server, const struct question *question,
+	struct binding_request *granted)
+{
+	uint16_t seconds = question->seconds;
+
+	if (!server->stream)
+		return;
+	granted->mode = question->mode;
+	if (question->mode == BINDING_MODE_FORGET && !server->can_forget)
+		granted->mode = BINDING_MODE_CLOSE;
+	if (question->mode != BINDING_MODE_HOLD)
+		return;
+	granted->seconds = seconds < 1 ? 1 : seconds > SECONDS_MAX ? SECONDS_MAX : seconds;
+}
+
+static size_t write_error(const struct binding_server *server, const struct stun_message *message,
+	const struct question *question, void *out, size_t capacity)
+{
+	bool unknown = message->method == STUN_METHOD_BINDING;
+	const char *reason = unknown ? "Unknown Attribute" : "Bad Request";
+	struct wire_writer writer;
+
+	stun_begin(&writer, out, capacity, STUN_ERROR, message->method, message->transaction);
+	stun_put_error(&writer, unknown ? 420 : 400, server->stream ? reason : "");
+	if (unknown)
+		stun_put_unknown(&writer, question->unknown, question->unknown_count);
+	if (message->has_fingerprint)
+		stun_put_fingerprint(&writer);
+	return stun_finish(&writer);
+}
+
+/* Whether SOFTWARE may be added: always on a stream, else where the request paid for it. */
+static bool software_fits(
+	const struct binding_server *server, const struct stun_message *message, size_t size)
+{
+	size_t beside_address = STUN_HEADER_SIZE + 4 + ((size + 3) & ~(size_t)3);
+
+	if (message->has_fingerprint)
+		beside_address += 8;
+	return server->stream || beside_address <= message->size;
+}
+
+static size_t write_success(const struct binding_server *server, const struct stun_message *message,
+	const struct binding_request *granted, const struct addr *source, void *out,
+	size_t capacity)
+{
+	struct wire_writer writer;
+	size_t size;
+
+	stun_begin(&writer, out, capacity, STUN_SUCCESS, STUN_METHOD_BINDING, message->transaction);
+	if (message->classic)
+		stun_put_address(&writer, STUN_MAPPED_ADDRESS, source);
+	else
+		stun_put_xor_address(&writer, STUN_XOR_MAPPED_ADDRESS, source);
+	if (granted->mode != BINDING_MODE_NONE)
+		put_connection(&writer, granted->mode, granted->seconds);
+	if (server->software) {
+		size = strnlen(server->software, SOFTWARE_MAX);
+		if (software_fits(server, message, size))
+			stun_put(&writer, STUN_SOFTWARE, server->software, size);
+	}
+	if (message->has_fingerprint)
+		stun_put_fingerprint(&writer);
+	return stun_finish(&writer);
+}
+
+enum binding_verdict binding_answer(const struct binding_server *server, const struct addr *source,
+	const void *data, size_t data_size, void *out, size_t capacity, size_t *size,
+	struct binding_request *granted)
+{
+	struct stun_message message;
+	struct question question = {.mode = BINDING_MODE_NONE};
+
+	*size = 0;
+	*granted = (struct binding_request){.mode = BINDING_MODE_NONE};
+	if (stun_parse(&message, data, data_size) < 0)
+		return BINDING_BROKEN;
+	if (message.class != STUN_REQUEST)
+		return BINDING_SILENT;
+	memcpy(granted->transaction, message.transaction, STUN_TRANSACTION_SIZE);
+	if (message.method == STUN_METHOD_BINDING)
+		read_question(&message, &question);
+	if (message.method != STUN_METHOD_BINDING || question.unknown_count > 0) {
+		*size = write_error(server, &message, &question, out, capacity);
+	} else {
+		grant(server, &question, granted);
+		*size = write_success(server, &message, granted, source, out, capacity);
+	}
+	return *size > 0 ? BINDING_ANSWERED : BINDING_SILENT;
+}
+
+static bool is_known_in_answer(uint16_t type)
+{
+	switch (type) {
+	case STUN_MAPPED_ADDRESS:
+	case STUN_XOR_MAPPED_ADDRESS:
+	case STUN_SOURCE_ADDRESS:
+	case STUN_CHANGED_ADDRESS:
+	case STUN_ERROR_CODE:
+	case STUN_UNKNOWN_ATTRIBUTES:
+	case STUN_REALM:
+	case STUN_NONCE:
+	case STUN_USERNAME:
+	case STUN_PADDING:
+	case REFLECTED_FROM:
+		return true;
+	default:
+		return type >= COMPREHENSION;
+	}
+}
+
+/* The attributes of a reply that matter, each the first of its type; `value` NULL where missing. */
+struct reply {
+	struct stun_attribute xored, plain, other, connection, error;
+	bool has_unknown;
+};
+
+static void read_reply(const struct stun_message *message, struct reply *reply)
+{
+	struct stun_attribute attribute;
+	size_t offset = 0;
+
+	*reply = (struct reply){.has_unknown = false};
+	while (next_counted(message, &offset, &attribute)) {
+		struct stun_attribute *slot = NULL;
+
+		if (attribute.type == STUN_XOR_MAPPED_ADDRESS)
+			slot = &reply->xored;
+		else if (attribute.type == STUN_MAPPED_ADDRESS)
+			slot = &reply->plain;
+		else if (attribute.type == STUN_OTHER_ADDRESS)
+			slot = &reply->other;
+		else if (attribute.type == STUN_NATPUNCH_CONNECTION)
+			slot = &reply->connection;
+		else if (attribute.type == STUN_ERROR_CODE)
+			slot = &reply->error;
+		else if (!is_known_in_answer(attribute.type))
+			reply->has_unknown = true;
+		if (slot && !slot->value)
+			*slot = attribute;
+	}
+}
+
+/* NULL when the mapped address can be a mapping of a request over `transport`. */
+static const char *judge_mapped(const struct stun_message *message, const struct reply *reply,
+	enum addr_family transport, struct addr *out)
+{
+	const struct stun_attribute *mapped = reply->xored.value ? &reply->xored : &reply->plain;
+	enum addr_class class;
+
+	if (!mapped->value)
+		return "no mapped address in it";
+	if (stun_read_address(message, mapped, mapped == &reply->xored, out) < 0)
+		return "malformed mapped address";
+	if (transport == ADDR_IPV4 && out->family != ADDR_IPV4)
+		return "mapped address of the wrong family";
+	addr_unmap(out);
+	class = addr_classify(out);
+	if (out->port == 0 || class == ADDR_CLASS_UNSPECIFIED || class == ADDR_CLASS_MULTICAST)
+		return "impossible mapped address";
+	return NULL;
+}
+
+/*
+ * What the server granted: the mode that was asked for or an orderly close. Anything else is not an
+ * answer to our attribute, and is taken as none.
+ */
+static void read_granted(const struct binding_request *request, const struct reply *reply,
+	struct binding_answer *out)
+{
+	enum binding_mode mode;
+	uint16_t seconds;
+
+	if (request->mode == BINDING_MODE_NONE || !reply->connection.value)
+		return;
+	mode = read_connection(&reply->connection, &seconds);
+	if (mode != request->mode && mode != BINDING_MODE_CLOSE)
+		return;
+	if (mode == BINDING_MODE_HOLD && seconds == 0)
+		return;
+	out->mode = mode;
+	out->seconds = mode == BINDING_MODE_HOLD ? seconds : 0;
+}
+
+static const char *read_refusal(const struct reply *reply, struct binding_answer *out)
+{
+	const uint8_t *reason;
+	size_t reason_size;
+
+	if (!reply->error.value ||
+		stun_read_error(&reply->error, &out->code, &reason, &reason_size) < 0)
+		return "error response without a code";
+	text_escape(out->reason, sizeof(out->reason), reason, reason_size);
+	return NULL;
+}
+
+static const char *read_mapping(const struct binding_request *request, enum addr_family transport,
+	const struct stun_message *message, const struct reply *reply, struct binding_answer *out)
+{
+	const char *wrong;
+
+	if (reply->has_unknown)
+		return "unknown attribute that must be understood";
+	wrong = judge_mapped(message, reply, transport, &out->mapped);
+	if (wrong)
+		return wrong;
+	if (reply->other.value && stun_read_address(message, &reply->other, false, &out->other) < 0)
+		out->other.family = ADDR_NONE;
+	read_granted(request, reply, out);
+	return NULL;
+}
+
+enum binding_outcome binding_read_answer(const struct binding_request *request,
+	enum addr_family transport, const void *data, size_t size, struct binding_answer *out,
+	const char **why)
+{
+	struct stun_message message;
+	struct reply reply;
+
+	*out = (struct binding_answer){.mode = BINDING_MODE_NONE};
+	*why = "not a STUN message";
+	if (stun_parse(&message, data, size) < 0)
+		return BINDING_MALFORMED;
+	*why = "another transaction";
+	if (memcmp(message.transaction, request->transaction, STUN_TRANSACTION_SIZE) != 0)
+		return BINDING_UNRELATED;
+	*why = "not a response";
+	if (message.class != STUN_SUCCESS && message.class != STUN_ERROR)
+		return BINDING_UNRELATED;
+	*why = "response of another method";
+	if (message.method != STUN_METHOD_BINDING)
+		return BINDING_MALFORMED;
+	read_reply(&message, &reply);
+	*why = message.class == STUN_ERROR
+		       ? read_refusal(&reply, out)
+		       : read_mapping(request, transport, &message, &reply, out);
+	if (!*why)
+		return message.class == STUN_ERROR ? BINDING_REFUSED : BINDING_MAPPED;
+	*out = (struct binding_answer){.mode = BINDING_MODE_NONE};
+	return BINDING_MALFORMED;
+}
