@@ -1,0 +1,197 @@
+#include "natpunch/transaction.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "natpunch/deadline.h"
+#include "natpunch/random.h"
+#include "natpunch/socket.h"
+
+#define BUSY_RETRY_MS 50
+
+static void fail(struct transaction *transaction)
+{
+	transaction->state = TRANSACTION_FAILED;
+	transaction->due = DEADLINE_NONE;
+	borrow_close(&transaction->port);
+}
+
+static void open_port(struct transaction *transaction, uint64_t now)
+{
+	enum borrow_result result = borrow_open(transaction->method, &transaction->request,
+		&transaction->port, &transaction->error);
+
+	if (result == BORROW_OPEN) {
+		transaction->state = TRANSACTION_CONNECTING;
+		transaction->due = DEADLINE_NONE;
+		return;
+	}
+	if (result == BORROW_BUSY) {
+		transaction->state = TRANSACTION_WAITING;
+		transaction->due = now + BUSY_RETRY_MS;
+		return;
+	}
+	transaction->cannot = result == BORROW_CANNOT;
+	fail(transaction);
+}
+
+void transaction_start(struct transaction *transaction, const struct borrow_method *method,
+	const struct borrow_request *request, enum binding_mode mode, uint64_t now)
+{
+	uint8_t random[12];
+
+	memset(transaction, 0, sizeof(*transaction));
+	transaction->method = method;
+	transaction->request = *request;
+	transaction->port.fd = -1;
+	random_fill(random, sizeof(random));
+	stun_make_transaction(transaction->question.transaction, random);
+	transaction->question.mode = mode;
+	open_port(transaction, now);
+}
+
+int transaction_fd(const struct transaction *transaction)
+{
+	return transaction->port.fd;
+}
+
+short transaction_events(const struct transaction *transaction)
+{
+	if (transaction->state == TRANSACTION_CONNECTING)
+		return POLLOUT;
+	return transaction->state == TRANSACTION_ASKING ? POLLIN : 0;
+}
+
+static void fail_with(
+	struct transaction *transaction, enum exit_status status, const char *what, const char *why)
+{
+	char remote[ADDR_TEXT_SIZE];
+
+	addr_format(&transaction->request.remote, remote);
+	error_set(&transaction->error, status, "%s %s: %s", what, remote, why);
+	fail(transaction);
+}
+
+static void send_question(struct transaction *transaction)
+{
+	uint8_t bytes[128];
+	size_t size = binding_write_request(&transaction->question, bytes, sizeof(bytes));
+	int problem = socket_take_error(transaction->port.fd);
+
+	if (problem != 0) {
+		fail_with(transaction,
+			problem == ENETUNREACH || problem == EHOSTUNREACH ? EXIT_STATUS_LOCAL
+									  : EXIT_STATUS_NETWORK,
+			"cannot connect to", strerror(problem));
+		return;
+	}
+	/* An empty send buffer of a new connection takes a question whole. */
+	if (send(transaction->port.fd, bytes, size, MSG_NOSIGNAL) != (ssize_t)size) {
+		fail_with(transaction, EXIT_STATUS_NETWORK, "cannot ask", strerror(errno));
+		return;
+	}
+	transaction->state = TRANSACTION_ASKING;
+}
+
+static void judge(struct transaction *transaction, size_t size)
+{
+	const char *why = "";
+	enum binding_outcome outcome = binding_read_answer(&transaction->question,
+		(enum addr_family)transaction->request.remote.family, transaction->bytes, size,
+		&transaction->answer, &why);
+
+	switch (outcome) {
+	case BINDING_MAPPED:
+		if (socket_local(transaction->port.fd, &transaction->local) != 0) {
+			fail_with(transaction, EXIT_STATUS_LOCAL, "lost the connection to",
+				strerror(errno));
+			return;
+		}
+		transaction->state = TRANSACTION_ANSWERED;
+		return;
+	case BINDING_REFUSED:
+		fail_with(transaction, EXIT_STATUS_NETWORK, "refused by",
+			transaction->answer.reason[0] != '\0' ? transaction->answer.reason
+							      : "no reason given");
+		return;
+	case BINDING_UNRELATED:
+	case BINDING_MALFORMED:
+		fail_with(transaction, EXIT_STATUS_PEER, "bad answer from", why);
+		return;
+	}
+}
+
+static void receive_answer(struct transaction *transaction)
+{
+	size_t left = sizeof(transaction->bytes) - transaction->received;
+	ssize_t got =
+		recv(transaction->port.fd, transaction->bytes + transaction->received, left, 0);
+	size_t need;
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got < 0) {
+		fail_with(transaction, EXIT_STATUS_NETWORK, "no answer from", strerror(errno));
+		return;
+	}
+	if (got == 0) {
+		fail_with(transaction,
+			transaction->received > 0 ? EXIT_STATUS_PEER : EXIT_STATUS_NETWORK,
+			transaction->received > 0 ? "bad answer from" : "no answer from",
+			transaction->received > 0 ? "it ends in the middle"
+						  : "it closed the connection");
+		return;
+	}
+	transaction->received += (size_t)got;
+	switch (stun_frame(transaction->bytes, transaction->received, &need)) {
+	case STUN_FRAME_COMPLETE:
+		judge(transaction, need);
+		return;
+	case STUN_FRAME_NOT_STUN:
+		fail_with(transaction, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
+		return;
+	case STUN_FRAME_PARTIAL:
+		return;
+	}
+}
+
+void transaction_advance(struct transaction *transaction, uint64_t now)
+{
+	switch (transaction->state) {
+	case TRANSACTION_WAITING:
+		if (now >= transaction->due)
+			open_port(transaction, now);
+		return;
+	case TRANSACTION_CONNECTING:
+		send_question(transaction);
+		return;
+	case TRANSACTION_ASKING:
+		receive_answer(transaction);
+		return;
+	case TRANSACTION_ANSWERED:
+	case TRANSACTION_FAILED:
+		return;
+	}
+}
+
+static void wait_for_fin(int fd)
+{
+	struct pollfd watch = {.fd = fd, .events = POLLIN};
+
+	poll(&watch, 1, TRANSACTION_FIN_WAIT_MS);
+}
+
+void transaction_end(struct transaction *transaction)
+{
+	if (transaction->state == TRANSACTION_ANSWERED) {
+		if (transaction->answer.mode == BINDING_MODE_FORGET) {
+			borrow_forget(&transaction->port);
+			return;
+		}
+		if (transaction->answer.mode == BINDING_MODE_CLOSE)
+			wait_for_fin(transaction->port.fd);
+	}
+	borrow_close(&transaction->port);
+}
