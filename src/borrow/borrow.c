@@ -14,6 +14,7 @@
 static const struct borrow_method *const methods[] = {
 	&borrow_method_bind,
 	&borrow_method_repair,
+	&borrow_method_raw,
 };
 #define METHOD_COUNT (sizeof(methods) / sizeof(methods[0]))
 
@@ -170,12 +171,26 @@ enum borrow_result borrow_open(const struct borrow_method *method,
 
 ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size)
 {
+	if (borrowed->method->send != NULL)
+		return borrowed->method->send(borrowed, data, size);
 	return send(borrowed->fd, data, size, MSG_NOSIGNAL);
 }
 
 ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity)
 {
+	if (borrowed->method->receive != NULL)
+		return borrowed->method->receive(borrowed, out, capacity);
 	return recv(borrowed->fd, out, capacity, 0);
+}
+
+int borrow_knock(struct borrowed *borrowed)
+{
+	return borrowed->method->knock(borrowed);
+}
+
+int borrow_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, struct addr *mapped)
+{
+	return borrowed->method->hear(borrowed, outcome, mapped);
 }
 
 void borrow_close(struct borrowed *borrowed)
