@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "natpunch/addr.h"
 #include "natpunch/error.h"
@@ -29,12 +30,21 @@ enum borrow_result {
 	BORROW_UNREACHABLE, /* no way to the remote address; another address may do */
 };
 
+/* How what was opened is spoken over. */
+enum borrow_kind {
+	BORROW_STREAM,   /* fd is a TCP socket: connecting, and writable once it is connected */
+	BORROW_DATAGRAM, /* borrow_send() and borrow_receive() carry whole datagrams */
+};
+
 struct borrow_method;
 
 /* A borrowed port. Owned by whoever opened it, until borrow_close() or borrow_forget(). */
 struct borrowed {
 	const struct borrow_method *method;
-	int fd; /* a connecting or connected socket, non-blocking */
+	enum borrow_kind kind;
+	int fd;            /* to poll, non-blocking; -1: nothing is open */
+	int guard;         /* a second descriptor without which the borrow would end, or -1 */
+	struct addr local; /* address and port that the packets leave this machine with */
 };
 
 struct borrow_method {
@@ -42,6 +52,9 @@ struct borrow_method {
 	enum borrow_result (*open)(
 		const struct borrow_request *request, struct borrowed *out, struct error *error);
 };
+
+/* Nothing borrowed: what borrow_close() leaves behind and may be called with. */
+#define BORROWED_NOTHING ((struct borrowed){.fd = -1, .guard = -1})
 
 /* "bind", "repair"; NULL for a name that is not in the table. */
 const struct borrow_method *borrow_find(const char *name);
@@ -53,6 +66,13 @@ const struct borrow_method *borrow_find(const char *name);
  */
 enum borrow_result borrow_open(const struct borrow_method *method,
 	const struct borrow_request *request, struct borrowed *out, struct error *error);
+
+/*
+ * With BORROW_DATAGRAM: sends one datagram to the remote address; takes one that came from it.
+ * Each returns the bytes, or -1 and errno (EAGAIN: nothing there).
+ */
+ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size);
+ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity);
 
 /* Ends it in the ordinary way: FIN. Also after a failed one; twice is once. */
 void borrow_close(struct borrowed *borrowed);

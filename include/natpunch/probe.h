@@ -28,16 +28,16 @@ struct probe_request {
 	struct parse_host_port reflectors[PROBE_REFLECTOR_MAX];
 	size_t reflector_count;
 	enum mapping_protocol protocol;
-	struct addr local;		    /* port; ip or ADDR_NONE for any */
-	enum addr_family family;	    /* of the reflectors; ADDR_NONE: both */
-	const char *interface;		    /* or NULL */
+	struct addr local;                  /* port; ip or ADDR_NONE for any */
+	enum addr_family family;            /* of the reflectors; ADDR_NONE: both */
+	const char *interface;              /* or NULL */
 	const struct borrow_method *method; /* or NULL: the first that can */
 	uint64_t timeout_ms;
 };
 
 struct probe_result {
 	struct mapping mapping;
-	bool no_nat;		   /* the public address is one of this machine's own */
+	bool no_nat;               /* the public address is one of this machine's own */
 	struct transaction winner; /* still open: probe_finish() */
 };
 

@@ -7,6 +7,9 @@
  *      \____________________\______________________\--> FAILED
  *
  * WAITING: the pair of addresses is in use by a connection of the past; tried again shortly.
+ * Over UDP there is no CONNECTING, and in ASKING the question is sent again after
+ * TRANSACTION_RTO_MS, twice that, four times that and so on (RFC 8489 6.2.1), for as long as the
+ * caller waits; what comes and is no answer is passed over, as anybody can send a datagram.
  * Threat: whatever answers at the other end. Its bytes are framed and judged by pure/stun and
  * pure/binding; only a reply to our random transaction id on our own connection counts.
  */
@@ -38,8 +41,9 @@ struct transaction {
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	size_t received;
 	struct binding_answer answer; /* when ANSWERED */
-	struct addr local;	      /* when ANSWERED: the address and port it was asked from */
-	struct error error;	      /* when FAILED */
+	struct addr local;            /* when ANSWERED: the address and port it was asked from */
+	uint64_t rto;                 /* over UDP: the time until the next sending, in ms */
+	struct error error;           /* when FAILED; or the last thing that was passed over */
 	bool cannot; /* when FAILED: this machine refuses, no other address would do */
 };
 
@@ -65,5 +69,6 @@ void transaction_advance(struct transaction *transaction, uint64_t now);
 void transaction_end(struct transaction *transaction);
 
 #define TRANSACTION_FIN_WAIT_MS 250
+#define TRANSACTION_RTO_MS      500 /* RFC 8489 6.2.1 */
 
 #endif

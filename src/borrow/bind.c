@@ -18,7 +18,9 @@ static int bind_free(int fd, const struct addr *local)
 static enum borrow_result bind_open(
 	const struct borrow_request *request, struct borrowed *out, struct error *error)
 {
-	return borrow_open_socket(&borrow_method_bind, request, bind_free, "bind", out, error);
+	/* SO_REUSEADDR on UDP would let two sockets take each other's datagrams. */
+	return borrow_open_socket(&borrow_method_bind, request,
+		request->protocol == MAPPING_TCP ? bind_free : socket_bind, "bind", out, error);
 }
 
 const struct borrow_method borrow_method_bind = {.name = "bind", .open = bind_open};

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "natpunch/holder.h"
@@ -65,7 +66,9 @@ enum borrow_result borrow_open_socket(const struct borrow_method *method,
 {
 	struct addr local = borrow_local(request);
 	enum borrow_result result = BORROW_CANNOT;
-	int fd = socket_open((enum addr_family)request->remote.family, SOCK_STREAM, IPPROTO_TCP);
+	bool stream = request->protocol == MAPPING_TCP;
+	int fd = socket_open((enum addr_family)request->remote.family,
+		stream ? SOCK_STREAM : SOCK_DGRAM, (int)request->protocol);
 
 	if (fd < 0) {
 		error_set(error, EXIT_STATUS_LOCAL, "cannot open a socket: %s", strerror(errno));
@@ -90,8 +93,14 @@ enum borrow_result borrow_open_socket(const struct borrow_method *method,
 	result = connect_socket(fd, request, error);
 	if (result != BORROW_OPEN)
 		goto failed;
-	out->method = method;
-	out->fd = fd;
+	socket_local(fd, &local);
+	*out = (struct borrowed){
+		.method = method,
+		.kind = stream ? BORROW_STREAM : BORROW_DATAGRAM,
+		.fd = fd,
+		.guard = -1,
+		.local = local,
+	};
 	return BORROW_OPEN;
 failed:
 	close(fd);
@@ -159,11 +168,23 @@ enum borrow_result borrow_open(const struct borrow_method *method,
 	return result;
 }
 
+ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size)
+{
+	return send(borrowed->fd, data, size, MSG_NOSIGNAL);
+}
+
+ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity)
+{
+	return recv(borrowed->fd, out, capacity, 0);
+}
+
 void borrow_close(struct borrowed *borrowed)
 {
 	if (borrowed->fd >= 0)
 		close(borrowed->fd);
-	borrowed->fd = -1;
+	if (borrowed->guard >= 0)
+		close(borrowed->guard);
+	*borrowed = BORROWED_NOTHING;
 }
 
 void borrow_forget(struct borrowed *borrowed)

@@ -46,6 +46,10 @@ static int bind_shared(int fd, const struct addr *local)
 static enum borrow_result repair_open(
 	const struct borrow_request *request, struct borrowed *out, struct error *error)
 {
+	if (request->protocol != MAPPING_TCP) {
+		error_set(error, EXIT_STATUS_LOCAL, "method repair is for TCP");
+		return BORROW_CANNOT;
+	}
 	return borrow_open_socket(&borrow_method_repair, request, bind_shared, "share", out, error);
 }
 

@@ -14,14 +14,15 @@
 #include "natpunch/probe.h"
 #include "natpunch/text.h"
 
-#define DEFAULT_PORT	   22
+#define DEFAULT_PORT       22
 #define DEFAULT_TIMEOUT_MS 5000
-#define TIMEOUT_MAX_MS	   (3600 * 1000)
-#define RECORD_MODE	   0644
+#define TIMEOUT_MAX_MS     (3600 * 1000)
+#define RECORD_MODE        0644
 
 static const struct option_row options[] = {
 	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, tried in order", true},
 	{'p', "port", "PORT", "the local port to punch for (22)", false},
+	{'u', "udp", NULL, "a UDP port instead of a TCP port", false},
 	{'4', NULL, NULL, "IPv4 only", false},
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'b', "bind", "ADDR", "the local address to send from", false},
@@ -143,6 +144,9 @@ static int set_option(struct probe_command *command, const struct option_reader 
 	case 'p':
 		if (parse_port(reader->argument, &request->local.port) != 0)
 			return option_bad_value(reader, "port", error);
+		return 0;
+	case 'u':
+		request->protocol = MAPPING_UDP;
 		return 0;
 	case '4':
 		command->ipv4 = true;

@@ -239,16 +239,18 @@ static void note_timeout(struct race *race)
 	struct error error;
 	char name[300];
 	size_t lane = PROBE_REFLECTOR_MAX;
-	bool waiting = false;
+	bool known = false;
 
+	memset(&error, 0, sizeof(error));
 	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++) {
 		if (!race->attempts[i].used || lane != PROBE_REFLECTOR_MAX)
 			continue;
 		lane = race->attempts[i].lane;
-		waiting = race->attempts[i].transaction.state == TRANSACTION_WAITING;
+		/* What it waits for, or a datagram that came and was no answer. */
 		error = race->attempts[i].transaction.error;
+		known = error.text[0] != '\0';
 	}
-	if (!waiting) {
+	if (!known) {
 		name_reflector(&race->request->reflectors[lane != PROBE_REFLECTOR_MAX ? lane : 0],
 			name, sizeof(name));
 		error_set(&error, EXIT_STATUS_NETWORK, "no answer from %s within %g s", name,

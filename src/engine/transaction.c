@@ -18,11 +18,47 @@ static void fail(struct transaction *transaction)
 	borrow_close(&transaction->port);
 }
 
+static void set_error(
+	struct transaction *transaction, enum exit_status status, const char *what, const char *why)
+{
+	char remote[ADDR_TEXT_SIZE];
+
+	addr_format(&transaction->request.remote, remote);
+	error_set(&transaction->error, status, "%s %s: %s", what, remote, why);
+}
+
+static void fail_with(
+	struct transaction *transaction, enum exit_status status, const char *what, const char *why)
+{
+	set_error(transaction, status, what, why);
+	fail(transaction);
+}
+
+/* Over UDP: sends the question, for the first time or again. */
+static void send_datagram(struct transaction *transaction, uint64_t now)
+{
+	uint8_t bytes[128];
+	size_t size = binding_write_request(&transaction->question, bytes, sizeof(bytes));
+
+	/* What the network says of it, a full queue as well, is left to the next sending. */
+	if (borrow_send(&transaction->port, bytes, size) < 0 && errno == EPERM) {
+		fail_with(transaction, EXIT_STATUS_LOCAL, "cannot ask", strerror(errno));
+		return;
+	}
+	transaction->state = TRANSACTION_ASKING;
+	transaction->due = now + transaction->rto;
+	transaction->rto *= 2;
+}
+
 static void open_port(struct transaction *transaction, uint64_t now)
 {
 	enum borrow_result result = borrow_open(transaction->method, &transaction->request,
 		&transaction->port, &transaction->error);
 
+	if (result == BORROW_OPEN && transaction->port.kind == BORROW_DATAGRAM) {
+		send_datagram(transaction, now);
+		return;
+	}
 	if (result == BORROW_OPEN) {
 		transaction->state = TRANSACTION_CONNECTING;
 		transaction->due = DEADLINE_NONE;
@@ -45,10 +81,11 @@ void transaction_start(struct transaction *transaction, const struct borrow_meth
 	memset(transaction, 0, sizeof(*transaction));
 	transaction->method = method;
 	transaction->request = *request;
-	transaction->port.fd = -1;
+	transaction->port = BORROWED_NOTHING;
 	random_fill(random, sizeof(random));
 	stun_make_transaction(transaction->question.transaction, random);
-	transaction->question.mode = mode;
+	transaction->question.mode = request->protocol == MAPPING_TCP ? mode : BINDING_MODE_NONE;
+	transaction->rto = TRANSACTION_RTO_MS;
 	open_port(transaction, now);
 }
 
@@ -62,16 +99,6 @@ short transaction_events(const struct transaction *transaction)
 	if (transaction->state == TRANSACTION_CONNECTING)
 		return POLLOUT;
 	return transaction->state == TRANSACTION_ASKING ? POLLIN : 0;
-}
-
-static void fail_with(
-	struct transaction *transaction, enum exit_status status, const char *what, const char *why)
-{
-	char remote[ADDR_TEXT_SIZE];
-
-	addr_format(&transaction->request.remote, remote);
-	error_set(&transaction->error, status, "%s %s: %s", what, remote, why);
-	fail(transaction);
 }
 
 static void send_question(struct transaction *transaction)
@@ -104,11 +131,8 @@ static void judge(struct transaction *transaction, size_t size)
 
 	switch (outcome) {
 	case BINDING_MAPPED:
-		if (socket_local(transaction->port.fd, &transaction->local) != 0) {
-			fail_with(transaction, EXIT_STATUS_LOCAL, "lost the connection to",
-				strerror(errno));
-			return;
-		}
+		transaction->local = transaction->port.local;
+		transaction->due = DEADLINE_NONE;
 		transaction->state = TRANSACTION_ANSWERED;
 		return;
 	case BINDING_REFUSED:
@@ -118,6 +142,10 @@ static void judge(struct transaction *transaction, size_t size)
 		return;
 	case BINDING_UNRELATED:
 	case BINDING_MALFORMED:
+		if (transaction->port.kind == BORROW_DATAGRAM) {
+			set_error(transaction, EXIT_STATUS_PEER, "bad answer from", why);
+			return;
+		}
 		fail_with(transaction, EXIT_STATUS_PEER, "bad answer from", why);
 		return;
 	}
@@ -157,6 +185,22 @@ static void receive_answer(struct transaction *transaction)
 	}
 }
 
+/* Takes all datagrams that are there, until one decides. */
+static void receive_datagrams(struct transaction *transaction)
+{
+	while (transaction->state == TRANSACTION_ASKING) {
+		ssize_t got = borrow_receive(
+			&transaction->port, transaction->bytes, sizeof(transaction->bytes));
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (got < 0)
+			fail_with(transaction, EXIT_STATUS_NETWORK, "no answer from",
+				strerror(errno));
+		else
+			judge(transaction, (size_t)got);
+	}
+}
+
 void transaction_advance(struct transaction *transaction, uint64_t now)
 {
 	switch (transaction->state) {
@@ -168,7 +212,13 @@ void transaction_advance(struct transaction *transaction, uint64_t now)
 		send_question(transaction);
 		return;
 	case TRANSACTION_ASKING:
-		receive_answer(transaction);
+		if (transaction->port.kind == BORROW_STREAM) {
+			receive_answer(transaction);
+			return;
+		}
+		receive_datagrams(transaction);
+		if (transaction->state == TRANSACTION_ASKING && now >= transaction->due)
+			send_datagram(transaction, now);
 		return;
 	case TRANSACTION_ANSWERED:
 	case TRANSACTION_FAILED:
@@ -185,7 +235,7 @@ static void wait_for_fin(int fd)
 
 void transaction_end(struct transaction *transaction)
 {
-	if (transaction->state == TRANSACTION_ANSWERED) {
+	if (transaction->state == TRANSACTION_ANSWERED && transaction->port.kind == BORROW_STREAM) {
 		if (transaction->answer.mode == BINDING_MODE_FORGET) {
 			borrow_forget(&transaction->port);
 			return;

@@ -204,12 +204,21 @@ static inline void places_build(int places[PLACES])
 	    "'route add default via fd77::1' | ip -batch -");
 }
 
-/* Makes the router a NAT that masquerades what comes from home; ends in HOME. */
+/*
+ * Makes the router a NAT with a firewall, as at many a home: what comes from home is masqueraded,
+ * what comes from outside is let in only if it belongs to something, and what connection tracking
+ * calls invalid is dropped from either side. Ends in HOME.
+ */
 static inline void places_add_nat(const int places[PLACES])
 {
 	place_enter(places, ROUTER);
-	run("nft 'table inet nat { chain post { type nat hook postrouting priority srcnat;"
-	    " oifname \"out\" masquerade; }; }'");
+	run("nft 'table inet nat {"
+	    " chain post { type nat hook postrouting priority srcnat; oifname \"out\" masquerade; "
+	    "};"
+	    " chain forward { type filter hook forward priority filter; policy drop;"
+	    " ct state invalid drop; iifname \"in\" accept; ct state established,related accept; };"
+	    "}'");
+	sysctl_set("netfilter/nf_conntrack_tcp_be_liberal", "0");
 	place_enter(places, HOME);
 }
 
