@@ -55,35 +55,49 @@ static int open_socket(const struct borrow_request *request)
 	return packet_open((enum addr_family)request->remote.family, request->protocol, &filter);
 }
 
-/* Ties the socket to the two addresses and finds out which one is ours. */
+/* Ties a socket to the interface and the address that are asked for. */
 static enum borrow_result tie_socket(
-	int fd, const struct borrow_request *request, struct addr *local, struct error *error)
+	int fd, const struct borrow_request *request, const struct addr *local, struct error *error)
 {
-	char text[ADDR_TEXT_SIZE];
-	struct addr remote = request->remote;
-
-	*local = borrow_local(request);
-	local->port = 0;
-	/* A raw IPv6 socket takes a port for a protocol. */
-	remote.port = 0;
 	if (request->interface != NULL && socket_bind_interface(fd, request->interface) != 0) {
 		error_set(error, EXIT_STATUS_LOCAL, "cannot use interface %s: %s",
 			request->interface, strerror(errno));
 		return BORROW_UNREACHABLE;
 	}
-	if (request->local.family != ADDR_NONE && socket_bind(fd, local) != 0) {
-		fail(error, BORROW_CANNOT, "send from the address of -b");
-		if (errno == EADDRNOTAVAIL)
-			error_hint(error, "it is not one of this machine's");
-		return BORROW_CANNOT;
-	}
-	if (socket_connect(fd, &remote) != 0 || socket_local(fd, local) != 0) {
+	if (socket_bind(fd, local) == 0)
+		return BORROW_OPEN;
+	fail(error, BORROW_CANNOT, "send from the address of -b");
+	if (errno == EADDRNOTAVAIL)
+		error_hint(error, "it is not one of this machine's");
+	return BORROW_CANNOT;
+}
+
+/*
+ * Which address packets to the remote one leave from. A socket of its own is connected to find out:
+ * the raw one, connected, would be told of every ICMP error with the two addresses in it, about any
+ * port and also from this very machine, and disconnecting one makes it deaf.
+ */
+static enum borrow_result find_local(
+	const struct borrow_request *request, struct addr *local, struct error *error)
+{
+	char text[ADDR_TEXT_SIZE];
+	enum borrow_result result = BORROW_UNREACHABLE;
+	int fd = socket_open((enum addr_family)request->remote.family, SOCK_DGRAM, 0);
+
+	if (fd < 0)
+		return fail(error, BORROW_UNREACHABLE, "open a socket");
+	*local = borrow_local(request);
+	local->port = 0;
+	result = tie_socket(fd, request, local, error);
+	if (result == BORROW_OPEN &&
+		(socket_connect(fd, &request->remote) != 0 || socket_local(fd, local) != 0)) {
+		result = BORROW_UNREACHABLE;
 		error_set(error, EXIT_STATUS_LOCAL, "cannot connect to %s: %s",
 			addr_format(&request->remote, text), strerror(errno));
-		return BORROW_UNREACHABLE;
 	}
-	local->port = request->local.port;
-	return BORROW_OPEN;
+	close(fd);
+	local->port = 0;
+	return result;
 }
 
 static enum borrow_result check_tcp(
@@ -114,10 +128,17 @@ static enum borrow_result raw_open(
 	struct addr local;
 	int fd = open_socket(request);
 
-	if (fd < 0)
-		return fail(error, errno == EPERM ? BORROW_CANNOT : BORROW_UNREACHABLE,
-			"open a raw socket");
-	result = tie_socket(fd, request, &local, error);
+	if (fd < 0) {
+		result = errno == EPERM ? BORROW_CANNOT : BORROW_UNREACHABLE;
+		fail(error, result, "open a raw socket");
+		if (result == BORROW_CANNOT)
+			error_hint(error, "run as root, or: setcap cap_net_raw+ep natpunch");
+		return result;
+	}
+	result = find_local(request, &local, error);
+	if (result == BORROW_OPEN)
+		result = tie_socket(fd, request, &local, error);
+	local.port = request->local.port;
 	if (result == BORROW_OPEN && tcp)
 		result = check_tcp(request, &local, error);
 	if (result != BORROW_OPEN) {
@@ -136,12 +157,24 @@ static enum borrow_result raw_open(
 	return BORROW_OPEN;
 }
 
+static int send_packet(const struct borrowed *borrowed, const void *data, size_t size)
+{
+	struct sockaddr_storage remote;
+	struct addr to = borrowed->handshake.remote;
+	socklen_t remote_size;
+
+	to.port = 0;
+	remote_size = socket_from_addr(&to, &remote);
+	return sendto(borrowed->fd, data, size, 0, (struct sockaddr *)&remote, remote_size) < 0 ? -1
+												: 0;
+}
+
 static int send_segment(const struct borrowed *borrowed, const struct segment *segment)
 {
 	uint8_t bytes[SEGMENT_SIZE];
 	size_t size = segment_write_tcp(segment, bytes, sizeof(bytes));
 
-	return send(borrowed->fd, bytes, size, 0) == (ssize_t)size ? 0 : -1;
+	return send_packet(borrowed, bytes, size);
 }
 
 static int raw_knock(struct borrowed *borrowed)
@@ -187,9 +220,7 @@ static ssize_t raw_send(struct borrowed *borrowed, const void *data, size_t size
 		errno = EMSGSIZE;
 		return -1;
 	}
-	if (send(borrowed->fd, bytes, whole, 0) < 0)
-		return -1;
-	return (ssize_t)size;
+	return send_packet(borrowed, bytes, whole) != 0 ? -1 : (ssize_t)size;
 }
 
 /* One that is not from the remote address and port is passed over. */
