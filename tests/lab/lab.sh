@@ -191,7 +191,8 @@ lab_spawn()
 
 lab_kill()
 {
-	read -r lab_pid <"$LAB_DIR/$1.pid" || return 1
+	[ -f "$LAB_DIR/$1.pid" ] || return 1
+	read -r lab_pid <"$LAB_DIR/$1.pid"
 	rm -f "$LAB_DIR/$1.pid"
 	kill "-${2:-TERM}" "$lab_pid" 2>/dev/null
 	wait "$lab_pid" 2>/dev/null
@@ -200,7 +201,7 @@ lab_kill()
 # A zombie still has an entry: the shell has not waited for it yet.
 lab_alive()
 {
-	read -r lab_pid <"$LAB_DIR/$1.pid" &&
+	[ -f "$LAB_DIR/$1.pid" ] && read -r lab_pid <"$LAB_DIR/$1.pid" &&
 		! grep -q '^State:[[:space:]]*[ZX]' "/proc/$lab_pid/status" 2>/dev/null &&
 		[ -d "/proc/$lab_pid" ]
 }
@@ -257,24 +258,35 @@ lab_masquerade()
 	esac
 }
 
-# FAMILY (ip, ip6) -> the part of a cone: a set of mappings, how packets out
-# write it and packets in are translated by it.
+# FAMILY (ip, ip6) -> the part of a cone: which mappings there are, how packets
+# out write them and packets in are translated by them; and who has been
+# contacted from which, for address-dependent filtering. Two maps for address
+# and port, because nft 1.0.6 cannot put an IPv6 address and a port into one.
 lab_cone_rules()
 {
-	lab_key=
-	lab_out=
-	lab_in=
+	lab_type=ipv4_addr
+	[ "$1" = ip ] || lab_type=ipv6_addr
+	lab_contact=
+	lab_contacted=
 	if [ "$lab_filtering" = address ]; then
-		lab_key=" . ${lab_type}"
-		lab_out=" . $1 daddr"
-		lab_in=" . $1 saddr"
+		lab_contact="meta l4proto . th sport . $1 daddr"
+		lab_contacted="meta l4proto . th dport . $1 saddr @contacts"
 	fi
 	cat <<-END
-	map mappings {
-		type inet_proto . inet_service$lab_key : $lab_type . inet_service
+	set contacts {
+		type inet_proto . inet_service . $lab_type
 		flags dynamic, timeout
 		size 65535
-		timeout ${LAB_NAT_ESTABLISHED:-7440}s
+	}
+	map mappings {
+		type inet_proto . inet_service : $lab_type
+		flags dynamic, timeout
+		size 65535
+	}
+	map mapped_ports {
+		type inet_proto . inet_service : inet_service
+		flags dynamic, timeout
+		size 65535
 	}
 	chain learn_original {
 		$(lab_learn_rules "$1" original)
@@ -291,7 +303,7 @@ lab_cone_rules()
 	}
 	chain translate_in {
 		type nat hook prerouting priority dstnat
-		iifname "wan" meta l4proto { tcp, udp } dnat $1 addr . port to meta l4proto . th dport$lab_in map @mappings
+		iifname "wan" meta l4proto { tcp, udp } $lab_contacted dnat $1 to meta l4proto . th dport map @mappings : meta l4proto . th dport map @mapped_ports
 	}
 	END
 }
@@ -299,12 +311,19 @@ lab_cone_rules()
 # FAMILY DIRECTION -> rules that write the mapping of a packet that leaves.
 lab_learn_rules()
 {
-	lab_value="ct $2 $1 saddr . ct $2 proto-src"
-	cat <<-END
-	meta l4proto udp update @mappings { meta l4proto . th sport$lab_out timeout ${LAB_NAT_UDP:-120}s : $lab_value } return
-	meta l4proto tcp ct expiration > ${LAB_NAT_TRANSITORY:-240}s update @mappings { meta l4proto . th sport$lab_out timeout ${LAB_NAT_ESTABLISHED:-7440}s : $lab_value } return
-	meta l4proto tcp update @mappings { meta l4proto . th sport$lab_out timeout ${LAB_NAT_TRANSITORY:-240}s : $lab_value }
-	END
+	lab_learn_rule udp "${LAB_NAT_UDP:-120}" "$1" "$2"
+	lab_learn_rule "tcp ct expiration > ${LAB_NAT_TRANSITORY:-240}s" \
+		"${LAB_NAT_ESTABLISHED:-7440}" "$1" "$2"
+	lab_learn_rule tcp "${LAB_NAT_TRANSITORY:-240}" "$1" "$2"
+}
+
+# CONDITION SECONDS FAMILY DIRECTION
+lab_learn_rule()
+{
+	echo "meta l4proto $1" \
+		"update @mappings { meta l4proto . th sport timeout $2s : ct $4 $3 saddr }" \
+		"update @mapped_ports { meta l4proto . th sport timeout $2s : ct $4 proto-src }" \
+		"${lab_contact:+update @contacts { $lab_contact timeout $2s \}} return"
 }
 
 # FAMILY KIND [routed] -> the rules of one router, NAT and filter; routed: the
@@ -313,9 +332,8 @@ lab_nat_rules()
 {
 	lab_kind_traits "$2"
 	[ "$lab_filtering" != none ] || return 0
-	lab_type=ipv4_addr
 	lab_icmp=icmp
-	[ "$1" = ip ] || lab_type=ipv6_addr lab_icmp=ipv6-icmp
+	[ "$1" = ip ] || lab_icmp=ipv6-icmp
 	echo "table $1 lab {"
 	if [ "${3-}" != routed ]; then
 		case $lab_filtering in
@@ -833,13 +851,19 @@ lab_mapping()
 	[ -n "$lab_inner" ] && echo "$lab_inner"
 }
 
+# NS FAMILY; kinds that are no cones have nothing of the kind.
+lab_cone_flush()
+{
+	printf 'flush %s %s lab %s\n' map "$2" mappings map "$2" mapped_ports set "$2" contacts |
+		lab_exec "$1" nft -f - 2>/dev/null || true
+}
+
 lab_nat_flush()
 {
 	lab_side "$1"
 	for lab_layer in router ${lab_carrier_kind:+carrier}; do
-		for lab_v in ip ip6; do
-			lab_exec "$1-$lab_layer" nft flush map $lab_v lab mappings 2>/dev/null
-		done
+		lab_cone_flush "$1-$lab_layer" ip
+		lab_cone_flush "$1-$lab_layer" ip6
 		lab_exec "$1-$lab_layer" conntrack -F 2>/dev/null
 	done
 }
@@ -857,8 +881,7 @@ lab_nat_address()
 	fi
 	printf '%s\n' "addr del $lab_old/26 dev wan" "addr add $2/26 dev wan" \
 		"route replace default via $lab_wan4.1" | lab_ip "$lab_outer"
-	lab_exec "$lab_outer" nft flush map ip lab mappings 2>/dev/null
-	return 0
+	lab_cone_flush "$lab_outer" ip
 }
 
 # ---------------------------------------------------------------- captures
@@ -893,6 +916,7 @@ lab_start()
 	trap lab_stop EXIT
 	trap 'exit 129' HUP
 	trap 'exit 130' INT
+	trap 'exit 141' PIPE
 	trap 'exit 143' TERM
 	LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/natpunch-lab.XXXXXX") || exit 1
 	lab_addresses
@@ -926,7 +950,7 @@ lab_pids()
 		ip netns pids "$LAB-$lab_n" 2>/dev/null
 	done
 	for lab_f in "$LAB_DIR"/*.pid; do
-		read -r lab_pid <"$lab_f" 2>/dev/null || continue
+		[ -f "$lab_f" ] && read -r lab_pid <"$lab_f" || continue
 		! grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$lab_pid/status" ||
 			grep -qs '^State:[[:space:]]*Z' "/proc/$lab_pid/status" || echo "$lab_pid"
 	done
@@ -944,7 +968,7 @@ lab_stop()
 {
 	lab_status=$?
 	trap - EXIT
-	trap '' HUP INT TERM
+	trap '' HUP INT PIPE TERM
 	[ -n "$LAB_DIR" ] || return 0
 	lab_signal TERM || wait_for 2 lab_gone || lab_signal KILL || wait_for 2 lab_gone
 	for lab_n in $lab_hosts $lab_routers; do
@@ -956,7 +980,7 @@ lab_stop()
 		rm -rf "$LAB_DIR"
 	fi
 	LAB_DIR=
-	trap - HUP INT TERM
+	trap - HUP INT PIPE TERM
 	return "$lab_status"
 }
 
