@@ -225,10 +225,10 @@ check_sshd()
 {
 	addresses home "$1"
 	t="$KIND IPv$1 sshd"
-	want=$(silence tcp)
+	want=$tcp_no
 	[ $before = no ] || want=connected
 	is "$t: before any packet out: $want" \
-		"$(lab_exec third "$PEER" syn "$third" 0 "$public" 22 $NO_MS)" $want
+		"$(lab_exec third "$PEER" syn "$third" 0 "$public" 22 $NO_MS)" "$want"
 	seen=$(ask home tcp "$own" 22 "$A" 3478 $YES_MS)
 	is "$t: conntrack holds its mapping" "$(lab_mapping home tcp 22 "$A" 3478)" "$seen"
 	if [ $stranger = yes ]; then
@@ -261,7 +261,7 @@ case_kind()
 		6firewall) [ "$KIND" = port-restricted-rst ] || traits port-restricted ;;
 		esac
 		check_side home "$v"
-		check_side laptop "$v"
+		[ "$v$3" != '44 6' ] || check_side laptop 4
 		check_sshd "$v"
 	done
 	lab_stop
@@ -272,9 +272,9 @@ case_kind()
 rtt()
 {
 	best=
-	for i in 1 2 3 4 5; do
+	for _ in 1 2 3 4 5; do
 		got=$(lab_exec "$1" "$PEER" rtt "$2" 3478 2000)
-		best=$(printf '%s\n' "$got" $best | sort -n | head -n 1)
+		best=$(printf '%s\n' "$got" "${best:-$got}" | sort -n | head -n 1)
 	done
 	echo "$best"
 }
@@ -283,7 +283,7 @@ rtt()
 answered()
 {
 	n=0
-	for i in $(seq "$2"); do
+	for _ in $(seq "$2"); do
 		lab_exec "$1" "$PEER" rtt "$LAB_REFLECTOR4" 3478 15 >/dev/null && n=$((n + 1))
 	done
 	echo $n
@@ -313,17 +313,37 @@ case_line()
 	lab_stop
 }
 
+# LOCAL-PORT ERE: does home's router hold a mapping of that port, with so much
+# of its time left?
+mapping_left()
+{
+	lab_exec home-router nft list map ip lab mapped_ports | grep -q -E "expires $2 : $1( |,|\$)"
+}
+
+mapping_gone()
+{
+	! lab_exec home-router nft list map ip lab mapped_ports | grep -Eq " : $1( |,|\$)"
+}
+
+listens()
+{
+	[ -n "$(lab_exec "$1" ss -Hltn "sport = $2")" ]
+}
+
 case_changes()
 {
-	LAB_NAT_ESTABLISHED=600 LAB_NAT_TRANSITORY=7
-	lab_start full-cone-port
+	LAB_NAT_ESTABLISHED=600 LAB_NAT_TRANSITORY=2
+	lab_start full-cone
 	start_peers
 	addresses home 4
 	first=$(ask home tcp "$own" $PORT "$A" 3478 $YES_MS)
-	like "changes: an orderly close leaves the mapping the short time" \
-		"$(lab_exec home-router nft list map ip lab mappings)" "tcp . ${first#* } timeout 7s"
-	lab_exec home sh -c "sleep 30 | nc.openbsd -p $PORT $A 22" 2>/dev/null
-	lab_exec third nft add table inet unused
+	lab_spawn accepts reflector nc.openbsd -lk "$A" 3480
+	wait_for 5 listens reflector 3480
+	lab_spawn held home nc.openbsd -p 4001 "$A" 3480
+	ok "changes: one that stands, the long time" wait_for 3 mapping_left 4001 "[0-9]+m[0-9ms]+"
+	lab_kill held
+	ok "changes: and the short time once it is closed" wait_for 3 mapping_left 4001 "([01]s)?([0-9]+ms)?"
+	ok "changes: after which it is gone" wait_for 5 mapping_gone 4001
 	lab_nat_address home 203.0.113.7
 	second=$(ask home udp "$own" $PORT "$A" 3478 $YES_MS)
 	is "changes: another public address" "$second" "203.0.113.7 ${first#* }"
@@ -455,7 +475,7 @@ build_tools()
 {
 	mkdir -p "$LAB_BIN"
 	for tool in peer delayline; do
-		[ "$LAB_BIN/$tool" -nt "tests/lab/$tool.c" ] ||
+		[ -n "$(find "$LAB_BIN/$tool" -newer "tests/lab/$tool.c" 2>/dev/null)" ] ||
 			cc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -o "$LAB_BIN/$tool" \
 				"tests/lab/$tool.c" || bail "cannot build $tool"
 	done
@@ -479,7 +499,7 @@ all()
 	need ip nft conntrack ss tc tcpdump ssh ssh-keygen nc.openbsd
 	[ -x /usr/sbin/sshd ] || bail "not installed: sshd"
 	build_tools
-	WORKERS=4
+	WORKERS=6
 	results=$(mktemp -d)
 	workers=
 	trap 'rm -rf "$results"' EXIT

@@ -133,6 +133,7 @@ LAB_DIR=
 # Hundredths of a second since boot, without a process.
 lab_clock()
 {
+	# shellcheck disable=SC2034 # the rest of the line
 	read -r lab_uptime lab_idle </proc/uptime
 	lab_now=${lab_uptime%.*}${lab_uptime#*.}
 }
@@ -217,6 +218,21 @@ lab_kind_split()
 	lab_carrier_kind=
 	case $lab_kind in
 	*+*) lab_carrier_kind=${lab_kind#*+} ;;
+	esac
+}
+
+# Said at once, and not in the middle of a pipe.
+lab_kind_check()
+{
+	lab_kind_split "$1"
+	for lab_layer_kind in "$lab_router_kind" ${lab_carrier_kind:+"$lab_carrier_kind"}; do
+		lab_kind_traits "$lab_layer_kind"
+		[ -z "$lab_carrier_kind" ] || [ "$lab_layer_kind" != open ] ||
+			lab_die "open cannot be a layer of several: $1"
+	done
+	case ${2-} in
+	'' | none | firewall | nat66) ;;
+	*) lab_die "no such kind of IPv6: $2" ;;
 	esac
 }
 
@@ -375,8 +391,6 @@ lab_router_rules()
 	case $2 in
 	nat66) lab_nat_rules ip6 "$1" ;;
 	firewall) lab_nat_rules ip6 "$(lab_firewall_kind "$1")" routed ;;
-	none) ;;
-	*) lab_die "no such kind of IPv6: $2" ;;
 	esac
 }
 
@@ -390,6 +404,7 @@ lab_firewall_kind()
 
 # -------------------------------------------------------------- addresses
 
+# shellcheck disable=SC2034 # for those who source this file
 lab_addresses()
 {
 	LAB_REFLECTOR4=198.51.100.10 LAB_REFLECTOR6=2001:db8:10::10
@@ -407,16 +422,20 @@ lab_side()
 	case $1 in
 	home)
 		lab_kind_split "$LAB_KIND"
-		lab_ipv6=$LAB_IPV6
+		lab_ipv6=${LAB_IPV6:-}
 		lab_wan4=203.0.113 lab_lan4=192.168.1 lab_mid4=100.64.1 lab_digit=1
 		;;
 	laptop)
 		lab_kind_split "$LAB_LAPTOP_KIND"
-		lab_ipv6=$LAB_LAPTOP_IPV6
+		lab_ipv6=${LAB_LAPTOP_IPV6:-}
 		lab_wan4=192.0.2 lab_lan4=192.168.178 lab_mid4=100.64.2 lab_digit=2
 		;;
 	*) lab_die "no such side: $1" ;;
 	esac
+	if [ -z "$lab_ipv6" ]; then
+		lab_ipv6=firewall
+		[ "$lab_kind" != open ] || lab_ipv6=none
+	fi
 	lab_wan6=2001:db8:$lab_digit:
 	lab_lan6=2001:db8:$lab_digit:1:
 	lab_mid6=2001:db8:$lab_digit:2:
@@ -610,6 +629,7 @@ lab_build_side()
 	lab_side_public "$1"
 }
 
+# shellcheck disable=SC2034 # for those who source this file
 lab_side_public()
 {
 	if [ "$1" = home ]; then
@@ -647,10 +667,9 @@ lab_line_kind()
 # a namespace of ours, which is down.
 lab_line_choose()
 {
-	[ -z "${LAB_LINE-}" ] || return 0
+	[ -z "${LAB_LINE-}" ] && [ -n "${LAB_DELAY-}${LAB_LAPTOP_DELAY-}" ] || return 0
 	LAB_LINE=tun
-	if [ -n "${LAB_DELAY-}${LAB_LAPTOP_DELAY-}" ] &&
-		tc -n "$LAB-third" qdisc add dev lo root netem 2>/dev/null; then
+	if tc -n "$LAB-third" qdisc add dev lo root netem 2>/dev/null; then
 		tc -n "$LAB-third" qdisc del dev lo root
 		LAB_LINE=netem
 	fi
@@ -669,21 +688,24 @@ lab_line_open()
 		lab_die "the line does not start: $(cat "$LAB_DIR/line-$1.err")"
 }
 
-# Address resolution over the line would cost round trips of its own, which
-# no TUN device has: so it gets its answers beforehand.
+# NS IFACE NS IFACE DIGIT: tells the first how to reach the second. To ask over
+# a line with delay would cost round trips that a TUN device does not have.
+lab_line_neighbour()
+{
+	lab_mac=$(lab_exec "$3" cat "/sys/class/net/$4/address")
+	for lab_a in "$lab_wan4.$5" "$lab_wan6:$5"; do
+		echo "neigh replace $lab_a lladdr $lab_mac nud permanent dev $2"
+	done | lab_ip "$1" || lab_die "cannot set neighbours"
+}
+
 lab_line_netem()
 {
 	[ "$(lab_line_kind "$1")" = netem ] || return 0
 	lab_side "$1"
-	for lab_end in "$lab_outer wan internet $1 1" "internet $1 $lab_outer wan 2"; do
-		# shellcheck disable=SC2086 # a list of words
-		set -- "$1" $lab_end
-		lab_mac=$(lab_exec "$4" cat "/sys/class/net/$5/address")
-		for lab_a in "$lab_wan4.$6" "$lab_wan6:$6"; do
-			echo "neigh replace $lab_a lladdr $lab_mac nud permanent dev $3"
-		done | lab_ip "$2"
-	done
-	lab_line "$1" "$(lab_line_delay "$1")" "${LAB_LOSS:-0}"
+	lab_line_neighbour "$lab_outer" wan internet "$1" 1
+	lab_line_neighbour internet "$1" "$lab_outer" wan 2
+	lab_line "$1" "$(lab_line_delay "$1")" "${LAB_LOSS:-0}" ||
+		lab_die "netem does not work here"
 }
 
 lab_line()
@@ -698,7 +720,7 @@ lab_line()
 				limit 4096 delay "$2ms" loss "${4:-$3}%"
 		;;
 	tun)
-		lab_serial=$((${lab_serial:-0} + 1))
+		lab_serial=$(($(grep -c '^set ' "$LAB_DIR/line-$1.out") + 1))
 		echo "set $lab_serial $2 $3 ${4:-$3}" >"$LAB_DIR/line-$1.control"
 		wait_for_line 5 "$LAB_DIR/line-$1.out" "^set $lab_serial\$"
 		;;
@@ -730,8 +752,7 @@ lab_sshd_files()
 	ssh-keygen -q -t ed25519 -N '' -C lab -f "$LAB_DIR/host_key"
 	ssh-keygen -q -t ed25519 -N '' -C lab -f "$LAB_DIR/user_key"
 	cp "$LAB_DIR/user_key.pub" "$LAB_DIR/authorized_keys"
-	read -r lab_type lab_key lab_rest <"$LAB_DIR/host_key.pub"
-	echo "home $lab_type $lab_key" >"$LAB_DIR/known_hosts"
+	sed 's/^/home /' "$LAB_DIR/host_key.pub" >"$LAB_DIR/known_hosts"
 	cat >"$LAB_DIR/sshd_config" <<-END
 	ListenAddress 0.0.0.0:22
 	ListenAddress [::]:22
@@ -767,10 +788,12 @@ lab_sshd_files()
 lab_sshd_start()
 {
 	lab_spawn sshd home sh "$LAB_DIR/sshd.sh"
+	# shellcheck disable=SC2034 # for those who source this file
 	LAB_SSHD_PID=$LAB_PID
-	wait_for_line 5 "$LAB_SSHD_LOG" '^Server listening on 0\.0\.0\.0 ' &&
-		wait_for_line 5 "$LAB_SSHD_LOG" '^Server listening on :: ' ||
-		lab_die "sshd does not start: $(cat "$LAB_SSHD_LOG")"
+	for lab_a in '0\.0\.0\.0' ::; do
+		wait_for_line 5 "$LAB_SSHD_LOG" "^Server listening on $lab_a port 22" ||
+			lab_die "sshd does not start: $(cat "$LAB_SSHD_LOG")"
+	done
 }
 
 # Sessions that it has begun go on, as they do on a real machine.
@@ -843,7 +866,9 @@ lab_mapping()
 		lab_layer_kind=$lab_router_kind
 		[ "$lab_layer" = router ] || lab_layer_kind=$lab_carrier_kind
 		[ "$lab_v$lab_layer_kind" != 4open ] || continue
-		[ "$lab_v$lab_ipv6" != 6none ] && [ "$lab_v$lab_ipv6" != 6firewall ] || continue
+		case $lab_v$lab_ipv6 in
+		6none | 6firewall) continue ;;
+		esac
 		lab_inner=$(echo "$lab_inner" | while read -r lab_a lab_p; do
 			lab_conntrack "$1-$lab_layer" "$2" "$lab_a" "$lab_p" "$lab_dst" "${5-}"
 		done)
@@ -908,10 +933,8 @@ lab_start()
 	[ -z "$LAB_DIR" ] || lab_die "lab_start: there is one already"
 	LAB_KIND=$1
 	LAB_LAPTOP_KIND=${2:-port-restricted}
-	lab_ipv6_default "$LAB_KIND"
-	LAB_IPV6=${LAB_IPV6:-$lab_ipv6}
-	lab_ipv6_default "$LAB_LAPTOP_KIND"
-	LAB_LAPTOP_IPV6=${LAB_LAPTOP_IPV6:-$lab_ipv6}
+	lab_kind_check "$LAB_KIND" "${LAB_IPV6-}"
+	lab_kind_check "$LAB_LAPTOP_KIND" "${LAB_LAPTOP_IPV6-}"
 	LAB=np$$
 	trap lab_stop EXIT
 	trap 'exit 129' HUP
@@ -935,12 +958,6 @@ lab_start()
 	lab_sshd_start
 }
 
-lab_ipv6_default()
-{
-	lab_ipv6=firewall
-	[ "$1" != open ] || lab_ipv6=none
-}
-
 # All processes in our namespaces are ours: what lab_spawn began, what lab_exec
 # left, and what these have begun. And what lab_spawn began this very moment,
 # if it is still our child and has not entered its namespace yet.
@@ -950,7 +967,8 @@ lab_pids()
 		ip netns pids "$LAB-$lab_n" 2>/dev/null
 	done
 	for lab_f in "$LAB_DIR"/*.pid; do
-		[ -f "$lab_f" ] && read -r lab_pid <"$lab_f" || continue
+		[ -f "$lab_f" ] || continue
+		read -r lab_pid <"$lab_f" || continue
 		! grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$lab_pid/status" ||
 			grep -qs '^State:[[:space:]]*Z' "/proc/$lab_pid/status" || echo "$lab_pid"
 	done
