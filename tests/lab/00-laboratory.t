@@ -423,6 +423,7 @@ case_cleanup()
 	setsid env --default-signal=INT,TERM sh "$LAB_TOP/tests/lab/00-laboratory.t" victim "$1" \
 		>"$out" 2>&1 &
 	victim=$!
+	trap 'kill -TERM "-$victim"; exit 143' TERM
 	wait_for_line 20 "$out" '^up ' || diag "$(cat "$out")"
 	read -r up lab dir pids <"$out"
 	case $1 in
@@ -481,17 +482,32 @@ build_tools()
 	done
 }
 
-# Runs the lines N, N+WORKERS, ... of the list.
+# Runs the lines N, N+WORKERS, ... of the list. Ends what it runs when it is
+# ended itself: ^C does not reach what a script runs in the background.
 worker()
 {
 	n=0
-	cases | while read -r words; do
+	child=
+	trap - EXIT
+	trap '[ -z "$child" ] || kill $child; wait; exit 143' TERM
+	while read -r words; do
 		n=$((n + 1))
 		[ $((n % WORKERS)) -eq $(($1 % WORKERS)) ] || continue
 		# shellcheck disable=SC2086 # words of a case
 		sh "$LAB_TOP/tests/lab/00-laboratory.t" $words </dev/null \
-			>"$results/$n.out" 2>"$results/$n.err"
-	done
+			>"$results/$n.out" 2>"$results/$n.err" &
+		child=$!
+		wait $child
+		child=
+	done <"$results/list"
+}
+
+stop_workers()
+{
+	trap '' INT TERM
+	# shellcheck disable=SC2086 # a list of pids
+	kill $workers 2>/dev/null
+	wait
 }
 
 all()
@@ -503,15 +519,15 @@ all()
 	results=$(mktemp -d)
 	workers=
 	trap 'rm -rf "$results"' EXIT
-	trap 'exit 130' INT
-	trap 'kill $workers 2>/dev/null; wait; exit 143' TERM
+	trap 'stop_workers; exit 130' INT
+	trap 'stop_workers; exit 143' TERM
+	cases >"$results/list"
 	for w in $(seq $WORKERS); do
 		worker "$w" &
 		workers="$workers $!"
 	done
 	wait
 	n=0
-	cases >"$results/list"
 	while read -r words; do
 		n=$((n + 1))
 		sed '$d' "$results/$n.out"
