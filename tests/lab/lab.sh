@@ -256,9 +256,9 @@ lab_kind_traits()
 }
 
 # The port argument of masquerade. nftables hands the number of a hash to the
-# NAT as it lies in memory, high byte last on small machines: setting 0x80
-# makes that port 32768 or higher, and never 0. The counter goes
-# through a table, so that its steps are steps of the port.
+# NAT as it lies in memory; on a little-endian machine its lowest byte is the
+# port's highest. Setting 0x80 there makes the port 32768 or more, and never 0.
+# The counter goes through a table, so that its steps are steps of the port.
 lab_masquerade()
 {
 	case $lab_to in
