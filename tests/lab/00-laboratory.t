@@ -279,12 +279,12 @@ rtt()
 	echo "$best"
 }
 
-# SIDE N -> how many of N questions got an answer
+# SIDE N MILLISECONDS -> how many of N questions got an answer in that time
 answered()
 {
 	n=0
 	for _ in $(seq "$2"); do
-		lab_exec "$1" "$PEER" rtt "$LAB_REFLECTOR4" 3478 15 >/dev/null && n=$((n + 1))
+		lab_exec "$1" "$PEER" rtt "$LAB_REFLECTOR4" 3478 "$3" >/dev/null && n=$((n + 1))
 	done
 	echo $n
 }
@@ -306,10 +306,10 @@ case_line()
 	is "line $1: but the question arrived" "$(grep -c . "$LAB_DIR/at-reflector.out")" $((before + 1))
 	is "line $1: tcpdump saw only the question" "$(lab_captured lost | grep -c .)" 1
 	lab_line home 0 50
-	between "line $1: 50 % each way leaves a quarter" "$(answered home 60)" 4 30
+	between "line $1: 50 % each way leaves a quarter" "$(answered home 60 50)" 4 30
 	ok "line $1: and back" lab_line home 0 0
 	between "line $1: no delay" "$(rtt home "$LAB_REFLECTOR4")" 0 5
-	is "line $1: no loss" "$(answered home 20)" 20
+	is "line $1: no loss" "$(answered home 20 $YES_MS)" 20
 	lab_stop
 }
 
