@@ -48,6 +48,7 @@ struct borrowed {
 	int guard;         /* a second descriptor without which the borrow would end, or -1 */
 	struct addr local; /* address and port that the packets leave this machine with */
 	struct handshake handshake; /* raw sockets: both addresses; with BORROW_HANDSHAKE all */
+	bool acknowledged;          /* with BORROW_HANDSHAKE: one was completed */
 };
 
 struct borrow_method {
@@ -60,6 +61,7 @@ struct borrow_method {
 	int (*knock)(struct borrowed *borrowed);
 	int (*hear)(
 		struct borrowed *borrowed, enum handshake_outcome *outcome, struct addr *mapped);
+	void (*close)(struct borrowed *borrowed); /* before the descriptor is closed, or NULL */
 };
 
 /* Nothing borrowed: what borrow_close() leaves behind and may be called with. */
@@ -91,7 +93,8 @@ ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity);
 int borrow_knock(struct borrowed *borrowed);
 int borrow_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, struct addr *mapped);
 
-/* Ends it in the ordinary way: FIN. Also after a failed one; twice is once. */
+/* Ends it in the ordinary way: FIN, or RST for an unfinished handshake. Also after a failed one;
+ * twice is once. */
 void borrow_close(struct borrowed *borrowed);
 
 /* Ends a connected stream without a packet (socket_forget()), or in order where that fails. */

@@ -35,6 +35,11 @@
  *  TSval       T: 32 random bits        the nonce xor the seal       T
  *  TSecr       0                        T                            the SYN-ACK's TSval
  *
+ * A handshake that is given up ends with a RST (sequence I + 1, options as in the ACK). It is for
+ * the NATs: one that has seen a SYN takes another on the same four-tuple for valid only when its
+ * sequence number is higher (RFC 9293 3.4.3), and from one that gives up and one that begins anew
+ * that is an even chance, for as long as the first is remembered (120 s in Linux).
+ *
  * The nonce is 12 random bytes and 4 that mark a request of natpunch's: their CRC-32 (as in
  * FINGERPRINT, RFC 8489 14.7) xor 0x6e617470. What has no such mark, the SYN of a BGP router that
  * truly signs for one, is never answered.
@@ -110,6 +115,9 @@ void handshake_start(struct handshake *handshake, const struct addr *local,
 void handshake_make_syn(const struct handshake *handshake, struct segment *out);
 void handshake_make_ack(
 	const struct handshake *handshake, const struct segment *syn_ack, struct segment *out);
+
+/* A RST for a SYN that was not answered; see above. */
+void handshake_make_reset(const struct handshake *handshake, struct segment *out);
 
 /*
  * Judges a segment that came to the home. With MAPPED, *mapped is the address, IPv4 over an IPv6

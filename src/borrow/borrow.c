@@ -198,6 +198,8 @@ int borrow_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, stru
 
 void borrow_close(struct borrowed *borrowed)
 {
+	if (borrowed->fd >= 0 && borrowed->method->close != NULL)
+		borrowed->method->close(borrowed);
 	if (borrowed->fd >= 0)
 		close(borrowed->fd);
 	if (borrowed->guard >= 0)

@@ -202,7 +202,20 @@ static int raw_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, 
 	if (*outcome != HANDSHAKE_MAPPED)
 		return 0;
 	handshake_make_ack(&borrowed->handshake, &segment, &ack);
-	return send_segment(borrowed, &ack);
+	if (send_segment(borrowed, &ack) != 0)
+		return -1;
+	borrowed->acknowledged = true;
+	return 0;
+}
+
+static void raw_close(struct borrowed *borrowed)
+{
+	struct segment reset;
+
+	if (borrowed->kind != BORROW_HANDSHAKE || borrowed->acknowledged)
+		return;
+	handshake_make_reset(&borrowed->handshake, &reset);
+	send_segment(borrowed, &reset);
 }
 
 static ssize_t raw_send(struct borrowed *borrowed, const void *data, size_t size)
@@ -251,4 +264,5 @@ const struct borrow_method borrow_method_raw = {
 	.receive = raw_receive,
 	.knock = raw_knock,
 	.hear = raw_hear,
+	.close = raw_close,
 };

@@ -145,13 +145,27 @@ static void send_question(struct transaction *transaction)
 	transaction->state = TRANSACTION_ASKING;
 }
 
+/* Another handshake on the same two addresses: NATs take it for a connection begun anew. */
+static void renew_handshake(struct handshake *handshake)
+{
+	struct addr local = handshake->local;
+	struct addr remote = handshake->remote;
+	uint8_t random[HANDSHAKE_RANDOM_SIZE];
+
+	random_fill(random, sizeof(random));
+	handshake_start(handshake, &local, &remote, random);
+}
+
 void transaction_ask_again(struct transaction *transaction, uint64_t now)
 {
 	renew_question(transaction);
-	if (transaction->port.kind == BORROW_STREAM)
+	if (transaction->port.kind == BORROW_STREAM) {
 		send_question(transaction);
-	else
-		send_datagram(transaction, now);
+		return;
+	}
+	if (transaction->port.kind == BORROW_HANDSHAKE)
+		renew_handshake(&transaction->port.handshake);
+	send_again(transaction, now);
 }
 
 static void judge(struct transaction *transaction, const void *data, size_t size)
@@ -304,6 +318,22 @@ static void receive_handshake(struct transaction *transaction)
 		set_error(transaction, EXIT_STATUS_NETWORK, "no answer from", strerror(errno));
 }
 
+/* What comes between an answer and the next question would else be reported again and again. */
+static void pass_over(struct transaction *transaction)
+{
+	enum handshake_outcome outcome;
+	struct addr mapped;
+
+	if (transaction->port.kind == BORROW_HANDSHAKE) {
+		while (borrow_hear(&transaction->port, &outcome, &mapped) == 0)
+			;
+		return;
+	}
+	while (borrow_receive(&transaction->port, transaction->bytes, sizeof(transaction->bytes)) >=
+		0)
+		;
+}
+
 void transaction_advance(struct transaction *transaction, uint64_t now)
 {
 	switch (transaction->state) {
@@ -329,6 +359,8 @@ void transaction_advance(struct transaction *transaction, uint64_t now)
 	case TRANSACTION_ANSWERED:
 		if (transaction->port.kind == BORROW_STREAM)
 			receive_stream(transaction);
+		else
+			pass_over(transaction);
 		return;
 	case TRANSACTION_FAILED:
 		return;

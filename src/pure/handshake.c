@@ -136,6 +136,14 @@ void handshake_make_ack(
 	out->timestamp_echo = syn_ack->timestamp;
 }
 
+void handshake_make_reset(const struct handshake *handshake, struct segment *out)
+{
+	make_segment(handshake, out);
+	out->flags = SEGMENT_RST;
+	out->sequence = handshake->sequence + 1;
+	out->window = 0;
+}
+
 /* With IPv4 the form proves itself, and a path may have changed the timestamps. */
 static bool seal_holds(
 	const struct handshake *handshake, const struct segment *received, struct addr *mapped)

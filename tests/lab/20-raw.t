@@ -11,7 +11,7 @@
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
-need ip nft conntrack ss tcpdump sshd ssh strace setpriv
+need ip nc.openbsd nft conntrack ss tcpdump sshd ssh strace setpriv
 
 natpunch=$lab_top/natpunch
 MARK=9 # a closed port of the reflector's, whose RST says that all before it is over
@@ -19,7 +19,7 @@ MARK=9 # a closed port of the reflector's, whose RST says that all before it is 
 # What must not change at home: sockets, rules, routes.
 home_state()
 {
-	lab_exec home ss -tulnpeH | sort
+	lab_exec home ss -tulnpeH 2>/dev/null | sort
 	lab_exec home ss -tanH state connected
 	lab_exec home nft list ruleset
 	lab_exec home ip route
@@ -41,6 +41,7 @@ probe()
 	probe_want=$1
 	probe_name=$2
 	shift 2
+	# shellcheck disable=SC2086 # a list of words
 	lab_exec home ${run_by-} "$natpunch" probe "$@" >"$LAB_DIR/line" 2>"$LAB_DIR/line.err"
 	is "$probe_name: exit" $? "$probe_want"
 	line=$(cat "$LAB_DIR/line")
@@ -95,7 +96,7 @@ check_handshake()
 	is "$1: what the NAT holds is printed" "$line" "$(lab_mapping home tcp 22 "$2" 3478)"
 	is "$1: segments at home" "$(flags at-home)" "S S. . "
 	is "$1: segments at the reflector" "$(flags at-reflector)" "S S. . "
-	is "$1: the outermost NAT calls it established" "$(state_of "$(lab_outer_nat)" "$2")" ESTABLISHED
+	is "$1: the outermost NAT calls it established" "$(state_of "$(lab_outer_nat home)" "$2")" ESTABLISHED
 	is "$1: home is as before" "$(home_state)" "$state"
 }
 
@@ -129,7 +130,7 @@ try_kind()
 
 udp_holder()
 {
-	lab_exec home ss -ulnpeH 'sport = :4000'
+	lab_exec home ss -ulnpeH 'sport = :4000' 2>/dev/null
 }
 
 # NAME REFLECTOR
@@ -168,7 +169,6 @@ try_loss()
 	END
 	for v in 4 6; do
 		lab_exec home-router conntrack -F 2>/dev/null
-		lab_exec home-router nft reset counters >/dev/null 2>&1
 		captures_begin
 		lab_clock
 		began=$lab_now
@@ -281,28 +281,35 @@ try_kernel_without()
 	like "a kernel without MD5: said in words" "$said" 'CONFIG_TCP_MD5SIG'
 }
 
+listening()
+{
+	[ -n "$(lab_exec reflector ss -ltnH 'sport = :3479')" ]
+}
+
+connected()
+{
+	[ -n "$(lab_exec home ss -tnH state established "sport = :222$v")" ]
+}
+
 try_connected()
 {
-	lab_spawn silent reflector "$LAB_BIN/liar" silent 3479
-	wait_for_line 5 "$LAB_DIR/silent.out" ready || bail "the liar does not start"
 	for v in 4 6; do
-		lab_spawn real home nc.openbsd -n -d -p 2222 "$(address_of $v)" 3479
-		connected()
-		{
-			[ -n "$(lab_exec home ss -tnH state established 'sport = :2222')" ]
-		}
-		wait_for 5 connected || bail "no connection"
+		lab_spawn silent reflector nc.openbsd -$v -n -d -l 3479
+		wait_for 5 listening || bail "nc does not listen"
+		lab_spawn real home nc.openbsd -n -d -p 222$v "$(address_of $v)" 3479
+		wait_for 5 connected || bail "no connection: $(cat "$LAB_DIR/real.err")"
 		lab_capture quiet home eth0 'tcp port 3479'
-		probe 3 "beside a real connection, IPv$v" -m raw -t 0.3 -p 2222 -r "$(
-			case $v in 4) echo "$LAB_REFLECTOR4:3479" ;; 6) echo "[$LAB_REFLECTOR6]:3479" ;; esac
-		)"
-		like "beside a real connection, IPv$v: said" "$said" 'port 2222 already has a connection'
-		is "beside a real connection, IPv$v: nothing was sent" "$(lab_captured quiet | wc -l)" 0
+		to="[$LAB_REFLECTOR6]:3479"
+		[ $v = 6 ] || to=$LAB_REFLECTOR4:3479
+		probe 3 "beside a real connection, IPv$v" -m raw -t 0.3 -p 222$v -r "$to"
+		like "beside a real connection, IPv$v: said" "$said" \
+			"port 222$v already has a connection"
+		is "beside a real connection, IPv$v: nothing was sent" "$(lab_captured quiet)" ''
 		ok "beside a real connection, IPv$v: it lives" connected
 		lab_kill quiet
 		lab_kill real
+		lab_kill silent
 	done
-	lab_kill silent
 }
 
 # Without the right, the reflector serves all else and says what is missing.
@@ -314,7 +321,13 @@ try_reflector_without()
 		'not listening for raw tcp: Operation not permitted'
 	probe 1 "a reflector without CAP_NET_RAW" -m raw -t 0.7 -r "$LAB_REFLECTOR4"
 	like "a reflector without CAP_NET_RAW: nothing comes" "$said" 'no answer from'
-	probe 0 "a reflector without CAP_NET_RAW, auto" -r "$LAB_REFLECTOR4"
+	# Given up with a RST: what is left in the NAT would else make the next SYN invalid when
+	# its number is below. Several times, as that is an even chance.
+	for round in 1 2 3 4 5 6; do
+		probe 1 "given up, round $round" -m raw -t 0.1 -r "$LAB_REFLECTOR4"
+		probe 0 "given up, round $round, and then a real connection" -t 1 -r "$LAB_REFLECTOR4"
+		lab_exec home-router conntrack -F 2>/dev/null
+	done
 	lab_kill poor
 }
 
