@@ -19,7 +19,7 @@ enum addr_family {
 struct addr {
 	uint8_t ip[16]; /* network order; an IPv4 address in the first 4, the rest zero */
 	uint32_t scope; /* IPv6 interface index for link-local addresses, else 0 */
-	uint16_t port;	/* host order; 0 where there is none */
+	uint16_t port;  /* host order; 0 where there is none */
 	uint8_t family; /* enum addr_family */
 };
 
@@ -27,21 +27,21 @@ struct addr {
 enum addr_class {
 	ADDR_CLASS_PUBLIC,
 	ADDR_CLASS_UNSPECIFIED, /* 0.0.0.0, :: */
-	ADDR_CLASS_LOOPBACK,	/* 127/8, ::1 (RFC 6890) */
-	ADDR_CLASS_PRIVATE,	/* RFC 1918; IPv6 unique local, RFC 4193 */
-	ADDR_CLASS_SHARED,	/* 100.64/10, carrier-grade NAT (RFC 6598) */
-	ADDR_CLASS_LINK_LOCAL,	/* 169.254/16 (RFC 3927), fe80::/10 */
-	ADDR_CLASS_MULTICAST,	/* 224/4, ff00::/8, and 255.255.255.255 */
+	ADDR_CLASS_LOOPBACK,    /* 127/8, ::1 (RFC 6890) */
+	ADDR_CLASS_PRIVATE,     /* RFC 1918; IPv6 unique local, RFC 4193 */
+	ADDR_CLASS_SHARED,      /* 100.64/10, carrier-grade NAT (RFC 6598) */
+	ADDR_CLASS_LINK_LOCAL,  /* 169.254/16 (RFC 3927), fe80::/10 */
+	ADDR_CLASS_MULTICAST,   /* 224/4, ff00::/8, and 255.255.255.255 */
 };
 
 /* Longest texts, each with its ending NUL. */
 #define ADDR_IP_TEXT_SIZE 64 /* "xxxx:...:xxxx%4294967295" */
-#define ADDR_TEXT_SIZE	  80 /* "[ip]:65535" */
-#define ADDR_IP4P_SIZE	  32
+#define ADDR_TEXT_SIZE    80 /* "[ip]:65535" */
+#define ADDR_IP4P_SIZE    32
 
 size_t addr_ip_size(const struct addr *addr); /* 4, 16, or 0 for ADDR_NONE */
 
-bool addr_equal(const struct addr *a, const struct addr *b);	/* family, ip, port (not scope) */
+bool addr_equal(const struct addr *a, const struct addr *b);    /* family, ip, port (not scope) */
 bool addr_equal_ip(const struct addr *a, const struct addr *b); /* family and ip */
 
 /*

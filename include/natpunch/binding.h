@@ -22,10 +22,10 @@
 #include "natpunch/stun.h"
 
 enum binding_mode {
-	BINDING_MODE_NONE = 0,	 /* no attribute: an ordinary STUN client */
-	BINDING_MODE_CLOSE = 1,	 /* close in order, server first, right after the answer */
+	BINDING_MODE_NONE = 0,   /* no attribute: an ordinary STUN client */
+	BINDING_MODE_CLOSE = 1,  /* close in order, server first, right after the answer */
 	BINDING_MODE_FORGET = 2, /* neither end sends FIN or RST: both forget the connection */
-	BINDING_MODE_HOLD = 3,	 /* keep it; the client speaks at least every `seconds` */
+	BINDING_MODE_HOLD = 3,   /* keep it; the client speaks at least every `seconds` */
 };
 
 struct binding_request {
@@ -36,7 +36,7 @@ struct binding_request {
 
 /* What kind of reply it was that came back. */
 enum binding_outcome {
-	BINDING_MAPPED,	   /* a mapping */
+	BINDING_MAPPED,    /* a mapping */
 	BINDING_REFUSED,   /* a well formed error response: `code` and `reason` */
 	BINDING_UNRELATED, /* well formed, but another transaction's or not a response */
 	BINDING_MALFORMED, /* not an answer */
@@ -47,7 +47,7 @@ struct binding_answer {
 	struct addr other;  /* OTHER-ADDRESS of RFC 5780, or ADDR_NONE */
 	enum binding_mode mode;
 	uint16_t seconds;
-	unsigned code;	 /* STUN error code with BINDING_REFUSED */
+	unsigned code;   /* STUN error code with BINDING_REFUSED */
 	char reason[64]; /* its reason phrase, escaped */
 };
 
@@ -70,13 +70,13 @@ enum binding_outcome binding_read_answer(const struct binding_request *request,
 struct binding_server {
 	const char *software; /* SOFTWARE attribute, or NULL */
 	bool can_forget;      /* CAP_NET_ADMIN is here: FORGET can be granted */
-	bool stream;	      /* over TCP or TLS: NATPUNCH-CONNECTION means something */
+	bool stream;          /* over TCP or TLS: NATPUNCH-CONNECTION means something */
 };
 
 enum binding_verdict {
-	BINDING_SILENT,	  /* not for us: send nothing */
+	BINDING_SILENT,   /* not for us: send nothing */
 	BINDING_ANSWERED, /* an answer was written */
-	BINDING_BROKEN,	  /* not STUN: on a stream, close it */
+	BINDING_BROKEN,   /* not STUN: on a stream, close it */
 };
 
 /*

@@ -16,7 +16,7 @@
 #define OPTION_TABLE_MAX 48
 
 struct option_row {
-	int code;	      /* the letter, or from OPTION_LONG_ONLY up; 0 ends the table */
+	int code;             /* the letter, or from OPTION_LONG_ONLY up; 0 ends the table */
 	const char *name;     /* the long option's name */
 	const char *argument; /* "PORT", or NULL for a flag */
 	const char *help;     /* one line */

@@ -15,9 +15,9 @@
 #define DEADLINE_NONE UINT64_MAX
 
 struct deadline_entry {
-	uint64_t key;	   /* heap position: the time the heap is ordered by */
-	uint64_t due;	   /* slot number: the real deadline, DEADLINE_NONE when it has none */
-	uint32_t slot;	   /* heap position: whose key it is */
+	uint64_t key;      /* heap position: the time the heap is ordered by */
+	uint64_t due;      /* slot number: the real deadline, DEADLINE_NONE when it has none */
+	uint32_t slot;     /* heap position: whose key it is */
 	uint32_t position; /* slot number: where in the heap, UINT32_MAX when not in it */
 };
 

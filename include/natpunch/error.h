@@ -11,11 +11,11 @@
 enum exit_status {
 	EXIT_STATUS_DONE = 0,
 	EXIT_STATUS_NETWORK = 1,     /* the network said no, or nothing in time */
-	EXIT_STATUS_USAGE = 2,	     /* the command line is wrong */
-	EXIT_STATUS_LOCAL = 3,	     /* this machine refused: privilege, port busy, no route */
-	EXIT_STATUS_PEER = 4,	     /* the peer spoke badly: what came was not an answer */
+	EXIT_STATUS_USAGE = 2,       /* the command line is wrong */
+	EXIT_STATUS_LOCAL = 3,       /* this machine refused: privilege, port busy, no route */
+	EXIT_STATUS_PEER = 4,        /* the peer spoke badly: what came was not an answer */
 	EXIT_STATUS_UNREACHABLE = 5, /* a mapping exists, but strangers do not get through it */
-	EXIT_STATUS_BUG = 70,	     /* an assertion failed */
+	EXIT_STATUS_BUG = 70,        /* an assertion failed */
 };
 
 struct error {

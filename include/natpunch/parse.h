@@ -15,7 +15,7 @@
 struct parse_host_port {
 	char host[PARSE_HOST_SIZE]; /* a name, an IPv4 or an IPv6 text without brackets; may be ""
 				     */
-	uint16_t port;		    /* 1 to 65535 */
+	uint16_t port;              /* 1 to 65535 */
 };
 
 /* Digits only, from min to max. "0022" is 22; "", "+22", " 22", "22x" and "0x16" are not numbers.

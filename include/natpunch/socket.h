@@ -28,7 +28,7 @@ int socket_open(enum addr_family family, int type, int protocol);
 int socket_set_flag(int fd, int level, int option, int value);
 int socket_bind(int fd, const struct addr *addr);
 int socket_bind_interface(int fd, const char *interface); /* SO_BINDTODEVICE */
-int socket_connect(int fd, const struct addr *addr);	  /* 0 also when it is in progress */
+int socket_connect(int fd, const struct addr *addr);      /* 0 also when it is in progress */
 int socket_local(int fd, struct addr *out);
 int socket_peer(int fd, struct addr *out);
 int socket_take_error(int fd); /* SO_ERROR: 0, or an errno value */

@@ -41,9 +41,9 @@ enum stun_method {
 enum stun_attribute_type {
 	STUN_MAPPED_ADDRESS = 0x0001,
 	STUN_RESPONSE_ADDRESS = 0x0002, /* RFC 3489, deprecated, never honoured */
-	STUN_CHANGE_REQUEST = 0x0003,	/* RFC 5780 7.2 */
-	STUN_SOURCE_ADDRESS = 0x0004,	/* RFC 3489 */
-	STUN_CHANGED_ADDRESS = 0x0005,	/* RFC 3489 */
+	STUN_CHANGE_REQUEST = 0x0003,   /* RFC 5780 7.2 */
+	STUN_SOURCE_ADDRESS = 0x0004,   /* RFC 3489 */
+	STUN_CHANGED_ADDRESS = 0x0005,  /* RFC 3489 */
 	STUN_USERNAME = 0x0006,
 	STUN_MESSAGE_INTEGRITY = 0x0008,
 	STUN_ERROR_CODE = 0x0009,
@@ -52,12 +52,12 @@ enum stun_attribute_type {
 	STUN_NONCE = 0x0015,
 	STUN_MESSAGE_INTEGRITY_SHA256 = 0x001C,
 	STUN_XOR_MAPPED_ADDRESS = 0x0020,
-	STUN_PADDING = 0x0026,	     /* RFC 5780 7.6 */
+	STUN_PADDING = 0x0026,       /* RFC 5780 7.6 */
 	STUN_RESPONSE_PORT = 0x0027, /* RFC 5780 7.5 */
 	STUN_SOFTWARE = 0x8022,
 	STUN_FINGERPRINT = 0x8028,
-	STUN_RESPONSE_ORIGIN = 0x802B,	   /* RFC 5780 7.3 */
-	STUN_OTHER_ADDRESS = 0x802C,	   /* RFC 5780 7.4 */
+	STUN_RESPONSE_ORIGIN = 0x802B,     /* RFC 5780 7.3 */
+	STUN_OTHER_ADDRESS = 0x802C,       /* RFC 5780 7.4 */
 	STUN_NATPUNCH_CONNECTION = 0xC6E0, /* ours; binding.h */
 };
 
@@ -74,7 +74,7 @@ struct stun_message {
 
 struct stun_attribute {
 	uint16_t type;
-	uint16_t size;	      /* of the value, without its padding */
+	uint16_t size;        /* of the value, without its padding */
 	const uint8_t *value; /* inside the message */
 };
 

@@ -16,7 +16,7 @@
 #include "natpunch/text.h"
 
 #define TCP_STATE_LISTEN 0x0A /* TCP_LISTEN of the kernel's net/tcp_states.h */
-#define UDP_STATE_BOUND	 0x07 /* TCP_CLOSE: a socket that is bound and not connected */
+#define UDP_STATE_BOUND  0x07 /* TCP_CLOSE: a socket that is bound and not connected */
 
 /* One line of /proc/net/tcp: "  0: 00000000:0016 00000000:0000 0A ... uid timeout inode ..." */
 struct table_row {

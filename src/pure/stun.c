@@ -17,9 +17,9 @@
 
 #define ATTRIBUTE_HEADER_SIZE 4
 #define FINGERPRINT_SIZE      (ATTRIBUTE_HEADER_SIZE + 4)
-#define FINGERPRINT_XOR	      0x5354554eU /* "STUN" (RFC 8489 14.7) */
-#define FAMILY_IPV4	      1		  /* RFC 8489 14.1 */
-#define FAMILY_IPV6	      2
+#define FINGERPRINT_XOR       0x5354554eU /* "STUN" (RFC 8489 14.7) */
+#define FAMILY_IPV4           1           /* RFC 8489 14.1 */
+#define FAMILY_IPV6           2
 
 /*
  * CRC-32 is linear: the table's entry for a byte is the sum (xor) of the entries for its bits. The

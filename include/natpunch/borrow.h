@@ -1,0 +1,97 @@
+/*
+ * borrow.h - ways to speak from a port that somebody else listens on.
+ *
+ * Each method is one file and one row in a const table. A method never touches the process that
+ * holds the port, its socket or its configuration; what it sets up goes when the process ends,
+ * also by SIGKILL.
+ */
+#ifndef NATPUNCH_BORROW_H
+#define NATPUNCH_BORROW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "natpunch/addr.h"
+#include "natpunch/error.h"
+#include "natpunch/mapping.h"
+
+struct borrow_request {
+	enum mapping_protocol protocol;
+	struct addr local; /* port: the one to borrow; ADDR_NONE as family: any address */
+	struct addr remote;
+	const char *interface; /* for SO_BINDTODEVICE, or NULL */
+};
+
+enum borrow_result {
+	BORROW_OPEN,   /* it speaks from the port (a stream: connecting, writable when done) */
+	BORROW_CANNOT, /* not by this method on this machine; another may do */
+	BORROW_BUSY,   /* this very pair of addresses is in use right now; later it may not be */
+	BORROW_UNREACHABLE, /* no way to the remote address; another address may do */
+};
+
+/* How what was opened is spoken over. */
+enum borrow_kind {
+	BORROW_STREAM,   /* fd is a TCP socket: connecting, and writable once it is connected */
+	BORROW_DATAGRAM, /* borrow_send() and borrow_receive() carry whole datagrams */
+};
+
+struct borrow_method;
+
+/* A borrowed port. Owned by whoever opened it, until borrow_close() or borrow_forget(). */
+struct borrowed {
+	const struct borrow_method *method;
+	enum borrow_kind kind;
+	int fd;            /* to poll, non-blocking; -1: nothing is open */
+	int guard;         /* a second descriptor without which the borrow would end, or -1 */
+	struct addr local; /* address and port that the packets leave this machine with */
+};
+
+struct borrow_method {
+	const char *name;
+	enum borrow_result (*open)(
+		const struct borrow_request *request, struct borrowed *out, struct error *error);
+};
+
+/* Nothing borrowed: what borrow_close() leaves behind and may be called with. */
+#define BORROWED_NOTHING ((struct borrowed){.fd = -1, .guard = -1})
+
+/* "bind", "repair"; NULL for a name that is not in the table. */
+const struct borrow_method *borrow_find(const char *name);
+
+/*
+ * Opens by `method`, or with NULL by the first one that can, saying at log_detail() why each other
+ * was passed over. When none can, *error is the first one's, with a hint that names who holds the
+ * port and what to grant. For every result but BORROW_OPEN *error is filled and *out untouched.
+ */
+enum borrow_result borrow_open(const struct borrow_method *method,
+	const struct borrow_request *request, struct borrowed *out, struct error *error);
+
+/*
+ * With BORROW_DATAGRAM: sends one datagram to the remote address; takes one that came from it.
+ * Each returns the bytes, or -1 and errno (EAGAIN: nothing there).
+ */
+ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size);
+ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity);
+
+/* Ends it in the ordinary way: FIN. Also after a failed one; twice is once. */
+void borrow_close(struct borrowed *borrowed);
+
+/* Ends a connected stream without a packet (socket_forget()), or in order where that fails. */
+void borrow_forget(struct borrowed *borrowed);
+
+/*
+ * For the methods whose borrowed port is an ordinary socket: opens one, has `bind_port` bind it
+ * (0, or -1 and errno) and connects it. `verb` is for the error: "cannot VERB port 22".
+ */
+enum borrow_result borrow_open_socket(const struct borrow_method *method,
+	const struct borrow_request *request, int (*bind_port)(int fd, const struct addr *local),
+	const char *verb, struct borrowed *out, struct error *error);
+
+/* For the methods: what is to be bound: the wanted local address, or any of the remote's family. */
+struct addr borrow_local(const struct borrow_request *request);
+
+extern const struct borrow_method borrow_method_bind;
+extern const struct borrow_method borrow_method_repair;
+
+#endif

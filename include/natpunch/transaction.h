@@ -1,0 +1,82 @@
+/*
+ * transaction.h - one question to one address of one reflector, from a borrowed port.
+ *
+ * A state machine that is handed events and the time, and never blocks:
+ *
+ *   WAITING --retry--> CONNECTING --connected--> ASKING --answer--> ANSWERED
+ *      \____________________\______________________\--> FAILED
+ *
+ * WAITING: the pair of addresses is in use by a connection of the past; tried again shortly.
+ * Over UDP there is no CONNECTING, and in ASKING the question is sent again after
+ * TRANSACTION_RTO_MS, twice that, four times that and so on (RFC 8489 6.2.1), for as long as the
+ * caller waits; what comes and is no answer is passed over, as anybody can send a datagram.
+ * Threat: whatever answers at the other end. Its bytes are framed and judged by pure/stun and
+ * pure/binding; only a reply to our random transaction id on our own connection counts.
+ */
+#ifndef NATPUNCH_TRANSACTION_H
+#define NATPUNCH_TRANSACTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/binding.h"
+#include "natpunch/borrow.h"
+#include "natpunch/error.h"
+
+enum transaction_state {
+	TRANSACTION_WAITING,
+	TRANSACTION_CONNECTING,
+	TRANSACTION_ASKING,
+	TRANSACTION_ANSWERED,
+	TRANSACTION_FAILED,
+};
+
+struct transaction {
+	enum transaction_state state;
+	const struct borrow_method *method; /* as asked for; NULL: the first that can */
+	struct borrow_request request;
+	struct borrowed port;
+	struct binding_request question;
+	uint64_t due; /* when advance() wants to be called without an event; DEADLINE_NONE */
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	size_t received;
+	struct binding_answer answer; /* when ANSWERED */
+	struct addr local;            /* when ANSWERED: the address and port it was asked from */
+	uint64_t rto;                 /* over UDP: the time until the next sending, in ms */
+	struct error error;           /* when FAILED; or the last thing that was passed over */
+	bool cannot; /* when FAILED: this machine refuses, no other address would do */
+};
+
+/*
+ * Starts; `mode` is how the connection is to go on after the answer, `hold_seconds` goes with
+ * BINDING_MODE_HOLD. The strings that `request`
+ * points at must outlive the transaction. transaction_end() must follow in every case.
+ */
+void transaction_start(struct transaction *transaction, const struct borrow_method *method,
+	const struct borrow_request *request, enum binding_mode mode, uint16_t hold_seconds,
+	uint64_t now);
+
+/* What to poll for: events for poll(2), and the descriptor (or -1). */
+int transaction_fd(const struct transaction *transaction);
+short transaction_events(const struct transaction *transaction);
+
+/* Goes on after an event on the descriptor, or when `due` has come. */
+void transaction_advance(struct transaction *transaction, uint64_t now);
+
+/*
+ * ANSWERED: asks again, with a new transaction id, from the same port and over the same connection
+ * where there is one; back to ASKING. This is the keep-alive. `answer` keeps what was said last.
+ */
+void transaction_ask_again(struct transaction *transaction, uint64_t now);
+
+/*
+ * Ends it so that the mapping lives as long as the NAT allows. After FORGET was granted: without a
+ * packet. After CLOSE was granted: the reflector's FIN, which is right behind its answer, is waited
+ * for (at most TRANSACTION_FIN_WAIT_MS), so that the TIME_WAIT is not ours. Else FIN.
+ */
+void transaction_end(struct transaction *transaction);
+
+#define TRANSACTION_FIN_WAIT_MS 250
+#define TRANSACTION_RTO_MS      500 /* RFC 8489 6.2.1 */
+
+#endif

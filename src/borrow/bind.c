@@ -1,0 +1,26 @@
+/*
+ * bind: the port is free, or was left by a connection that is over. Nothing special is needed but,
+ * below 1024, the right to bind there.
+ */
+#include <sys/socket.h>
+
+#include "natpunch/borrow.h"
+#include "natpunch/socket.h"
+
+static int bind_free(int fd, const struct addr *local)
+{
+	/* Without it a daemon could not bind its port again while this connection lives. */
+	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0)
+		return -1;
+	return socket_bind(fd, local);
+}
+
+static enum borrow_result bind_open(
+	const struct borrow_request *request, struct borrowed *out, struct error *error)
+{
+	/* SO_REUSEADDR on UDP would let two sockets take each other's datagrams. */
+	return borrow_open_socket(&borrow_method_bind, request,
+		request->protocol == MAPPING_TCP ? bind_free : socket_bind, "bind", out, error);
+}
+
+const struct borrow_method borrow_method_bind = {.name = "bind", .open = bind_open};

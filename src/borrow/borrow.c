@@ -1,0 +1,198 @@
+#include "natpunch/borrow.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "natpunch/holder.h"
+#include "natpunch/log.h"
+#include "natpunch/socket.h"
+
+static const struct borrow_method *const methods[] = {
+	&borrow_method_bind,
+	&borrow_method_repair,
+};
+#define METHOD_COUNT (sizeof(methods) / sizeof(methods[0]))
+
+const struct borrow_method *borrow_find(const char *name)
+{
+	for (size_t i = 0; i < METHOD_COUNT; i++)
+		if (strcmp(methods[i]->name, name) == 0)
+			return methods[i];
+	return NULL;
+}
+
+struct addr borrow_local(const struct borrow_request *request)
+{
+	struct addr local = request->local;
+
+	if (local.family == ADDR_NONE)
+		local.family = request->remote.family;
+	return local;
+}
+
+static enum borrow_result connect_socket(
+	int fd, const struct borrow_request *request, struct error *error)
+{
+	char remote[ADDR_TEXT_SIZE];
+
+	if (socket_connect(fd, &request->remote) == 0)
+		return BORROW_OPEN;
+	addr_format(&request->remote, remote);
+	if (errno == EADDRNOTAVAIL) {
+		error_set(error, EXIT_STATUS_LOCAL, "port %u already has a connection to %s",
+			request->local.port, remote);
+		return BORROW_BUSY;
+	}
+	if (errno == EPERM || errno == EACCES) {
+		error_set(error, EXIT_STATUS_LOCAL, "cannot connect to %s: %s", remote,
+			strerror(errno));
+		error_hint(error, "a firewall on this machine forbids it");
+		return BORROW_UNREACHABLE;
+	}
+	/* A refusal comes from the network; the rest (no route, no such family) from this machine.
+	 */
+	error_set(error, errno == ECONNREFUSED ? EXIT_STATUS_NETWORK : EXIT_STATUS_LOCAL,
+		"cannot connect to %s: %s", remote, strerror(errno));
+	return BORROW_UNREACHABLE;
+}
+
+enum borrow_result borrow_open_socket(const struct borrow_method *method,
+	const struct borrow_request *request, int (*bind_port)(int fd, const struct addr *local),
+	const char *verb, struct borrowed *out, struct error *error)
+{
+	struct addr local = borrow_local(request);
+	enum borrow_result result = BORROW_CANNOT;
+	bool stream = request->protocol == MAPPING_TCP;
+	int fd = socket_open((enum addr_family)request->remote.family,
+		stream ? SOCK_STREAM : SOCK_DGRAM, (int)request->protocol);
+
+	if (fd < 0) {
+		error_set(error, EXIT_STATUS_LOCAL, "cannot open a socket: %s", strerror(errno));
+		return BORROW_UNREACHABLE;
+	}
+	if (request->interface != NULL && socket_bind_interface(fd, request->interface) != 0) {
+		error_set(error, EXIT_STATUS_LOCAL, "cannot use interface %s: %s",
+			request->interface, strerror(errno));
+		result = BORROW_UNREACHABLE;
+		goto failed;
+	}
+	/* An IPv6 wildcard must not claim the port of IPv4 as well. */
+	if (local.family == ADDR_IPV6)
+		socket_set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	if (bind_port(fd, &local) != 0) {
+		error_set(error, EXIT_STATUS_LOCAL, "cannot %s port %u: %s", verb, local.port,
+			strerror(errno));
+		if (errno == EADDRNOTAVAIL)
+			error_hint(error, "the address of -b is not one of this machine's");
+		goto failed;
+	}
+	result = connect_socket(fd, request, error);
+	if (result != BORROW_OPEN)
+		goto failed;
+	socket_local(fd, &local);
+	*out = (struct borrowed){
+		.method = method,
+		.kind = stream ? BORROW_STREAM : BORROW_DATAGRAM,
+		.fd = fd,
+		.guard = -1,
+		.local = local,
+	};
+	return BORROW_OPEN;
+failed:
+	close(fd);
+	return result;
+}
+
+/* Who holds the port, as the beginning of a hint: "sshd holds it (pid 12); ". */
+static void describe_holder(const struct borrow_request *request, char *out, size_t size)
+{
+	struct addr local = borrow_local(request);
+	struct holder holder;
+
+	out[0] = '\0';
+	if (holder_find(request->protocol, (enum addr_family)local.family, local.port, &holder) !=
+			0 ||
+		!holder.listens)
+		return;
+	if (holder.pid == 0)
+		snprintf(out, size, "another process holds it; ");
+	else
+		snprintf(out, size, "%s holds it (pid %ld); ", holder.name, (long)holder.pid);
+}
+
+static void add_hint(const struct borrow_request *request, struct error *error)
+{
+	char holder[96];
+
+	if (error->hint[0] != '\0')
+		return;
+	describe_holder(request, holder, sizeof(holder));
+	error_hint(error, "%srun as root, or: setcap %s+ep natpunch", holder,
+		holder[0] != '\0' ? "cap_net_admin,cap_net_raw" : "cap_net_bind_service");
+}
+
+static enum borrow_result open_first(
+	const struct borrow_request *request, struct borrowed *out, struct error *error)
+{
+	enum borrow_result result = BORROW_CANNOT;
+
+	for (size_t i = 0; i < METHOD_COUNT; i++) {
+		struct error reason;
+		result = methods[i]->open(request, out, &reason);
+		if (result == BORROW_OPEN)
+			return result;
+		if (i == 0 || result != BORROW_CANNOT)
+			*error = reason;
+		if (result != BORROW_CANNOT)
+			return result;
+		log_detail("method %s passed over: %s", methods[i]->name, reason.text);
+	}
+	return result;
+}
+
+enum borrow_result borrow_open(const struct borrow_method *method,
+	const struct borrow_request *request, struct borrowed *out, struct error *error)
+{
+	enum borrow_result result;
+
+	if (method != NULL)
+		result = method->open(request, out, error);
+	else
+		result = open_first(request, out, error);
+	if (result == BORROW_CANNOT)
+		add_hint(request, error);
+	/* The reasons why other methods were passed over are told and done with. */
+	if (result == BORROW_OPEN)
+		memset(error, 0, sizeof(*error));
+	return result;
+}
+
+ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size)
+{
+	return send(borrowed->fd, data, size, MSG_NOSIGNAL);
+}
+
+ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity)
+{
+	return recv(borrowed->fd, out, capacity, 0);
+}
+
+void borrow_close(struct borrowed *borrowed)
+{
+	if (borrowed->fd >= 0)
+		close(borrowed->fd);
+	if (borrowed->guard >= 0)
+		close(borrowed->guard);
+	*borrowed = BORROWED_NOTHING;
+}
+
+void borrow_forget(struct borrowed *borrowed)
+{
+	if (borrowed->fd >= 0 && socket_forget(borrowed->fd))
+		borrowed->fd = -1;
+	borrow_close(borrowed);
+}

@@ -1,0 +1,265 @@
+#include "natpunch/transaction.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "natpunch/deadline.h"
+#include "natpunch/random.h"
+#include "natpunch/socket.h"
+
+#define BUSY_RETRY_MS 50
+
+static void fail(struct transaction *transaction)
+{
+	transaction->state = TRANSACTION_FAILED;
+	transaction->due = DEADLINE_NONE;
+	borrow_close(&transaction->port);
+}
+
+static void set_error(
+	struct transaction *transaction, enum exit_status status, const char *what, const char *why)
+{
+	char remote[ADDR_TEXT_SIZE];
+
+	addr_format(&transaction->request.remote, remote);
+	error_set(&transaction->error, status, "%s %s: %s", what, remote, why);
+}
+
+static void fail_with(
+	struct transaction *transaction, enum exit_status status, const char *what, const char *why)
+{
+	set_error(transaction, status, what, why);
+	fail(transaction);
+}
+
+/* Over UDP: sends the question, for the first time or again. */
+static void send_datagram(struct transaction *transaction, uint64_t now)
+{
+	uint8_t bytes[128];
+	size_t size = binding_write_request(&transaction->question, bytes, sizeof(bytes));
+
+	/* What the network says of it, a full queue as well, is left to the next sending. */
+	if (borrow_send(&transaction->port, bytes, size) < 0 && errno == EPERM) {
+		fail_with(transaction, EXIT_STATUS_LOCAL, "cannot ask", strerror(errno));
+		return;
+	}
+	transaction->state = TRANSACTION_ASKING;
+	transaction->due = now + transaction->rto;
+	transaction->rto *= 2;
+}
+
+static void open_port(struct transaction *transaction, uint64_t now)
+{
+	enum borrow_result result = borrow_open(transaction->method, &transaction->request,
+		&transaction->port, &transaction->error);
+
+	if (result == BORROW_OPEN && transaction->port.kind == BORROW_DATAGRAM) {
+		send_datagram(transaction, now);
+		return;
+	}
+	if (result == BORROW_OPEN) {
+		transaction->state = TRANSACTION_CONNECTING;
+		transaction->due = DEADLINE_NONE;
+		return;
+	}
+	if (result == BORROW_BUSY) {
+		transaction->state = TRANSACTION_WAITING;
+		transaction->due = now + BUSY_RETRY_MS;
+		return;
+	}
+	transaction->cannot = result == BORROW_CANNOT;
+	fail(transaction);
+}
+
+static void renew_question(struct transaction *transaction)
+{
+	uint8_t random[12];
+
+	random_fill(random, sizeof(random));
+	stun_make_transaction(transaction->question.transaction, random);
+	transaction->rto = TRANSACTION_RTO_MS;
+	transaction->received = 0;
+}
+
+void transaction_start(struct transaction *transaction, const struct borrow_method *method,
+	const struct borrow_request *request, enum binding_mode mode, uint16_t hold_seconds,
+	uint64_t now)
+{
+	memset(transaction, 0, sizeof(*transaction));
+	transaction->method = method;
+	transaction->request = *request;
+	transaction->port = BORROWED_NOTHING;
+	renew_question(transaction);
+	transaction->question.mode = request->protocol == MAPPING_TCP ? mode : BINDING_MODE_NONE;
+	transaction->question.seconds = hold_seconds;
+	open_port(transaction, now);
+}
+
+int transaction_fd(const struct transaction *transaction)
+{
+	return transaction->port.fd;
+}
+
+short transaction_events(const struct transaction *transaction)
+{
+	if (transaction->state == TRANSACTION_CONNECTING)
+		return POLLOUT;
+	return transaction->state == TRANSACTION_ASKING ? POLLIN : 0;
+}
+
+static void send_question(struct transaction *transaction)
+{
+	uint8_t bytes[128];
+	size_t size = binding_write_request(&transaction->question, bytes, sizeof(bytes));
+	int problem = socket_take_error(transaction->port.fd);
+
+	if (problem != 0) {
+		fail_with(transaction,
+			problem == ENETUNREACH || problem == EHOSTUNREACH ? EXIT_STATUS_LOCAL
+									  : EXIT_STATUS_NETWORK,
+			"cannot connect to", strerror(problem));
+		return;
+	}
+	/* An empty send buffer of a new connection takes a question whole. */
+	if (send(transaction->port.fd, bytes, size, MSG_NOSIGNAL) != (ssize_t)size) {
+		fail_with(transaction, EXIT_STATUS_NETWORK, "cannot ask", strerror(errno));
+		return;
+	}
+	transaction->state = TRANSACTION_ASKING;
+}
+
+void transaction_ask_again(struct transaction *transaction, uint64_t now)
+{
+	renew_question(transaction);
+	if (transaction->port.kind == BORROW_STREAM)
+		send_question(transaction);
+	else
+		send_datagram(transaction, now);
+}
+
+static void judge(struct transaction *transaction, size_t size)
+{
+	const char *why = "";
+	struct binding_answer answer;
+	enum binding_outcome outcome = binding_read_answer(&transaction->question,
+		(enum addr_family)transaction->request.remote.family, transaction->bytes, size,
+		&answer, &why);
+
+	switch (outcome) {
+	case BINDING_MAPPED:
+		transaction->answer = answer;
+		transaction->local = transaction->port.local;
+		transaction->due = DEADLINE_NONE;
+		transaction->state = TRANSACTION_ANSWERED;
+		return;
+	case BINDING_REFUSED:
+		fail_with(transaction, EXIT_STATUS_NETWORK, "refused by",
+			answer.reason[0] != '\0' ? answer.reason : "no reason given");
+		return;
+	case BINDING_UNRELATED:
+	case BINDING_MALFORMED:
+		if (transaction->port.kind == BORROW_DATAGRAM) {
+			set_error(transaction, EXIT_STATUS_PEER, "bad answer from", why);
+			return;
+		}
+		fail_with(transaction, EXIT_STATUS_PEER, "bad answer from", why);
+		return;
+	}
+}
+
+static void receive_answer(struct transaction *transaction)
+{
+	size_t left = sizeof(transaction->bytes) - transaction->received;
+	ssize_t got =
+		recv(transaction->port.fd, transaction->bytes + transaction->received, left, 0);
+	size_t need;
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got < 0) {
+		fail_with(transaction, EXIT_STATUS_NETWORK, "no answer from", strerror(errno));
+		return;
+	}
+	if (got == 0) {
+		fail_with(transaction,
+			transaction->received > 0 ? EXIT_STATUS_PEER : EXIT_STATUS_NETWORK,
+			transaction->received > 0 ? "bad answer from" : "no answer from",
+			transaction->received > 0 ? "it ends in the middle"
+						  : "it closed the connection");
+		return;
+	}
+	transaction->received += (size_t)got;
+	switch (stun_frame(transaction->bytes, transaction->received, &need)) {
+	case STUN_FRAME_COMPLETE:
+		judge(transaction, need);
+		return;
+	case STUN_FRAME_NOT_STUN:
+		fail_with(transaction, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
+		return;
+	case STUN_FRAME_PARTIAL:
+		return;
+	}
+}
+
+/* Takes all datagrams that are there, until one decides. */
+static void receive_datagrams(struct transaction *transaction)
+{
+	while (transaction->state == TRANSACTION_ASKING) {
+		ssize_t got = borrow_receive(
+			&transaction->port, transaction->bytes, sizeof(transaction->bytes));
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (got < 0)
+			fail_with(transaction, EXIT_STATUS_NETWORK, "no answer from",
+				strerror(errno));
+		else
+			judge(transaction, (size_t)got);
+	}
+}
+
+void transaction_advance(struct transaction *transaction, uint64_t now)
+{
+	switch (transaction->state) {
+	case TRANSACTION_WAITING:
+		if (now >= transaction->due)
+			open_port(transaction, now);
+		return;
+	case TRANSACTION_CONNECTING:
+		send_question(transaction);
+		return;
+	case TRANSACTION_ASKING:
+		if (transaction->port.kind == BORROW_STREAM) {
+			receive_answer(transaction);
+			return;
+		}
+		receive_datagrams(transaction);
+		if (transaction->state == TRANSACTION_ASKING && now >= transaction->due)
+			send_datagram(transaction, now);
+		return;
+	case TRANSACTION_ANSWERED:
+	case TRANSACTION_FAILED:
+		return;
+	}
+}
+
+static void wait_for_fin(int fd)
+{
+	struct pollfd watch = {.fd = fd, .events = POLLIN};
+
+	poll(&watch, 1, TRANSACTION_FIN_WAIT_MS);
+}
+
+void transaction_end(struct transaction *transaction)
+{
+	if (transaction->state == TRANSACTION_ANSWERED && transaction->port.kind == BORROW_STREAM) {
+		if (transaction->answer.mode == BINDING_MODE_FORGET) {
+			borrow_forget(&transaction->port);
+			return;
+		}
+		if (transaction->answer.mode == BINDING_MODE_CLOSE)
+			wait_for_fin(transaction->port.fd);
+	}
+	borrow_close(&transaction->port);
+}
