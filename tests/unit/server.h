@@ -36,10 +36,12 @@
 #define SERVER_PORT 3478
 #define TEXT_PORT   1337
 
+#define NO_DESCRIPTORS (-1) /* fewer than it has already */
+
 struct server {
 	struct reflector_config config;
-	rlim_t descriptors; /* limit set once it listens, or 0 */
-	uid_t user;         /* to become before it starts, or 0 */
+	int descriptors; /* so many more once it listens, NO_DESCRIPTORS, or 0 for no limit */
+	uid_t user;      /* to become before it starts, or 0 */
 	pid_t pid;
 	int log;
 };
@@ -92,6 +94,18 @@ static inline void server_init(struct server *server)
 	server_listen(server, "::", SERVER_PORT, REFLECTOR_FULL);
 }
 
+static inline void server_limit_descriptors(int more)
+{
+	int next = dup(STDERR_FILENO);
+	struct rlimit limit = {.rlim_cur = 3, .rlim_max = 4096};
+
+	close(next);
+	if (more != NO_DESCRIPTORS)
+		limit.rlim_cur = (rlim_t)(next + more);
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		exit(97);
+}
+
 static inline int server_main(struct server *server)
 {
 	struct reflector *reflector;
@@ -107,10 +121,8 @@ static inline int server_main(struct server *server)
 		log_print_error(&error);
 		return (int)error.status;
 	}
-	if (server->descriptors != 0) {
-		struct rlimit limit = {.rlim_cur = server->descriptors, .rlim_max = 4096};
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	if (server->descriptors != 0)
+		server_limit_descriptors(server->descriptors);
 	if (reflector_run(reflector, &error) != 0) {
 		log_print_error(&error);
 		status = (int)error.status;
@@ -372,12 +384,14 @@ static inline bool ask(int fd, int type)
 	return ask_mode(fd, type, BINDING_MODE_NONE, 0, NULL);
 }
 
-/* One client's whole way, as a sign that the server is well. */
+/* One client's whole way, as a sign that the server is well. At the end its slot is free. */
 static inline bool is_served(int type, const char *ip)
 {
 	int fd = connect_from(0, type, ip, SERVER_PORT);
 	bool served = fd >= 0 && ask(fd, type);
 
+	if (served && type == SOCK_STREAM)
+		served = shutdown(fd, SHUT_WR) == 0 && hear_fin(fd);
 	if (fd >= 0)
 		close(fd);
 	return served;
