@@ -76,8 +76,7 @@ static void test_unknown_attribute(void)
 	if (ok(size > 0 && stun_parse(&message, bytes, size) == 0, "unknown attribute: answered")) {
 		is_int(message.class, STUN_ERROR, "unknown attribute: an error");
 		ok(stun_find(&message, STUN_UNKNOWN_ATTRIBUTES, &attribute) &&
-				attribute.size == 2 &&
-				memcmp(attribute.value, "\x7f\xff", 2) == 0,
+				attribute.size == 2 && memcmp(attribute.value, "\x7f\xff", 2) == 0,
 			"unknown attribute: named");
 	}
 	close(fd);
@@ -99,7 +98,7 @@ static void test_ignored(void)
 	memcpy(bytes, question.bytes, question.size);
 	say(fd, bytes, question.size + 1);
 	say(fd, bytes, sizeof(bytes)); /* a request and more than fits */
-	bytes[0] = 0x01;	       /* a success response */
+	bytes[0] = 0x01;               /* a success response */
 	say(fd, bytes, question.size);
 	bytes[0] = 0x00;
 	bytes[1] = 0x11; /* an indication */

@@ -371,8 +371,8 @@ static inline bool hear_answer(
 	return false;
 }
 
-static inline bool ask_mode(int fd, int type, enum binding_mode mode, uint16_t seconds,
-	struct binding_answer *answer)
+static inline bool ask_mode(
+	int fd, int type, enum binding_mode mode, uint16_t seconds, struct binding_answer *answer)
 {
 	struct question question = question_make(mode, seconds);
 
