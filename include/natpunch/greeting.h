@@ -16,11 +16,11 @@
 #include "natpunch/addr.h"
 
 enum greeting {
-	GREETING_MORE,	  /* too few bytes to tell */
-	GREETING_STUN,	  /* begins as a STUN message does; stun_frame() judges the rest */
+	GREETING_MORE,    /* too few bytes to tell */
+	GREETING_STUN,    /* begins as a STUN message does; stun_frame() judges the rest */
 	GREETING_NEWLINE, /* a person, or `echo | nc`: wants the line */
-	GREETING_GET,	  /* "GET " (RFC 9110 9.3.1) */
-	GREETING_HEAD,	  /* "HEAD " (RFC 9110 9.3.2) */
+	GREETING_GET,     /* "GET " (RFC 9110 9.3.1) */
+	GREETING_HEAD,    /* "HEAD " (RFC 9110 9.3.2) */
 	GREETING_UNKNOWN,
 };
 

@@ -15,7 +15,7 @@
 #include "natpunch/addr.h"
 #include "natpunch/error.h"
 
-#define REFLECTOR_LISTEN_MAX	      32
+#define REFLECTOR_LISTEN_MAX          32
 #define REFLECTOR_CONNECTIONS_DEFAULT 1024
 #define REFLECTOR_CONNECTIONS_MAX     1000000
 
@@ -37,7 +37,7 @@ struct reflector_listen {
 struct reflector_times {
 	uint32_t silence;      /* nothing said so far: then it wants the line */
 	uint32_t request;      /* from the first byte of a request to its last, however they drip */
-	uint32_t idle;	       /* after an answer to an ordinary STUN client */
+	uint32_t idle;         /* after an answer to an ordinary STUN client */
 	uint32_t linger;       /* between our FIN and the client's */
 	uint32_t forget_first; /* until the first look whether an answer was acknowledged */
 	uint32_t forget;       /* and until the last */
@@ -56,7 +56,7 @@ struct reflector_times {
 struct reflector_config {
 	struct reflector_listen listen[REFLECTOR_LISTEN_MAX];
 	size_t listen_count;
-	uint32_t connections;	/* most TCP connections at once, 1 to REFLECTOR_CONNECTIONS_MAX */
+	uint32_t connections;   /* most TCP connections at once, 1 to REFLECTOR_CONNECTIONS_MAX */
 	bool connections_fixed; /* the user named that number: fewer will not do */
 	struct reflector_times times;
 };

@@ -28,7 +28,7 @@
 #include "natpunch/reflector.h"
 #include "natpunch/reflector_table.h"
 
-#define REFLECTOR_STREAM_INPUT	(STUN_MESSAGE_MAX + 4096) /* a begun request, and one read */
+#define REFLECTOR_STREAM_INPUT  (STUN_MESSAGE_MAX + 4096) /* a begun request, and one read */
 #define REFLECTOR_STREAM_OUTPUT 4096
 
 struct reflector_stream {

@@ -26,8 +26,8 @@
 
 enum reflector_phase {
 	REFLECTOR_QUIET,     /* too little said to tell what it speaks */
-	REFLECTOR_STUN,	     /* speaks STUN; `mode` says how it goes on between requests */
-	REFLECTOR_HTTP,	     /* in the headers of a GET or HEAD */
+	REFLECTOR_STUN,      /* speaks STUN; `mode` says how it goes on between requests */
+	REFLECTOR_HTTP,      /* in the headers of a GET or HEAD */
 	REFLECTOR_LINGERING, /* answered and half closed; what still comes is thrown away */
 };
 
@@ -42,10 +42,10 @@ struct reflector_connection {
 	uint16_t hold_seconds; /* BINDING_MODE_HOLD: the client's interval */
 	uint16_t partial_size; /* bytes of a begun request at reflector_table_partial() */
 	uint16_t header_size;  /* bytes of HTTP headers so far */
-	uint8_t phase;	       /* enum reflector_phase */
-	uint8_t mode;	       /* enum binding_mode, of the last answer */
+	uint8_t phase;         /* enum reflector_phase */
+	uint8_t mode;          /* enum binding_mode, of the last answer */
 	uint8_t header_state;  /* of greeting_skip_headers() */
-	bool head_only;	       /* HEAD */
+	bool head_only;        /* HEAD */
 	bool held;
 };
 
@@ -56,7 +56,7 @@ struct reflector_table {
 	struct deadline_heap deadlines;
 	uint32_t capacity;
 	uint32_t fresh; /* slots from here on were never used */
-	uint32_t free;	/* first of the free slots below that */
+	uint32_t free;  /* first of the free slots below that */
 	uint32_t oldest;
 	uint32_t youngest;
 };

@@ -26,7 +26,7 @@
 #include "natpunch/reflector_stream.h"
 #include "natpunch/signals.h"
 
-#define ACCEPT_BATCH	  64  /* newcomers of one listener before the others have their turn */
+#define ACCEPT_BATCH      64  /* newcomers of one listener before the others have their turn */
 #define STARVED_PAUSE_MS  100 /* how long the listeners are left alone */
 #define DESCRIPTORS_OTHER 16  /* the loop, the signals, the spare, the standard three, and some */
 

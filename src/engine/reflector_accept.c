@@ -12,7 +12,7 @@
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
 
-#define BACKLOG	   4096 /* the kernel cuts it at net.core.somaxconn */
+#define BACKLOG    4096 /* the kernel cuts it at net.core.somaxconn */
 #define DRAIN_SIZE 4096
 
 static int set_options(int fd, const struct addr *addr)

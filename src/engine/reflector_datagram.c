@@ -17,8 +17,8 @@
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
 
-#define BATCH	     64
-#define ROUNDS	     4	  /* batches for one socket before the others have their turn */
+#define BATCH        64
+#define ROUNDS       4    /* batches for one socket before the others have their turn */
 #define REQUEST_SIZE 1500 /* longer ones are cut by the kernel, and then passed over */
 
 /* Both fit; the struct in front aligns it. */

@@ -77,6 +77,29 @@ try_kind()
 	lab_stop
 }
 
+# sshd is restarted while a probe from its port is under way.
+try_restart()
+{
+	lab_start full-cone open
+	lab_spawn silent reflector "$LAB_BIN/liar" silent 3478
+	wait_for_line 5 "$LAB_DIR/silent.out" ready || bail "the liar does not start"
+	lab_spawn probe home "$natpunch" probe -t 20 -r "$LAB_REFLECTOR4"
+	connected()
+	{
+		[ -n "$(lab_exec home ss -tnH state established "sport = :22 and dport = :3478")" ]
+	}
+	ok "restart: the probe is connected from port 22" wait_for 5 connected
+	lab_sshd_stop
+	lab_sshd_start
+	ok "restart: sshd could bind its port again" \
+		lab_ssh home 127.0.0.1 22 true
+	ok "restart: the probe still runs" lab_alive probe
+	ok "restart: with its connection" connected
+	lab_kill probe
+	lab_stop
+}
+try_restart
+
 for kind in open full-cone full-cone-port address-restricted port-restricted \
 	port-restricted-rst symmetric double full-cone+full-cone-port; do
 	try_kind "$kind"
