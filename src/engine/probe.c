@@ -202,7 +202,7 @@ static void build_watch(const struct race *race, struct watch *watch)
 		bool used = race->attempts[i].used;
 		watch->fds[watch->count++] =
 			(struct pollfd){.fd = used ? transaction_fd(transaction) : -1,
-				.events = used ? transaction_events(transaction) : 0};
+				.events = (short)(used ? transaction_events(transaction) : 0)};
 		if (used && transaction->due < watch->due)
 			watch->due = transaction->due;
 		watch->busy = watch->busy || used;
