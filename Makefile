@@ -29,7 +29,7 @@ PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all static checks programs test demo lint print-flags install clean
+.PHONY: all static checks programs test demo lint fuzz print-flags install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -93,6 +93,10 @@ lint:
 # What every source is compiled with, for the tests of the source.
 print-flags:
 	$(info $(BASE) $(WARN)) @:
+
+# For SECONDS each: make fuzz SECONDS=600
+fuzz:
+	$(Q)sh tests/fuzz/run $(SECONDS)
 
 install: natpunch
 	install -D -m 755 natpunch $(DESTDIR)$(BINDIR)/natpunch
