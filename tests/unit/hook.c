@@ -229,6 +229,15 @@ static bool wait_until_gone(pid_t pid)
 	return is_gone(pid);
 }
 
+/* A hook that hangs has written its line before the test goes on. */
+static void wait_for_report(void)
+{
+	uint64_t end = clock_now_ms() + DEADLINE;
+
+	while (strchr(slurp(report_path), '\n') == NULL && clock_now_ms() < end)
+		poll(NULL, 0, 5);
+}
+
 static void test_names(void)
 {
 	enum hook_order order = HOOK_ORDER_NATMAP;
@@ -382,6 +391,7 @@ static void test_hangs(void)
 	ok(!hook.killed, "it is not killed before that");
 	setenv("TEST_HOOK", "event", 1);
 	hook_call(&hook, HOOK_CHANGE, &mapping, clock_now_ms());
+	wait_for_report();
 	ok(run_until_idle(&hook), "a hook that hangs is killed, and the next one runs");
 	ok(clock_now_ms() - began >= 500, "not before its time");
 	is_str(logged(), "natpunch: warning: hook " SELF " killed at up: not done after 0.5 s\n",
@@ -432,6 +442,7 @@ static void test_finish(void)
 	hook.timeout_ms = 300;
 	hook_call(&hook, HOOK_UP, &mapping, clock_now_ms());
 	hook_call(&hook, HOOK_DOWN, &mapping, clock_now_ms());
+	wait_for_report();
 	uint64_t began = clock_now_ms();
 	hook_finish(&hook);
 	uint64_t took = clock_now_ms() - began;
