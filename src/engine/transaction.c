@@ -246,6 +246,15 @@ static void receive_datagrams(struct transaction *transaction)
 	}
 }
 
+/* Late answers, and what else comes while nothing is asked. */
+static void drain_datagrams(struct transaction *transaction)
+{
+	for (int most = 64; most > 0; most--)
+		if (borrow_receive(
+			    &transaction->port, transaction->bytes, sizeof(transaction->bytes)) < 0)
+			return;
+}
+
 void transaction_advance(struct transaction *transaction, uint64_t now)
 {
 	switch (transaction->state) {
@@ -268,6 +277,8 @@ void transaction_advance(struct transaction *transaction, uint64_t now)
 	case TRANSACTION_ANSWERED:
 		if (transaction->port.kind == BORROW_STREAM)
 			receive_stream(transaction);
+		else
+			drain_datagrams(transaction);
 		return;
 	case TRANSACTION_FAILED:
 		return;
