@@ -58,8 +58,9 @@ size_t binding_write_request(const struct binding_request *request, void *out, s
  * Judges a reply to `request`. `transport` is the family that the request travelled over: a
  * mapped address of the other family is malformed, but for an IPv4 address over IPv6, which is what
  * NAT64 (RFC 6146) makes. XOR-MAPPED-ADDRESS is preferred, MAPPED-ADDRESS taken where it is
- * missing; port 0, an unspecified or a multicast address is malformed. On malformed or unrelated
- * replies, *why points to a constant that says in words what was wrong.
+ * missing; port 0, an unspecified or a multicast address is malformed. An IPv4-mapped IPv6 address
+ * comes out as the IPv4 address in it. A mode counts when it is the one asked for or CLOSE. On
+ * malformed or unrelated replies, *why points to a constant that says in words what was wrong.
  */
 enum binding_outcome binding_read_answer(const struct binding_request *request,
 	enum addr_family transport, const void *data, size_t size, struct binding_answer *out,
@@ -82,9 +83,12 @@ enum binding_verdict {
  * Answers one whole message from `source`. A Binding request gets XOR-MAPPED-ADDRESS (an RFC 3489
  * one MAPPED-ADDRESS), FINGERPRINT where the request had one; a request with unknown
  * comprehension-required attributes gets 420 and UNKNOWN-ATTRIBUTES (RFC 8489 6.3.1), a request of
- * another method 400; indications and responses get nothing. A datagram's answer is never larger
- * than RFC 8489 needs: SOFTWARE is left out where it would make it larger than the request by more
- * than the address. *size is 0 unless BINDING_ANSWERED; *granted says how the connection goes on.
+ * another method 400; indications and responses get nothing, nor does an RFC 3489 request to answer
+ * from a changed address: its clients would take the error for that answer. A datagram's answer is
+ * never larger than RFC 8489 needs: SOFTWARE is left out where it would make it larger than the
+ * request by more than the address, and an error has no reason phrase. Attributes behind
+ * MESSAGE-INTEGRITY do not count (RFC 8489 14.5). *size is 0 unless BINDING_ANSWERED; *granted says
+ * how the connection goes on.
  */
 enum binding_verdict binding_answer(const struct binding_server *server, const struct addr *source,
 	const void *data, size_t data_size, void *out, size_t capacity, size_t *size,

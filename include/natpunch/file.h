@@ -25,6 +25,12 @@ ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, st
 int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error);
 
 /*
+ * Would file_replace() be allowed to? Tells a missing or unwritable directory before there is
+ * anything to lose. Returns 0, or -1 with *error filled.
+ */
+int file_check_writable(const char *path, struct error *error);
+
+/*
  * Takes an exclusive lock on the directory that holds path, for a read-compare-replace that two
  * runs must not do at once. Waits until `deadline` (clock_now_ms). Returns a descriptor to close,
  * or -1 with *error filled.

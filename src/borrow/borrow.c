@@ -165,6 +165,9 @@ enum borrow_result borrow_open(const struct borrow_method *method,
 		result = open_first(request, out, error);
 	if (result == BORROW_CANNOT)
 		add_hint(request, error);
+	/* The reasons why other methods were passed over are told and done with. */
+	if (result == BORROW_OPEN)
+		memset(error, 0, sizeof(*error));
 	return result;
 }
 

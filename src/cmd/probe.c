@@ -318,7 +318,7 @@ static int print_if_changed(
 	return result;
 }
 
-/* A damaged or unreadable FILE is told before the network is asked. */
+/* A damaged, unreadable or unwritable FILE is told before the network is asked. */
 static int check_file(const struct probe_command *command, struct error *error)
 {
 	struct mapping before;
@@ -326,6 +326,8 @@ static int check_file(const struct probe_command *command, struct error *error)
 
 	if (command->changed_file == NULL)
 		return 0;
+	if (file_check_writable(command->changed_file, error) != 0)
+		return -1;
 	return recall(command->changed_file, &before, &known, error);
 }
 

@@ -234,29 +234,33 @@ static int poll_timeout(uint64_t now, uint64_t due)
 	return due - now > 60000 ? 60000 : (int)(due - now);
 }
 
-static void note_timeout(struct race *race)
+static void note_silence(struct race *race, size_t lane, const char *before, const char *after)
 {
 	struct error error;
 	char name[300];
-	size_t lane = PROBE_REFLECTOR_MAX;
-	bool known = false;
 
-	memset(&error, 0, sizeof(error));
-	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++) {
-		if (!race->attempts[i].used || lane != PROBE_REFLECTOR_MAX)
-			continue;
-		lane = race->attempts[i].lane;
-		/* What it waits for, or a datagram that came and was no answer. */
-		error = race->attempts[i].transaction.error;
-		known = error.text[0] != '\0';
-	}
-	if (!known) {
-		name_reflector(&race->request->reflectors[lane != PROBE_REFLECTOR_MAX ? lane : 0],
-			name, sizeof(name));
-		error_set(&error, EXIT_STATUS_NETWORK, "no answer from %s within %g s", name,
-			(double)race->request->timeout_ms / 1000);
-	}
+	name_reflector(&race->request->reflectors[lane], name, sizeof(name));
+	error_set(&error, EXIT_STATUS_NETWORK, "%s %s%s within %g s", before, name, after,
+		(double)race->request->timeout_ms / 1000);
 	note_error(race, &error);
+}
+
+/* The time is up: says so of everything that was still under way. */
+static void note_timeout(struct race *race)
+{
+	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++) {
+		const struct attempt *attempt = &race->attempts[i];
+		if (!attempt->used)
+			continue;
+		/* What it waits for, or a datagram that came and was no answer. */
+		if (attempt->transaction.error.text[0] != '\0')
+			note_error(race, &attempt->transaction.error);
+		else
+			note_silence(race, attempt->lane, "no answer from", "");
+	}
+	for (size_t i = 0; i < PROBE_REFLECTOR_MAX; i++)
+		if (race->lanes[i].state == LANE_RESOLVING)
+			note_silence(race, i, "cannot look up", ": no answer from a name server");
 }
 
 static void run_race(struct race *race)

@@ -153,6 +153,17 @@ int file_replace(const char *path, const void *data, size_t size, mode_t mode, s
 	return 0;
 }
 
+int file_check_writable(const char *path, struct error *error)
+{
+	char directory[PATH_MAX];
+
+	if (directory_of(path, directory) != 0)
+		return fail(error, "write", path, ENAMETOOLONG);
+	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
+		return fail(error, "write", path, errno);
+	return 0;
+}
+
 int file_lock_directory(const char *path, uint64_t deadline, struct error *error)
 {
 	int fd = open_directory(path);

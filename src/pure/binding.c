@@ -68,9 +68,17 @@ struct question {
 	enum binding_mode mode;
 	uint16_t seconds;
 	bool has_connection;
+	bool wants_change;
 	uint16_t unknown[UNKNOWN_MAX];
 	size_t unknown_count;
 };
+
+/* The clients of RFC 3489 always send CHANGE-REQUEST; with no flag set it asks for nothing. */
+static bool is_change_request(const struct stun_attribute *attribute)
+{
+	return attribute->type == STUN_CHANGE_REQUEST &&
+	       (attribute->size != 4 || memcmp(attribute->value, "\0\0\0\0", 4) != 0);
+}
 
 /*
  * Those about credentials are understood and not asked for: a server without authentication
@@ -84,8 +92,7 @@ static bool is_known_in_request(const struct stun_attribute *attribute)
 	case STUN_NONCE:
 		return true;
 	case STUN_CHANGE_REQUEST:
-		/* The clients of RFC 3489 send it with no flag set: change nothing. */
-		return attribute->size == 4 && memcmp(attribute->value, "\0\0\0\0", 4) == 0;
+		return !is_change_request(attribute);
 	default:
 		return attribute->type >= COMPREHENSION;
 	}
@@ -98,6 +105,8 @@ static void read_question(const struct stun_message *message, struct question *q
 	size_t offset = 0;
 
 	while (next_counted(message, &offset, &attribute)) {
+		if (is_change_request(&attribute))
+			question->wants_change = true;
 		if (!is_known_in_request(&attribute)) {
 			if (question->unknown_count < UNKNOWN_MAX)
 				question->unknown[question->unknown_count++] = attribute.type;
@@ -106,6 +115,12 @@ static void read_question(const struct stun_message *message, struct question *q
 			question->has_connection = true;
 			question->mode = read_connection(&attribute, &question->seconds);
 		}
+	}
+	/* RFC 3489 11.2.10 has no padding: one is repeated where their number is odd. */
+	if (message->classic && question->unknown_count % 2 == 1) {
+		question->unknown[question->unknown_count] =
+			question->unknown[question->unknown_count - 1];
+		question->unknown_count++;
 	}
 }
 
@@ -191,6 +206,9 @@ enum binding_verdict binding_answer(const struct binding_server *server, const s
 	memcpy(granted->transaction, message.transaction, STUN_TRANSACTION_SIZE);
 	if (message.method == STUN_METHOD_BINDING)
 		read_question(&message, &question);
+	/* Such clients take any reply, an error too, for one from the changed address. */
+	if (message.classic && question.wants_change)
+		return BINDING_SILENT;
 	if (message.method != STUN_METHOD_BINDING || question.unknown_count > 0) {
 		*size = write_error(server, &message, &question, out, capacity);
 	} else {

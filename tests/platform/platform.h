@@ -182,25 +182,29 @@ static inline void places_build(int places[PLACES])
 		places[i] = open("/proc/self/ns/net", O_RDONLY);
 		if (places[i] < 0)
 			bail_out("/proc/self/ns/net: %s", strerror(errno));
-		/* Addresses, link-local ones too, are to be usable at once. */
-		sysctl_set("ipv6/conf/default/accept_dad", "0");
+		/*
+		 * An IPv6 address that the kernel makes itself is tentative for a while, and what
+		 * comes to it is lost. All addresses are given by hand instead, with nodad.
+		 */
+		sysctl_set("ipv6/conf/default/addr_gen_mode", "1");
 		run("ip link set lo up");
 	}
 	place_enter(places, ROUTER);
 	run("ip link add in type veth peer name wan netns /proc/self/fd/%d", places[HOME]);
 	run("ip link add out type veth peer name wan netns /proc/self/fd/%d", places[OUTSIDE]);
-	run("printf '%%s\\n' 'addr add 10.77.0.1/24 dev in' 'addr add fd77::1/64 dev in' "
-	    "'addr add 198.51.100.1/24 dev out' 'addr add 2001:db8::1/64 dev out' "
+	run("printf '%%s\\n' 'addr add 10.77.0.1/24 dev in' 'addr add fd77::1/64 dev in nodad' "
+	    "'addr add fe80::1/64 dev in nodad' 'addr add fe80::1/64 dev out nodad' "
+	    "'addr add 198.51.100.1/24 dev out' 'addr add 2001:db8::1/64 dev out nodad' "
 	    "'link set in up' 'link set out up' | ip -batch -");
 	sysctl_set("ipv4/ip_forward", "1");
 	sysctl_set("ipv6/conf/all/forwarding", "1");
 	place_enter(places, OUTSIDE);
 	run("printf '%%s\\n' 'addr add 198.51.100.9/24 dev wan' 'link set wan up' "
-	    "'addr add 2001:db8::9/64 dev wan' 'route add 10.77.0.0/24 via 198.51.100.1' "
+	    "'addr add 2001:db8::9/64 dev wan nodad' 'route add 10.77.0.0/24 via 198.51.100.1' "
 	    "'route add fd77::/64 via 2001:db8::1' | ip -batch -");
 	place_enter(places, HOME);
 	run("printf '%%s\\n' 'addr add 10.77.0.2/24 dev wan' 'link set wan up' "
-	    "'addr add fd77::2/64 dev wan' 'route add default via 10.77.0.1' "
+	    "'addr add fd77::2/64 dev wan nodad' 'route add default via 10.77.0.1' "
 	    "'route add default via fd77::1' | ip -batch -");
 }
 

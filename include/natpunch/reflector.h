@@ -1,0 +1,81 @@
+/*
+ * reflector.h - the server that tells whoever asks from which address it was seen.
+ *
+ * One thread, one epoll loop, tables that are allocated at the start. reflector.c opens what is
+ * listened on and dispatches; reflector_datagram.c answers UDP, reflector_accept.c takes new TCP
+ * connections, reflector_table.c keeps them and reflector_stream.c talks with them.
+ */
+#ifndef NATPUNCH_REFLECTOR_H
+#define NATPUNCH_REFLECTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/addr.h"
+#include "natpunch/error.h"
+
+#define REFLECTOR_LISTEN_MAX          32
+#define REFLECTOR_CONNECTIONS_DEFAULT 1024
+#define REFLECTOR_CONNECTIONS_MAX     1000000
+
+enum reflector_service {
+	REFLECTOR_FULL, /* UDP and TCP: STUN, and over TCP also the line and HTTP */
+	REFLECTOR_TEXT, /* TCP: the line at once, then close */
+};
+
+struct reflector_listen {
+	struct addr addr; /* with its port; the unspecified address of a family listens on all */
+	enum reflector_service service;
+	bool optional; /* a family that this kernel lacks is passed over, not an error */
+};
+
+/*
+ * How long a TCP connection may take over what, in milliseconds. Each bounds what a client that
+ * says nothing, or says it slowly, can cost.
+ */
+struct reflector_times {
+	uint32_t silence;      /* nothing said so far: then it wants the line */
+	uint32_t request;      /* from the first byte of a request to its last, however they drip */
+	uint32_t idle;         /* after an answer to an ordinary STUN client */
+	uint32_t linger;       /* between our FIN and the client's */
+	uint32_t forget_first; /* until the first look whether an answer was acknowledged */
+	uint32_t forget;       /* and until the last */
+	uint32_t hold; /* a held connection lasts three of its intervals, but at least this */
+};
+
+#define REFLECTOR_TIMES_DEFAULT                                                                    \
+	((struct reflector_times){.silence = 200,                                                  \
+		.request = 10000,                                                                  \
+		.idle = 30000,                                                                     \
+		.linger = 2000,                                                                    \
+		.forget_first = 10,                                                                \
+		.forget = 5000,                                                                    \
+		.hold = 30000})
+
+struct reflector_config {
+	struct reflector_listen listen[REFLECTOR_LISTEN_MAX];
+	size_t listen_count;
+	uint32_t connections;   /* most TCP connections at once, 1 to REFLECTOR_CONNECTIONS_MAX */
+	bool connections_fixed; /* the user named that number: fewer will not do */
+	struct reflector_times times;
+};
+
+struct reflector;
+
+/*
+ * Opens and binds everything, takes over SIGTERM and SIGINT (signals.h), and says on what it
+ * listens with log_note(), one line an address and `ready` as the last. Returns NULL with *error
+ * filled when it cannot listen on all of it: EXIT_STATUS_LOCAL, and a hint that names who holds
+ * the port. With fewer descriptors than config->connections needs, and not connections_fixed, a
+ * warning tells how many connections there will be.
+ */
+struct reflector *reflector_open(const struct reflector_config *config, struct error *error);
+
+/* Serves until SIGTERM or SIGINT. Returns 0, or -1 with *error filled (a bug). */
+int reflector_run(struct reflector *reflector, struct error *error);
+
+/* Closes every connection and frees everything; NULL is fine. */
+void reflector_close(struct reflector *reflector);
+
+#endif

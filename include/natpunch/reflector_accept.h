@@ -1,0 +1,39 @@
+/*
+ * reflector_accept.h - new TCP connections, also when there is no descriptor left for them.
+ *
+ * The rule for EMFILE and ENFILE: one spare descriptor is kept; it is given up, the newcomer is
+ * accepted in its place and closed at once, and the spare is opened again. So the newcomer learns
+ * that there is no room, the queue gets shorter and the listener, which would stay readable, does
+ * not spin. When even that fails (or memory does), ACCEPT_STARVED asks the caller to leave the
+ * listeners alone for a while.
+ */
+#ifndef NATPUNCH_REFLECTOR_ACCEPT_H
+#define NATPUNCH_REFLECTOR_ACCEPT_H
+
+#include "natpunch/addr.h"
+
+#define ACCEPT_NONE    (-1) /* nobody waits any more */
+#define ACCEPT_DROPPED (-2) /* a newcomer went away or was turned away; there may be another */
+#define ACCEPT_STARVED (-3) /* out of descriptors or memory */
+
+struct reflector_accept {
+	int spare;
+};
+
+/* A listening socket bound to addr, or -1 and errno. */
+int reflector_accept_listen(const struct addr *addr);
+
+/* Returns 0, or -1 and errno. */
+int reflector_accept_open(struct reflector_accept *acceptor);
+void reflector_accept_close(struct reflector_accept *acceptor);
+
+/*
+ * The next connection of a listener: a non-blocking descriptor, which is the caller's, and its
+ * peer; or one of the codes above.
+ */
+int reflector_accept_next(struct reflector_accept *acceptor, int listener, struct addr *peer);
+
+/* The whole service of REFLECTOR_TEXT: sends the line and closes fd. Never waits. */
+void reflector_accept_answer_text(int fd, const struct addr *peer);
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * reflector_datagram.h - STUN over UDP, in batches.
+ *
+ * No state is kept of a client. Whatever is not a STUN request is passed over without a word, so
+ * that two servers never answer each other's answers. The answer leaves from the address that the
+ * request came to, also on a host with several (RFC 8489 6.3.1.2): a client, and the NAT in front
+ * of it, take it from no other.
+ */
+#ifndef NATPUNCH_REFLECTOR_DATAGRAM_H
+#define NATPUNCH_REFLECTOR_DATAGRAM_H
+
+#include "natpunch/addr.h"
+#include "natpunch/binding.h"
+
+struct reflector_datagram;
+
+/* The memory of one batch, shared by all sockets; NULL when there is none. */
+struct reflector_datagram *reflector_datagram_open(void);
+void reflector_datagram_close(struct reflector_datagram *batch);
+
+/* A socket bound to addr and made for reflector_datagram_serve(), or -1 and errno. */
+int reflector_datagram_listen(const struct addr *addr);
+
+/* Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. */
+void reflector_datagram_serve(
+	struct reflector_datagram *batch, int fd, const struct binding_server *server);
+
+#endif

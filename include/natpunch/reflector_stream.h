@@ -1,0 +1,63 @@
+/*
+ * reflector_stream.h - what is said on the reflector's TCP connections.
+ *
+ *   first bytes            answer                       and then
+ *   none for a while       the line                     close
+ *   CR or LF               the line                     FIN, linger
+ *   "GET ", "HEAD "        HTTP, after the empty line   FIN, linger
+ *   a STUN request         STUN                         as its NATPUNCH-CONNECTION says (binding.h)
+ *   anything else          none                         close
+ *
+ * After a STUN answer the connection stays for more requests, which are answered in their order:
+ * for the idle time when the client is an ordinary one, until its interval has passed three times
+ * when it is held. With CLOSE it is closed at once: we first, so that the TIME_WAIT is here and
+ * the client can use its port again. With FORGET it is looked at until the client has acknowledged
+ * the answer, and then dropped without FIN or RST, so that the NATs on the way keep the mapping;
+ * a client that closes meanwhile is closed with in order.
+ *
+ * An answer that does not fit into the socket's buffer at once is a client that does not read; its
+ * connection is closed. Every connection has a deadline at every moment.
+ */
+#ifndef NATPUNCH_REFLECTOR_STREAM_H
+#define NATPUNCH_REFLECTOR_STREAM_H
+
+#include <stdint.h>
+
+#include "natpunch/binding.h"
+#include "natpunch/loop.h"
+#include "natpunch/reflector.h"
+#include "natpunch/reflector_table.h"
+
+#define REFLECTOR_STREAM_INPUT  (STUN_MESSAGE_MAX + 4096) /* a begun request, and one read */
+#define REFLECTOR_STREAM_OUTPUT 4096
+
+struct reflector_stream {
+	struct reflector_table table;
+	struct reflector_times times;
+	struct binding_server server;
+	struct loop *loop;
+	uint8_t tag_kind;
+	uint8_t input[REFLECTOR_STREAM_INPUT]; /* of the connection at hand */
+	uint8_t output[REFLECTOR_STREAM_OUTPUT];
+};
+
+/*
+ * tag_kind marks the loop events that belong to reflector_stream_event(). Returns 0, or -1 when
+ * there is no memory for `connections`.
+ */
+int reflector_stream_open(struct reflector_stream *stream, struct loop *loop, uint8_t tag_kind,
+	uint32_t connections, const struct reflector_times *times);
+void reflector_stream_close(struct reflector_stream *stream);
+
+/* Takes over a new connection and answers at once what has come with it. */
+void reflector_stream_adopt(
+	struct reflector_stream *stream, int fd, const struct addr *peer, uint64_t now);
+
+/* Something happened to a connection; an event of one that is gone is ignored. */
+void reflector_stream_event(struct reflector_stream *stream, struct loop_tag tag, uint64_t now);
+
+/* When reflector_stream_expire() has something to do next, or DEADLINE_NONE. */
+uint64_t reflector_stream_next(struct reflector_stream *stream);
+void reflector_stream_expire(struct reflector_stream *stream, uint64_t now);
+
+#endif

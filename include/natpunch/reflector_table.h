@@ -1,0 +1,88 @@
+/*
+ * reflector_table.h - the reflector's TCP connections, in memory fixed at the start.
+ *
+ * A slot is free, or it holds a connection. Those that may be ended to make room stand in a list
+ * in the order in which they were accepted; held ones (BINDING_MODE_HOLD) do not.
+ *
+ * The rule for a full table: the oldest connection that is not held is ended to make room for the
+ * newcomer; when all are held, the newcomer is closed. Age, and not the nearest deadline, because
+ * a client can choose its deadline: a crowd that has begun a request, or had its answer and idles,
+ * would outlast every newcomer, who has said nothing yet. In the order of age a client has as long
+ * as a whole table takes to be filled again, whatever the others do.
+ *
+ * Invariants: a slot is in the list just when its connection is there and not held; a generation
+ * belongs to one connection only, so that a late event for the one before it is told apart.
+ */
+#ifndef NATPUNCH_REFLECTOR_TABLE_H
+#define NATPUNCH_REFLECTOR_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "natpunch/addr.h"
+#include "natpunch/deadline.h"
+
+#define REFLECTOR_TABLE_NONE UINT32_MAX
+
+enum reflector_phase {
+	REFLECTOR_QUIET,     /* too little said to tell what it speaks */
+	REFLECTOR_STUN,      /* speaks STUN; `mode` says how it goes on between requests */
+	REFLECTOR_HTTP,      /* in the headers of a GET or HEAD */
+	REFLECTOR_LINGERING, /* answered and half closed; what still comes is thrown away */
+};
+
+struct reflector_connection {
+	int fd; /* -1 in a free slot */
+	uint32_t generation;
+	uint32_t older; /* neighbours in the list; `younger` also links free slots */
+	uint32_t younger;
+	struct addr peer;
+	uint64_t forget_by;    /* BINDING_MODE_FORGET: when to give up waiting, ms */
+	uint32_t forget_wait;  /* and the present wait between two looks, ms */
+	uint16_t hold_seconds; /* BINDING_MODE_HOLD: the client's interval */
+	uint16_t partial_size; /* bytes of a begun request at reflector_table_partial() */
+	uint16_t header_size;  /* bytes of HTTP headers so far */
+	uint8_t phase;         /* enum reflector_phase */
+	uint8_t mode;          /* enum binding_mode, of the last answer */
+	uint8_t header_state;  /* of greeting_skip_headers() */
+	bool head_only;        /* HEAD */
+	bool held;
+};
+
+struct reflector_table {
+	struct reflector_connection *connections;
+	uint8_t *partials; /* untouched, so without real memory, until a request comes in pieces */
+	struct deadline_entry *entries;
+	struct deadline_heap deadlines;
+	uint32_t capacity;
+	uint32_t fresh; /* slots from here on were never used */
+	uint32_t free;  /* first of the free slots below that */
+	uint32_t oldest;
+	uint32_t youngest;
+};
+
+/* capacity is 1 to 2^24. Returns 0, or -1 when there is no memory for it. */
+int reflector_table_open(struct reflector_table *table, uint32_t capacity);
+
+/* Closes the descriptors that are left and frees the memory. */
+void reflector_table_close(struct reflector_table *table);
+
+/*
+ * Puts a connection into a free slot, as the youngest, without a deadline; the descriptor is the
+ * table's from then on. Returns the slot, or REFLECTOR_TABLE_NONE when all are taken.
+ */
+uint32_t reflector_table_take(struct reflector_table *table, int fd, const struct addr *peer);
+
+/* Frees the slot and its deadline. The descriptor must have been closed. */
+void reflector_table_release(struct reflector_table *table, uint32_t slot);
+
+/* The one to end when room is needed, or REFLECTOR_TABLE_NONE when all are held. */
+uint32_t reflector_table_oldest(const struct reflector_table *table);
+
+/* Takes the slot out of the list, or puts it back as the youngest. Twice is the same as once. */
+void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool held);
+
+/* Where the slot keeps a request that is not complete: STUN_MESSAGE_MAX bytes. */
+uint8_t *reflector_table_partial(struct reflector_table *table, uint32_t slot);
+
+#endif

@@ -1,0 +1,168 @@
+#include <string.h>
+
+#include "natpunch/command.h"
+#include "natpunch/log.h"
+#include "natpunch/parse.h"
+#include "natpunch/reflector.h"
+#include "natpunch/stun.h"
+
+static const struct option_row options[] = {
+	{'l', "listen", "[ADDR:]PORT", "listen here, UDP and TCP; repeatable; 3478", true},
+	{'T', "text", "[ADDR:]PORT", "also answer at once with the line; repeatable", true},
+	{'C', "connections", "N", "most TCP connections at once; 1024", false},
+	{'q', "quiet", NULL, "print errors only", false},
+	{'v', "verbose", NULL, "print a line for each thing that happens", false},
+	{0, NULL, NULL, NULL, false},
+};
+
+static int add_listen(
+	struct reflector_config *config, const struct reflector_listen *listen, struct error *error)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	for (size_t i = 0; i < config->listen_count; i++)
+		if (addr_equal(&config->listen[i].addr, &listen->addr))
+			return error_set(error, EXIT_STATUS_USAGE, "address given twice: %s",
+				addr_format(&listen->addr, text));
+	if (config->listen_count == REFLECTOR_LISTEN_MAX)
+		return error_set(error, EXIT_STATUS_USAGE, "more than %d addresses to listen on",
+			REFLECTOR_LISTEN_MAX);
+	config->listen[config->listen_count++] = *listen;
+	return 0;
+}
+
+/* A port without an address means every address of either family. */
+static int add_port(struct reflector_config *config, uint16_t port, enum reflector_service service,
+	struct error *error)
+{
+	struct reflector_listen listen = {.service = service, .optional = true};
+
+	listen.addr.port = port;
+	listen.addr.family = ADDR_IPV4;
+	if (add_listen(config, &listen, error) != 0)
+		return -1;
+	listen.addr.family = ADDR_IPV6;
+	return add_listen(config, &listen, error);
+}
+
+static int read_listen(const struct option_reader *reader, struct reflector_config *config,
+	enum reflector_service service, struct error *error)
+{
+	struct reflector_listen listen = {.service = service};
+	struct parse_host_port parsed;
+
+	if (parse_listen(reader->argument, &parsed) != 0)
+		return option_bad_value(reader, "[ADDR:]PORT", error);
+	if (parsed.host[0] == '\0')
+		return add_port(config, parsed.port, service, error);
+	if (addr_parse_ip(&listen.addr, parsed.host) != 0)
+		return option_bad_value(reader, "address to listen on", error);
+	listen.addr.port = parsed.port;
+	return add_listen(config, &listen, error);
+}
+
+static int read_connections(
+	const struct option_reader *reader, struct reflector_config *config, struct error *error)
+{
+	uint64_t number;
+
+	if (parse_number(reader->argument, 1, REFLECTOR_CONNECTIONS_MAX, &number) != 0)
+		return option_bad_value(reader, "number of connections", error);
+	config->connections = (uint32_t)number;
+	config->connections_fixed = true;
+	return 0;
+}
+
+static bool listens_in_full(const struct reflector_config *config)
+{
+	for (size_t i = 0; i < config->listen_count; i++)
+		if (config->listen[i].service == REFLECTOR_FULL)
+			return true;
+	return false;
+}
+
+/* What the whole of the options means. */
+static int check_options(const struct option_reader *reader, struct reflector_config *config,
+	bool quiet, bool verbose, struct error *error)
+{
+	if (reader->first_operand < reader->argc)
+		return error_set(error, EXIT_STATUS_USAGE, "takes no operands");
+	if (quiet && verbose)
+		return error_set(error, EXIT_STATUS_USAGE, "-q and -v exclude each other");
+	if (quiet)
+		log_set_level(LOG_LEVEL_QUIET);
+	if (verbose)
+		log_set_level(LOG_LEVEL_VERBOSE);
+	if (!listens_in_full(config))
+		return add_port(config, STUN_DEFAULT_PORT, REFLECTOR_FULL, error);
+	return 0;
+}
+
+/* Returns 0, 1 after -h, or -1 with *error filled. */
+static int read_options(const struct command *command, int argc, char **argv,
+	struct reflector_config *config, struct error *error)
+{
+	struct option_reader reader;
+	bool quiet = false;
+	bool verbose = false;
+	int result = 0;
+	int code;
+
+	option_start(&reader, command, argc, argv);
+	while (result == 0 && (code = option_next(&reader, error)) != OPTION_END) {
+		switch (code) {
+		case OPTION_HELP:
+			return 1;
+		case 'l':
+			result = read_listen(&reader, config, REFLECTOR_FULL, error);
+			break;
+		case 'T':
+			result = read_listen(&reader, config, REFLECTOR_TEXT, error);
+			break;
+		case 'C':
+			result = read_connections(&reader, config, error);
+			break;
+		case 'q':
+			quiet = true;
+			break;
+		case 'v':
+			verbose = true;
+			break;
+		default:
+			return -1;
+		}
+	}
+	return result != 0 ? -1 : check_options(&reader, config, quiet, verbose, error);
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+	struct reflector_config config = {
+		.connections = REFLECTOR_CONNECTIONS_DEFAULT,
+		.times = REFLECTOR_TIMES_DEFAULT,
+	};
+	struct reflector *reflector;
+	struct error error;
+	int result = read_options(command, argc, argv, &config, &error);
+
+	if (result < 0)
+		return command_fail(&error);
+	if (result > 0) {
+		command_print_help(command);
+		return EXIT_STATUS_DONE;
+	}
+	reflector = reflector_open(&config, &error);
+	if (reflector == NULL)
+		return command_fail(&error);
+	result = reflector_run(reflector, &error);
+	reflector_close(reflector);
+	return result == 0 ? EXIT_STATUS_DONE : command_fail(&error);
+}
+
+const struct command command_reflect = {
+	.name = "reflect",
+	.summary = "tell whoever asks which address it was seen from",
+	.synopsis = "[-l [ADDR:]PORT]... [-T [ADDR:]PORT]... [-C N] [-qv]",
+	.options = options,
+	.run = run,
+};

@@ -1,0 +1,348 @@
+/*
+ * The loop of `natpunch reflect`. Four kinds of descriptors are watched, told apart by their tag:
+ * the signals, the UDP sockets, the TCP listeners, and the connections, which belong to
+ * reflector_stream.c. Nothing that comes from the network can end the process.
+ *
+ * When a listener cannot accept for want of descriptors or memory, all of them are left alone for
+ * a moment: epoll would report them again and again, and the connections that are there, whose
+ * ends free what is wanting, would be served late.
+ */
+#include "natpunch/reflector.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "natpunch/binding.h"
+#include "natpunch/clock.h"
+#include "natpunch/descriptors.h"
+#include "natpunch/holder.h"
+#include "natpunch/log.h"
+#include "natpunch/loop.h"
+#include "natpunch/reflector_accept.h"
+#include "natpunch/reflector_datagram.h"
+#include "natpunch/reflector_stream.h"
+#include "natpunch/signals.h"
+
+#define ACCEPT_BATCH      64  /* newcomers of one listener before the others have their turn */
+#define STARVED_PAUSE_MS  100 /* how long the listeners are left alone */
+#define DESCRIPTORS_OTHER 16  /* the loop, the signals, the spare, the standard three, and some */
+
+enum tag_kind {
+	TAG_SIGNAL,
+	TAG_DATAGRAM,
+	TAG_LISTENER,
+	TAG_CONNECTION,
+};
+
+/* What one address is served by. */
+struct port {
+	struct reflector_listen listen;
+	int datagram; /* -1 for REFLECTOR_TEXT, and where the family is missing */
+	int listener;
+};
+
+struct reflector {
+	struct loop loop;
+	int signals;
+	struct port ports[REFLECTOR_LISTEN_MAX];
+	uint32_t port_count;
+	struct reflector_accept acceptor;
+	uint64_t resume; /* when the listeners are looked at again, or DEADLINE_NONE */
+	struct reflector_datagram *datagrams;
+	struct binding_server datagram_server;
+	struct reflector_stream stream;
+};
+
+static int fail_to_listen(
+	const struct addr *addr, enum mapping_protocol protocol, int cause, struct error *error)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct holder holder;
+
+	error_set(error, EXIT_STATUS_LOCAL, "cannot listen on %s %s: %s", addr_format(addr, text),
+		mapping_protocol_name(protocol), strerror(cause));
+	if (cause == EACCES)
+		return error_hint(error, "ports below 1024 need root, or: setcap "
+					 "cap_net_bind_service+ep natpunch");
+	if (cause == EADDRNOTAVAIL)
+		return error_hint(error, "this machine does not have that address");
+	if (cause != EADDRINUSE)
+		return -1;
+	if (holder_find(protocol, (enum addr_family)addr->family, addr->port, &holder) != 0 ||
+		!holder.listens || holder.pid == 0)
+		return error_hint(error,
+			"another program holds port %u; stop it, or choose "
+			"another port with -l",
+			addr->port);
+	if (holder.pid == getpid())
+		return error_hint(error, "port %u was asked for twice", addr->port);
+	return error_hint(error, "%s (pid %d) holds it; stop it, or choose another port with -l",
+		holder.name, (int)holder.pid);
+}
+
+static int fail_at_start(struct error *error, const char *what)
+{
+	return error_set(error, EXIT_STATUS_LOCAL, "cannot %s: %s", what, strerror(errno));
+}
+
+static struct loop_tag make_tag(enum tag_kind kind, uint32_t slot)
+{
+	return (struct loop_tag){.kind = (uint8_t)kind, .slot = slot};
+}
+
+static bool family_is_missing(const struct reflector_listen *listen)
+{
+	return listen->optional && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL);
+}
+
+/* Leaves what it opened in *port, also on failure. A missing family leaves nothing. */
+static int open_port(struct port *port, const struct reflector_listen *listen, struct error *error)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	port->listen = *listen;
+	port->datagram = -1;
+	port->listener = reflector_accept_listen(&listen->addr);
+	if (port->listener < 0 && family_is_missing(listen)) {
+		log_detail("not listening on %s: %s", addr_format(&listen->addr, text),
+			strerror(errno));
+		return 0;
+	}
+	if (port->listener < 0)
+		return fail_to_listen(&listen->addr, MAPPING_TCP, errno, error);
+	if (listen->service == REFLECTOR_TEXT)
+		return 0;
+	port->datagram = reflector_datagram_listen(&listen->addr);
+	if (port->datagram < 0)
+		return fail_to_listen(&listen->addr, MAPPING_UDP, errno, error);
+	return 0;
+}
+
+static int open_ports(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < config->listen_count; i++) {
+		struct port *port = &reflector->ports[reflector->port_count];
+		uint32_t slot = reflector->port_count++;
+		if (open_port(port, &config->listen[i], error) != 0)
+			return -1;
+		any = any || port->listener >= 0;
+		if (port->listener >= 0 && loop_add(&reflector->loop, port->listener, EPOLLIN,
+						   make_tag(TAG_LISTENER, slot)) != 0)
+			return fail_at_start(error, "watch a socket");
+		if (port->datagram >= 0 && loop_add(&reflector->loop, port->datagram, EPOLLIN,
+						   make_tag(TAG_DATAGRAM, slot)) != 0)
+			return fail_at_start(error, "watch a socket");
+	}
+	if (any)
+		return 0;
+	return error_set(error, EXIT_STATUS_LOCAL, "this kernel has neither IPv4 nor IPv6");
+}
+
+static int reserve_descriptors(
+	const struct reflector_config *config, uint32_t *connections, struct error *error)
+{
+	uint64_t other = DESCRIPTORS_OTHER + 2 * config->listen_count;
+	uint64_t wanted = config->connections + other;
+	uint64_t limit = descriptors_reserve(wanted);
+
+	*connections = config->connections;
+	if (limit >= wanted)
+		return 0;
+	if (config->connections_fixed || limit <= other) {
+		error_set(error, EXIT_STATUS_LOCAL,
+			"%u connections need %llu descriptors, the limit is %llu",
+			config->connections, (unsigned long long)wanted, (unsigned long long)limit);
+		return error_hint(error, "raise it with ulimit -n or LimitNOFILE=, or lower -C");
+	}
+	*connections = (uint32_t)(limit - other);
+	log_warning("only %u connections at once: the limit of descriptors is %llu", *connections,
+		(unsigned long long)limit);
+	return 0;
+}
+
+static int open_tables(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	uint32_t connections;
+
+	if (reserve_descriptors(config, &connections, error) != 0)
+		return -1;
+	reflector->datagrams = reflector_datagram_open();
+	if (reflector->datagrams == NULL ||
+		reflector_stream_open(&reflector->stream, &reflector->loop, TAG_CONNECTION,
+			connections, &config->times) != 0)
+		return error_set(
+			error, EXIT_STATUS_LOCAL, "no memory for %u connections", connections);
+	reflector->datagram_server = reflector->stream.server;
+	reflector->datagram_server.stream = false;
+	return 0;
+}
+
+static int open_loop(struct reflector *reflector, struct error *error)
+{
+	if (loop_open(&reflector->loop) != 0)
+		return fail_at_start(error, "make an event loop");
+	reflector->signals = signals_open();
+	if (reflector->signals < 0 || loop_add(&reflector->loop, reflector->signals, EPOLLIN,
+					      make_tag(TAG_SIGNAL, 0)) != 0)
+		return fail_at_start(error, "watch for signals");
+	if (reflector_accept_open(&reflector->acceptor) != 0)
+		return fail_at_start(error, "open a spare descriptor");
+	return 0;
+}
+
+static void tell_ports(const struct reflector *reflector)
+{
+	for (uint32_t i = 0; i < reflector->port_count; i++) {
+		const struct port *port = &reflector->ports[i];
+		char text[ADDR_TEXT_SIZE];
+		if (port->listener >= 0)
+			log_note("listening on %s %s", addr_format(&port->listen.addr, text),
+				port->datagram >= 0 ? "udp tcp" : "text");
+	}
+	log_note("ready");
+}
+
+struct reflector *reflector_open(const struct reflector_config *config, struct error *error)
+{
+	struct reflector *reflector = calloc(1, sizeof(*reflector));
+
+	if (reflector == NULL) {
+		error_set(error, EXIT_STATUS_LOCAL, "no memory");
+		return NULL;
+	}
+	reflector->loop.fd = -1;
+	reflector->signals = -1;
+	reflector->acceptor.spare = -1;
+	reflector->resume = DEADLINE_NONE;
+	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
+		open_ports(reflector, config, error) == 0) {
+		tell_ports(reflector);
+		return reflector;
+	}
+	reflector_close(reflector);
+	return NULL;
+}
+
+void reflector_close(struct reflector *reflector)
+{
+	if (reflector == NULL)
+		return;
+	for (uint32_t i = 0; i < reflector->port_count; i++) {
+		if (reflector->ports[i].datagram >= 0)
+			close(reflector->ports[i].datagram);
+		if (reflector->ports[i].listener >= 0)
+			close(reflector->ports[i].listener);
+	}
+	reflector_stream_close(&reflector->stream);
+	reflector_datagram_close(reflector->datagrams);
+	reflector_accept_close(&reflector->acceptor);
+	if (reflector->signals >= 0)
+		close(reflector->signals);
+	loop_close(&reflector->loop);
+	free(reflector);
+}
+
+static void watch_listeners(struct reflector *reflector, uint32_t events)
+{
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		if (reflector->ports[i].listener >= 0)
+			loop_change(&reflector->loop, reflector->ports[i].listener, events,
+				make_tag(TAG_LISTENER, i));
+}
+
+static void pause_listeners(struct reflector *reflector, uint64_t now)
+{
+	log_detail("no descriptor or memory for new connections");
+	watch_listeners(reflector, 0);
+	reflector->resume = now + STARVED_PAUSE_MS;
+}
+
+static void resume_listeners(struct reflector *reflector)
+{
+	watch_listeners(reflector, EPOLLIN);
+	reflector->resume = DEADLINE_NONE;
+}
+
+static void accept_newcomers(struct reflector *reflector, const struct port *port, uint64_t now)
+{
+	for (int i = 0; i < ACCEPT_BATCH; i++) {
+		struct addr peer;
+		int fd = reflector_accept_next(&reflector->acceptor, port->listener, &peer);
+
+		if (fd == ACCEPT_NONE)
+			return;
+		if (fd == ACCEPT_STARVED) {
+			pause_listeners(reflector, now);
+			return;
+		}
+		if (fd == ACCEPT_DROPPED)
+			continue;
+		if (port->listen.service == REFLECTOR_TEXT)
+			reflector_accept_answer_text(fd, &peer);
+		else
+			reflector_stream_adopt(&reflector->stream, fd, &peer, now);
+	}
+}
+
+/* Returns true when it is time to go. Others that are taken over mean nothing here. */
+static bool take_signals(const struct reflector *reflector)
+{
+	int number;
+
+	while ((number = signals_take(reflector->signals)) != 0)
+		if (number == SIGTERM || number == SIGINT)
+			return true;
+	return false;
+}
+
+/* Returns true when it is time to go. */
+static bool dispatch(struct reflector *reflector, const struct loop_event *event, uint64_t now)
+{
+	switch ((enum tag_kind)event->tag.kind) {
+	case TAG_SIGNAL:
+		return take_signals(reflector);
+	case TAG_DATAGRAM:
+		reflector_datagram_serve(reflector->datagrams,
+			reflector->ports[event->tag.slot].datagram, &reflector->datagram_server);
+		break;
+	case TAG_LISTENER:
+		accept_newcomers(reflector, &reflector->ports[event->tag.slot], now);
+		break;
+	case TAG_CONNECTION:
+		reflector_stream_event(&reflector->stream, event->tag, now);
+		break;
+	}
+	return false;
+}
+
+int reflector_run(struct reflector *reflector, struct error *error)
+{
+	struct loop_event events[LOOP_BATCH];
+	uint64_t now = clock_now_ms();
+
+	for (;;) {
+		uint64_t due = reflector_stream_next(&reflector->stream);
+		int count;
+
+		if (reflector->resume < due)
+			due = reflector->resume;
+		count = loop_wait(&reflector->loop, events, loop_timeout(now, due));
+		if (count < 0)
+			return error_set(
+				error, EXIT_STATUS_BUG, "cannot wait: %s", strerror(errno));
+		now = clock_now_ms();
+		for (int i = 0; i < count; i++)
+			if (dispatch(reflector, &events[i], now))
+				return 0;
+		reflector_stream_expire(&reflector->stream, now);
+		if (now >= reflector->resume)
+			resume_listeners(reflector);
+	}
+}

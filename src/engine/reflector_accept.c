@@ -1,0 +1,144 @@
+#include "natpunch/reflector_accept.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "natpunch/greeting.h"
+#include "natpunch/log.h"
+#include "natpunch/socket.h"
+
+#define BACKLOG    4096 /* the kernel cuts it at net.core.somaxconn */
+#define DRAIN_SIZE 4096
+
+static int set_options(int fd, const struct addr *addr)
+{
+	/* A restart must not wait for the TIME_WAIT of the connections that we closed. */
+	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0)
+		return -1;
+	/* Inherited by what is accepted. Answers to pipelined requests must not wait for ACKs. */
+	if (socket_set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1) != 0)
+		return -1;
+	if (addr->family == ADDR_IPV6)
+		return socket_set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	return 0;
+}
+
+int reflector_accept_listen(const struct addr *addr)
+{
+	int fd = socket_open((enum addr_family)addr->family, SOCK_STREAM, IPPROTO_TCP);
+	int saved;
+
+	if (fd < 0)
+		return -1;
+	if (set_options(fd, addr) == 0 && socket_bind(fd, addr) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+static int open_spare(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+int reflector_accept_open(struct reflector_accept *acceptor)
+{
+	acceptor->spare = open_spare();
+	return acceptor->spare < 0 ? -1 : 0;
+}
+
+void reflector_accept_close(struct reflector_accept *acceptor)
+{
+	if (acceptor->spare >= 0)
+		close(acceptor->spare);
+	acceptor->spare = -1;
+}
+
+static int accept_one(int listener, struct addr *peer)
+{
+	struct sockaddr_storage sockaddr;
+	socklen_t size = sizeof(sockaddr);
+	int fd = accept4(
+		listener, (struct sockaddr *)&sockaddr, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd >= 0)
+		socket_to_addr(&sockaddr, peer);
+	return fd;
+}
+
+static int turn_away(struct reflector_accept *acceptor, int listener)
+{
+	struct addr peer;
+	char text[ADDR_TEXT_SIZE];
+	int fd;
+
+	if (acceptor->spare < 0)
+		acceptor->spare = open_spare();
+	if (acceptor->spare < 0)
+		return ACCEPT_STARVED;
+	close(acceptor->spare);
+	fd = accept_one(listener, &peer);
+	if (fd >= 0)
+		close(fd);
+	acceptor->spare = open_spare();
+	if (fd < 0)
+		return errno == EAGAIN ? ACCEPT_NONE : ACCEPT_STARVED;
+	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+		log_detail("tcp %s turned away: no descriptor left", addr_format(&peer, text));
+	return ACCEPT_DROPPED;
+}
+
+int reflector_accept_next(struct reflector_accept *acceptor, int listener, struct addr *peer)
+{
+	int fd = accept_one(listener, peer);
+
+	if (fd >= 0)
+		return fd;
+	switch (errno) {
+	case EAGAIN:
+		return ACCEPT_NONE;
+	case EMFILE:
+	case ENFILE:
+		return turn_away(acceptor, listener);
+	case EINTR:
+	case ECONNABORTED:
+	/* accept(2): errors that were already pending on the new connection. */
+	case ENETDOWN:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case EHOSTDOWN:
+	case ENONET:
+	case EHOSTUNREACH:
+	case EOPNOTSUPP:
+	case ENETUNREACH:
+	case ETIMEDOUT:
+	case EPERM:
+		return ACCEPT_DROPPED;
+	default:
+		return ACCEPT_STARVED;
+	}
+}
+
+void reflector_accept_answer_text(int fd, const struct addr *peer)
+{
+	char line[GREETING_LINE_SIZE];
+	char drain[DRAIN_SIZE];
+	char text[ADDR_TEXT_SIZE];
+	size_t size = greeting_write_line(peer, line);
+	bool sent = send(fd, line, size, MSG_NOSIGNAL) == (ssize_t)size;
+
+	/* Closing with bytes unread would send a RST, which can overtake the line. */
+	while (recv(fd, drain, sizeof(drain), 0) == (ssize_t)sizeof(drain))
+		continue;
+	close(fd);
+	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+		log_detail("tcp %s dialled, %s", addr_format(peer, text),
+			sent ? "line sent" : "gone before the line");
+}

@@ -1,0 +1,212 @@
+/*
+ * Two system calls serve a batch: recvmmsg(2) and sendmmsg(2). Request and answer of a datagram
+ * share the sender's address and the control message with the local one, which is turned round in
+ * place. What can be forged here is the sender: an answer goes to whoever the request names, so it
+ * is never larger than binding_answer() allows, never sent twice, and never sent for a datagram
+ * that was not addressed to this host alone.
+ */
+#include "natpunch/reflector_datagram.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "natpunch/log.h"
+#include "natpunch/socket.h"
+
+#define BATCH        64
+#define ROUNDS       4    /* batches for one socket before the others have their turn */
+#define REQUEST_SIZE 1500 /* longer ones are cut by the kernel, and then passed over */
+
+/* Both fit; the struct in front aligns it. */
+union control {
+	struct cmsghdr align;
+	char v4[CMSG_SPACE(sizeof(struct in_pktinfo))];
+	char v6[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+struct reflector_datagram {
+	struct mmsghdr requests[BATCH];
+	struct mmsghdr answers[BATCH];
+	struct iovec request_parts[BATCH];
+	struct iovec answer_parts[BATCH];
+	struct sockaddr_storage peers[BATCH];
+	union control controls[BATCH];
+	uint8_t request_bytes[BATCH][REQUEST_SIZE];
+	uint8_t answer_bytes[BATCH][STUN_MESSAGE_MAX];
+};
+
+static void reset_request(struct reflector_datagram *batch, size_t index)
+{
+	struct msghdr *header = &batch->requests[index].msg_hdr;
+
+	header->msg_namelen = sizeof(batch->peers[index]);
+	header->msg_controllen = sizeof(batch->controls[index]);
+	header->msg_flags = 0;
+}
+
+struct reflector_datagram *reflector_datagram_open(void)
+{
+	struct reflector_datagram *batch = calloc(1, sizeof(*batch));
+
+	if (batch == NULL)
+		return NULL;
+	for (size_t i = 0; i < BATCH; i++) {
+		struct msghdr *header = &batch->requests[i].msg_hdr;
+
+		batch->request_parts[i].iov_base = batch->request_bytes[i];
+		batch->request_parts[i].iov_len = REQUEST_SIZE;
+		header->msg_name = &batch->peers[i];
+		header->msg_control = &batch->controls[i];
+		header->msg_iov = &batch->request_parts[i];
+		header->msg_iovlen = 1;
+		reset_request(batch, i);
+	}
+	return batch;
+}
+
+void reflector_datagram_close(struct reflector_datagram *batch)
+{
+	free(batch);
+}
+
+static int set_options(int fd, const struct addr *addr)
+{
+	/* A socket on one address answers from it anyway. */
+	bool wildcard = addr_classify(addr) == ADDR_CLASS_UNSPECIFIED;
+
+	if (addr->family == ADDR_IPV6) {
+		if (socket_set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) != 0)
+			return -1;
+		return wildcard ? socket_set_flag(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : 0;
+	}
+	return wildcard ? socket_set_flag(fd, IPPROTO_IP, IP_PKTINFO, 1) : 0;
+}
+
+int reflector_datagram_listen(const struct addr *addr)
+{
+	int fd = socket_open((enum addr_family)addr->family, SOCK_DGRAM, IPPROTO_UDP);
+	int saved;
+
+	if (fd < 0)
+		return -1;
+	if (set_options(fd, addr) == 0 && socket_bind(fd, addr) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+/* The interface is left to the routing table, but for an address that is nothing without one. */
+static bool turn_v4(struct in_pktinfo *info)
+{
+	if (info->ipi_addr.s_addr != info->ipi_spec_dst.s_addr)
+		return false; /* broadcast or multicast */
+	info->ipi_ifindex = 0;
+	return true;
+}
+
+static bool turn_v6(struct in6_pktinfo *info)
+{
+	if (IN6_IS_ADDR_MULTICAST(&info->ipi6_addr))
+		return false;
+	if (!IN6_IS_ADDR_LINKLOCAL(&info->ipi6_addr))
+		info->ipi6_ifindex = 0;
+	return true;
+}
+
+/* Makes of "came to" a "send from". Returns false for what was not addressed to this host alone. */
+static bool turn_control(struct msghdr *header)
+{
+	struct cmsghdr *control = CMSG_FIRSTHDR(header);
+
+	if (control == NULL)
+		return true;
+	if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO)
+		return turn_v4((struct in_pktinfo *)(void *)CMSG_DATA(control));
+	if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO)
+		return turn_v6((struct in6_pktinfo *)(void *)CMSG_DATA(control));
+	return false;
+}
+
+static void tell(const struct addr *peer, const char *what)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+		log_detail("udp %s %s", addr_format(peer, text), what);
+}
+
+/* Writes the answer to one request as answers[at]; false when there is none to be sent. */
+static bool answer_one(struct reflector_datagram *batch, size_t index, size_t at,
+	const struct binding_server *server)
+{
+	struct msghdr *request = &batch->requests[index].msg_hdr;
+	struct binding_request granted;
+	enum binding_verdict verdict;
+	struct addr peer;
+	size_t size;
+
+	socket_to_addr(&batch->peers[index], &peer);
+	if (peer.port == 0 || (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
+		!turn_control(request)) {
+		tell(&peer, "ignored");
+		return false;
+	}
+	verdict = binding_answer(server, &peer, batch->request_bytes[index],
+		batch->requests[index].msg_len, batch->answer_bytes[at], STUN_MESSAGE_MAX, &size,
+		&granted);
+	if (verdict != BINDING_ANSWERED) {
+		tell(&peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
+		return false;
+	}
+	batch->answer_parts[at].iov_base = batch->answer_bytes[at];
+	batch->answer_parts[at].iov_len = size;
+	batch->answers[at].msg_hdr = *request;
+	batch->answers[at].msg_hdr.msg_flags = 0;
+	batch->answers[at].msg_hdr.msg_iov = &batch->answer_parts[at];
+	tell(&peer, "asked, answered");
+	return true;
+}
+
+/* One that cannot be sent (no route, say) is passed over; without buffers, so are the rest. */
+static void send_answers(struct reflector_datagram *batch, int fd, size_t count)
+{
+	size_t done = 0;
+
+	while (done < count) {
+		int sent = sendmmsg(fd, batch->answers + done, (unsigned)(count - done), 0);
+		if (sent > 0)
+			done += (size_t)sent;
+		else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
+			return;
+		else if (errno != EINTR)
+			done++;
+	}
+}
+
+void reflector_datagram_serve(
+	struct reflector_datagram *batch, int fd, const struct binding_server *server)
+{
+	for (int round = 0; round < ROUNDS; round++) {
+		int count = recvmmsg(fd, batch->requests, BATCH, MSG_DONTWAIT, NULL);
+		size_t answers = 0;
+
+		/* An error that was pending (some ICMP) is taken by this and does not come again.
+		 */
+		if (count <= 0)
+			return;
+		for (size_t i = 0; i < (size_t)count; i++)
+			if (answer_one(batch, i, answers, server))
+				answers++;
+		send_answers(batch, fd, answers);
+		for (size_t i = 0; i < (size_t)count; i++)
+			reset_request(batch, i);
+		if (count < BATCH)
+			return;
+	}
+}

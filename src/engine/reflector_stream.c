@@ -1,0 +1,410 @@
+/*
+ * A connection is read once per event into memory that all share; only what is left of a request
+ * that has begun is kept in its slot. The functions that talk return a fate; it is carried out in
+ * one place, end_connection(), so that none goes on with a slot that is gone.
+ */
+#include "natpunch/reflector_stream.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "natpunch/greeting.h"
+#include "natpunch/log.h"
+#include "natpunch/socket.h"
+#include "natpunch/stun.h"
+
+#define HEADERS_MAX    8192 /* bytes of HTTP headers after which the answer does not wait */
+#define HOLD_INTERVALS 3
+
+enum fate {
+	FATE_KEEP,
+	FATE_CLOSE,
+	FATE_FORGET,
+};
+
+int reflector_stream_open(struct reflector_stream *stream, struct loop *loop, uint8_t tag_kind,
+	uint32_t connections, const struct reflector_times *times)
+{
+	stream->times = *times;
+	stream->loop = loop;
+	stream->tag_kind = tag_kind;
+	stream->server = (struct binding_server){
+		.software = "natpunch " NATPUNCH_VERSION,
+		.can_forget = socket_can_forget(),
+		.stream = true,
+	};
+	return reflector_table_open(&stream->table, connections);
+}
+
+void reflector_stream_close(struct reflector_stream *stream)
+{
+	reflector_table_close(&stream->table);
+}
+
+static void tell(const struct reflector_connection *connection, const char *what)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+		log_detail("tcp %s %s", addr_format(&connection->peer, text), what);
+}
+
+static struct reflector_connection *at_slot(struct reflector_stream *stream, uint32_t slot)
+{
+	return &stream->table.connections[slot];
+}
+
+static void set_deadline(struct reflector_stream *stream, uint32_t slot, uint64_t due)
+{
+	deadline_set(&stream->table.deadlines, slot, due);
+}
+
+static void end_connection(struct reflector_stream *stream, uint32_t slot, enum fate fate)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+
+	if (fate != FATE_FORGET || !socket_forget(connection->fd))
+		close(connection->fd);
+	reflector_table_release(&stream->table, slot);
+}
+
+static bool send_all(const struct reflector_connection *connection, const void *data, size_t size)
+{
+	return size == 0 || send(connection->fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+static bool send_line(const struct reflector_connection *connection)
+{
+	char line[GREETING_LINE_SIZE];
+
+	return send_all(connection, line, greeting_write_line(&connection->peer, line));
+}
+
+static bool send_http(const struct reflector_connection *connection)
+{
+	char answer[GREETING_HTTP_SIZE];
+	size_t size = greeting_write_http(&connection->peer, connection->head_only, answer);
+
+	return send_all(connection, answer, size);
+}
+
+/* Half closes: the client's last bytes are still read, so that no RST destroys the answer. */
+static enum fate linger(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+
+	if (shutdown(connection->fd, SHUT_WR) != 0)
+		return FATE_CLOSE;
+	connection->phase = REFLECTOR_LINGERING;
+	connection->partial_size = 0;
+	set_deadline(stream, slot, now + stream->times.linger);
+	return FATE_KEEP;
+}
+
+static enum fate read_headers(
+	struct reflector_stream *stream, uint32_t slot, size_t size, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	bool first = connection->header_size == 0;
+
+	if (!greeting_skip_headers(&connection->header_state, stream->input, size) &&
+		size < (size_t)HEADERS_MAX - connection->header_size) {
+		connection->header_size = (uint16_t)(connection->header_size + size);
+		if (first && connection->partial_size == 0)
+			set_deadline(stream, slot, now + stream->times.request);
+		connection->partial_size = 0;
+		return FATE_KEEP;
+	}
+	tell(connection, "asked by HTTP, answered");
+	return send_http(connection) ? linger(stream, slot, now) : FATE_CLOSE;
+}
+
+/* Answers one whole message behind what is already in the output. */
+static enum fate answer_message(struct reflector_stream *stream,
+	struct reflector_connection *connection, const uint8_t *message, size_t size, size_t *used)
+{
+	struct binding_request granted;
+	size_t written;
+
+	if (sizeof(stream->output) - *used < STUN_MESSAGE_MAX) {
+		if (!send_all(connection, stream->output, *used))
+			return FATE_CLOSE;
+		*used = 0;
+	}
+	switch (binding_answer(&stream->server, &connection->peer, message, size,
+		stream->output + *used, sizeof(stream->output) - *used, &written, &granted)) {
+	case BINDING_SILENT:
+		return FATE_KEEP;
+	case BINDING_BROKEN:
+		return FATE_CLOSE;
+	case BINDING_ANSWERED:
+		break;
+	}
+	*used += written;
+	connection->mode = (uint8_t)granted.mode;
+	connection->hold_seconds = granted.seconds;
+	return granted.mode == BINDING_MODE_CLOSE ? FATE_CLOSE : FATE_KEEP;
+}
+
+/* Between two requests: how long the connection may be silent, and whether it makes room. */
+static void await_request(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	const struct reflector_times *times = &stream->times;
+	uint64_t hold = (uint64_t)connection->hold_seconds * HOLD_INTERVALS * 1000;
+
+	reflector_table_hold(&stream->table, slot, connection->mode == BINDING_MODE_HOLD);
+	switch ((enum binding_mode)connection->mode) {
+	case BINDING_MODE_HOLD:
+		set_deadline(stream, slot, now + (hold > times->hold ? hold : times->hold));
+		break;
+	case BINDING_MODE_FORGET:
+		connection->forget_wait = times->forget_first;
+		connection->forget_by = now + times->forget;
+		set_deadline(stream, slot, now + times->forget_first);
+		break;
+	default:
+		set_deadline(stream, slot, now + times->idle);
+	}
+}
+
+static void keep_partial(
+	struct reflector_stream *stream, uint32_t slot, const uint8_t *data, size_t size)
+{
+	memcpy(reflector_table_partial(&stream->table, slot), data, size);
+	at_slot(stream, slot)->partial_size = (uint16_t)size;
+}
+
+/* Answers the whole messages in the input and keeps the begin of the one after them. */
+static enum fate read_stun(
+	struct reflector_stream *stream, uint32_t slot, size_t size, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	bool begun_before = connection->partial_size > 0;
+	enum fate fate = FATE_KEEP;
+	enum stun_frame frame = STUN_FRAME_COMPLETE;
+	size_t offset = 0;
+	size_t used = 0;
+	size_t need = 0;
+
+	while (fate == FATE_KEEP && offset < size) {
+		const uint8_t *message = stream->input + offset;
+		frame = stun_frame(message, size - offset, &need);
+		if (frame != STUN_FRAME_COMPLETE)
+			break;
+		fate = answer_message(stream, connection, message, need, &used);
+		offset += need;
+	}
+	if (used > 0)
+		tell(connection, "asked, answered");
+	if (!send_all(connection, stream->output, used) || fate != FATE_KEEP)
+		return FATE_CLOSE;
+	if (frame == STUN_FRAME_NOT_STUN || size - offset > STUN_MESSAGE_MAX) {
+		tell(connection, "closed: not STUN");
+		return FATE_CLOSE;
+	}
+	keep_partial(stream, slot, stream->input + offset, size - offset);
+	if (offset == size)
+		await_request(stream, slot, now);
+	else if (offset > 0 || !begun_before)
+		set_deadline(stream, slot, now + stream->times.request);
+	return FATE_KEEP;
+}
+
+static enum fate read_greeting(
+	struct reflector_stream *stream, uint32_t slot, size_t size, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+
+	switch (greeting_classify(stream->input, size)) {
+	case GREETING_MORE:
+		if (connection->partial_size == 0)
+			set_deadline(stream, slot, now + stream->times.request);
+		keep_partial(stream, slot, stream->input, size);
+		return FATE_KEEP;
+	case GREETING_STUN:
+		connection->phase = REFLECTOR_STUN;
+		return read_stun(stream, slot, size, now);
+	case GREETING_NEWLINE:
+		tell(connection, "pressed return, line sent");
+		return send_line(connection) ? linger(stream, slot, now) : FATE_CLOSE;
+	case GREETING_HEAD:
+		connection->head_only = true;
+		/* fall through */
+	case GREETING_GET:
+		connection->phase = REFLECTOR_HTTP;
+		return read_headers(stream, slot, size, now);
+	case GREETING_UNKNOWN:
+		break;
+	}
+	tell(connection, "closed: speaks nothing known");
+	return FATE_CLOSE;
+}
+
+/* The client has sent its FIN. It may still read, as `nc -N` does. */
+static enum fate read_end(struct reflector_connection *connection)
+{
+	if (connection->phase == REFLECTOR_QUIET && connection->partial_size == 0) {
+		tell(connection, "closed without a word, line sent");
+		send_line(connection);
+	} else if (connection->phase == REFLECTOR_HTTP) {
+		tell(connection, "asked by HTTP, answered");
+		send_http(connection);
+	}
+	return FATE_CLOSE;
+}
+
+/* Reads once and answers. */
+static enum fate converse(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	size_t had = connection->partial_size;
+	ssize_t got = recv(connection->fd, stream->input + had, sizeof(stream->input) - had, 0);
+	size_t size;
+
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR ? FATE_KEEP : FATE_CLOSE;
+	if (got == 0)
+		return read_end(connection);
+	if (had > 0)
+		memcpy(stream->input, reflector_table_partial(&stream->table, slot), had);
+	size = had + (size_t)got;
+	switch ((enum reflector_phase)connection->phase) {
+	case REFLECTOR_QUIET:
+		return read_greeting(stream, slot, size, now);
+	case REFLECTOR_STUN:
+		return read_stun(stream, slot, size, now);
+	case REFLECTOR_HTTP:
+		return read_headers(stream, slot, size, now);
+	case REFLECTOR_LINGERING:
+		break;
+	}
+	return FATE_KEEP;
+}
+
+static uint32_t make_room(struct reflector_stream *stream, int fd, const struct addr *peer)
+{
+	uint32_t slot = reflector_table_take(&stream->table, fd, peer);
+	uint32_t oldest;
+
+	if (slot != REFLECTOR_TABLE_NONE)
+		return slot;
+	oldest = reflector_table_oldest(&stream->table);
+	if (oldest == REFLECTOR_TABLE_NONE)
+		return oldest;
+	tell(at_slot(stream, oldest), "closed to make room");
+	end_connection(stream, oldest,
+		at_slot(stream, oldest)->mode == BINDING_MODE_FORGET ? FATE_FORGET : FATE_CLOSE);
+	return reflector_table_take(&stream->table, fd, peer);
+}
+
+static bool watch(struct reflector_stream *stream, uint32_t slot)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	struct loop_tag tag = {
+		.kind = stream->tag_kind,
+		.slot = slot,
+		.generation = connection->generation,
+	};
+
+	return loop_add(stream->loop, connection->fd, EPOLLIN, tag) == 0;
+}
+
+void reflector_stream_adopt(
+	struct reflector_stream *stream, int fd, const struct addr *peer, uint64_t now)
+{
+	uint32_t slot = make_room(stream, fd, peer);
+	const struct reflector_connection *connection;
+	enum fate fate;
+
+	if (slot == REFLECTOR_TABLE_NONE) {
+		close(fd);
+		return;
+	}
+	/* Most clients' requests are here already: the answer then costs no turn of the loop. */
+	connection = at_slot(stream, slot);
+	fate = converse(stream, slot, now);
+	if (fate == FATE_KEEP && !watch(stream, slot))
+		fate = FATE_CLOSE;
+	if (fate != FATE_KEEP)
+		end_connection(stream, slot, fate);
+	else if (connection->phase == REFLECTOR_QUIET && connection->partial_size == 0)
+		set_deadline(stream, slot, now + stream->times.silence);
+}
+
+void reflector_stream_event(struct reflector_stream *stream, struct loop_tag tag, uint64_t now)
+{
+	const struct reflector_connection *connection;
+	enum fate fate;
+
+	if (tag.slot >= stream->table.fresh)
+		return;
+	connection = at_slot(stream, tag.slot);
+	if (connection->fd < 0 || connection->generation != tag.generation)
+		return;
+	fate = converse(stream, tag.slot, now);
+	if (fate != FATE_KEEP)
+		end_connection(stream, tag.slot, fate);
+}
+
+uint64_t reflector_stream_next(struct reflector_stream *stream)
+{
+	uint32_t slot;
+	uint64_t due;
+
+	return deadline_first(&stream->table.deadlines, &slot, &due) ? due : DEADLINE_NONE;
+}
+
+/* Has the client acknowledged the answer? Then neither end needs the connection any more. */
+static enum fate try_to_forget(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	uint64_t next;
+
+	if (now >= connection->forget_by || socket_unacknowledged(connection->fd) <= 0) {
+		tell(connection, "forgotten");
+		return FATE_FORGET;
+	}
+	connection->forget_wait *= 2;
+	next = now + connection->forget_wait;
+	set_deadline(stream, slot, next < connection->forget_by ? next : connection->forget_by);
+	return FATE_KEEP;
+}
+
+static enum fate expire_connection(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+
+	if (connection->phase == REFLECTOR_LINGERING)
+		return FATE_CLOSE;
+	if (connection->partial_size > 0 || connection->phase == REFLECTOR_HTTP) {
+		tell(connection, "closed: too slow");
+		return FATE_CLOSE;
+	}
+	if (connection->phase == REFLECTOR_QUIET) {
+		tell(connection, "said nothing, line sent");
+		send_line(connection);
+		return FATE_CLOSE;
+	}
+	if (connection->mode == BINDING_MODE_FORGET)
+		return try_to_forget(stream, slot, now);
+	if (connection->mode == BINDING_MODE_HOLD) {
+		tell(connection, "silent for too long, dropped");
+		return FATE_FORGET;
+	}
+	tell(connection, "closed: idle");
+	return FATE_CLOSE;
+}
+
+void reflector_stream_expire(struct reflector_stream *stream, uint64_t now)
+{
+	uint32_t slot;
+
+	while (deadline_pop(&stream->table.deadlines, now, &slot)) {
+		enum fate fate = expire_connection(stream, slot, now);
+		if (fate != FATE_KEEP)
+			end_connection(stream, slot, fate);
+	}
+}

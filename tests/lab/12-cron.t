@@ -1,0 +1,140 @@
+#!/bin/sh
+# Cron's use: a line only when the mapping changed, a file that no accident
+# harms, and a mapping that outlives the probe because nobody said goodbye.
+
+# shellcheck source=tests/lab/lab.sh
+. "$(dirname "$0")/lab.sh"
+# shellcheck source=tests/lab/tap.sh
+. "$(dirname "$0")/tap.sh"
+need ip nft conntrack
+
+natpunch=$lab_top/natpunch
+lab_start full-cone-port open
+lab_spawn reflect reflector "$natpunch" reflect
+wait_for_line 5 "$LAB_DIR/reflect.err" ready || bail "the reflector does not start"
+state=$LAB_DIR/state/mapping
+mkdir "$LAB_DIR/state"
+
+probe()
+{
+	lab_exec home "$natpunch" probe -q -r "$LAB_REFLECTOR4" -c "$state" "$@" \
+		>"$LAB_DIR/out" 2>"$LAB_DIR/err"
+	status=$?
+}
+
+# NAME STATUS OUT
+expect()
+{
+	is "$1: exit $2" "$status" "$2"
+	is "$1: standard output" "$(cat "$LAB_DIR/out")" "$3"
+}
+
+mapping=$LAB_HOME_PUBLIC4
+probe
+like "the first time there is a line" "$(cat "$LAB_DIR/out")" "^$mapping [0-9]+$"
+is "and no mail of errors" "$(cat "$LAB_DIR/err")" ""
+line=$(cat "$LAB_DIR/out")
+is "it is what the NAT holds" "$line" "$(lab_mapping home tcp 22 "$LAB_REFLECTOR4" 3478)"
+for again in second third fourth; do
+	probe
+	expect "the $again time" 0 ""
+done
+probe -f ssh
+expect "another format is no change" 0 ""
+
+lab_nat_address home 203.0.113.9
+lab_nat_flush home
+probe
+like "a new address is told" "$(cat "$LAB_DIR/out")" '^203\.0\.113\.9 [0-9]+$'
+probe
+expect "once" 0 ""
+
+# Accidents.
+cp "$state" "$LAB_DIR/good"
+printf 'x' >>"$state"
+cp "$state" "$LAB_DIR/bad"
+probe
+expect "a damaged file" 3 ""
+like "it is named" "$(cat "$LAB_DIR/err")" 'mapping does not hold a mapping$'
+like "with a hint" "$(cat "$LAB_DIR/err")" '^hint: '
+ok "it is left as it is" cmp "$state" "$LAB_DIR/bad"
+: >"$state"
+probe
+expect "an empty file is a damaged one" 3 ""
+cp "$LAB_DIR/good" "$state"
+
+# A directory on which nothing can be written, for root neither.
+mkdir "$LAB_DIR/full"
+cp "$LAB_DIR/good" "$LAB_DIR/full/mapping"
+lab_exec home sh -c "
+	mount --bind '$LAB_DIR/full' '$LAB_DIR/full' && mount -o remount,ro,bind '$LAB_DIR/full' &&
+	'$natpunch' probe -q -r '$LAB_REFLECTOR4' -c '$LAB_DIR/full/mapping'" \
+	>"$LAB_DIR/out" 2>"$LAB_DIR/err"
+is "a directory that cannot be written: exit 3" $? 3
+ok "the file lost nothing" cmp "$LAB_DIR/full/mapping" "$LAB_DIR/good"
+
+# A full disk: the new mapping is told, the old file stands, the error is told.
+lab_exec home sh -c "
+	mkdir '$LAB_DIR/tiny' && mount -t tmpfs -o size=4k tmpfs '$LAB_DIR/tiny' &&
+	printf 'old' >'$LAB_DIR/tiny/other' &&
+	'$natpunch' probe -q -r '$LAB_REFLECTOR4' -c '$LAB_DIR/tiny/mapping'
+	echo \$? >'$LAB_DIR/full.status'; ls '$LAB_DIR/tiny' >'$LAB_DIR/full.ls'" \
+	>"$LAB_DIR/out" 2>"$LAB_DIR/err"
+is "a full disk: exit 3" "$(cat "$LAB_DIR/full.status")" 3
+like "a full disk: the mapping is told all the same" "$(cat "$LAB_DIR/out")" '^203\.0\.113\.9 [0-9]+$'
+is "a full disk: no half file stays" "$(cat "$LAB_DIR/full.ls")" other
+
+# Several at once, of which each finds the same change.
+rm "$state"
+for i in 1 2 3 4 5; do
+	lab_spawn "run$i" home "$natpunch" probe -q -r "$LAB_REFLECTOR4" -c "$state"
+done
+for i in 1 2 3 4 5; do
+	read -r pid <"$LAB_DIR/run$i.pid"
+	wait "$pid"
+	is "five at once: run $i ends well" $? 0
+done
+is "five at once: one of them tells it" "$(cat "$LAB_DIR"/run?.out | wc -l)" 1
+probe
+expect "five at once: the file is whole" 0 ""
+is "nothing else is left in the directory" "$(ls -A "$LAB_DIR/state")" mapping
+
+lab_stop
+
+# The claim of the manual: the silent close keeps the mapping for as long as
+# the NAT keeps an established connection; an orderly close does not. Time is
+# scaled: established 20 s, transitory 2 s.
+LAB_NAT_ESTABLISHED=20
+LAB_NAT_TRANSITORY=2
+for close in silent orderly; do
+	lab_start full-cone-port open
+	if [ "$close" = silent ]; then
+		lab_spawn reflect reflector "$natpunch" reflect
+	else
+		lab_spawn reflect reflector setpriv --bounding-set -net_admin \
+			--inh-caps -net_admin "$natpunch" reflect
+	fi
+	wait_for_line 5 "$LAB_DIR/reflect.err" ready || bail "the reflector does not start"
+	lab_capture home home eth0 'tcp port 3478 and tcp[tcpflags] & (tcp-fin | tcp-rst) != 0'
+	# shellcheck disable=SC2046
+	set -- $(lab_exec home "$natpunch" probe -q -r "$LAB_REFLECTOR4")
+	# Twice the transitory timeout: with nothing between, only an established entry lives.
+	lab_clock
+	until=$((lab_now + 450))
+	gone()
+	{
+		lab_clock
+		[ "$lab_now" -ge "$until" ]
+	}
+	wait_for 6 gone
+	if [ "$close" = silent ]; then
+		is "silent close: no FIN and no RST" "$(lab_captured home | wc -l)" 0
+		ok "silent close: the mapping still leads to sshd" lab_ssh third "$1" "$2" true
+	else
+		isnt "orderly close: there are FINs" "$(lab_captured home | wc -l)" 0
+		nok "orderly close: the mapping is gone" lab_ssh third "$1" "$2" true 2>/dev/null
+	fi
+	lab_stop
+done
+
+done_testing

@@ -1,0 +1,178 @@
+/*
+ * liar MODE PORT: a server that answers one Binding request after another in a way no server
+ * should, over TCP on every address, until it is killed. Prints "ready" once it listens.
+ *
+ *   silent      accepts and says nothing          close     closes at once
+ *   garbage     text that is not STUN             half      half an answer, then closes
+ *   id          another transaction's answer      family    an IPv6 mapping over IPv4
+ *   zero        port 0 in the mapping             error     the error response 500
+ *   none        a success without an address      indication  an indication
+ *   drip        a right answer, a byte a second   huge      a length of 65532
+ *   unknown     a family that does not exist
+ *   udp-id      over UDP: another transaction's answer, then garbage, then the right one
+ *   udp-twice   over UDP: answers only the second sending of a request
+ */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "natpunch/parse.h"
+#include "natpunch/socket.h"
+#include "natpunch/stun.h"
+
+struct lie {
+	const char *mode;
+	struct stun_message question;
+	struct addr source;
+	uint8_t answer[STUN_MESSAGE_MAX];
+	size_t size;
+};
+
+static void write_success(struct lie *lie, const struct addr *mapped, uint8_t flip)
+{
+	struct wire_writer writer;
+	uint8_t transaction[STUN_TRANSACTION_SIZE];
+
+	memcpy(transaction, lie->question.transaction, sizeof(transaction));
+	transaction[15] ^= flip;
+	stun_begin(&writer, lie->answer, sizeof(lie->answer), STUN_SUCCESS, STUN_METHOD_BINDING,
+		transaction);
+	if (mapped != NULL)
+		stun_put_xor_address(&writer, STUN_XOR_MAPPED_ADDRESS, mapped);
+	lie->size = stun_finish(&writer);
+}
+
+static void write_error(struct lie *lie)
+{
+	struct wire_writer writer;
+
+	stun_begin(&writer, lie->answer, sizeof(lie->answer), STUN_ERROR, STUN_METHOD_BINDING,
+		lie->question.transaction);
+	stun_put_error(&writer, 500, "Server \033[31mError");
+	lie->size = stun_finish(&writer);
+}
+
+static void compose(struct lie *lie)
+{
+	struct addr other = {.ip = {0x20, 0x01, 0x0d, 0xb8}, .port = 99, .family = ADDR_IPV6};
+	struct addr zero = lie->source;
+	const char *mode = lie->mode;
+
+	zero.port = 0;
+	write_success(lie, &lie->source, strcmp(mode, "id") == 0);
+	if (strcmp(mode, "garbage") == 0)
+		lie->size = (size_t)snprintf((char *)lie->answer, sizeof(lie->answer),
+			"220 mail.example ESMTP, not what you look for\r\n");
+	else if (strcmp(mode, "half") == 0)
+		lie->size /= 2;
+	else if (strcmp(mode, "family") == 0)
+		write_success(lie, &other, 0);
+	else if (strcmp(mode, "zero") == 0)
+		write_success(lie, &zero, 0);
+	else if (strcmp(mode, "none") == 0)
+		write_success(lie, NULL, 0);
+	else if (strcmp(mode, "error") == 0)
+		write_error(lie);
+	else if (strcmp(mode, "indication") == 0)
+		lie->answer[0] = 0x00, lie->answer[1] = 0x11;
+	else if (strcmp(mode, "huge") == 0)
+		lie->answer[2] = 0xff, lie->answer[3] = 0xfc;
+	else if (strcmp(mode, "unknown") == 0)
+		lie->answer[STUN_HEADER_SIZE + 5] = 7;
+}
+
+static void drip(int fd, const uint8_t *data, size_t size)
+{
+	struct pollfd watch = {.fd = fd, .events = 0};
+
+	for (size_t i = 0; i < size; i++) {
+		if (send(fd, data + i, 1, MSG_NOSIGNAL) != 1)
+			return;
+		if (poll(&watch, 1, 1000) > 0)
+			return;
+	}
+}
+
+static void serve_stream(int fd, const char *mode)
+{
+	struct lie lie = {.mode = mode};
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	ssize_t got;
+
+	if (strcmp(mode, "close") == 0)
+		return;
+	if (socket_peer(fd, &lie.source) != 0)
+		return;
+	got = recv(fd, bytes, sizeof(bytes), 0);
+	if (got > 0 && stun_parse(&lie.question, bytes, (size_t)got) == 0 &&
+		strcmp(mode, "silent") != 0) {
+		compose(&lie);
+		if (strcmp(mode, "drip") == 0)
+			drip(fd, lie.answer, lie.size);
+		else if (send(fd, lie.answer, lie.size, MSG_NOSIGNAL) < 0)
+			return;
+	}
+	if (strcmp(mode, "half") != 0)
+		while (recv(fd, bytes, sizeof(bytes), 0) > 0)
+			;
+}
+
+static void serve_datagrams(int fd, const char *mode)
+{
+	unsigned heard = 0;
+
+	for (;;) {
+		struct lie lie = {.mode = mode};
+		struct sockaddr_storage source;
+		socklen_t source_size = sizeof(source);
+		uint8_t bytes[STUN_MESSAGE_MAX];
+		ssize_t got = recvfrom(fd, bytes, sizeof(bytes), 0, (struct sockaddr *)&source,
+			&source_size);
+		if (got <= 0 || stun_parse(&lie.question, bytes, (size_t)got) != 0)
+			continue;
+		heard++;
+		socket_to_addr(&source, &lie.source);
+		if (strcmp(mode, "udp-twice") == 0 && heard % 2 == 1)
+			continue;
+		if (strcmp(mode, "udp-id") == 0) {
+			write_success(&lie, &lie.source, 1);
+			sendto(fd, lie.answer, lie.size, 0, (struct sockaddr *)&source,
+				source_size);
+			sendto(fd, "garbage", 7, 0, (struct sockaddr *)&source, source_size);
+		}
+		write_success(&lie, &lie.source, 0);
+		sendto(fd, lie.answer, lie.size, 0, (struct sockaddr *)&source, source_size);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct addr local = {.family = ADDR_IPV4};
+	bool udp;
+	int fd;
+
+	if (argc != 3 || parse_port(argv[2], &local.port) != 0)
+		return 2;
+	udp = strncmp(argv[1], "udp-", 4) == 0;
+	fd = socket(AF_INET, udp ? SOCK_DGRAM : SOCK_STREAM, 0);
+	if (fd < 0 || socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0 ||
+		socket_bind(fd, &local) != 0 || (!udp && listen(fd, 16) != 0)) {
+		perror("liar");
+		return 1;
+	}
+	puts("ready");
+	fflush(stdout);
+	if (udp)
+		serve_datagrams(fd, argv[1]);
+	for (;;) {
+		int connection = accept(fd, NULL, NULL);
+		if (connection < 0)
+			continue;
+		serve_stream(connection, argv[1]);
+		close(connection);
+	}
+}
