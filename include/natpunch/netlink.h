@@ -54,8 +54,7 @@ void netlink_writer_start(struct netlink_writer *writer, void *data, size_t capa
 size_t netlink_writer_size(const struct netlink_writer *writer);
 
 /* Begins a message with its header; what is put from now on is in it, until it is ended. */
-void netlink_begin(
-	struct netlink_writer *writer, uint16_t type, uint16_t flags, uint32_t sequence);
+void netlink_begin(struct netlink_writer *writer, uint16_t type, uint16_t flags, uint32_t sequence);
 void netlink_end(struct netlink_writer *writer);
 
 /* Attributes. A text goes with its NUL. A value of more than 65531 bytes fails. */

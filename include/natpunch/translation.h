@@ -27,8 +27,7 @@ int translation_open(struct error *error);
  * kernel has no nf_tables, no source NAT, no tables with an owner (before Linux 5.12; a rule could
  * then outlive us and is not made), or when CAP_NET_ADMIN is missing.
  */
-int translation_add(
-	int fd, const struct netfilter_flow *flow, uint16_t port, struct error *error);
+int translation_add(int fd, const struct netfilter_flow *flow, uint16_t port, struct error *error);
 
 /*
  * The entry of connection tracking that packets of `flow` belong to, in whichever direction.

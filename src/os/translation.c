@@ -20,14 +20,11 @@ int translation_open(struct error *error)
 	int one = 1;
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
 
-	if (fd < 0) {
-		error_set(error, EXIT_STATUS_LOCAL,
+	if (fd < 0)
+		return error_set(error, EXIT_STATUS_LOCAL, "cannot open a netlink socket: %s",
 			errno == EPROTONOSUPPORT || errno == EAFNOSUPPORT
 				? "this kernel has no netfilter"
-				: "cannot open a netlink socket: %s",
-			strerror(errno));
-		return -1;
-	}
+				: strerror(errno));
 	/* Acknowledgements without a copy of the question. Not vital. */
 	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof(one));
 	return fd;
@@ -63,8 +60,8 @@ static int receive(int fd, uint8_t bytes[ANSWER_SIZE], size_t *size)
 	for (;;) {
 		struct sockaddr_nl from = {.nl_family = AF_NETLINK};
 		socklen_t length = sizeof(from);
-		ssize_t got = recvfrom(
-			fd, bytes, ANSWER_SIZE, 0, (struct sockaddr *)&from, &length);
+		ssize_t got =
+			recvfrom(fd, bytes, ANSWER_SIZE, 0, (struct sockaddr *)&from, &length);
 
 		if (got < 0 && errno == EINTR)
 			continue;

@@ -22,8 +22,10 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 
-#define TABLE_OWNER      0x2 /* NFT_TABLE_F_OWNER; older headers lack it */
-#define FAMILY_NONE      0   /* NFPROTO_UNSPEC, NFPROTO_IPV4, NFPROTO_IPV6 of linux/netfilter.h */
+#define TABLE_OWNER      0x2  /* NFT_TABLE_F_OWNER; older headers lack it */
+#define BATCH_BEGIN      0x10 /* NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END */
+#define BATCH_END        0x11
+#define FAMILY_NONE      0 /* NFPROTO_UNSPEC, NFPROTO_IPV4, NFPROTO_IPV6 of linux/netfilter.h */
 #define FAMILY_IPV4      2
 #define FAMILY_IPV6      10
 #define HOOK_POSTROUTING 4  /* NF_INET_POST_ROUTING of linux/netfilter.h */
@@ -149,7 +151,8 @@ static void match_flow(struct netlink_writer *writer, const struct netfilter_flo
 	match_protocol(writer, (uint8_t)flow->protocol);
 	/* Where the addresses are: RFC 791 section 3.1, RFC 8200 section 3. */
 	match_header(writer, NFT_PAYLOAD_NETWORK_HEADER, ipv6 ? 8 : 12, flow->source.ip, size);
-	match_header(writer, NFT_PAYLOAD_NETWORK_HEADER, ipv6 ? 24 : 16, flow->destination.ip, size);
+	match_header(
+		writer, NFT_PAYLOAD_NETWORK_HEADER, ipv6 ? 24 : 16, flow->destination.ip, size);
 	/* The ports come first in both: RFC 768, RFC 9293 section 3.1. */
 	match_header(writer, NFT_PAYLOAD_TRANSPORT_HEADER, 0, ports, sizeof(ports));
 }
@@ -196,11 +199,11 @@ size_t netfilter_write_rewrite(void *out, size_t capacity, const char *table,
 	struct netlink_writer writer;
 
 	netlink_writer_start(&writer, out, capacity);
-	put_batch_mark(&writer, NFNL_MSG_BATCH_BEGIN, NETFILTER_BATCH_BEGIN);
+	put_batch_mark(&writer, BATCH_BEGIN, NETFILTER_BATCH_BEGIN);
 	put_table(&writer, family, table);
 	put_chain(&writer, family, table);
 	put_rule(&writer, family, table, flow, port);
-	put_batch_mark(&writer, NFNL_MSG_BATCH_END, NETFILTER_BATCH_END);
+	put_batch_mark(&writer, BATCH_END, NETFILTER_BATCH_END);
 	return netlink_writer_size(&writer);
 }
 
