@@ -54,6 +54,8 @@ struct borrow_method {
 	bool binds;             /* it binds the port: below 1024 CAP_NET_BIND_SERVICE as well */
 	enum borrow_result (*open)(
 		const struct borrow_request *request, struct borrowed *out, struct error *error);
+	/* As borrow_send() does; NULL: by send(2). */
+	ssize_t (*send)(struct borrowed *borrowed, const void *data, size_t size);
 	/* Ends it, `silently` as borrow_forget() says; NULL: nothing to do but what is done then.
 	 */
 	void (*end)(struct borrowed *borrowed, bool silently);

@@ -208,6 +208,8 @@ enum borrow_result borrow_open(const struct borrow_method *method,
 
 ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size)
 {
+	if (borrowed->method->send != NULL)
+		return borrowed->method->send(borrowed, data, size);
 	return send(borrowed->fd, data, size, MSG_NOSIGNAL);
 }
 

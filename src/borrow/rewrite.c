@@ -46,6 +46,7 @@
 #include <linux/tcp.h>
 
 #include "natpunch/borrow.h"
+#include "natpunch/log.h"
 #include "natpunch/netfilter.h"
 #include "natpunch/socket.h"
 #include "natpunch/translation.h"
@@ -171,22 +172,33 @@ static enum borrow_result translate(int fd, int guard, const struct borrow_reque
 	return BORROW_OPEN;
 }
 
-/* The first packet is out: did the rule decide about it? */
-static enum borrow_result check_translated(int guard, const struct borrow_request *request,
-	const struct addr *local, struct error *error)
+/*
+ * A packet is out: did the rule decide about it? Says why not. True as well where it cannot be
+ * told.
+ */
+static bool was_translated(int guard, const struct netfilter_flow *answers, struct error *error)
 {
-	struct netfilter_flow answers = {request->protocol, request->remote, *local};
 	struct netfilter_entry entry;
 
-	if (translation_find(guard, &answers, &entry) != 0)
-		return BORROW_OPEN;
+	if (translation_find(guard, answers, &entry) != 0)
+		return true;
 	error_set(error, EXIT_STATUS_LOCAL,
-		"cannot rewrite the source port to %u: "
-		"another rule of this machine's firewall decides",
-		local->port);
+		"cannot rewrite the source port to %u: another rule of this machine's firewall "
+		"decides",
+		answers->destination.port);
 	error_hint(
 		error, "a NAT rule that comes first, or packets exempt from connection tracking");
-	return BORROW_CANNOT;
+	return false;
+}
+
+/* The flow of answers as they come from the network. */
+static struct netfilter_flow answers_of(const struct borrowed *borrowed)
+{
+	return (struct netfilter_flow){
+		.protocol = borrowed->kind == BORROW_STREAM ? MAPPING_TCP : MAPPING_UDP,
+		.source = borrowed->remote,
+		.destination = borrowed->local,
+	};
 }
 
 static enum borrow_result rewrite_open(
@@ -194,6 +206,8 @@ static enum borrow_result rewrite_open(
 {
 	struct linger abort = {.l_onoff = 1, .l_linger = 0};
 	struct addr local;
+	struct netfilter_flow answers;
+	struct borrowed opened;
 	enum borrow_result result;
 	bool stream = request->protocol == MAPPING_TCP;
 	int guard;
@@ -220,11 +234,9 @@ static enum borrow_result rewrite_open(
 	result = translate(fd, guard, request, &local, error);
 	if (result == BORROW_OPEN)
 		result = borrow_connect(fd, request, error);
-	if (result == BORROW_OPEN && stream)
-		result = check_translated(guard, request, &local, error);
 	if (result != BORROW_OPEN)
 		goto failed;
-	*out = (struct borrowed){
+	opened = (struct borrowed){
 		.method = &borrow_method_rewrite,
 		.kind = stream ? BORROW_STREAM : BORROW_DATAGRAM,
 		.fd = fd,
@@ -232,11 +244,32 @@ static enum borrow_result rewrite_open(
 		.local = local,
 		.remote = request->remote,
 	};
+	answers = answers_of(&opened);
+	if (stream && !was_translated(guard, &answers, error)) {
+		result = BORROW_CANNOT;
+		goto failed;
+	}
+	*out = opened;
 	return BORROW_OPEN;
 failed:
 	close(fd);
 	close(guard);
 	return result;
+}
+
+/* Over UDP connecting sends nothing: so it is with each datagram that the rule must have decided.
+ */
+static ssize_t rewrite_send(struct borrowed *borrowed, const void *data, size_t size)
+{
+	struct netfilter_flow answers = answers_of(borrowed);
+	ssize_t sent = send(borrowed->fd, data, size, MSG_NOSIGNAL);
+	struct error error;
+
+	if (sent < 0 || was_translated(borrowed->guard, &answers, &error))
+		return sent;
+	log_warning("%s", error.text);
+	errno = EPERM;
+	return -1;
 }
 
 static bool has_received(int fd)
@@ -267,14 +300,12 @@ static void close_in_order(int fd)
 
 static void rewrite_end(struct borrowed *borrowed, bool silently)
 {
-	bool stream = borrowed->kind == BORROW_STREAM;
-	struct netfilter_flow answers = {
-		stream ? MAPPING_TCP : MAPPING_UDP, borrowed->remote, borrowed->local};
+	struct netfilter_flow answers = answers_of(borrowed);
 	struct netfilter_entry entry;
 	bool found = translation_find(borrowed->guard, &answers, &entry) == 1 &&
 		     netfilter_flow_equal(&entry.reply, &answers);
 
-	if (!stream)
+	if (borrowed->kind == BORROW_DATAGRAM)
 		close(borrowed->fd);
 	else if (!silently || !socket_forget(borrowed->fd))
 		close_in_order(borrowed->fd);
@@ -287,5 +318,6 @@ const struct borrow_method borrow_method_rewrite = {
 	.name = "rewrite",
 	.capability = "cap_net_admin",
 	.open = rewrite_open,
+	.send = rewrite_send,
 	.end = rewrite_end,
 };
