@@ -48,11 +48,13 @@ struct transaction {
 };
 
 /*
- * Starts; `mode` is how the connection is to go on after the answer. The strings that `request`
+ * Starts; `mode` is how the connection is to go on after the answer, `hold_seconds` goes with
+ * BINDING_MODE_HOLD. The strings that `request`
  * points at must outlive the transaction. transaction_end() must follow in every case.
  */
 void transaction_start(struct transaction *transaction, const struct borrow_method *method,
-	const struct borrow_request *request, enum binding_mode mode, uint64_t now);
+	const struct borrow_request *request, enum binding_mode mode, uint16_t hold_seconds,
+	uint64_t now);
 
 /* What to poll for: events for poll(2), and the descriptor (or -1). */
 int transaction_fd(const struct transaction *transaction);
@@ -60,6 +62,12 @@ short transaction_events(const struct transaction *transaction);
 
 /* Goes on after an event on the descriptor, or when `due` has come. */
 void transaction_advance(struct transaction *transaction, uint64_t now);
+
+/*
+ * ANSWERED: asks again, with a new transaction id, from the same port and over the same connection
+ * where there is one; back to ASKING. This is the keep-alive. `answer` keeps what was said last.
+ */
+void transaction_ask_again(struct transaction *transaction, uint64_t now);
 
 /*
  * Ends it so that the mapping lives as long as the NAT allows. After FORGET was granted: without a

@@ -73,19 +73,27 @@ static void open_port(struct transaction *transaction, uint64_t now)
 	fail(transaction);
 }
 
-void transaction_start(struct transaction *transaction, const struct borrow_method *method,
-	const struct borrow_request *request, enum binding_mode mode, uint64_t now)
+static void renew_question(struct transaction *transaction)
 {
 	uint8_t random[12];
 
+	random_fill(random, sizeof(random));
+	stun_make_transaction(transaction->question.transaction, random);
+	transaction->rto = TRANSACTION_RTO_MS;
+	transaction->received = 0;
+}
+
+void transaction_start(struct transaction *transaction, const struct borrow_method *method,
+	const struct borrow_request *request, enum binding_mode mode, uint16_t hold_seconds,
+	uint64_t now)
+{
 	memset(transaction, 0, sizeof(*transaction));
 	transaction->method = method;
 	transaction->request = *request;
 	transaction->port = BORROWED_NOTHING;
-	random_fill(random, sizeof(random));
-	stun_make_transaction(transaction->question.transaction, random);
+	renew_question(transaction);
 	transaction->question.mode = request->protocol == MAPPING_TCP ? mode : BINDING_MODE_NONE;
-	transaction->rto = TRANSACTION_RTO_MS;
+	transaction->question.seconds = hold_seconds;
 	open_port(transaction, now);
 }
 
@@ -122,23 +130,33 @@ static void send_question(struct transaction *transaction)
 	transaction->state = TRANSACTION_ASKING;
 }
 
+void transaction_ask_again(struct transaction *transaction, uint64_t now)
+{
+	renew_question(transaction);
+	if (transaction->port.kind == BORROW_STREAM)
+		send_question(transaction);
+	else
+		send_datagram(transaction, now);
+}
+
 static void judge(struct transaction *transaction, size_t size)
 {
 	const char *why = "";
+	struct binding_answer answer;
 	enum binding_outcome outcome = binding_read_answer(&transaction->question,
 		(enum addr_family)transaction->request.remote.family, transaction->bytes, size,
-		&transaction->answer, &why);
+		&answer, &why);
 
 	switch (outcome) {
 	case BINDING_MAPPED:
+		transaction->answer = answer;
 		transaction->local = transaction->port.local;
 		transaction->due = DEADLINE_NONE;
 		transaction->state = TRANSACTION_ANSWERED;
 		return;
 	case BINDING_REFUSED:
 		fail_with(transaction, EXIT_STATUS_NETWORK, "refused by",
-			transaction->answer.reason[0] != '\0' ? transaction->answer.reason
-							      : "no reason given");
+			answer.reason[0] != '\0' ? answer.reason : "no reason given");
 		return;
 	case BINDING_UNRELATED:
 	case BINDING_MALFORMED:
