@@ -11,16 +11,14 @@
  * and as the kernel takes it: a list of expressions, each of which loads something into a register,
  * compares a register with a constant, or acts. A comparison that fails ends the rule.
  *
+ * The numbers keep the names of the kernel's headers, which pure code does not include.
+ *
  * A request to delete from connection tracking that names no flow empties the whole table: so the
  * writer has no way to leave the flow out.
  */
 #include "natpunch/netfilter.h"
 
 #include <string.h>
-
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter/nfnetlink_conntrack.h>
 
 #define TABLE_OWNER      0x2  /* NFT_TABLE_F_OWNER; older headers lack it */
 #define BATCH_BEGIN      0x10 /* NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END */
@@ -30,7 +28,80 @@
 #define FAMILY_IPV6      10
 #define HOOK_POSTROUTING 4  /* NF_INET_POST_ROUTING of linux/netfilter.h */
 #define PRIORITY         99 /* NF_IP_PRI_NAT_SRC of linux/netfilter_ipv4.h is 100 */
+#define NFGENMSG_SIZE    4  /* struct nfgenmsg */
 #define CHAIN            "out"
+
+/* Subsystems and message types; linux/netfilter/nfnetlink.h, nf_tables.h and nfnetlink_conntrack.h.
+ */
+enum {
+	NFNL_SUBSYS_CTNETLINK = 1,
+	NFNL_SUBSYS_NFTABLES = 10,
+	NFT_MSG_NEWTABLE = 0,
+	NFT_MSG_NEWCHAIN = 3,
+	NFT_MSG_NEWRULE = 6,
+	IPCTNL_MSG_CT_NEW = 0,
+	IPCTNL_MSG_CT_GET = 1,
+	IPCTNL_MSG_CT_DELETE = 2,
+};
+
+/* Attributes of tables, chains, hooks and rules. */
+enum {
+	NFTA_TABLE_NAME = 1,
+	NFTA_TABLE_FLAGS = 2,
+	NFTA_CHAIN_TABLE = 1,
+	NFTA_CHAIN_NAME = 3,
+	NFTA_CHAIN_HOOK = 4,
+	NFTA_CHAIN_TYPE = 7,
+	NFTA_HOOK_HOOKNUM = 1,
+	NFTA_HOOK_PRIORITY = 2,
+	NFTA_RULE_TABLE = 1,
+	NFTA_RULE_CHAIN = 2,
+	NFTA_RULE_EXPRESSIONS = 4,
+};
+
+/* Expressions: attributes and operands. */
+enum {
+	NFTA_LIST_ELEM = 1,
+	NFTA_EXPR_NAME = 1,
+	NFTA_EXPR_DATA = 2,
+	NFTA_DATA_VALUE = 1,
+	NFTA_META_DREG = 1,
+	NFTA_META_KEY = 2,
+	NFT_META_L4PROTO = 16,
+	NFT_REG_1 = 1,
+	NFTA_CMP_SREG = 1,
+	NFTA_CMP_OP = 2,
+	NFTA_CMP_DATA = 3,
+	NFT_CMP_EQ = 0,
+	NFTA_PAYLOAD_DREG = 1,
+	NFTA_PAYLOAD_BASE = 2,
+	NFTA_PAYLOAD_OFFSET = 3,
+	NFTA_PAYLOAD_LEN = 4,
+	NFT_PAYLOAD_NETWORK_HEADER = 1,
+	NFT_PAYLOAD_TRANSPORT_HEADER = 2,
+	NFTA_IMMEDIATE_DREG = 1,
+	NFTA_IMMEDIATE_DATA = 2,
+	NFTA_NAT_TYPE = 1,
+	NFTA_NAT_FAMILY = 2,
+	NFTA_NAT_REG_PROTO_MIN = 5,
+	NFT_NAT_SNAT = 0,
+};
+
+/* Attributes of connection tracking. */
+enum {
+	CTA_TUPLE_ORIG = 1,
+	CTA_TUPLE_REPLY = 2,
+	CTA_ID = 12,
+	CTA_TUPLE_IP = 1,
+	CTA_TUPLE_PROTO = 2,
+	CTA_IP_V4_SRC = 1,
+	CTA_IP_V4_DST = 2,
+	CTA_IP_V6_SRC = 3,
+	CTA_IP_V6_DST = 4,
+	CTA_PROTO_NUM = 1,
+	CTA_PROTO_SRC_PORT = 2,
+	CTA_PROTO_DST_PORT = 3,
+};
 
 static uint8_t family_number(const struct netfilter_flow *flow)
 {
@@ -42,7 +113,7 @@ static void begin(struct netlink_writer *writer, uint16_t type, uint16_t flags, 
 {
 	netlink_begin(writer, type, (uint16_t)(NETLINK_REQUEST | flags), (uint32_t)sequence);
 	wire_write_u8(&writer->wire, family);
-	wire_write_u8(&writer->wire, NFNETLINK_V0);
+	wire_write_u8(&writer->wire, 0 /* NFNETLINK_V0 */);
 	wire_write_u16(&writer->wire, resource);
 }
 
@@ -339,7 +410,7 @@ bool netfilter_read_entry(const struct netlink_message *message, struct netfilte
 
 	memset(out, 0, sizeof(*out));
 	if (message->type != conntrack_message(IPCTNL_MSG_CT_NEW) ||
-		wire_read_view(&reader, sizeof(struct nfgenmsg)) == NULL)
+		wire_read_view(&reader, NFGENMSG_SIZE) == NULL)
 		return false;
 	while (netlink_next_attribute(&reader, &attribute)) {
 		if (attribute.type == CTA_TUPLE_ORIG)
