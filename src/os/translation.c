@@ -17,6 +17,7 @@
 
 int translation_open(struct error *error)
 {
+	struct sockaddr_nl own = {.nl_family = AF_NETLINK};
 	int one = 1;
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
 
@@ -25,18 +26,16 @@ int translation_open(struct error *error)
 			errno == EPROTONOSUPPORT || errno == EAFNOSUPPORT
 				? "this kernel has no netfilter"
 				: strerror(errno));
+	/* The kernel gives it a port id. */
+	if (bind(fd, (struct sockaddr *)&own, sizeof(own)) != 0) {
+		error_set(error, EXIT_STATUS_LOCAL, "cannot bind a netlink socket: %s",
+			strerror(errno));
+		close(fd);
+		return -1;
+	}
 	/* Acknowledgements without a copy of the question. Not vital. */
 	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof(one));
 	return fd;
-}
-
-/* Throws away what an earlier question left unread. */
-static void drain(int fd)
-{
-	uint8_t bytes[ANSWER_SIZE];
-
-	while (recv(fd, bytes, sizeof(bytes), 0) >= 0)
-		;
 }
 
 /* Sends to the kernel. Returns 0, or an errno value. */
@@ -47,7 +46,6 @@ static int send_all(int fd, const void *data, size_t size)
 
 	if (size == 0)
 		return ENOBUFS;
-	drain(fd);
 	sent = sendto(fd, data, size, 0, (struct sockaddr *)&kernel, sizeof(kernel));
 	if (sent < 0)
 		return errno;
@@ -133,11 +131,7 @@ int translation_add(int fd, const struct netfilter_flow *flow, uint16_t port, st
 	size_t size;
 	int problem;
 
-	/* The kernel gives the port id on the first sending, or when it is bound. */
-	if (getsockname(fd, (struct sockaddr *)&own, &length) != 0 ||
-		(own.nl_pid == 0 &&
-			(bind(fd, (struct sockaddr *)&own, sizeof(own)) != 0 ||
-				getsockname(fd, (struct sockaddr *)&own, &length) != 0)))
+	if (getsockname(fd, (struct sockaddr *)&own, &length) != 0)
 		return explain(errno, 0, error);
 	snprintf(table, sizeof(table), "natpunch-%u", own.nl_pid);
 	size = netfilter_write_rewrite(batch, sizeof(batch), table, flow, port);
