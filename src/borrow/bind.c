@@ -26,4 +26,8 @@ static enum borrow_result bind_open(
 		request->protocol == MAPPING_TCP ? bind_free : socket_bind, "bind", out, error);
 }
 
-const struct borrow_method borrow_method_bind = {.name = "bind", .open = bind_open};
+const struct borrow_method borrow_method_bind = {
+	.name = "bind",
+	.binds = true,
+	.open = bind_open,
+};

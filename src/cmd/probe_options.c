@@ -26,7 +26,7 @@ const struct option_row probe_option_rows[] = {
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'b', "bind", "ADDR", "the local address to send from", false},
 	{'I', "interface", "IFACE", "the network interface to send through", false},
-	{'m', "method", "METHOD", "auto, bind or repair (auto)", false},
+	{'m', "method", "METHOD", "auto, bind, repair, rewrite or raw (auto)", false},
 	{'t', "timeout", "SECONDS", "for the whole run (5)", false},
 	{'f', "format", "FORMAT", "text, ssh, json, env or a string with %a %p %A %P %r %m", false},
 	{'c', "changed", "FILE", "print only when the mapping differs from the one in FILE", false},
