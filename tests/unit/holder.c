@@ -6,6 +6,7 @@
 #include "natpunch/holder.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
