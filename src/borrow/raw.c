@@ -208,10 +208,11 @@ static int raw_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, 
 	return 0;
 }
 
-static void raw_close(struct borrowed *borrowed)
+static void raw_end(struct borrowed *borrowed, bool silently)
 {
 	struct segment reset;
 
+	(void)silently; /* an answered handshake leaves nothing to end */
 	if (borrowed->kind != BORROW_HANDSHAKE || borrowed->acknowledged)
 		return;
 	handshake_make_reset(&borrowed->handshake, &reset);
@@ -264,5 +265,5 @@ const struct borrow_method borrow_method_raw = {
 	.receive = raw_receive,
 	.knock = raw_knock,
 	.hear = raw_hear,
-	.close = raw_close,
+	.end = raw_end,
 };
