@@ -240,10 +240,12 @@ static int add_public_servers(struct probe_options *options, struct error *error
 {
 	const char *shuffled[PUBLIC_SERVER_COUNT];
 
-	for (size_t i = 0; i < PUBLIC_SERVER_COUNT; i++) {
+	memcpy(shuffled, public_servers, sizeof(shuffled));
+	for (size_t i = PUBLIC_SERVER_COUNT - 1; i > 0; i--) {
 		size_t other = random_below((uint32_t)i + 1);
+		const char *server = shuffled[i];
 		shuffled[i] = shuffled[other];
-		shuffled[other] = public_servers[i];
+		shuffled[other] = server;
 	}
 	for (size_t i = 0; i < PUBLIC_SERVER_COUNT; i++)
 		if (add_reflector(options, shuffled[i], error) != 0)

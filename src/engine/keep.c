@@ -15,7 +15,8 @@
 #include "natpunch/signals.h"
 #include "natpunch/socket.h"
 
-#define RENEW_MIN_MS 2000 /* however impatient a stranger's server is */
+#define RENEW_MIN_MS     2000 /* however impatient a stranger's server is */
+#define BACKOFF_FIRST_MS 500
 
 enum race_purpose {
 	RACE_REPLACE, /* its winner becomes the held one */
@@ -71,13 +72,12 @@ static uint64_t with_jitter(uint64_t ms)
 
 static uint64_t backoff_ms(const struct keeper *keeper)
 {
-	uint64_t most = keeper->interval_ms < KEEP_BACKOFF_MAX_MS ? keeper->interval_ms
-								  : KEEP_BACKOFF_MAX_MS;
-	uint64_t ms = 500;
+	unsigned doublings = keeper->failures < 8 ? keeper->failures : 8;
+	uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << doublings;
 
-	for (unsigned i = 0; i < keeper->failures && ms < most; i++)
-		ms *= 2;
-	return with_jitter(ms < most ? ms : most);
+	if (ms > keeper->interval_ms)
+		ms = keeper->interval_ms;
+	return with_jitter(ms < KEEP_BACKOFF_MAX_MS ? ms : KEEP_BACKOFF_MAX_MS);
 }
 
 static uint64_t earliest(const struct keeper *keeper)

@@ -18,7 +18,7 @@ wait_for_line 5 "$LAB_DIR/reflect.err" ready || bail "the reflector does not sta
 least_ms()
 {
 	least=1000000
-	for try in 1 2 3 4 5; do
+	for _ in 1 2 3 4 5; do
 		start=$(date +%s%N)
 		"$@" >/dev/null || return 1
 		took=$((($(date +%s%N) - start) / 1000000))

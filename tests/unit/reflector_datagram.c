@@ -123,7 +123,7 @@ static void test_ignored(void)
 	say(fd, bytes, question.size + 1);
 	say(fd, bytes, sizeof(bytes)); /* a request and more than fits */
 	say_longer_than_read(fd, question.bytes);
-	bytes[0] = 0x01;               /* a success response */
+	bytes[0] = 0x01; /* a success response */
 	say(fd, bytes, question.size);
 	bytes[0] = 0x00;
 	bytes[1] = 0x11; /* an indication */

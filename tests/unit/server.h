@@ -163,9 +163,7 @@ static inline unsigned server_said(const struct server *server, const char *text
 
 static inline void pause_briefly(void)
 {
-	struct timespec moment = {.tv_nsec = 1000000};
-
-	nanosleep(&moment, NULL);
+	poll(NULL, 0, 1);
 }
 
 /* Waits until the server has said the text so many times. */
