@@ -137,21 +137,27 @@ static void describe_holder(const struct borrow_request *request, char *out, siz
 		snprintf(out, size, "%s holds it (pid %ld); ", holder.name, (long)holder.pid);
 }
 
-/* What `method` needs; NULL: what any method needs to get a port that somebody holds, or does not.
+/*
+ * What `method` needs, or nothing when no capability helps; NULL: what it takes to get a port that
+ * somebody holds, or does not, by any method.
  */
 static void name_capabilities(const struct borrow_method *method,
 	const struct borrow_request *request, bool held, char *out, size_t size)
 {
 	bool low = request->local.port < PRIVILEGED_PORTS;
+	const char *capability;
 
 	if (method == NULL) {
 		snprintf(out, size, "%s",
 			held ? "cap_net_admin,cap_net_raw" : "cap_net_bind_service");
 		return;
 	}
-	snprintf(out, size, "%s%s%s", method->capability != NULL ? method->capability : "",
-		method->capability != NULL && method->binds && low ? "," : "",
-		method->binds && low ? "cap_net_bind_service" : "");
+	capability = method->capability != NULL ? method->capability : "";
+	out[0] = '\0';
+	if (method->capability != NULL || !held)
+		snprintf(out, size, "%s%s%s", capability,
+			capability[0] != '\0' && method->binds && low ? "," : "",
+			method->binds && low ? "cap_net_bind_service" : "");
 }
 
 static void add_hint(const struct borrow_method *method, const struct borrow_request *request,
