@@ -15,6 +15,7 @@ static const struct borrow_method *const methods[] = {
 	&borrow_method_bind,
 	&borrow_method_repair,
 	&borrow_method_rewrite,
+	&borrow_method_raw,
 };
 #define PRIVILEGED_PORTS 1024 /* below it CAP_NET_BIND_SERVICE is needed (ip(7)) */
 #define METHOD_COUNT     (sizeof(methods) / sizeof(methods[0]))
@@ -221,7 +222,19 @@ ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size)
 
 ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity)
 {
+	if (borrowed->method->receive != NULL)
+		return borrowed->method->receive(borrowed, out, capacity);
 	return recv(borrowed->fd, out, capacity, 0);
+}
+
+int borrow_knock(struct borrowed *borrowed)
+{
+	return borrowed->method->knock(borrowed);
+}
+
+int borrow_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, struct addr *mapped)
+{
+	return borrowed->method->hear(borrowed, outcome, mapped);
 }
 
 static void end(struct borrowed *borrowed, bool silently)

@@ -269,12 +269,15 @@ case_kind()
 
 # ------------------------------------------------- the line, and run time
 
+# SIDE ADDR ENOUGH -> the shortest round trip so far, when it is short enough or
+# 50 have been made: a line sets a lower bound, a busy machine adds to it.
 rtt()
 {
 	best=
-	for _ in 1 2 3 4 5; do
+	for _ in $(seq 50); do
 		got=$(lab_exec "$1" "$PEER" rtt "$2" 3478 2000)
 		best=$(printf '%s\n' "$got" "${best:-$got}" | sort -n | head -n 1)
+		[ "${best%.*}" -ge "$3" ] || break
 	done
 	echo "$best"
 }
@@ -294,9 +297,9 @@ case_line()
 	LAB_DELAY=20 LAB_LAPTOP_DELAY=5 LAB_IPV6=nat66
 	lab_start "$1" full-cone
 	start_peers
-	between "line $1: 20 ms each way, IPv4" "$(rtt home "$LAB_REFLECTOR4")" 40 45
-	between "line $1: 20 ms each way, IPv6" "$(rtt home "$LAB_REFLECTOR6")" 40 45
-	between "line $1: 5 ms each way at the laptop" "$(rtt laptop "$LAB_REFLECTOR4")" 10 15
+	between "line $1: 20 ms each way, IPv4" "$(rtt home "$LAB_REFLECTOR4" 45)" 40 45
+	between "line $1: 20 ms each way, IPv6" "$(rtt home "$LAB_REFLECTOR6" 45)" 40 45
+	between "line $1: 5 ms each way at the laptop" "$(rtt laptop "$LAB_REFLECTOR4" 15)" 10 15
 	ok "line $1: changed" lab_line home 20 100
 	is "line $1: 100 % loss loses all" "$(ask home udp "$LAB_HOME4" 0 "$LAB_REFLECTOR4" 3478 300)" timeout
 	lab_capture lost home eth0 'udp port 3478'
@@ -308,7 +311,7 @@ case_line()
 	lab_line home 0 50
 	between "line $1: 50 % each way leaves a quarter" "$(answered home 60 50)" 4 30
 	ok "line $1: and back" lab_line home 0 0
-	between "line $1: no delay" "$(rtt home "$LAB_REFLECTOR4")" 0 5
+	between "line $1: no delay" "$(rtt home "$LAB_REFLECTOR4" 5)" 0 5
 	is "line $1: no loss" "$(answered home 20 $YES_MS)" 20
 	lab_stop
 }
@@ -400,7 +403,10 @@ case_victim()
 	end) exit 0 ;;
 	fault) exit 7 ;;
 	esac
-	lab_exec home sleep 100
+	# Not as a command in the foreground: a signal that comes just before the
+	# shell starts one is only seen when that has ended.
+	lab_spawn last home sleep 100
+	wait "$LAB_PID"
 }
 
 any_alive()
@@ -435,7 +441,7 @@ case_cleanup()
 	like "cleanup $1: it was up, with processes" "$up $pids" '^up [0-9]+ [0-9]+ [0-9]+ [0-9]+'
 	# shellcheck disable=SC2086 # a list of pids
 	ok "cleanup $1: no process left" wait_for 2 none_alive $pids
-	unlike "cleanup $1: no namespace left" "$(ip netns list)" "^$lab-"
+	unlike "cleanup $1: no namespace left" "$(ls /run/netns)" "^$lab-"
 	nok "cleanup $1: no directory left" test -e "$dir"
 	rm -f "$out"
 }
