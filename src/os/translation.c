@@ -55,6 +55,7 @@ static int send_all(int fd, const void *data, size_t size)
 /* One datagram from the kernel, and from nobody else. Returns 0, or an errno value. */
 static int receive(int fd, uint8_t bytes[ANSWER_SIZE], size_t *size)
 {
+	*size = 0;
 	for (;;) {
 		struct sockaddr_nl from = {.nl_family = AF_NETLINK};
 		socklen_t length = sizeof(from);
