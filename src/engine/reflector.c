@@ -21,6 +21,7 @@
 #include "natpunch/holder.h"
 #include "natpunch/log.h"
 #include "natpunch/loop.h"
+#include "natpunch/notify.h"
 #include "natpunch/reflector_accept.h"
 #include "natpunch/reflector_datagram.h"
 #include "natpunch/reflector_stream.h"
@@ -54,6 +55,8 @@ struct reflector {
 	struct reflector_datagram *datagrams;
 	struct binding_server datagram_server;
 	struct reflector_stream stream;
+	struct notify notify; /* the service manager, while the loop runs */
+	uint64_t watchdog;    /* when it wants to hear of us again, or DEADLINE_NONE */
 };
 
 static int fail_to_listen(
@@ -322,17 +325,32 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 	return false;
 }
 
-int reflector_run(struct reflector *reflector, struct error *error)
+static void feed_watchdog(struct reflector *reflector, uint64_t now)
+{
+	if (now < reflector->watchdog)
+		return;
+	notify_watchdog(&reflector->notify);
+	reflector->watchdog = now + reflector->notify.watchdog_ms;
+}
+
+static uint64_t next_deadline(struct reflector *reflector)
+{
+	uint64_t due = reflector_stream_next(&reflector->stream);
+
+	if (reflector->resume < due)
+		due = reflector->resume;
+	return reflector->watchdog < due ? reflector->watchdog : due;
+}
+
+static int run_loop(struct reflector *reflector, struct error *error)
 {
 	struct loop_event events[LOOP_BATCH];
 	uint64_t now = clock_now_ms();
 
 	for (;;) {
-		uint64_t due = reflector_stream_next(&reflector->stream);
+		uint64_t due = next_deadline(reflector);
 		int count;
 
-		if (reflector->resume < due)
-			due = reflector->resume;
 		count = loop_wait(&reflector->loop, events, loop_timeout(now, due));
 		if (count < 0)
 			return error_set(
@@ -344,5 +362,19 @@ int reflector_run(struct reflector *reflector, struct error *error)
 		reflector_stream_expire(&reflector->stream, now);
 		if (now >= reflector->resume)
 			resume_listeners(reflector);
+		feed_watchdog(reflector, now);
 	}
+}
+
+int reflector_run(struct reflector *reflector, struct error *error)
+{
+	int result;
+
+	notify_open(&reflector->notify);
+	reflector->watchdog = reflector->notify.watchdog_ms > 0 ? 0 : DEADLINE_NONE;
+	notify_ready(&reflector->notify);
+	result = run_loop(reflector, error);
+	notify_stopping(&reflector->notify);
+	notify_close(&reflector->notify);
+	return result;
 }
