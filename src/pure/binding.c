@@ -39,7 +39,7 @@ static enum binding_mode read_connection(const struct stun_attribute *attribute,
 	const uint8_t *value = attribute->value;
 
 	*seconds = 0;
-	if (attribute->size != 4 || value[0] < BINDING_MODE_CLOSE || value[0] > BINDING_MODE_HOLD)
+	if (attribute->size != 4 || value[0] > BINDING_MODE_HOLD)
 		return BINDING_MODE_NONE;
 	*seconds = (uint16_t)(value[2] << 8 | value[3]);
 	return (enum binding_mode)value[0];
@@ -238,7 +238,10 @@ static bool is_known_in_answer(uint16_t type)
 	}
 }
 
-/* The attributes of a reply that matter, each the first of its type; `value` NULL where missing. */
+/*
+ * The attributes of a reply that matter, each the first of its type. One that is missing has no
+ * value and size 0, which is malformed for all of them.
+ */
 struct reply {
 	struct stun_attribute xored, plain, other, connection, error;
 	bool has_unknown;
@@ -300,7 +303,7 @@ static void read_granted(const struct binding_request *request, const struct rep
 	enum binding_mode mode;
 	uint16_t seconds;
 
-	if (request->mode == BINDING_MODE_NONE || !reply->connection.value)
+	if (request->mode == BINDING_MODE_NONE)
 		return;
 	mode = read_connection(&reply->connection, &seconds);
 	if (mode != request->mode && mode != BINDING_MODE_CLOSE)
@@ -316,8 +319,7 @@ static const char *read_refusal(const struct reply *reply, struct binding_answer
 	const uint8_t *reason;
 	size_t reason_size;
 
-	if (!reply->error.value ||
-		stun_read_error(&reply->error, &out->code, &reason, &reason_size) < 0)
+	if (stun_read_error(&reply->error, &out->code, &reason, &reason_size) < 0)
 		return "error response without a code";
 	text_escape(out->reason, sizeof(out->reason), reason, reason_size);
 	return NULL;
@@ -326,6 +328,7 @@ static const char *read_refusal(const struct reply *reply, struct binding_answer
 static const char *read_mapping(const struct binding_request *request, enum addr_family transport,
 	const struct stun_message *message, const struct reply *reply, struct binding_answer *out)
 {
+	struct addr other;
 	const char *wrong;
 
 	if (reply->has_unknown)
@@ -333,8 +336,8 @@ static const char *read_mapping(const struct binding_request *request, enum addr
 	wrong = judge_mapped(message, reply, transport, &out->mapped);
 	if (wrong)
 		return wrong;
-	if (reply->other.value && stun_read_address(message, &reply->other, false, &out->other) < 0)
-		out->other.family = ADDR_NONE;
+	if (stun_read_address(message, &reply->other, false, &other) == 0)
+		out->other = other;
 	read_granted(request, reply, out);
 	return NULL;
 }

@@ -307,7 +307,7 @@ int mapping_decode_record(struct mapping *out, const char *data, size_t size)
 	char record[MAPPING_RECORD_SIZE], word[sizeof(mapping.reflector)];
 	const char *at;
 
-	if (size == 0 || size >= sizeof(record) || memchr(data, '\0', size))
+	if (size == 0 || size >= sizeof(record))
 		return -1;
 	memcpy(record, data, size);
 	record[size] = '\0';
