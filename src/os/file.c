@@ -68,6 +68,52 @@ ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, st
 	return size;
 }
 
+/* Whether the open file may be taken for a secret of at most `max` bytes. */
+static int check_secret(const char *path, int fd, size_t max, size_t *size, struct error *error)
+{
+	struct stat status;
+	char safe[160];
+
+	if (fstat(fd, &status) != 0)
+		return fail(error, "read", path, errno);
+	if (!S_ISREG(status.st_mode))
+		return fail(error, "read", path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
+	if (status.st_size < 0 || (uintmax_t)status.st_size > max)
+		return fail(error, "read", path, EFBIG);
+	*size = (size_t)status.st_size;
+	if ((status.st_mode & (S_IRWXG | S_IRWXO)) == 0)
+		return 0;
+	text_escape(safe, sizeof(safe), path, strlen(path));
+	error_set(error, EXIT_STATUS_LOCAL, "%s holds keys and is open to others (mode %03o)", safe,
+		(unsigned)status.st_mode & 0777);
+	return error_hint(error, "chmod 600 %s", safe);
+}
+
+int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t got = -1;
+	size_t capacity;
+
+	*out = NULL;
+	if (fd < 0)
+		return fail(error, "open", path, errno);
+	if (check_secret(path, fd, max, &capacity, error) == 0) {
+		*out = malloc(capacity + 1);
+		got = *out != NULL ? read_all(fd, *out, capacity) : -1;
+		if (got < 0)
+			fail(error, "read", path, *out != NULL ? errno : ENOMEM);
+	}
+	close(fd);
+	if (got < 0) {
+		free(*out);
+		*out = NULL;
+		return -1;
+	}
+	*size = (size_t)got;
+	return 0;
+}
+
 static int write_all(int fd, const char *data, size_t size)
 {
 	while (size > 0) {
