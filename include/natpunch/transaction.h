@@ -40,6 +40,8 @@ struct transaction {
 	uint64_t due; /* when advance() wants to be called without an event; DEADLINE_NONE */
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	size_t received;
+	void (*listener)(void *context, const void *data, size_t size);
+	void *listener_context;
 	struct binding_answer answer; /* when ANSWERED */
 	struct addr local;            /* when ANSWERED: the address and port it was asked from */
 	uint64_t rto;                 /* over UDP: the time until the next sending, in ms */
@@ -48,11 +50,15 @@ struct transaction {
 };
 
 /*
- * Starts; `mode` is how the connection is to go on after the answer. The strings that `request`
+ * A stream that is ANSWERED may go on being advanced: when the peer closes it, it becomes FAILED.
+ *
+ * Starts; `mode` is how the connection is to go on after the answer, `hold_seconds` goes with
+ * BINDING_MODE_HOLD. The strings that `request`
  * points at must outlive the transaction. transaction_end() must follow in every case.
  */
 void transaction_start(struct transaction *transaction, const struct borrow_method *method,
-	const struct borrow_request *request, enum binding_mode mode, uint64_t now);
+	const struct borrow_request *request, enum binding_mode mode, uint16_t hold_seconds,
+	uint64_t now);
 
 /* What to poll for: events for poll(2), and the descriptor (or -1). */
 int transaction_fd(const struct transaction *transaction);
@@ -60,6 +66,19 @@ short transaction_events(const struct transaction *transaction);
 
 /* Goes on after an event on the descriptor, or when `due` has come. */
 void transaction_advance(struct transaction *transaction, uint64_t now);
+
+/*
+ * What the server says on a held connection without being asked: a STUN indication or request,
+ * whole and framed, not yet judged. Set it after transaction_start(); NULL passes over all.
+ */
+void transaction_set_listener(struct transaction *transaction,
+	void (*listener)(void *context, const void *data, size_t size), void *context);
+
+/*
+ * ANSWERED: asks again, with a new transaction id, from the same port and over the same connection
+ * where there is one; back to ASKING. This is the keep-alive. `answer` keeps what was said last.
+ */
+void transaction_ask_again(struct transaction *transaction, uint64_t now);
 
 /*
  * Ends it so that the mapping lives as long as the NAT allows. After FORGET was granted: without a

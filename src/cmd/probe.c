@@ -12,6 +12,7 @@
 #include "natpunch/mapping.h"
 #include "natpunch/parse.h"
 #include "natpunch/probe.h"
+#include "natpunch/socket.h"
 #include "natpunch/text.h"
 
 #define DEFAULT_PORT       22
@@ -351,6 +352,7 @@ static int run(const struct command *row, int argc, char **argv)
 		log_set_level(LOG_LEVEL_QUIET);
 	if (command.verbose)
 		log_set_level(LOG_LEVEL_VERBOSE);
+	command.request.mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE;
 	if (check_file(&command, &error) != 0 || probe_run(&command.request, &result, &error) != 0)
 		return command_fail(&error);
 
@@ -359,7 +361,7 @@ static int run(const struct command *row, int argc, char **argv)
 	else
 		status = print_mapping(&command, &result.mapping, &error);
 	remark(&result);
-	probe_finish(&result);
+	transaction_end(&result.winner);
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&error);
 }
 

@@ -14,6 +14,7 @@
 #include "natpunch/clock.h"
 #include "natpunch/deadline.h"
 #include "natpunch/log.h"
+#include "natpunch/loop.h"
 #include "natpunch/resolve.h"
 #include "natpunch/socket.h"
 
@@ -36,19 +37,20 @@ struct attempt {
 	struct transaction transaction;
 };
 
-struct race {
+struct probe_race {
 	const struct probe_request *request;
-	enum binding_mode mode;
 	uint64_t deadline;
 	uint64_t stagger_due;
 	struct lane lanes[PROBE_REFLECTOR_MAX];
 	struct attempt attempts[PROBE_ATTEMPT_MAX];
 	struct error error;
 	bool has_error;
+	bool decided; /* there is a winner, or nothing will mend the error */
 	struct attempt *winner;
+	bool differs;
 };
 
-static void name_reflector(const struct parse_host_port *reflector, char *out, size_t size)
+void probe_name_reflector(const struct parse_host_port *reflector, char *out, size_t size)
 {
 	if (strchr(reflector->host, ':') != NULL)
 		snprintf(out, size, "[%s]:%u", reflector->host, reflector->port);
@@ -68,7 +70,7 @@ static int error_rank(enum exit_status status)
 	}
 }
 
-static void note_error(struct race *race, const struct error *error)
+static void note_error(struct probe_race *race, const struct error *error)
 {
 	log_detail("%s", error->text);
 	if (race->has_error && error_rank(error->status) <= error_rank(race->error.status))
@@ -78,7 +80,7 @@ static void note_error(struct race *race, const struct error *error)
 }
 
 /* Notes how a look-up ended. */
-static void take_lookup(struct race *race, size_t index)
+static void take_lookup(struct probe_race *race, size_t index)
 {
 	struct lane *lane = &race->lanes[index];
 	struct error error;
@@ -94,7 +96,7 @@ static void take_lookup(struct race *race, size_t index)
 	lane->state = LANE_DONE;
 }
 
-static struct attempt *free_attempt(struct race *race)
+static struct attempt *free_attempt(struct probe_race *race)
 {
 	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++)
 		if (!race->attempts[i].used)
@@ -102,7 +104,7 @@ static struct attempt *free_attempt(struct race *race)
 	return NULL;
 }
 
-static bool start_attempt(struct race *race, size_t index, uint64_t now)
+static bool start_attempt(struct probe_race *race, size_t index, uint64_t now)
 {
 	struct lane *lane = &race->lanes[index];
 	struct attempt *attempt = free_attempt(race);
@@ -119,7 +121,8 @@ static bool start_attempt(struct race *race, size_t index, uint64_t now)
 		lane->state = LANE_DONE;
 	attempt->used = true;
 	attempt->lane = index;
-	transaction_start(&attempt->transaction, race->request->method, &request, race->mode, now);
+	transaction_start(&attempt->transaction, race->request->method, &request,
+		race->request->mode, race->request->hold_seconds, now);
 	return true;
 }
 
@@ -127,10 +130,11 @@ static bool start_attempt(struct race *race, size_t index, uint64_t now)
  * Starts the next thing in order: a look-up, or an address of a lane that has one left. Returns
  * false when there is nothing to start.
  */
-static bool start_next(struct race *race, uint64_t now)
+static bool start_next(struct probe_race *race, uint64_t now)
 {
 	race->stagger_due = now + PROBE_STAGGER_MS;
-	for (size_t i = 0; i < race->request->reflector_count; i++) {
+	for (size_t n = 0; n < race->request->reflector_count; n++) {
+		size_t i = (race->request->first + n) % race->request->reflector_count;
 		struct lane *lane = &race->lanes[i];
 		if (lane->state == LANE_IDLE) {
 			const struct parse_host_port *reflector = &race->request->reflectors[i];
@@ -148,71 +152,99 @@ static bool start_next(struct race *race, uint64_t now)
 	return false;
 }
 
-/* Looks at an attempt after it advanced. Returns true when the run is decided. */
-static bool take_attempt(struct race *race, struct attempt *attempt, uint64_t now)
+/*
+ * With must_agree: an answer counts once another reflector's shows the same address. The ports may
+ * differ: that is the NAT's way, and worth a word, not a lie of the reflector's.
+ */
+static bool is_confirmed(struct probe_race *race, const struct attempt *attempt)
+{
+	const struct addr *mapped = &attempt->transaction.answer.mapped;
+
+	if (!race->request->must_agree)
+		return true;
+	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++) {
+		const struct attempt *other = &race->attempts[i];
+		if (!other->used || other->lane == attempt->lane ||
+			other->transaction.state != TRANSACTION_ANSWERED ||
+			!addr_equal_ip(&other->transaction.answer.mapped, mapped))
+			continue;
+		race->differs = other->transaction.answer.mapped.port != mapped->port;
+		return true;
+	}
+	return false;
+}
+
+static void take_attempt(struct probe_race *race, struct attempt *attempt, uint64_t now)
 {
 	struct transaction *transaction = &attempt->transaction;
 	bool cannot = transaction->cannot;
 
 	if (transaction->state == TRANSACTION_ANSWERED) {
+		if (!is_confirmed(race, attempt))
+			return;
 		race->winner = attempt;
-		return true;
+		race->decided = true;
+		return;
 	}
 	if (transaction->state != TRANSACTION_FAILED)
-		return false;
+		return;
 	note_error(race, &transaction->error);
 	transaction_end(transaction);
 	attempt->used = false;
 	if (cannot) {
 		race->error = transaction->error;
-		return true;
+		race->decided = true;
+		return;
 	}
 	start_next(race, now);
-	return false;
 }
 
-static bool take_attempts(struct race *race, uint64_t now)
+static bool take_attempts(struct probe_race *race, uint64_t now)
 {
+	for (size_t i = 0; i < PROBE_ATTEMPT_MAX && !race->decided; i++)
+		if (race->attempts[i].used)
+			take_attempt(race, &race->attempts[i], now);
+	return race->decided;
+}
+
+/* Is a look-up or a question still under way? */
+static bool is_busy(const struct probe_race *race)
+{
+	for (size_t i = 0; i < PROBE_REFLECTOR_MAX; i++)
+		if (race->lanes[i].state == LANE_RESOLVING)
+			return true;
 	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++)
-		if (race->attempts[i].used && take_attempt(race, &race->attempts[i], now))
+		if (race->attempts[i].used &&
+			race->attempts[i].transaction.state < TRANSACTION_ANSWERED)
 			return true;
 	return false;
 }
 
-struct watch {
-	struct pollfd fds[PROBE_REFLECTOR_MAX + PROBE_ATTEMPT_MAX];
-	size_t count;
-	uint64_t due;
-	bool busy; /* something is under way */
-};
-
-static void build_watch(const struct race *race, struct watch *watch)
+uint64_t probe_race_watch(const struct probe_race *race, struct pollfd fds[PROBE_WATCH_MAX])
 {
-	watch->count = 0;
-	watch->busy = false;
-	watch->due = race->deadline < race->stagger_due ? race->deadline : race->stagger_due;
+	uint64_t due = race->deadline < race->stagger_due ? race->deadline : race->stagger_due;
+
 	for (size_t i = 0; i < PROBE_REFLECTOR_MAX; i++) {
 		bool used = race->lanes[i].state == LANE_RESOLVING;
-		watch->fds[watch->count++] = (struct pollfd){
+		fds[i] = (struct pollfd){
 			.fd = used ? race->lanes[i].resolve.fd : -1, .events = POLLIN};
-		watch->busy = watch->busy || used;
 	}
 	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++) {
 		const struct transaction *transaction = &race->attempts[i].transaction;
-		bool used = race->attempts[i].used;
-		watch->fds[watch->count++] =
+		bool used = race->attempts[i].used && transaction->state < TRANSACTION_ANSWERED;
+		fds[PROBE_REFLECTOR_MAX + i] =
 			(struct pollfd){.fd = used ? transaction_fd(transaction) : -1,
 				.events = used ? transaction_events(transaction) : 0};
-		if (used && transaction->due < watch->due)
-			watch->due = transaction->due;
-		watch->busy = watch->busy || used;
+		if (used && transaction->due < due)
+			due = transaction->due;
 	}
+	return due;
 }
 
-static void advance_all(struct race *race, const struct watch *watch, uint64_t now)
+static void advance_all(struct probe_race *race, const struct pollfd *fds, uint64_t now)
 {
 	for (size_t i = 0; i < PROBE_REFLECTOR_MAX; i++) {
-		if (race->lanes[i].state != LANE_RESOLVING || watch->fds[i].revents == 0)
+		if (race->lanes[i].state != LANE_RESOLVING || fds == NULL || fds[i].revents == 0)
 			continue;
 		resolve_advance(&race->lanes[i].resolve);
 		take_lookup(race, i);
@@ -221,32 +253,26 @@ static void advance_all(struct race *race, const struct watch *watch, uint64_t n
 	}
 	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++) {
 		struct attempt *attempt = &race->attempts[i];
-		short happened = watch->fds[PROBE_REFLECTOR_MAX + i].revents;
-		if (attempt->used && (happened != 0 || attempt->transaction.due <= now))
+		bool happened = fds != NULL && fds[PROBE_REFLECTOR_MAX + i].revents != 0;
+		if (attempt->used && (happened || attempt->transaction.due <= now))
 			transaction_advance(&attempt->transaction, now);
 	}
 }
 
-static int poll_timeout(uint64_t now, uint64_t due)
-{
-	if (due <= now)
-		return 0;
-	return due - now > 60000 ? 60000 : (int)(due - now);
-}
-
-static void note_silence(struct race *race, size_t lane, const char *before, const char *after)
+static void note_silence(
+	struct probe_race *race, size_t lane, const char *before, const char *after)
 {
 	struct error error;
 	char name[300];
 
-	name_reflector(&race->request->reflectors[lane], name, sizeof(name));
+	probe_name_reflector(&race->request->reflectors[lane], name, sizeof(name));
 	error_set(&error, EXIT_STATUS_NETWORK, "%s %s%s within %g s", before, name, after,
 		(double)race->request->timeout_ms / 1000);
 	note_error(race, &error);
 }
 
 /* The time is up: says so of everything that was still under way. */
-static void note_timeout(struct race *race)
+static void note_timeout(struct probe_race *race)
 {
 	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++) {
 		const struct attempt *attempt = &race->attempts[i];
@@ -263,80 +289,134 @@ static void note_timeout(struct race *race)
 			note_silence(race, i, "cannot look up", ": no answer from a name server");
 }
 
-static void run_race(struct race *race)
+/* With must_agree, when nothing more will come: who said what. */
+static void note_disagreement(struct probe_race *race)
 {
-	uint64_t now = clock_now_ms();
-	struct watch watch;
+	char said[2][300] = {"", ""};
+	size_t count = 0;
+	struct error error;
 
-	start_next(race, now);
-	while (!take_attempts(race, now)) {
-		build_watch(race, &watch);
-		if (!watch.busy && !start_next(race, now))
-			return;
-		if (!watch.busy)
+	for (size_t i = 0; i < PROBE_ATTEMPT_MAX && count < 2; i++) {
+		const struct attempt *attempt = &race->attempts[i];
+		char ip[ADDR_IP_TEXT_SIZE];
+		if (!attempt->used || attempt->transaction.state != TRANSACTION_ANSWERED)
 			continue;
-		poll(watch.fds, (nfds_t)watch.count, poll_timeout(now, watch.due));
-		now = clock_now_ms();
-		if (now >= race->deadline) {
-			note_timeout(race);
-			return;
-		}
-		advance_all(race, &watch, now);
-		if (now >= race->stagger_due)
-			start_next(race, now);
+		addr_format_ip(&attempt->transaction.answer.mapped, ip);
+		snprintf(said[count++], sizeof(said[0]), "%.200s says %s",
+			race->request->reflectors[attempt->lane].host, ip);
 	}
+	if (count == 0)
+		return;
+	error_set(&error, EXIT_STATUS_NETWORK, "%s: %s%s%s",
+		count == 2 ? "the servers disagree" : "no second server confirms it", said[0],
+		count == 2 ? ", " : "", said[1]);
+	error_hint(&error, "name a reflector that you trust with -r");
+	race->error = error;
+	race->has_error = true;
 }
 
-static void end_race(struct race *race)
+static enum probe_state finish(struct probe_race *race)
 {
+	race->decided = true;
+	if (race->winner != NULL)
+		return PROBE_MAPPED;
+	note_disagreement(race);
+	return PROBE_FAILED;
+}
+
+struct probe_race *probe_race_start(const struct probe_request *request, uint64_t now)
+{
+	struct probe_race *race = calloc(1, sizeof(*race));
+
+	if (race == NULL)
+		return NULL;
+	race->request = request;
+	race->deadline = now + request->timeout_ms;
+	start_next(race, now);
+	/* The second opinion is always wanted, so it is asked for at once. */
+	if (request->must_agree)
+		start_next(race, now);
+	return race;
+}
+
+enum probe_state probe_race_advance(struct probe_race *race, const struct pollfd *fds, uint64_t now)
+{
+	if (race->decided)
+		return finish(race);
+	advance_all(race, fds, now);
+	if (take_attempts(race, now))
+		return finish(race);
+	if (now >= race->deadline) {
+		note_timeout(race);
+		return finish(race);
+	}
+	if (now >= race->stagger_due || !is_busy(race)) {
+		/* What fails at once makes room for the next, until something is under way. */
+		while (start_next(race, now) && !take_attempts(race, now) && !is_busy(race))
+			;
+		if (race->decided || !is_busy(race))
+			return finish(race);
+	}
+	return PROBE_RUNNING;
+}
+
+void probe_race_take(struct probe_race *race, struct probe_result *result)
+{
+	struct attempt *winner = race->winner;
+	struct mapping *mapping = &result->mapping;
+
+	memset(result, 0, sizeof(*result));
+	result->winner = winner->transaction;
+	winner->used = false;
+	result->reflector = winner->lane;
+	result->differs = race->differs;
+	mapping->public_addr = result->winner.answer.mapped;
+	mapping->local = result->winner.local;
+	mapping->protocol = race->request->protocol;
+	probe_name_reflector(&race->request->reflectors[winner->lane], mapping->reflector,
+		sizeof(mapping->reflector));
+	snprintf(mapping->method, sizeof(mapping->method), "%s", result->winner.port.method->name);
+	result->no_nat = socket_is_local_ip(&mapping->public_addr);
+}
+
+const struct error *probe_race_error(const struct probe_race *race)
+{
+	return &race->error;
+}
+
+void probe_race_end(struct probe_race *race)
+{
+	if (race == NULL)
+		return;
 	for (size_t i = 0; i < PROBE_REFLECTOR_MAX; i++)
 		if (race->lanes[i].state != LANE_IDLE)
 			resolve_end(&race->lanes[i].resolve);
 	for (size_t i = 0; i < PROBE_ATTEMPT_MAX; i++)
-		if (race->attempts[i].used && &race->attempts[i] != race->winner)
+		if (race->attempts[i].used)
 			transaction_end(&race->attempts[i].transaction);
-}
-
-static void fill_result(const struct race *race, struct probe_result *result)
-{
-	const struct attempt *winner = race->winner;
-	struct mapping *mapping = &result->mapping;
-
-	memset(mapping, 0, sizeof(*mapping));
-	result->winner = winner->transaction;
-	mapping->public_addr = winner->transaction.answer.mapped;
-	mapping->local = winner->transaction.local;
-	mapping->protocol = race->request->protocol;
-	name_reflector(&race->request->reflectors[winner->lane], mapping->reflector,
-		sizeof(mapping->reflector));
-	snprintf(mapping->method, sizeof(mapping->method), "%s",
-		winner->transaction.port.method->name);
-	result->no_nat = socket_is_local_ip(&mapping->public_addr);
+	free(race);
 }
 
 int probe_run(const struct probe_request *request, struct probe_result *result, struct error *error)
 {
-	struct race *race = calloc(1, sizeof(*race));
-	int status = -1;
+	uint64_t now = clock_now_ms();
+	struct probe_race *race = probe_race_start(request, now);
+	enum probe_state state;
 
 	if (race == NULL)
 		return error_set(error, EXIT_STATUS_LOCAL, "out of memory");
-	race->request = request;
-	race->mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE;
-	race->deadline = clock_now_ms() + request->timeout_ms;
-	run_race(race);
-	if (race->winner != NULL) {
-		fill_result(race, result);
-		status = 0;
-	} else {
-		*error = race->error;
+	state = probe_race_advance(race, NULL, now);
+	while (state == PROBE_RUNNING) {
+		struct pollfd fds[PROBE_WATCH_MAX];
+		uint64_t due = probe_race_watch(race, fds);
+		poll(fds, PROBE_WATCH_MAX, loop_timeout(now, due));
+		now = clock_now_ms();
+		state = probe_race_advance(race, fds, now);
 	}
-	end_race(race);
-	free(race);
-	return status;
-}
-
-void probe_finish(struct probe_result *result)
-{
-	transaction_end(&result->winner);
+	if (state == PROBE_MAPPED)
+		probe_race_take(race, result);
+	else
+		*error = *probe_race_error(race);
+	probe_race_end(race);
+	return state == PROBE_MAPPED ? 0 : -1;
 }

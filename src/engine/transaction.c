@@ -73,19 +73,27 @@ static void open_port(struct transaction *transaction, uint64_t now)
 	fail(transaction);
 }
 
-void transaction_start(struct transaction *transaction, const struct borrow_method *method,
-	const struct borrow_request *request, enum binding_mode mode, uint64_t now)
+static void renew_question(struct transaction *transaction)
 {
 	uint8_t random[12];
 
+	random_fill(random, sizeof(random));
+	stun_make_transaction(transaction->question.transaction, random);
+	transaction->rto = TRANSACTION_RTO_MS;
+	transaction->received = 0;
+}
+
+void transaction_start(struct transaction *transaction, const struct borrow_method *method,
+	const struct borrow_request *request, enum binding_mode mode, uint16_t hold_seconds,
+	uint64_t now)
+{
 	memset(transaction, 0, sizeof(*transaction));
 	transaction->method = method;
 	transaction->request = *request;
 	transaction->port = BORROWED_NOTHING;
-	random_fill(random, sizeof(random));
-	stun_make_transaction(transaction->question.transaction, random);
+	renew_question(transaction);
 	transaction->question.mode = request->protocol == MAPPING_TCP ? mode : BINDING_MODE_NONE;
-	transaction->rto = TRANSACTION_RTO_MS;
+	transaction->question.seconds = hold_seconds;
 	open_port(transaction, now);
 }
 
@@ -98,7 +106,14 @@ short transaction_events(const struct transaction *transaction)
 {
 	if (transaction->state == TRANSACTION_CONNECTING)
 		return POLLOUT;
-	return transaction->state == TRANSACTION_ASKING ? POLLIN : 0;
+	return POLLIN;
+}
+
+void transaction_set_listener(struct transaction *transaction,
+	void (*listener)(void *context, const void *data, size_t size), void *context)
+{
+	transaction->listener = listener;
+	transaction->listener_context = context;
 }
 
 static void send_question(struct transaction *transaction)
@@ -122,23 +137,32 @@ static void send_question(struct transaction *transaction)
 	transaction->state = TRANSACTION_ASKING;
 }
 
-static void judge(struct transaction *transaction, size_t size)
+void transaction_ask_again(struct transaction *transaction, uint64_t now)
+{
+	renew_question(transaction);
+	if (transaction->port.kind == BORROW_STREAM)
+		send_question(transaction);
+	else
+		send_datagram(transaction, now);
+}
+
+static void judge(struct transaction *transaction, const void *data, size_t size)
 {
 	const char *why = "";
+	struct binding_answer answer;
 	enum binding_outcome outcome = binding_read_answer(&transaction->question,
-		(enum addr_family)transaction->request.remote.family, transaction->bytes, size,
-		&transaction->answer, &why);
+		(enum addr_family)transaction->request.remote.family, data, size, &answer, &why);
 
 	switch (outcome) {
 	case BINDING_MAPPED:
+		transaction->answer = answer;
 		transaction->local = transaction->port.local;
 		transaction->due = DEADLINE_NONE;
 		transaction->state = TRANSACTION_ANSWERED;
 		return;
 	case BINDING_REFUSED:
 		fail_with(transaction, EXIT_STATUS_NETWORK, "refused by",
-			transaction->answer.reason[0] != '\0' ? transaction->answer.reason
-							      : "no reason given");
+			answer.reason[0] != '\0' ? answer.reason : "no reason given");
 		return;
 	case BINDING_UNRELATED:
 	case BINDING_MALFORMED:
@@ -151,12 +175,44 @@ static void judge(struct transaction *transaction, size_t size)
 	}
 }
 
-static void receive_answer(struct transaction *transaction)
+/* One whole message of the stream: an answer, or something that the server says unasked. */
+static void take_message(struct transaction *transaction, const uint8_t *data, size_t size)
+{
+	bool unasked = (data[0] & 0x01) == 0; /* the high class bit: set in responses, RFC 8489 5 */
+
+	if (unasked && transaction->listener != NULL)
+		transaction->listener(transaction->listener_context, data, size);
+	else if (transaction->state == TRANSACTION_ASKING)
+		judge(transaction, data, size);
+}
+
+/* Cuts what was received into messages, until one fails the transaction. */
+static void take_messages(struct transaction *transaction)
+{
+	size_t used = 0;
+
+	while (transaction->state != TRANSACTION_FAILED && used < transaction->received) {
+		const uint8_t *data = transaction->bytes + used;
+		size_t need;
+		enum stun_frame frame = stun_frame(data, transaction->received - used, &need);
+		if (frame == STUN_FRAME_NOT_STUN)
+			fail_with(
+				transaction, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
+		if (frame != STUN_FRAME_COMPLETE)
+			break;
+		take_message(transaction, data, need);
+		used += need;
+	}
+	transaction->received -= used;
+	memmove(transaction->bytes, transaction->bytes + used, transaction->received);
+}
+
+static void receive_stream(struct transaction *transaction)
 {
 	size_t left = sizeof(transaction->bytes) - transaction->received;
 	ssize_t got =
 		recv(transaction->port.fd, transaction->bytes + transaction->received, left, 0);
-	size_t need;
+	bool begun = transaction->received > 0;
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -165,24 +221,13 @@ static void receive_answer(struct transaction *transaction)
 		return;
 	}
 	if (got == 0) {
-		fail_with(transaction,
-			transaction->received > 0 ? EXIT_STATUS_PEER : EXIT_STATUS_NETWORK,
-			transaction->received > 0 ? "bad answer from" : "no answer from",
-			transaction->received > 0 ? "it ends in the middle"
-						  : "it closed the connection");
+		fail_with(transaction, begun ? EXIT_STATUS_PEER : EXIT_STATUS_NETWORK,
+			begun ? "bad answer from" : "no answer from",
+			begun ? "it ends in the middle" : "it closed the connection");
 		return;
 	}
 	transaction->received += (size_t)got;
-	switch (stun_frame(transaction->bytes, transaction->received, &need)) {
-	case STUN_FRAME_COMPLETE:
-		judge(transaction, need);
-		return;
-	case STUN_FRAME_NOT_STUN:
-		fail_with(transaction, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
-		return;
-	case STUN_FRAME_PARTIAL:
-		return;
-	}
+	take_messages(transaction);
 }
 
 /* Takes all datagrams that are there, until one decides. */
@@ -197,7 +242,7 @@ static void receive_datagrams(struct transaction *transaction)
 			fail_with(transaction, EXIT_STATUS_NETWORK, "no answer from",
 				strerror(errno));
 		else
-			judge(transaction, (size_t)got);
+			judge(transaction, transaction->bytes, (size_t)got);
 	}
 }
 
@@ -213,7 +258,7 @@ void transaction_advance(struct transaction *transaction, uint64_t now)
 		return;
 	case TRANSACTION_ASKING:
 		if (transaction->port.kind == BORROW_STREAM) {
-			receive_answer(transaction);
+			receive_stream(transaction);
 			return;
 		}
 		receive_datagrams(transaction);
@@ -221,6 +266,9 @@ void transaction_advance(struct transaction *transaction, uint64_t now)
 			send_datagram(transaction, now);
 		return;
 	case TRANSACTION_ANSWERED:
+		if (transaction->port.kind == BORROW_STREAM)
+			receive_stream(transaction);
+		return;
 	case TRANSACTION_FAILED:
 		return;
 	}
