@@ -38,6 +38,16 @@ int file_replace(const char *path, const void *data, size_t size, mode_t mode, s
 int file_check_writable(const char *path, struct error *error);
 
 /*
+ * The same for a file that one process writes alone: the new file is path.new each time, so that a
+ * writer that is killed leaves one behind, which the next one takes away, and not ever more.
+ */
+int file_replace_alone(
+	const char *path, const void *data, size_t size, mode_t mode, struct error *error);
+
+/* Renames path to path.damaged, over an older one. Returns 0, or -1 with *error filled. */
+int file_set_aside(const char *path, struct error *error);
+
+/*
  * Takes an exclusive lock on the directory that holds path, for a read-compare-replace that two
  * runs must not do at once. Waits until `deadline` (clock_now_ms). Returns a descriptor to close,
  * or -1 with *error filled.

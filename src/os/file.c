@@ -165,18 +165,12 @@ static int put_content(int fd, const void *data, size_t size, mode_t mode)
 	return fsync(fd);
 }
 
-int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error)
+/* The second half: takes over fd, which is open on `temporary`. */
+static int put_in_place(const char *path, const char *temporary, int fd, const void *data,
+	size_t size, mode_t mode, struct error *error)
 {
-	char temporary[PATH_MAX];
-	int length = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
 	int directory;
-	int fd;
 
-	if (length < 0 || (size_t)length >= sizeof(temporary))
-		return fail(error, "write", path, ENAMETOOLONG);
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return fail(error, "write", path, errno);
 	if (put_content(fd, data, size, mode) != 0) {
 		int saved = errno;
 		close(fd);
@@ -197,6 +191,53 @@ int file_replace(const char *path, const void *data, size_t size, mode_t mode, s
 		close(directory);
 	}
 	return 0;
+}
+
+/* path with something behind it. Returns -1 when it does not fit. */
+static int append_suffix(const char *path, const char *suffix, char out[PATH_MAX])
+{
+	int length = snprintf(out, PATH_MAX, "%s%s", path, suffix);
+
+	return length < 0 || length >= PATH_MAX ? -1 : 0;
+}
+
+int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error)
+{
+	char temporary[PATH_MAX];
+	int fd;
+
+	if (append_suffix(path, ".XXXXXX", temporary) != 0)
+		return fail(error, "write", path, ENAMETOOLONG);
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return fail(error, "write", path, errno);
+	return put_in_place(path, temporary, fd, data, size, mode, error);
+}
+
+int file_replace_alone(
+	const char *path, const void *data, size_t size, mode_t mode, struct error *error)
+{
+	char temporary[PATH_MAX];
+	int fd;
+
+	if (append_suffix(path, ".new", temporary) != 0)
+		return fail(error, "write", path, ENAMETOOLONG);
+	/* Not written over: a dying writer's last bytes must not get into the new file. */
+	if (unlink(temporary) != 0 && errno != ENOENT)
+		return fail(error, "write", path, errno);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail(error, "write", path, errno);
+	return put_in_place(path, temporary, fd, data, size, mode, error);
+}
+
+int file_set_aside(const char *path, struct error *error)
+{
+	char aside[PATH_MAX];
+
+	if (append_suffix(path, ".damaged", aside) != 0)
+		return fail(error, "set aside", path, ENAMETOOLONG);
+	return rename(path, aside) == 0 ? 0 : fail(error, "set aside", path, errno);
 }
 
 int file_check_writable(const char *path, struct error *error)
