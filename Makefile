@@ -29,7 +29,7 @@ PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all static programs test demo lint install clean
+.PHONY: all static checks programs test demo lint fuzz print-flags install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -52,10 +52,11 @@ $(B)/flags: FORCE
 FORCE:
 
 # musl has no kernel headers of its own; the directory of links lends it the system's.
+STATIC = natpunch-static
 static:
 	$(Q)sh tests/musl-headers $(B)/musl-include
 	$(Q)$(MAKE) B=$(B)/musl CC='$(MUSL_CC)' LDFLAGS='-static $(LDFLAGS)' \
-	    CPPFLAGS='-idirafter $(B)/musl-include $(CPPFLAGS)' natpunch-static
+	    CPPFLAGS='-idirafter $(B)/musl-include $(CPPFLAGS)' $(STATIC)
 natpunch-static: $(OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(OBJ) $(ALL_LDFLAGS)
@@ -77,6 +78,7 @@ $(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpu
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(TEST_CFLAGS) -MF $@.d -o $@ $< tests/fuzz/replay.c $(B)/libnatpunch.a $(ALL_LDFLAGS)
 
+checks: $(UNIT) $(PROPERTY) $(REPLAY)
 programs: natpunch $(PROGRAMS)
 
 test:
@@ -87,6 +89,14 @@ demo:
 
 lint:
 	$(Q)sh tests/run lint
+
+# What every source is compiled with, for the tests of the source.
+print-flags:
+	$(info $(BASE) $(WARN)) @:
+
+# For SECONDS each: make fuzz SECONDS=600
+fuzz:
+	$(Q)sh tests/fuzz/run $(SECONDS)
 
 install: natpunch
 	install -D -m 755 natpunch $(DESTDIR)$(BINDIR)/natpunch

@@ -147,9 +147,11 @@ int parse_host_port(const char *text, uint16_t default_port, struct parse_host_p
 int parse_listen(const char *text, struct parse_host_port *out)
 {
 	struct parse_host_port parsed = {.host = ""};
-	const char *port = text;
+	const char *port = NULL;
 
-	if (strchr(text, ':') && split(text, parsed.host, &port) < 0)
+	if (!strchr(text, ':'))
+		port = text;
+	else if (split(text, parsed.host, &port) < 0)
 		return -1;
 	if (!port || parse_port(port, &parsed.port) < 0)
 		return -1;

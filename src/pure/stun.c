@@ -44,9 +44,9 @@
 #define ENTRY_3(i)                                                                                 \
 	SUM(i, 0xed59b63bU, 0x9b14583dU, 0xa032af3eU, 0x5019579fU, 0xc5b428efU, 0x8f629757U,       \
 		0xaa09c88bU, 0xb8bc6765U)
-#define FOUR(entry, i) entry(i), entry(i + 1), entry(i + 2), entry(i + 3)
+#define FOUR(entry, i) entry(i), entry((i) + 1), entry((i) + 2), entry((i) + 3)
 #define SIXTEEN(entry, i)                                                                          \
-	FOUR(entry, i), FOUR(entry, i + 4), FOUR(entry, i + 8), FOUR(entry, i + 12)
+	FOUR(entry, i), FOUR(entry, (i) + 4), FOUR(entry, (i) + 8), FOUR(entry, (i) + 12)
 #define TABLE(entry)                                                                               \
 	{                                                                                          \
 		SIXTEEN(entry, 0U), SIXTEEN(entry, 16U), SIXTEEN(entry, 32U), SIXTEEN(entry, 48U), \

@@ -133,6 +133,7 @@ LAB_DIR=
 # Hundredths of a second since boot, without a process.
 lab_clock()
 {
+	# shellcheck disable=SC2034 # the rest of the line
 	read -r lab_uptime lab_idle </proc/uptime
 	lab_now=${lab_uptime%.*}${lab_uptime#*.}
 }
@@ -191,7 +192,8 @@ lab_spawn()
 
 lab_kill()
 {
-	read -r lab_pid <"$LAB_DIR/$1.pid" || return 1
+	[ -f "$LAB_DIR/$1.pid" ] || return 1
+	read -r lab_pid <"$LAB_DIR/$1.pid"
 	rm -f "$LAB_DIR/$1.pid"
 	kill "-${2:-TERM}" "$lab_pid" 2>/dev/null
 	wait "$lab_pid" 2>/dev/null
@@ -200,7 +202,7 @@ lab_kill()
 # A zombie still has an entry: the shell has not waited for it yet.
 lab_alive()
 {
-	read -r lab_pid <"$LAB_DIR/$1.pid" &&
+	[ -f "$LAB_DIR/$1.pid" ] && read -r lab_pid <"$LAB_DIR/$1.pid" &&
 		! grep -q '^State:[[:space:]]*[ZX]' "/proc/$lab_pid/status" 2>/dev/null &&
 		[ -d "/proc/$lab_pid" ]
 }
@@ -216,6 +218,21 @@ lab_kind_split()
 	lab_carrier_kind=
 	case $lab_kind in
 	*+*) lab_carrier_kind=${lab_kind#*+} ;;
+	esac
+}
+
+# Said at once, and not in the middle of a pipe.
+lab_kind_check()
+{
+	lab_kind_split "$1"
+	for lab_layer_kind in "$lab_router_kind" ${lab_carrier_kind:+"$lab_carrier_kind"}; do
+		lab_kind_traits "$lab_layer_kind"
+		[ -z "$lab_carrier_kind" ] || [ "$lab_layer_kind" != open ] ||
+			lab_die "open cannot be a layer of several: $1"
+	done
+	case ${2-} in
+	'' | none | firewall | nat66) ;;
+	*) lab_die "no such kind of IPv6: $2" ;;
 	esac
 }
 
@@ -239,9 +256,9 @@ lab_kind_traits()
 }
 
 # The port argument of masquerade. nftables hands the number of a hash to the
-# NAT as it lies in memory, high byte last on small machines: setting 0x80
-# makes that port 32768 or higher, and never 0. The counter goes
-# through a table, so that its steps are steps of the port.
+# NAT as it lies in memory; on a little-endian machine its lowest byte is the
+# port's highest. Setting 0x80 there makes the port 32768 or more, and never 0.
+# The counter goes through a table, so that its steps are steps of the port.
 lab_masquerade()
 {
 	case $lab_to in
@@ -257,24 +274,35 @@ lab_masquerade()
 	esac
 }
 
-# FAMILY (ip, ip6) -> the part of a cone: a set of mappings, how packets out
-# write it and packets in are translated by it.
+# FAMILY (ip, ip6) -> the part of a cone: which mappings there are, how packets
+# out write them and packets in are translated by them; and who has been
+# contacted from which, for address-dependent filtering. Two maps for address
+# and port, because nft 1.0.6 cannot put an IPv6 address and a port into one.
 lab_cone_rules()
 {
-	lab_key=
-	lab_out=
-	lab_in=
+	lab_type=ipv4_addr
+	[ "$1" = ip ] || lab_type=ipv6_addr
+	lab_contact=
+	lab_contacted=
 	if [ "$lab_filtering" = address ]; then
-		lab_key=" . ${lab_type}"
-		lab_out=" . $1 daddr"
-		lab_in=" . $1 saddr"
+		lab_contact="meta l4proto . th sport . $1 daddr"
+		lab_contacted="meta l4proto . th dport . $1 saddr @contacts"
 	fi
 	cat <<-END
-	map mappings {
-		type inet_proto . inet_service$lab_key : $lab_type . inet_service
+	set contacts {
+		type inet_proto . inet_service . $lab_type
 		flags dynamic, timeout
 		size 65535
-		timeout ${LAB_NAT_ESTABLISHED:-7440}s
+	}
+	map mappings {
+		type inet_proto . inet_service : $lab_type
+		flags dynamic, timeout
+		size 65535
+	}
+	map mapped_ports {
+		type inet_proto . inet_service : inet_service
+		flags dynamic, timeout
+		size 65535
 	}
 	chain learn_original {
 		$(lab_learn_rules "$1" original)
@@ -291,7 +319,7 @@ lab_cone_rules()
 	}
 	chain translate_in {
 		type nat hook prerouting priority dstnat
-		iifname "wan" meta l4proto { tcp, udp } dnat $1 addr . port to meta l4proto . th dport$lab_in map @mappings
+		iifname "wan" meta l4proto { tcp, udp } $lab_contacted dnat $1 to meta l4proto . th dport map @mappings : meta l4proto . th dport map @mapped_ports
 	}
 	END
 }
@@ -299,12 +327,19 @@ lab_cone_rules()
 # FAMILY DIRECTION -> rules that write the mapping of a packet that leaves.
 lab_learn_rules()
 {
-	lab_value="ct $2 $1 saddr . ct $2 proto-src"
-	cat <<-END
-	meta l4proto udp update @mappings { meta l4proto . th sport$lab_out timeout ${LAB_NAT_UDP:-120}s : $lab_value } return
-	meta l4proto tcp ct expiration > ${LAB_NAT_TRANSITORY:-240}s update @mappings { meta l4proto . th sport$lab_out timeout ${LAB_NAT_ESTABLISHED:-7440}s : $lab_value } return
-	meta l4proto tcp update @mappings { meta l4proto . th sport$lab_out timeout ${LAB_NAT_TRANSITORY:-240}s : $lab_value }
-	END
+	lab_learn_rule udp "${LAB_NAT_UDP:-120}" "$1" "$2"
+	lab_learn_rule "tcp ct expiration > ${LAB_NAT_TRANSITORY:-240}s" \
+		"${LAB_NAT_ESTABLISHED:-7440}" "$1" "$2"
+	lab_learn_rule tcp "${LAB_NAT_TRANSITORY:-240}" "$1" "$2"
+}
+
+# CONDITION SECONDS FAMILY DIRECTION
+lab_learn_rule()
+{
+	echo "meta l4proto $1" \
+		"update @mappings { meta l4proto . th sport timeout $2s : ct $4 $3 saddr }" \
+		"update @mapped_ports { meta l4proto . th sport timeout $2s : ct $4 proto-src }" \
+		"${lab_contact:+update @contacts { $lab_contact timeout $2s \}} return"
 }
 
 # FAMILY KIND [routed] -> the rules of one router, NAT and filter; routed: the
@@ -313,9 +348,8 @@ lab_nat_rules()
 {
 	lab_kind_traits "$2"
 	[ "$lab_filtering" != none ] || return 0
-	lab_type=ipv4_addr
 	lab_icmp=icmp
-	[ "$1" = ip ] || lab_type=ipv6_addr lab_icmp=ipv6-icmp
+	[ "$1" = ip ] || lab_icmp=ipv6-icmp
 	echo "table $1 lab {"
 	if [ "${3-}" != routed ]; then
 		case $lab_filtering in
@@ -357,8 +391,6 @@ lab_router_rules()
 	case $2 in
 	nat66) lab_nat_rules ip6 "$1" ;;
 	firewall) lab_nat_rules ip6 "$(lab_firewall_kind "$1")" routed ;;
-	none) ;;
-	*) lab_die "no such kind of IPv6: $2" ;;
 	esac
 }
 
@@ -372,6 +404,7 @@ lab_firewall_kind()
 
 # -------------------------------------------------------------- addresses
 
+# shellcheck disable=SC2034 # for those who source this file
 lab_addresses()
 {
 	LAB_REFLECTOR4=198.51.100.10 LAB_REFLECTOR6=2001:db8:10::10
@@ -389,16 +422,20 @@ lab_side()
 	case $1 in
 	home)
 		lab_kind_split "$LAB_KIND"
-		lab_ipv6=$LAB_IPV6
+		lab_ipv6=${LAB_IPV6:-}
 		lab_wan4=203.0.113 lab_lan4=192.168.1 lab_mid4=100.64.1 lab_digit=1
 		;;
 	laptop)
 		lab_kind_split "$LAB_LAPTOP_KIND"
-		lab_ipv6=$LAB_LAPTOP_IPV6
+		lab_ipv6=${LAB_LAPTOP_IPV6:-}
 		lab_wan4=192.0.2 lab_lan4=192.168.178 lab_mid4=100.64.2 lab_digit=2
 		;;
 	*) lab_die "no such side: $1" ;;
 	esac
+	if [ -z "$lab_ipv6" ]; then
+		lab_ipv6=firewall
+		[ "$lab_kind" != open ] || lab_ipv6=none
+	fi
 	lab_wan6=2001:db8:$lab_digit:
 	lab_lan6=2001:db8:$lab_digit:1:
 	lab_mid6=2001:db8:$lab_digit:2:
@@ -592,6 +629,7 @@ lab_build_side()
 	lab_side_public "$1"
 }
 
+# shellcheck disable=SC2034 # for those who source this file
 lab_side_public()
 {
 	if [ "$1" = home ]; then
@@ -629,10 +667,9 @@ lab_line_kind()
 # a namespace of ours, which is down.
 lab_line_choose()
 {
-	[ -z "${LAB_LINE-}" ] || return 0
+	[ -z "${LAB_LINE-}" ] && [ -n "${LAB_DELAY-}${LAB_LAPTOP_DELAY-}" ] || return 0
 	LAB_LINE=tun
-	if [ -n "${LAB_DELAY-}${LAB_LAPTOP_DELAY-}" ] &&
-		tc -n "$LAB-third" qdisc add dev lo root netem 2>/dev/null; then
+	if tc -n "$LAB-third" qdisc add dev lo root netem 2>/dev/null; then
 		tc -n "$LAB-third" qdisc del dev lo root
 		LAB_LINE=netem
 	fi
@@ -651,21 +688,24 @@ lab_line_open()
 		lab_die "the line does not start: $(cat "$LAB_DIR/line-$1.err")"
 }
 
-# Address resolution over the line would cost round trips of its own, which
-# no TUN device has: so it gets its answers beforehand.
+# NS IFACE NS IFACE DIGIT: tells the first how to reach the second. To ask over
+# a line with delay would cost round trips that a TUN device does not have.
+lab_line_neighbour()
+{
+	lab_mac=$(lab_exec "$3" cat "/sys/class/net/$4/address")
+	for lab_a in "$lab_wan4.$5" "$lab_wan6:$5"; do
+		echo "neigh replace $lab_a lladdr $lab_mac nud permanent dev $2"
+	done | lab_ip "$1" || lab_die "cannot set neighbours"
+}
+
 lab_line_netem()
 {
 	[ "$(lab_line_kind "$1")" = netem ] || return 0
 	lab_side "$1"
-	for lab_end in "$lab_outer wan internet $1 1" "internet $1 $lab_outer wan 2"; do
-		# shellcheck disable=SC2086 # a list of words
-		set -- "$1" $lab_end
-		lab_mac=$(lab_exec "$4" cat "/sys/class/net/$5/address")
-		for lab_a in "$lab_wan4.$6" "$lab_wan6:$6"; do
-			echo "neigh replace $lab_a lladdr $lab_mac nud permanent dev $3"
-		done | lab_ip "$2"
-	done
-	lab_line "$1" "$(lab_line_delay "$1")" "${LAB_LOSS:-0}"
+	lab_line_neighbour "$lab_outer" wan internet "$1" 1
+	lab_line_neighbour internet "$1" "$lab_outer" wan 2
+	lab_line "$1" "$(lab_line_delay "$1")" "${LAB_LOSS:-0}" ||
+		lab_die "netem does not work here"
 }
 
 lab_line()
@@ -680,7 +720,7 @@ lab_line()
 				limit 4096 delay "$2ms" loss "${4:-$3}%"
 		;;
 	tun)
-		lab_serial=$((${lab_serial:-0} + 1))
+		lab_serial=$(($(grep -c '^set ' "$LAB_DIR/line-$1.out") + 1))
 		echo "set $lab_serial $2 $3 ${4:-$3}" >"$LAB_DIR/line-$1.control"
 		wait_for_line 5 "$LAB_DIR/line-$1.out" "^set $lab_serial\$"
 		;;
@@ -712,8 +752,7 @@ lab_sshd_files()
 	ssh-keygen -q -t ed25519 -N '' -C lab -f "$LAB_DIR/host_key"
 	ssh-keygen -q -t ed25519 -N '' -C lab -f "$LAB_DIR/user_key"
 	cp "$LAB_DIR/user_key.pub" "$LAB_DIR/authorized_keys"
-	read -r lab_type lab_key lab_rest <"$LAB_DIR/host_key.pub"
-	echo "home $lab_type $lab_key" >"$LAB_DIR/known_hosts"
+	sed 's/^/home /' "$LAB_DIR/host_key.pub" >"$LAB_DIR/known_hosts"
 	cat >"$LAB_DIR/sshd_config" <<-END
 	ListenAddress 0.0.0.0:22
 	ListenAddress [::]:22
@@ -749,10 +788,12 @@ lab_sshd_files()
 lab_sshd_start()
 {
 	lab_spawn sshd home sh "$LAB_DIR/sshd.sh"
+	# shellcheck disable=SC2034 # for those who source this file
 	LAB_SSHD_PID=$LAB_PID
-	wait_for_line 5 "$LAB_SSHD_LOG" '^Server listening on 0\.0\.0\.0 ' &&
-		wait_for_line 5 "$LAB_SSHD_LOG" '^Server listening on :: ' ||
-		lab_die "sshd does not start: $(cat "$LAB_SSHD_LOG")"
+	for lab_a in '0\.0\.0\.0' ::; do
+		wait_for_line 5 "$LAB_SSHD_LOG" "^Server listening on $lab_a port 22" ||
+			lab_die "sshd does not start: $(cat "$LAB_SSHD_LOG")"
+	done
 }
 
 # Sessions that it has begun go on, as they do on a real machine.
@@ -825,7 +866,9 @@ lab_mapping()
 		lab_layer_kind=$lab_router_kind
 		[ "$lab_layer" = router ] || lab_layer_kind=$lab_carrier_kind
 		[ "$lab_v$lab_layer_kind" != 4open ] || continue
-		[ "$lab_v$lab_ipv6" != 6none ] && [ "$lab_v$lab_ipv6" != 6firewall ] || continue
+		case $lab_v$lab_ipv6 in
+		6none | 6firewall) continue ;;
+		esac
 		lab_inner=$(echo "$lab_inner" | while read -r lab_a lab_p; do
 			lab_conntrack "$1-$lab_layer" "$2" "$lab_a" "$lab_p" "$lab_dst" "${5-}"
 		done)
@@ -833,13 +876,19 @@ lab_mapping()
 	[ -n "$lab_inner" ] && echo "$lab_inner"
 }
 
+# NS FAMILY; kinds that are no cones have nothing of the kind.
+lab_cone_flush()
+{
+	printf 'flush %s %s lab %s\n' map "$2" mappings map "$2" mapped_ports set "$2" contacts |
+		lab_exec "$1" nft -f - 2>/dev/null || true
+}
+
 lab_nat_flush()
 {
 	lab_side "$1"
 	for lab_layer in router ${lab_carrier_kind:+carrier}; do
-		for lab_v in ip ip6; do
-			lab_exec "$1-$lab_layer" nft flush map $lab_v lab mappings 2>/dev/null
-		done
+		lab_cone_flush "$1-$lab_layer" ip
+		lab_cone_flush "$1-$lab_layer" ip6
 		lab_exec "$1-$lab_layer" conntrack -F 2>/dev/null
 	done
 }
@@ -857,8 +906,7 @@ lab_nat_address()
 	fi
 	printf '%s\n' "addr del $lab_old/26 dev wan" "addr add $2/26 dev wan" \
 		"route replace default via $lab_wan4.1" | lab_ip "$lab_outer"
-	lab_exec "$lab_outer" nft flush map ip lab mappings 2>/dev/null
-	return 0
+	lab_cone_flush "$lab_outer" ip
 }
 
 # ---------------------------------------------------------------- captures
@@ -885,14 +933,13 @@ lab_start()
 	[ -z "$LAB_DIR" ] || lab_die "lab_start: there is one already"
 	LAB_KIND=$1
 	LAB_LAPTOP_KIND=${2:-port-restricted}
-	lab_ipv6_default "$LAB_KIND"
-	LAB_IPV6=${LAB_IPV6:-$lab_ipv6}
-	lab_ipv6_default "$LAB_LAPTOP_KIND"
-	LAB_LAPTOP_IPV6=${LAB_LAPTOP_IPV6:-$lab_ipv6}
+	lab_kind_check "$LAB_KIND" "${LAB_IPV6-}"
+	lab_kind_check "$LAB_LAPTOP_KIND" "${LAB_LAPTOP_IPV6-}"
 	LAB=np$$
 	trap lab_stop EXIT
 	trap 'exit 129' HUP
 	trap 'exit 130' INT
+	trap 'exit 141' PIPE
 	trap 'exit 143' TERM
 	LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/natpunch-lab.XXXXXX") || exit 1
 	lab_addresses
@@ -911,12 +958,6 @@ lab_start()
 	lab_sshd_start
 }
 
-lab_ipv6_default()
-{
-	lab_ipv6=firewall
-	[ "$1" != open ] || lab_ipv6=none
-}
-
 # All processes in our namespaces are ours: what lab_spawn began, what lab_exec
 # left, and what these have begun. And what lab_spawn began this very moment,
 # if it is still our child and has not entered its namespace yet.
@@ -926,7 +967,8 @@ lab_pids()
 		ip netns pids "$LAB-$lab_n" 2>/dev/null
 	done
 	for lab_f in "$LAB_DIR"/*.pid; do
-		read -r lab_pid <"$lab_f" 2>/dev/null || continue
+		[ -f "$lab_f" ] || continue
+		read -r lab_pid <"$lab_f" || continue
 		! grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$lab_pid/status" ||
 			grep -qs '^State:[[:space:]]*Z' "/proc/$lab_pid/status" || echo "$lab_pid"
 	done
@@ -944,7 +986,7 @@ lab_stop()
 {
 	lab_status=$?
 	trap - EXIT
-	trap '' HUP INT TERM
+	trap '' HUP INT PIPE TERM
 	[ -n "$LAB_DIR" ] || return 0
 	lab_signal TERM || wait_for 2 lab_gone || lab_signal KILL || wait_for 2 lab_gone
 	for lab_n in $lab_hosts $lab_routers; do
@@ -956,7 +998,7 @@ lab_stop()
 		rm -rf "$LAB_DIR"
 	fi
 	LAB_DIR=
-	trap - HUP INT TERM
+	trap - HUP INT PIPE TERM
 	return "$lab_status"
 }
 

@@ -1,0 +1,37 @@
+# shellcheck shell=sh
+#
+# What the tests of the source share. Source it first; the working directory is then the top of the
+# tree, and assertions are those of tap.sh.
+#
+#   compile FLAG... FILE        what the Makefile compiles with, and FLAGs: CC=... names the compiler
+#   none NAME TEXT              passes if TEXT, a list of what is wrong, is empty
+#   $lint_dir                   a directory of the test's own, removed at the end
+
+cd "$(dirname "$0")/../.." || exit 255
+unset MAKEFLAGS MFLAGS MAKELEVEL
+export LC_ALL=C
+# shellcheck source=tests/lab/tap.sh
+. tests/lab/tap.sh
+lint_dir=$(mktemp -d) || exit 255
+trap 'rm -rf "$lint_dir"' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+lint_flags=$(make -s print-flags) || bail 'the Makefile does not tell its flags'
+
+compile()
+{
+	eval "set -- $lint_flags -Werror \"\$@\""
+	"${CC:-gcc}" "$@"
+}
+
+none()
+{
+	if [ -z "$2" ]; then
+		pass "$1"
+	else
+		fail "$1"
+		diag "$2"
+	fi
+}

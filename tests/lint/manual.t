@@ -1,0 +1,33 @@
+#!/bin/sh
+# The manual pages are clean mdoc, and the pages that they refer to exist.
+# shellcheck source=tests/lint/lint.sh
+. "$(dirname "$0")/lint.sh"
+
+need mandoc
+
+# Pages of others that ours refer to; that each is in this section was looked up.
+others='capabilities.7 conntrack.8 cron.8 crontab.1 crontab.5 curl.1 ip.7 ipv6.7 nc.1 netstat.8 nft.8
+	raw.7 setcap.8 socket.7 ss.8 ssh.1 ssh_config.5 sshd.8 sshd_config.5 systemd.service.5
+	systemd.socket.5 tcp.7 udp.7 wg.8'
+
+# As mdoc(7) wants it: by section, then by name.
+see_also()
+{
+	awk '/^\.Sh/ { inside = /SEE ALSO/ } inside && /^\.Xr/ { print $3, $2 }' "$1"
+}
+
+for page in man/*; do
+	name=${page##*/}
+	# Whether a page is installed here says nothing about ours; that is looked at below.
+	none "$name is clean" "$(mandoc -T lint -W style "$page" 2>&1 |
+		grep -v -e 'referenced manual not found' -e 'outdated mandoc.db')"
+	is "$name is titled so" "$(sed -n 's/^\.Dt \(.*\) \([0-9]\)$/\1.\2/p' "$page" |
+		tr '[:upper:]' '[:lower:]')" "$name"
+	none "$name refers to pages that exist" "$(sed -n 's/^\.Xr \([^ ]*\) \([0-9]\).*/\1.\2/p' \
+		"$page" | sort -u | while read -r reference; do
+		case " $(echo "$others" | tr -s '\n\t' '  ') " in *" $reference "*) continue ;; esac
+		[ -e "man/$reference" ] || echo "$reference"
+	done)"
+	is "$name: SEE ALSO is in order" "$(see_also "$page")" "$(see_also "$page" | sort -u)"
+done
+done_testing

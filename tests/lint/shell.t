@@ -1,0 +1,22 @@
+#!/bin/sh
+# No script, told by its first line or its name, gives shellcheck anything to say.
+# shellcheck source=tests/lint/lint.sh
+. "$(dirname "$0")/lint.sh"
+
+need shellcheck
+scripts=$(find . \( -name .git -o -path ./build \) -prune -o -type f -print | while read -r file; do
+	case $file in
+	*.sh | *.t) echo "${file#./}" ;;
+	*) head -n 1 "$file" | tr -d '\0' | grep -q '^#!.*/sh$' && echo "${file#./}" ;;
+	esac
+done | sort)
+for script in $scripts; do
+	case $script in
+	# What is sourced sets variables for others.
+	*.sh) ok "$script" shellcheck --shell=sh --exclude=SC2034 "$script" ;;
+	*) ok "$script" shellcheck --shell=sh "$script" ;;
+	esac
+done
+like 'the driver is among them' "$scripts" '^tests/run$'
+like 'so is a script without an ending' "$scripts" '^\.ci/run$'
+done_testing

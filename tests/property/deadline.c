@@ -1,0 +1,114 @@
+/*
+ * The heap against a naive model, an array that is searched: the same first, the same slots due, at
+ * every step of a random life.
+ */
+#include "natpunch/deadline.h"
+
+#include "random.h"
+#include "tap.h"
+
+#define CAPACITY 32
+#define ROUNDS   300
+#define STEPS    400
+
+static struct random rng;
+
+static uint64_t earliest(const uint64_t *dues, uint32_t capacity)
+{
+	uint64_t due = DEADLINE_NONE;
+
+	for (uint32_t slot = 0; slot < capacity; slot++)
+		due = dues[slot] < due ? dues[slot] : due;
+	return due;
+}
+
+/* For every slot in the heap: its key is not above its deadline nor below its parent's. */
+static bool invariant_holds(const struct deadline_heap *heap)
+{
+	const struct deadline_entry *entries = heap->entries;
+
+	for (uint32_t i = 0; i < heap->count; i++) {
+		uint32_t slot = entries[i].slot;
+
+		if (entries[i].key > entries[slot].due || entries[slot].position != i ||
+			(i > 0 && entries[(i - 1) / 2].key > entries[i].key))
+			return false;
+	}
+	return heap->count <= heap->capacity;
+}
+
+static bool first_holds(struct deadline_heap *heap, const uint64_t *dues)
+{
+	uint64_t due = 0, want = earliest(dues, heap->capacity);
+	uint32_t slot = 0;
+
+	if (!deadline_first(heap, &slot, &due))
+		return want == DEADLINE_NONE;
+	return due == want && dues[slot] == want;
+}
+
+static bool pop_holds(struct deadline_heap *heap, uint64_t *dues, uint64_t now)
+{
+	uint64_t want = earliest(dues, heap->capacity);
+	uint32_t slot = 0;
+
+	if (!deadline_pop(heap, now, &slot))
+		return want > now;
+	if (want > now || dues[slot] != want)
+		return false;
+	dues[slot] = DEADLINE_NONE;
+	return true;
+}
+
+static bool life_holds(void)
+{
+	struct deadline_entry entries[CAPACITY];
+	struct deadline_heap heap;
+	uint32_t capacity = (uint32_t)(1 + random_below(&rng, CAPACITY));
+	uint64_t dues[CAPACITY], now = random_number(&rng) >> 2;
+
+	deadline_init(&heap, entries, capacity);
+	for (uint32_t slot = 0; slot < capacity; slot++)
+		dues[slot] = DEADLINE_NONE;
+	for (int step = 0; step < STEPS; step++) {
+		uint32_t slot = (uint32_t)random_below(&rng, capacity);
+		uint64_t due = now + random_below(&rng, 50);
+
+		now += random_below(&rng, 3);
+		switch (random_below(&rng, 8)) {
+		case 0:
+			due = DEADLINE_NONE;
+			break;
+		case 1:
+			if (!first_holds(&heap, dues))
+				return false;
+			continue;
+		case 2:
+			if (!pop_holds(&heap, dues, now))
+				return false;
+			continue;
+		default:
+			break;
+		}
+		deadline_set(&heap, slot, due);
+		dues[slot] = due;
+		if (!invariant_holds(&heap))
+			return false;
+	}
+	while (earliest(dues, capacity) != DEADLINE_NONE) {
+		if (!pop_holds(&heap, dues, DEADLINE_NONE - 1))
+			return false;
+	}
+	return pop_holds(&heap, dues, DEADLINE_NONE - 1) && invariant_holds(&heap);
+}
+
+int main(void)
+{
+	int round;
+
+	rng = random_start();
+	for (round = 0; round < ROUNDS && life_holds(); round++)
+		;
+	is_int(round, ROUNDS, "the heap does as the model does");
+	return done_testing();
+}

@@ -1,0 +1,166 @@
+/* The table of connections against a plain model, through many random steps. */
+#include "natpunch/reflector_table.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "natpunch/stun.h"
+#include "tap.h"
+
+#define CAPACITY 7
+#define STEPS    20000
+
+static const struct addr nobody = {.family = ADDR_IPV4, .port = 1};
+
+/* Slots in the order in which they would be ended, oldest first. */
+struct model {
+	uint32_t order[CAPACITY];
+	uint32_t count;
+	bool taken[CAPACITY];
+	bool held[CAPACITY];
+};
+
+static void model_remove(struct model *model, uint32_t slot)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < model->count; i++)
+		if (model->order[i] != slot)
+			model->order[kept++] = model->order[i];
+	model->count = kept;
+}
+
+static uint32_t model_taken(const struct model *model)
+{
+	uint32_t taken = 0;
+
+	for (uint32_t slot = 0; slot < CAPACITY; slot++)
+		taken += model->taken[slot] ? 1 : 0;
+	return taken;
+}
+
+/* A linear congruential generator, so that a failure comes again (Knuth, MMIX). */
+static uint32_t next_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005U + 1442695040888963407U;
+	return (uint32_t)(*state >> 33);
+}
+
+static bool step_take(struct reflector_table *table, struct model *model)
+{
+	uint32_t slot = reflector_table_take(table, -1, &nobody);
+
+	if (model_taken(model) == CAPACITY)
+		return slot == REFLECTOR_TABLE_NONE;
+	if (slot >= CAPACITY || model->taken[slot] || table->connections[slot].held)
+		return false;
+	model->taken[slot] = true;
+	model->held[slot] = false;
+	model->order[model->count++] = slot;
+	return true;
+}
+
+static bool step_release(struct reflector_table *table, struct model *model, uint32_t slot)
+{
+	uint32_t generation = table->connections[slot].generation;
+
+	if (!model->taken[slot])
+		return true;
+	reflector_table_release(table, slot);
+	model_remove(model, slot);
+	model->taken[slot] = false;
+	return table->connections[slot].generation != generation;
+}
+
+static bool step_hold(struct reflector_table *table, struct model *model, uint32_t slot, bool held)
+{
+	if (!model->taken[slot])
+		return true;
+	reflector_table_hold(table, slot, held);
+	if (held)
+		model_remove(model, slot);
+	else if (model->held[slot])
+		model->order[model->count++] = slot;
+	model->held[slot] = held;
+	return table->connections[slot].held == held;
+}
+
+static bool same_order(const struct reflector_table *table, const struct model *model)
+{
+	uint32_t slot = reflector_table_oldest(table);
+
+	for (uint32_t i = 0; i < model->count; i++) {
+		if (slot != model->order[i])
+			return false;
+		slot = table->connections[slot].younger;
+	}
+	return slot == REFLECTOR_TABLE_NONE;
+}
+
+static void test_against_model(void)
+{
+	struct reflector_table table;
+	struct model model = {.count = 0};
+	uint64_t seed = 1;
+	unsigned wrong = 0;
+	unsigned full = 0;
+
+	if (!is_int(reflector_table_open(&table, CAPACITY), 0, "opened"))
+		return;
+	for (int i = 0; i < STEPS; i++) {
+		uint32_t slot = next_random(&seed) % CAPACITY;
+		bool held = next_random(&seed) % 2 == 0;
+		bool right = true;
+		switch (next_random(&seed) % 5) {
+		case 0:
+			right = step_release(&table, &model, slot);
+			break;
+		case 1:
+			right = step_hold(&table, &model, slot, held);
+			break;
+		default:
+			right = step_take(&table, &model);
+		}
+		full += model_taken(&model) == CAPACITY ? 1 : 0;
+		wrong += right && same_order(&table, &model) ? 0 : 1;
+	}
+	is_uint(wrong, 0, "%d random steps, each as in the model", STEPS);
+	ok(full > STEPS / 10 && full < STEPS, "full in %u of them", full);
+	reflector_table_close(&table);
+}
+
+static void test_slots(void)
+{
+	struct reflector_table table;
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	uint32_t slot;
+	uint32_t due_slot;
+
+	if (!is_int(reflector_table_open(&table, 2), 0, "opened"))
+		return;
+	slot = reflector_table_take(&table, fd, &nobody);
+	memset(reflector_table_partial(&table, slot), 1, STUN_MESSAGE_MAX);
+	table.connections[slot].partial_size = 9;
+	table.connections[slot].mode = 3;
+	deadline_set(&table.deadlines, slot, 5);
+	close(fd);
+	reflector_table_release(&table, slot);
+	ok(!deadline_pop(&table.deadlines, 9, &due_slot), "a freed slot has no deadline");
+	is_uint(reflector_table_take(&table, open("/dev/null", O_RDONLY | O_CLOEXEC), &nobody),
+		slot, "it is used again");
+	is_uint(table.connections[slot].partial_size, 0, "with nothing of the one before");
+	is_uint(table.connections[slot].mode, 0, "nor its mode");
+	fd = table.connections[slot].fd;
+	reflector_table_close(&table);
+	is_int(fcntl(fd, F_GETFD), -1, "the end closes what is open");
+}
+
+int main(void)
+{
+	ok(sizeof(struct reflector_connection) + sizeof(struct deadline_entry) < 200,
+		"a connection takes %zu bytes, its deadline %zu",
+		sizeof(struct reflector_connection), sizeof(struct deadline_entry));
+	test_slots();
+	test_against_model();
+	return done_testing();
+}
