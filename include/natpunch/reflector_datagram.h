@@ -11,6 +11,7 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/binding.h"
+#include "natpunch/reflector_names.h"
 
 struct reflector_datagram;
 
@@ -22,7 +23,7 @@ void reflector_datagram_close(struct reflector_datagram *batch);
 int reflector_datagram_listen(const struct addr *addr);
 
 /* Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. */
-void reflector_datagram_serve(
-	struct reflector_datagram *batch, int fd, const struct binding_server *server);
+void reflector_datagram_serve(struct reflector_datagram *batch, int fd,
+	const struct binding_server *server, struct reflector_names *names, uint64_t now);
 
 #endif
