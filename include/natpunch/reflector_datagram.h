@@ -9,6 +9,9 @@
 #ifndef NATPUNCH_REFLECTOR_DATAGRAM_H
 #define NATPUNCH_REFLECTOR_DATAGRAM_H
 
+#include <stdbool.h>
+#include <sys/socket.h>
+
 #include "natpunch/addr.h"
 #include "natpunch/binding.h"
 #include "natpunch/reflector_names.h"
@@ -25,5 +28,12 @@ int reflector_datagram_listen(const struct addr *addr);
 /* Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. */
 void reflector_datagram_serve(struct reflector_datagram *batch, int fd,
 	const struct binding_server *server, struct reflector_names *names, uint64_t now);
+
+/*
+ * Makes of the control message with the address that a packet came to, IP_PKTINFO or IPV6_PKTINFO,
+ * the one to send the answer from. Returns false for what was not addressed to this host alone;
+ * true, with nothing done, when there is no control message.
+ */
+bool reflector_datagram_turn_control(struct msghdr *header);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * The loop of `natpunch reflect`. Four kinds of descriptors are watched, told apart by their tag:
- * the signals, the UDP sockets, the TCP listeners, and the connections, which belong to
- * reflector_stream.c. Nothing that comes from the network can end the process.
+ * The loop of `natpunch reflect`. Five kinds of descriptors are watched, told apart by their tag:
+ * the signals, the UDP sockets, the TCP listeners, the connections, which belong to
+ * reflector_stream.c, and the raw sockets. Nothing that comes from the network can end the process.
  *
  * When a listener cannot accept for want of descriptors or memory, all of them are left alone for
  * a moment: epoll would report them again and again, and the connections that are there, whose
@@ -21,21 +21,24 @@
 #include "natpunch/holder.h"
 #include "natpunch/log.h"
 #include "natpunch/loop.h"
+#include "natpunch/notify.h"
 #include "natpunch/reflector_accept.h"
 #include "natpunch/reflector_datagram.h"
 #include "natpunch/reflector_names.h"
+#include "natpunch/reflector_raw.h"
 #include "natpunch/reflector_stream.h"
 #include "natpunch/signals.h"
 
 #define ACCEPT_BATCH      64  /* newcomers of one listener before the others have their turn */
 #define STARVED_PAUSE_MS  100 /* how long the listeners are left alone */
-#define DESCRIPTORS_OTHER 16  /* the loop, the signals, the spare, the standard three, and some */
+#define DESCRIPTORS_OTHER 18  /* the loop, the signals, the spare, the standard three, raw, some */
 
 enum tag_kind {
 	TAG_SIGNAL,
 	TAG_DATAGRAM,
 	TAG_LISTENER,
 	TAG_CONNECTION,
+	TAG_RAW,
 };
 
 /* What one address is served by. */
@@ -54,8 +57,12 @@ struct reflector {
 	uint64_t resume; /* when the listeners are looked at again, or DEADLINE_NONE */
 	struct reflector_datagram *datagrams;
 	struct binding_server datagram_server;
+	struct reflector_listen raw_listen[REFLECTOR_LISTEN_MAX];
+	struct reflector_raw *raw; /* NULL: this machine cannot */
 	struct reflector_stream stream;
 	struct reflector_names names;
+	struct notify notify; /* the service manager, while the loop runs */
+	uint64_t watchdog;    /* when it wants to hear of us again, or DEADLINE_NONE */
 };
 
 static int fail_to_listen(
@@ -146,6 +153,26 @@ static int open_ports(
 	return error_set(error, EXIT_STATUS_LOCAL, "this kernel has neither IPv4 nor IPv6");
 }
 
+/* Does without when it cannot: no error. */
+static int open_raw(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	const char *why;
+
+	memcpy(reflector->raw_listen, config->listen, sizeof(reflector->raw_listen));
+	reflector->raw = reflector_raw_open(reflector->raw_listen, config->listen_count, &why);
+	if (reflector->raw == NULL) {
+		log_detail("not listening for raw tcp: %s", why);
+		return 0;
+	}
+	for (uint32_t i = 0; i < REFLECTOR_RAW_SOCKETS; i++)
+		if (reflector_raw_fd(reflector->raw, i) >= 0 &&
+			loop_add(&reflector->loop, reflector_raw_fd(reflector->raw, i), EPOLLIN,
+				make_tag(TAG_RAW, i)) != 0)
+			return fail_at_start(error, "watch a socket");
+	return 0;
+}
+
 static int reserve_descriptors(
 	const struct reflector_config *config, uint32_t *connections, struct error *error)
 {
@@ -208,6 +235,8 @@ static void tell_ports(const struct reflector *reflector)
 			log_note("listening on %s %s", addr_format(&port->listen.addr, text),
 				port->datagram >= 0 ? "udp tcp" : "text");
 	}
+	if (reflector->raw != NULL)
+		log_note("listening for raw tcp");
 	log_note("ready");
 }
 
@@ -225,6 +254,7 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 	reflector->resume = DEADLINE_NONE;
 	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
 		open_ports(reflector, config, error) == 0 &&
+		open_raw(reflector, config, error) == 0 &&
 		reflector_names_open(&reflector->names, config->keys_path, config->state_path,
 			clock_now_ms(), error) == 0) {
 		tell_ports(reflector);
@@ -247,6 +277,7 @@ void reflector_close(struct reflector *reflector)
 	reflector_names_close(&reflector->names, clock_now_ms());
 	reflector_stream_close(&reflector->stream);
 	reflector_datagram_close(reflector->datagrams);
+	reflector_raw_close(reflector->raw);
 	reflector_accept_close(&reflector->acceptor);
 	if (reflector->signals >= 0)
 		close(reflector->signals);
@@ -329,24 +360,42 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 	case TAG_CONNECTION:
 		reflector_stream_event(&reflector->stream, event->tag, now);
 		break;
+	case TAG_RAW:
+		reflector_raw_serve(reflector->raw, event->tag.slot);
+		break;
 	}
 	return false;
 }
 
-int reflector_run(struct reflector *reflector, struct error *error)
+static void feed_watchdog(struct reflector *reflector, uint64_t now)
+{
+	if (now < reflector->watchdog)
+		return;
+	notify_watchdog(&reflector->notify);
+	reflector->watchdog = now + reflector->notify.watchdog_ms;
+}
+
+static uint64_t next_deadline(struct reflector *reflector, uint64_t now)
+{
+	uint64_t due = reflector_stream_next(&reflector->stream);
+	uint64_t names_due = reflector_names_next(&reflector->names, now);
+
+	if (reflector->resume < due)
+		due = reflector->resume;
+	if (names_due < due)
+		due = names_due;
+	return reflector->watchdog < due ? reflector->watchdog : due;
+}
+
+static int run_loop(struct reflector *reflector, struct error *error)
 {
 	struct loop_event events[LOOP_BATCH];
 	uint64_t now = clock_now_ms();
 
 	for (;;) {
-		uint64_t due = reflector_stream_next(&reflector->stream);
-		uint64_t names_due = reflector_names_next(&reflector->names, now);
+		uint64_t due = next_deadline(reflector, now);
 		int count;
 
-		if (reflector->resume < due)
-			due = reflector->resume;
-		if (names_due < due)
-			due = names_due;
 		count = loop_wait(&reflector->loop, events, loop_timeout(now, due));
 		if (count < 0)
 			return error_set(
@@ -359,5 +408,19 @@ int reflector_run(struct reflector *reflector, struct error *error)
 		reflector_names_expire(&reflector->names, now);
 		if (now >= reflector->resume)
 			resume_listeners(reflector);
+		feed_watchdog(reflector, now);
 	}
+}
+
+int reflector_run(struct reflector *reflector, struct error *error)
+{
+	int result;
+
+	notify_open(&reflector->notify);
+	reflector->watchdog = reflector->notify.watchdog_ms > 0 ? 0 : DEADLINE_NONE;
+	notify_ready(&reflector->notify);
+	result = run_loop(reflector, error);
+	notify_stopping(&reflector->notify);
+	notify_close(&reflector->notify);
+	return result;
 }

@@ -119,8 +119,7 @@ static bool turn_v6(struct in6_pktinfo *info)
 	return true;
 }
 
-/* Makes of "came to" a "send from". Returns false for what was not addressed to this host alone. */
-static bool turn_control(struct msghdr *header)
+bool reflector_datagram_turn_control(struct msghdr *header)
 {
 	struct cmsghdr *control = CMSG_FIRSTHDR(header);
 
@@ -179,7 +178,7 @@ static bool answer_one(
 
 	socket_to_addr(&batch->peers[index], &peer);
 	if (peer.port == 0 || (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
-		!turn_control(request)) {
+		!reflector_datagram_turn_control(request)) {
 		tell(&peer, "ignored");
 		return false;
 	}

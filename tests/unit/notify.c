@@ -79,8 +79,11 @@ static void test_messages(const char *name)
 	notify_ready(&notify); /* nobody listens any more: no signal, no error */
 	notify_close(&notify);
 	is_int(notify.fd, -1, "%s: closed", name);
+	unlink(name);
+	manager = listen_at(name);
 	notify_ready(&notify);
 	is_str(heard(manager), "", "%s: and silent", name);
+	close(manager);
 }
 
 static void is_watchdog(const char *name, const char *pid, const char *period, uint64_t wanted)
