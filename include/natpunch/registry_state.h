@@ -2,9 +2,9 @@
  * registry_state.h - where names were seen, kept in a file over restarts.
  *
  * The file is written by a child process, so that a slow disk makes nobody wait; by one at a time;
- * and not for every change, but REGISTRY_SAVE_DELAY_MS after the first that is not in it yet (more
- * with many names: so many milliseconds as names, up to REGISTRY_SAVE_DELAY_MAX_MS). It is replaced
- * whole: whoever kills what and when, the file holds the state of before or of after. What can be
+ * and not for every change: at once after a quiet time, else REGISTRY_SAVE_DELAY_MS after the last
+ * time (more with many names: so many milliseconds as names, up to REGISTRY_SAVE_DELAY_MAX_MS). It
+ * is replaced whole: whoever kills what and when, the file holds the state of before or of after. What can be
  * lost is what was changed in the last moments, and home says it again.
  */
 #ifndef NATPUNCH_REGISTRY_STATE_H
@@ -27,6 +27,7 @@ struct registry_state {
 	pid_t writer;     /* 0: none */
 	uint64_t due;     /* DEADLINE_NONE: nothing to write */
 	uint64_t refresh;
+	uint64_t last; /* when the file was last written, or begun to be */
 };
 
 /*

@@ -273,6 +273,7 @@ static int run_kept(struct teller *teller)
 	struct keep_config config = {
 		.probe = options->request,
 		.interval_ms = options->interval_ms,
+		.key = options->name != NULL ? &teller->key : NULL,
 		.hook = &teller->hook,
 		.handover = &handover,
 		.notify = &notify,

@@ -88,10 +88,8 @@ static void give_up(struct naming *naming, enum rendezvous_outcome outcome, cons
 			&naming->error, EXIT_STATUS_PEER, "bad answer from %s: %s", reflector, why);
 	}
 	/* Anybody can send a datagram; the true answer may still come. */
-	if (naming->port->kind == BORROW_DATAGRAM &&
-		(outcome == RENDEZVOUS_MALFORMED || outcome == RENDEZVOUS_UNRELATED))
-		return;
-	fail(naming);
+	if (outcome != RENDEZVOUS_MALFORMED || naming->port->kind != BORROW_DATAGRAM)
+		fail(naming);
 }
 
 void naming_take(struct naming *naming, const void *data, size_t size, uint64_t now)
@@ -112,6 +110,8 @@ void naming_take(struct naming *naming, const void *data, size_t size, uint64_t 
 		return;
 	case RENDEZVOUS_REFUSED:
 		refuse(naming);
+		return;
+	case RENDEZVOUS_UNRELATED:
 		return;
 	default:
 		give_up(naming, outcome, why);

@@ -147,6 +147,7 @@ int registry_state_open(struct registry_state *state, const char *path, struct r
 {
 	*state = (struct registry_state){.path = path, .due = DEADLINE_NONE};
 	state->refresh = now + REGISTRY_SAVE_REFRESH_MS;
+	state->last = now;
 	if (path == NULL)
 		return 0;
 	if (read_file(path, registry, now, error) != 0)
@@ -167,7 +168,7 @@ uint64_t registry_state_next(struct registry_state *state, struct registry *regi
 	if (delay > REGISTRY_SAVE_DELAY_MAX_MS)
 		delay = REGISTRY_SAVE_DELAY_MAX_MS;
 	if (registry->changed && state->due == DEADLINE_NONE)
-		state->due = now + delay;
+		state->due = state->last + delay > now ? state->last + delay : now;
 	return state->due < state->refresh ? state->due : state->refresh;
 }
 
@@ -199,6 +200,7 @@ void registry_state_save(struct registry_state *state, struct registry *registry
 		return;
 	state->refresh = now + REGISTRY_SAVE_REFRESH_MS;
 	state->due = DEADLINE_NONE;
+	state->last = now;
 	registry->changed = false;
 	state->writer = fork();
 	if (state->writer == 0)

@@ -199,6 +199,13 @@ static void test_state(void)
 	ok(state.writer > 0, "but then");
 	is_uint(registry_state_next(&state, &registry, now), DEADLINE_NONE, "one at a time");
 	wait_for_writer(&state, &registry);
+	registry_put(&registry, 0, &place);
+	is_uint(registry_state_next(&state, &registry, now + 1500), now + 2000,
+		"the next one waits for its turn");
+	is_uint(registry_state_next(&state, &registry, now + 1500), now + 2000, "and for no more");
+	state.due = DEADLINE_NONE;
+	is_uint(registry_state_next(&state, &registry, now + 5000), now + 5000,
+		"after a quiet time it is written at once");
 	place = make_place("2001:db8::7", 22, (int64_t)now);
 	place.slot = 1;
 	place.seconds = 60;
