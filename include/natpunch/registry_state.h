@@ -4,8 +4,8 @@
  * The file is written by a child process, so that a slow disk makes nobody wait; by one at a time;
  * and not for every change: at once after a quiet time, else REGISTRY_SAVE_DELAY_MS after the last
  * time (more with many names: so many milliseconds as names, up to REGISTRY_SAVE_DELAY_MAX_MS). It
- * is replaced whole: whoever kills what and when, the file holds the state of before or of after. What can be
- * lost is what was changed in the last moments, and home says it again.
+ * is replaced whole: whoever kills what and when, the file holds the state of before or of after.
+ * What can be lost is what was changed in the last moments, and home says it again.
  */
 #ifndef NATPUNCH_REGISTRY_STATE_H
 #define NATPUNCH_REGISTRY_STATE_H
