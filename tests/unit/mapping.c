@@ -166,6 +166,9 @@ static void test_record(void)
 	is_str(back.reflector, mapping.reflector, "whole");
 	is_str(back.method, mapping.method, "in all of them");
 	is_int(back.protocol, MAPPING_UDP, "udp");
+
+	memcpy(text + strlen(text) - 2, "r'\n", 4);
+	is_int(mapping_decode_record(&back, text, strlen(text)), -1, "a byte more is refused");
 }
 
 /* Each change of a valid record by one word. */

@@ -93,6 +93,20 @@ static void test_unknown_attribute(void)
 }
 
 /* What gets no answer is sent before what does: the first answer must be the latter's. */
+/* A request that would be right if it ended where the server stops reading. */
+static void say_longer_than_read(int fd, const uint8_t header[STUN_HEADER_SIZE])
+{
+	/* Type 0x8fff may be passed over; its value fills what is left of 1500 bytes. */
+	static const uint8_t attribute[4] = {0x8f, 0xff, 1476 >> 8, 1476 & 0xff};
+	uint8_t bytes[1504] = {0};
+
+	memcpy(bytes, header, STUN_HEADER_SIZE);
+	bytes[2] = 1480 >> 8;
+	bytes[3] = 1480 & 0xff;
+	memcpy(bytes + STUN_HEADER_SIZE, attribute, sizeof(attribute));
+	say(fd, bytes, sizeof(bytes));
+}
+
 static void test_ignored(void)
 {
 	struct question question = question_make(BINDING_MODE_NONE, 0);
@@ -108,6 +122,7 @@ static void test_ignored(void)
 	memcpy(bytes, question.bytes, question.size);
 	say(fd, bytes, question.size + 1);
 	say(fd, bytes, sizeof(bytes)); /* a request and more than fits */
+	say_longer_than_read(fd, question.bytes);
 	bytes[0] = 0x01;               /* a success response */
 	say(fd, bytes, question.size);
 	bytes[0] = 0x00;
