@@ -23,6 +23,7 @@
 #include "natpunch/error.h"
 #include "natpunch/handover.h"
 #include "natpunch/hook.h"
+#include "natpunch/keyfile.h"
 #include "natpunch/mapping.h"
 #include "natpunch/notify.h"
 #include "natpunch/probe.h"
@@ -37,6 +38,7 @@
 struct keep_config {
 	struct probe_request probe; /* its mode, hold_seconds and first are set by keep_run() */
 	uint64_t interval_ms;
+	const struct key *key;     /* the name to keep registered (its secret too), or NULL */
 	struct hook *hook;         /* reaped and expired here */
 	struct handover *handover; /* reaped here; gets what the listener accepts */
 	int listener;              /* or -1 */

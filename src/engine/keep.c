@@ -10,6 +10,7 @@
 #include "natpunch/deadline.h"
 #include "natpunch/log.h"
 #include "natpunch/loop.h"
+#include "natpunch/name_keeper.h"
 #include "natpunch/netwatch.h"
 #include "natpunch/random.h"
 #include "natpunch/signals.h"
@@ -44,6 +45,8 @@ struct keeper {
 	struct probe_result known; /* the last mapping reported; its transaction is not used */
 	bool has_known;
 	bool up;
+
+	struct name_keeper name;
 
 	uint64_t interval_ms;
 	bool lost_while_idle;
@@ -84,7 +87,8 @@ static uint64_t earliest(const struct keeper *keeper)
 {
 	const uint64_t dues[] = {keeper->ask_due, keeper->answer_due, keeper->renew_due,
 		keeper->race_due, keeper->check_due, keeper->down_due, keeper->watchdog_due,
-		keeper->config->hook->kill_at, keeper->has_held ? keeper->held.due : DEADLINE_NONE};
+		keeper->config->hook->kill_at, name_keeper_next(&keeper->name),
+		keeper->has_held ? keeper->held.due : DEADLINE_NONE};
 	uint64_t due = DEADLINE_NONE;
 
 	for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
@@ -204,6 +208,7 @@ static void let_go(struct keeper *keeper)
 {
 	if (!keeper->has_held)
 		return;
+	name_keeper_lose(&keeper->name);
 	borrow_forget(&keeper->held.port);
 	keeper->has_held = false;
 	keeper->ask_due = DEADLINE_NONE;
@@ -220,17 +225,28 @@ static void begin_anew(struct keeper *keeper, uint64_t now)
 	start_race(keeper, RACE_REPLACE, now);
 }
 
+/* What comes over the held connection and is not the answer to its question. */
+static void take_aside(void *context, const void *data, size_t size)
+{
+	struct keeper *keeper = context;
+
+	name_keeper_take(&keeper->name, data, size, clock_now_ms());
+}
+
 static void hold(struct keeper *keeper, struct probe_result *result, uint64_t now)
 {
 	uint64_t lifetime = keeper->lifetime_ms[result->reflector];
 
 	/* The new one stands; only now is the old one ended. */
+	name_keeper_lose(&keeper->name);
 	if (keeper->has_held)
 		transaction_end(&keeper->held);
 	keeper->held = result->winner;
 	keeper->has_held = true;
 	keeper->held_reflector = result->reflector;
 	keeper->opened_at = now;
+	transaction_set_listener(&keeper->held, take_aside, keeper);
+	name_keeper_hold(&keeper->name, &keeper->held, &result->mapping, now);
 	keeper->ask_due = now + with_jitter(keeper->interval_ms);
 	keeper->answer_due = DEADLINE_NONE;
 	keeper->renew_due = DEADLINE_NONE;
@@ -359,6 +375,9 @@ static void take_answer(struct keeper *keeper, uint64_t now)
 	memcpy(result.mapping.reflector, name, sizeof(name));
 	result.mapping.public_addr = keeper->held.answer.mapped;
 	result.mapping.local = keeper->held.local;
+	/* Over UDP a mapping can change under what holds it. */
+	if (!mapping_equal(&keeper->known.mapping, &result.mapping))
+		name_keeper_hold(&keeper->name, &keeper->held, &result.mapping, now);
 	confirm(keeper, &result, now);
 }
 
@@ -433,6 +452,7 @@ static void take_timers(struct keeper *keeper, uint64_t now)
 		start_race(keeper, RACE_REPLACE, now);
 	if (take_due(&keeper->race_due, now))
 		start_race(keeper, RACE_REPLACE, now);
+	name_keeper_expire(&keeper->name, now);
 	if (take_due(&keeper->down_due, now) && keeper->up)
 		report(keeper, HOOK_DOWN);
 	if (keeper->config->hook->kill_at <= now)
@@ -503,6 +523,7 @@ static void start(struct keeper *keeper, const struct keep_config *config, uint6
 	keeper->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
 	keeper->ask_due = keeper->answer_due = keeper->renew_due = DEADLINE_NONE;
 	keeper->race_due = keeper->check_due = keeper->down_due = DEADLINE_NONE;
+	name_keeper_init(&keeper->name, config->key);
 	keeper->watchdog_due = config->notify->watchdog_ms != 0 ? now : DEADLINE_NONE;
 	netwatch_open(&keeper->watch);
 	start_race(keeper, RACE_REPLACE, now);
