@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "natpunch/invitation.h"
 #include "natpunch/keyfile.h"
 #include "natpunch/mapping.h"
 #include "natpunch/naming.h"
@@ -29,7 +30,8 @@ struct name_keeper {
 	struct naming naming;
 	bool asking;
 	bool warned;
-	uint64_t due; /* the next registration, or the end of waiting for an answer */
+	struct invitation expected; /* what an invitation must be to be taken */
+	uint64_t due;               /* the next registration, or the end of waiting for an answer */
 };
 
 void name_keeper_init(struct name_keeper *keeper, const struct key *key);
@@ -43,6 +45,13 @@ void name_keeper_lose(struct name_keeper *keeper);
 
 /* A response that came over the transaction and is not to its question. */
 void name_keeper_take(struct name_keeper *keeper, const void *data, size_t size, uint64_t now);
+
+/*
+ * Is this message an invitation for the name, from who knows its key, and new? Then *traveller is
+ * where somebody waits for a connection from here.
+ */
+bool name_keeper_take_invitation(
+	struct name_keeper *keeper, const void *data, size_t size, struct addr *traveller);
 
 /* When name_keeper_expire() wants to be called, or DEADLINE_NONE. */
 uint64_t name_keeper_next(const struct name_keeper *keeper);

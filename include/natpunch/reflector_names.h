@@ -14,6 +14,7 @@
 
 #include "natpunch/binding.h"
 #include "natpunch/error.h"
+#include "natpunch/invitation.h"
 #include "natpunch/nonce.h"
 #include "natpunch/registry.h"
 #include "natpunch/registry_state.h"
@@ -64,6 +65,11 @@ struct reflector_names_effect {
 	bool has_mode;  /* the connection goes on in another way: */
 	enum binding_mode mode;
 	uint16_t seconds;
+	/* CONNECT: this is to be said to home over the connection that holds the name. */
+	size_t invitation_size; /* 0: there is nothing to be said */
+	uint32_t home_slot;
+	uint32_t home_generation;
+	uint8_t invitation[INVITATION_SIZE_MAX];
 };
 
 /*

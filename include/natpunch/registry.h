@@ -34,7 +34,9 @@ struct registry_place {
 	uint32_t generation;
 	uint16_t local_port;
 	uint16_t seconds;
-	uint8_t protocol; /* enum mapping_protocol */
+	uint8_t protocol;     /* enum mapping_protocol */
+	uint8_t session[12];  /* transaction id of the REGISTER (invitation.h) */
+	uint32_t invitations; /* sent for that */
 };
 
 struct registry_entry {

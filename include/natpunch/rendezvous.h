@@ -5,6 +5,8 @@
  *   REGISTER    0x0E1   USERNAME, NONCE, REGISTRATION      RECORD: what stands there now
  *                       [, CONNECTION]                     [, CONNECTION]
  *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to two
+ *   CONNECT     0x0E3   the same, over TCP from the port   the same, and home is sent an INVITE
+ *                       that will connect to home          (invitation.h)
  *
  * The numbers are from the unassigned part of IANA's registry, the attributes from its
  * comprehension-optional part, so that every other server and client answers or passes over them

@@ -38,6 +38,8 @@ enum stun_method {
 	STUN_METHOD_BINDING = 0x001,
 	STUN_METHOD_REGISTER = 0x0E1, /* ours; rendezvous.h */
 	STUN_METHOD_LOOKUP = 0x0E2,
+	STUN_METHOD_CONNECT = 0x0E3,
+	STUN_METHOD_INVITE = 0x0E5, /* invitation.h */
 };
 
 enum stun_attribute_type {
@@ -64,6 +66,7 @@ enum stun_attribute_type {
 	STUN_NATPUNCH_REGISTRATION = 0xC6E1, /* rendezvous.h */
 	STUN_NATPUNCH_RECORD = 0xC6E2,
 	STUN_NATPUNCH_PADDING = 0xC6E3,
+	STUN_NATPUNCH_INVITATION = 0xC6E6, /* invitation.h */
 };
 
 /* A message that stun_parse() found well formed. Points into the caller's bytes. */

@@ -268,6 +268,7 @@ static int open_listener(const struct probe_options *options, int *listener, str
 static int run_kept(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
+	struct parse_host_port to = {.host = "localhost"};
 	struct handover handover;
 	struct notify notify;
 	struct keep_config config = {
@@ -282,12 +283,18 @@ static int run_kept(struct teller *teller)
 	};
 	int status;
 
-	handover_init(&handover, options->command, options->to.port != 0 ? &options->to : NULL);
+	/* Without --to, a traveller's connection goes to whoever listens on the port. */
+	if (options->to.port != 0)
+		to = options->to;
+	else
+		to.port = options->request.local.port;
+	handover_init(&handover, options->command, &to);
 	if (open_listener(options, &config.listener, &teller->error) != 0)
 		return command_fail(&teller->error);
 	notify_open(&notify);
 	status = keep_run(&config, &teller->error);
 	notify_close(&notify);
+	handover_end(&handover);
 	if (config.listener >= 0)
 		close(config.listener);
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&teller->error);

@@ -50,6 +50,9 @@ static void take_state(struct name_keeper *keeper, uint64_t now)
 			log_detail("%s is registered as %s", keeper->key->name, text);
 		keeper->warned = false;
 		keeper->asking = false;
+		memcpy(keeper->expected.session, naming->rendezvous.transaction + 4,
+			sizeof(keeper->expected.session));
+		keeper->expected.number = 0;
 		keeper->due = now + (stream ? NAME_KEEPER_REFRESH_MS : NAME_KEEPER_REFRESH_UDP_MS);
 		return;
 	}
@@ -105,6 +108,23 @@ void name_keeper_take(struct name_keeper *keeper, const void *data, size_t size,
 		return;
 	naming_take(&keeper->naming, data, size, now);
 	take_state(keeper, now);
+}
+
+bool name_keeper_take_invitation(
+	struct name_keeper *keeper, const void *data, size_t size, struct addr *traveller)
+{
+	if (keeper->key == NULL || keeper->over == NULL)
+		return false;
+	switch (invitation_read(&keeper->expected, keeper->key->secret, data, size)) {
+	case 0:
+		*traveller = keeper->expected.traveller;
+		return true;
+	case 1:
+		return false;
+	default:
+		log_detail("a false invitation came and was passed over");
+		return false;
+	}
 }
 
 /* While asking over UDP, a request is due again before the answer is given up. */

@@ -138,7 +138,8 @@ static bool read_question(const void *data, size_t size, struct question *questi
 	if (stun_parse(&question->message, data, size) < 0)
 		return false;
 	if (question->message.method != STUN_METHOD_REGISTER &&
-		question->message.method != STUN_METHOD_LOOKUP)
+		question->message.method != STUN_METHOD_LOOKUP &&
+		question->message.method != STUN_METHOD_CONNECT)
 		return false;
 	while (stun_next(&question->message, &offset, &attribute))
 		take_attribute(question, &attribute);
@@ -291,6 +292,7 @@ static bool read_place(const struct reflector_names_caller *caller, const struct
 	};
 	if (registration.mapped_port != 0)
 		place->addr.port = registration.mapped_port;
+	memcpy(place->session, question->message.transaction + 4, sizeof(place->session));
 	return true;
 }
 
@@ -314,6 +316,31 @@ static bool register_name(struct reflector_names *names, uint32_t entry,
 	return true;
 }
 
+/*
+ * CONNECT: home is to be told where the traveller was seen, over the connection that holds it in
+ * the traveller's family: an address of the other one would be of no use to it.
+ */
+static void invite(struct reflector_names *names, uint32_t entry,
+	const struct reflector_names_caller *caller, struct reflector_names_effect *effect)
+{
+	struct registry_entry *known = &names->registry.entries[entry];
+	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
+	struct invitation invitation = {.traveller = *caller->source};
+	uint8_t salt[RENDEZVOUS_SALT_SIZE];
+	uint8_t random[12];
+
+	if (!caller->server->stream || place->slot == REGISTRY_NONE)
+		return;
+	random_fill(random, sizeof(random));
+	random_fill(salt, sizeof(salt));
+	memcpy(invitation.session, place->session, sizeof(invitation.session));
+	invitation.number = ++place->invitations;
+	effect->home_slot = place->slot;
+	effect->home_generation = place->generation;
+	effect->invitation_size = invitation_write(&invitation, known->key.secret, random, salt,
+		effect->invitation, sizeof(effect->invitation));
+}
+
 /* The request is proven. Returns false when it makes no sense all the same. */
 static bool write_answer(struct reflector_names *names, uint32_t entry, struct answer *answer,
 	const struct reflector_names_caller *caller, const struct question *question, uint64_t now,
@@ -331,6 +358,8 @@ static bool write_answer(struct reflector_names *names, uint32_t entry, struct a
 		for (size_t i = 0; i < REGISTRY_PLACES; i++)
 			if (registry_is_known(&known->places[i], now))
 				put_place(answer, known, &known->places[i], now);
+		if (question->message.method == STUN_METHOD_CONNECT)
+			invite(names, entry, caller, effect);
 	}
 	stun_put_integrity(&answer->writer, known->key.secret, KEY_SECRET_SIZE);
 	return true;
@@ -349,7 +378,9 @@ enum reflector_names_verdict reflector_names_answer(struct reflector_names *name
 	unsigned code;
 
 	*size = 0;
-	*effect = (struct reflector_names_effect){.entry = REGISTRY_NONE};
+	effect->entry = REGISTRY_NONE;
+	effect->has_mode = false;
+	effect->invitation_size = 0;
 	if (names->keys_path == NULL || !read_question(data, data_size, &question))
 		return REFLECTOR_NAMES_OTHER;
 	if (question.message.class != STUN_REQUEST || question.message.classic)

@@ -143,6 +143,25 @@ static enum fate set_mode(
 	return mode == BINDING_MODE_CLOSE ? FATE_CLOSE : FATE_KEEP;
 }
 
+/*
+ * What a traveller's question has home told. A home that does not read is one that a keep-alive
+ * will find gone; nothing is queued for it.
+ */
+static void send_invitation(
+	struct reflector_stream *stream, const struct reflector_names_effect *effect)
+{
+	struct reflector_connection *home;
+
+	if (effect->invitation_size == 0 || effect->home_slot >= stream->table.fresh)
+		return;
+	home = at_slot(stream, effect->home_slot);
+	if (home->fd < 0 || home->generation != effect->home_generation)
+		return;
+	tell(home, send_all(home, effect->invitation, effect->invitation_size)
+			   ? "invited to a traveller"
+			   : "does not read its invitation");
+}
+
 /* A question about a name, or one that is. Returns false for any other message. */
 static bool answer_name(struct reflector_stream *stream, uint32_t slot, const uint8_t *message,
 	size_t size, uint64_t now, size_t *used, enum fate *fate)
@@ -164,6 +183,7 @@ static bool answer_name(struct reflector_stream *stream, uint32_t slot, const ui
 		return false;
 	*used += written;
 	*fate = FATE_KEEP;
+	send_invitation(stream, &effect);
 	if (effect.entry != REGISTRY_NONE && connection->name != effect.entry + 1) {
 		release_name(stream, slot, now);
 		connection->name = effect.entry + 1;
