@@ -3,6 +3,7 @@ VERSION = 0.1.0
 PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin
 MANDIR  = $(PREFIX)/share/man
+UNITDIR = $(PREFIX)/lib/systemd/system
 B       = build
 CC      = cc
 MUSL_CC = musl-gcc
@@ -18,6 +19,11 @@ SRC   = $(sort $(wildcard src/*.c src/*/*.c))
 OBJ   = $(SRC:%.c=$(B)/%.o)
 PARTS = $(filter-out $(B)/src/main.o,$(OBJ))
 MAN   = $(sort $(wildcard man/*.[1-8]))
+SERVICE = $(foreach unit,natpunch-probe@.service natpunch-reflect.service,$(unit)=$(UNITDIR)/$(unit)) \
+          $(foreach file,natpunch-probe-sshd.conf natpunch.init,$(file)=$(PREFIX)/share/natpunch/$(file)) \
+          natpunch.bash=$(PREFIX)/share/bash-completion/completions/natpunch \
+          natpunch.zsh=$(PREFIX)/share/zsh/site-functions/_natpunch \
+          natpunch.fish=$(PREFIX)/share/fish/vendor_completions.d/natpunch.fish
 
 UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
@@ -102,6 +108,10 @@ install: natpunch
 	install -D -m 755 natpunch $(DESTDIR)$(BINDIR)/natpunch
 	for page in $(MAN); do \
 	    install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	for file in $(SERVICE); do \
+	    install -D -m 644 src/service/$${file%%=*} $(DESTDIR)$${file#*=} && \
+	    sed -i 's|/usr/local/bin/|$(BINDIR)/|' $(DESTDIR)$${file#*=} || exit 1; \
 	done
 
 clean:
