@@ -50,6 +50,12 @@ int socket_unacknowledged(int fd);
 /* Is this one of this machine's own addresses (getifaddrs, port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);
 
+/*
+ * Another address of this machine of the same family as `ip`: the first of the same class
+ * (addr_classify()), public beside public. Returns 0, or -1 when there is none. Its port is 0.
+ */
+int socket_other_ip(const struct addr *ip, struct addr *out);
+
 /* The address that packets to `remote` would leave from; returns 0, or -1 and errno (no route). */
 int socket_source_for(const struct addr *remote, struct addr *out);
 

@@ -1,7 +1,8 @@
 /*
- * The loop of `natpunch reflect`. Four kinds of descriptors are watched, told apart by their tag:
- * the signals, the UDP sockets, the TCP listeners, and the connections, which belong to
- * reflector_stream.c. Nothing that comes from the network can end the process.
+ * The loop of `natpunch reflect`. Five kinds of descriptors are watched, told apart by their tag:
+ * the signals, the UDP sockets, the TCP listeners, the connections, which belong to
+ * reflector_stream.c, and the calls to clients, which belong to reflector_dial.c. Nothing that
+ * comes from the network can end the process.
  *
  * When a listener cannot accept for want of descriptors or memory, all of them are left alone for
  * a moment: epoll would report them again and again, and the connections that are there, whose
@@ -23,23 +24,30 @@
 #include "natpunch/loop.h"
 #include "natpunch/reflector_accept.h"
 #include "natpunch/reflector_datagram.h"
+#include "natpunch/reflector_dial.h"
+#include "natpunch/reflector_places.h"
 #include "natpunch/reflector_stream.h"
 #include "natpunch/signals.h"
 
 #define ACCEPT_BATCH      64  /* newcomers of one listener before the others have their turn */
 #define STARVED_PAUSE_MS  100 /* how long the listeners are left alone */
 #define DESCRIPTORS_OTHER 16  /* the loop, the signals, the spare, the standard three, and some */
+#define FAMILIES          2   /* IPv4, IPv6: index of what each has its own of */
+#define PORT_MAX          (REFLECTOR_LISTEN_MAX + FAMILIES * REFLECTOR_PLACES_EXTRA)
+#define DESCRIPTORS_DIAL  (REFLECTOR_DIAL_MAX * DIALBACK_RESULT_MAX)
 
 enum tag_kind {
 	TAG_SIGNAL,
 	TAG_DATAGRAM,
 	TAG_LISTENER,
 	TAG_CONNECTION,
+	TAG_DIAL,
 };
 
 /* What one address is served by. */
 struct port {
 	struct reflector_listen listen;
+	struct reflector_datagram_port served;
 	int datagram; /* -1 for REFLECTOR_TEXT, and where the family is missing */
 	int listener;
 };
@@ -47,13 +55,16 @@ struct port {
 struct reflector {
 	struct loop loop;
 	int signals;
-	struct port ports[REFLECTOR_LISTEN_MAX];
+	struct port ports[PORT_MAX];
+	struct addr listens[PORT_MAX]; /* their addresses */
+	struct reflector_places places[FAMILIES];
 	uint32_t port_count;
 	struct reflector_accept acceptor;
 	uint64_t resume; /* when the listeners are looked at again, or DEADLINE_NONE */
 	struct reflector_datagram *datagrams;
 	struct binding_server datagram_server;
 	struct reflector_stream stream;
+	struct reflector_dial dial;
 };
 
 static int fail_to_listen(
@@ -121,33 +132,120 @@ static int open_port(struct port *port, const struct reflector_listen *listen, s
 	return 0;
 }
 
+static int watch_port(struct reflector *reflector, uint32_t slot, struct error *error)
+{
+	const struct port *port = &reflector->ports[slot];
+
+	if (port->listener >= 0 && loop_add(&reflector->loop, port->listener, EPOLLIN,
+					   make_tag(TAG_LISTENER, slot)) != 0)
+		return fail_at_start(error, "watch a socket");
+	if (port->datagram >= 0 && loop_add(&reflector->loop, port->datagram, EPOLLIN,
+					   make_tag(TAG_DATAGRAM, slot)) != 0)
+		return fail_at_start(error, "watch a socket");
+	return 0;
+}
+
+static int open_list(struct reflector *reflector, const struct reflector_listen *list, size_t count,
+	struct error *error)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint32_t slot = reflector->port_count++;
+
+		reflector->listens[slot] = list[i].addr;
+		if (open_port(&reflector->ports[slot], &list[i], error) != 0 ||
+			watch_port(reflector, slot, error) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Opens what else the alternate address of a family takes, and ties the sockets to their places. */
+static int open_places(struct reflector *reflector, const struct reflector_config *config,
+	size_t family, struct error *error)
+{
+	struct reflector_places *places = &reflector->places[family];
+	struct reflector_listen extra[REFLECTOR_PLACES_EXTRA];
+	int count;
+
+	if (config->alternates[family].family == ADDR_NONE)
+		return 0;
+	count = reflector_places_plan(places, config, family, extra, error);
+	if (count < 0 || open_list(reflector, extra, (size_t)count, error) != 0)
+		return -1;
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		if (reflector->ports[i].datagram >= 0)
+			reflector_places_adopt(places, &reflector->ports[i].listen.addr,
+				reflector->ports[i].datagram);
+	reflector->stream.places = reflector->places;
+	return 0;
+}
+
+static void describe_datagrams(struct reflector *reflector)
+{
+	for (uint32_t i = 0; i < reflector->port_count; i++) {
+		struct port *port = &reflector->ports[i];
+		const struct reflector_places *places =
+			&reflector->places[port->listen.addr.family == ADDR_IPV6];
+
+		port->served.fd = port->datagram;
+		port->served.bound = port->listen.addr;
+		port->served.places = places->main.family != ADDR_NONE ? places : NULL;
+	}
+}
+
 static int open_ports(
 	struct reflector *reflector, const struct reflector_config *config, struct error *error)
 {
 	bool any = false;
 
-	for (size_t i = 0; i < config->listen_count; i++) {
-		struct port *port = &reflector->ports[reflector->port_count];
-		uint32_t slot = reflector->port_count++;
-		if (open_port(port, &config->listen[i], error) != 0)
+	if (open_list(reflector, config->listen, config->listen_count, error) != 0)
+		return -1;
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		any = any || reflector->ports[i].listener >= 0;
+	if (!any)
+		return error_set(error, EXIT_STATUS_LOCAL, "this kernel has neither IPv4 nor IPv6");
+	for (size_t family = 0; family < FAMILIES; family++)
+		if (open_places(reflector, config, family, error) != 0)
 			return -1;
-		any = any || port->listener >= 0;
-		if (port->listener >= 0 && loop_add(&reflector->loop, port->listener, EPOLLIN,
-						   make_tag(TAG_LISTENER, slot)) != 0)
-			return fail_at_start(error, "watch a socket");
-		if (port->datagram >= 0 && loop_add(&reflector->loop, port->datagram, EPOLLIN,
-						   make_tag(TAG_DATAGRAM, slot)) != 0)
-			return fail_at_start(error, "watch a socket");
-	}
-	if (any)
-		return 0;
-	return error_set(error, EXIT_STATUS_LOCAL, "this kernel has neither IPv4 nor IPv6");
+	describe_datagrams(reflector);
+	return 0;
+}
+
+static void deliver(void *context, struct loop_tag asker, const void *data, size_t size)
+{
+	reflector_stream_deliver(context, asker, data, size);
+}
+
+/* After the ports: a dialler knows what it must not dial. */
+static void open_dial(struct reflector *reflector, const struct reflector_config *config)
+{
+	const struct reflector_dial_config dial = {
+		.off = config->no_dial,
+		.places = reflector->places,
+		.listens = reflector->listens,
+		.listen_count = reflector->port_count,
+	};
+
+	reflector_dial_open(
+		&reflector->dial, &dial, &reflector->loop, TAG_DIAL, deliver, &reflector->stream);
+	reflector->stream.dial = &reflector->dial;
+}
+
+/* All but the connections. */
+static uint64_t count_other_descriptors(const struct reflector_config *config)
+{
+	uint64_t listens = config->listen_count;
+
+	for (size_t i = 0; i < FAMILIES; i++)
+		if (config->alternates[i].family != ADDR_NONE)
+			listens += REFLECTOR_PLACES_EXTRA;
+	return DESCRIPTORS_OTHER + 2 * listens + (config->no_dial ? 0 : DESCRIPTORS_DIAL);
 }
 
 static int reserve_descriptors(
 	const struct reflector_config *config, uint32_t *connections, struct error *error)
 {
-	uint64_t other = DESCRIPTORS_OTHER + 2 * config->listen_count;
+	uint64_t other = count_other_descriptors(config);
 	uint64_t wanted = config->connections + other;
 	uint64_t limit = descriptors_reserve(wanted);
 
@@ -206,6 +304,15 @@ static void tell_ports(const struct reflector *reflector)
 			log_note("listening on %s %s", addr_format(&port->listen.addr, text),
 				port->datagram >= 0 ? "udp tcp" : "text");
 	}
+	for (size_t i = 0; i < FAMILIES; i++) {
+		const struct reflector_places *places = &reflector->places[i];
+		char main_text[ADDR_TEXT_SIZE];
+		char other_text[ADDR_TEXT_SIZE];
+		if (places->main.family != ADDR_NONE)
+			log_note("addresses for RFC 5780: %s and %s",
+				addr_format(&places->main, main_text),
+				addr_format(&places->alternate, other_text));
+	}
 	log_note("ready");
 }
 
@@ -223,6 +330,7 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 	reflector->resume = DEADLINE_NONE;
 	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
 		open_ports(reflector, config, error) == 0) {
+		open_dial(reflector, config);
 		tell_ports(reflector);
 		return reflector;
 	}
@@ -240,6 +348,7 @@ void reflector_close(struct reflector *reflector)
 		if (reflector->ports[i].listener >= 0)
 			close(reflector->ports[i].listener);
 	}
+	reflector_dial_close(&reflector->dial);
 	reflector_stream_close(&reflector->stream);
 	reflector_datagram_close(reflector->datagrams);
 	reflector_accept_close(&reflector->acceptor);
@@ -310,7 +419,7 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 		return take_signals(reflector);
 	case TAG_DATAGRAM:
 		reflector_datagram_serve(reflector->datagrams,
-			reflector->ports[event->tag.slot].datagram, &reflector->datagram_server);
+			&reflector->ports[event->tag.slot].served, &reflector->datagram_server);
 		break;
 	case TAG_LISTENER:
 		accept_newcomers(reflector, &reflector->ports[event->tag.slot], now);
@@ -318,8 +427,22 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 	case TAG_CONNECTION:
 		reflector_stream_event(&reflector->stream, event->tag, now);
 		break;
+	case TAG_DIAL:
+		reflector_dial_event(&reflector->dial, event->tag, now);
+		break;
 	}
 	return false;
+}
+
+/* When the loop has something to do without an event. */
+static uint64_t find_due(struct reflector *reflector)
+{
+	uint64_t due = reflector_stream_next(&reflector->stream);
+	uint64_t dial = reflector_dial_next(&reflector->dial);
+
+	if (dial < due)
+		due = dial;
+	return reflector->resume < due ? reflector->resume : due;
 }
 
 int reflector_run(struct reflector *reflector, struct error *error)
@@ -328,12 +451,9 @@ int reflector_run(struct reflector *reflector, struct error *error)
 	uint64_t now = clock_now_ms();
 
 	for (;;) {
-		uint64_t due = reflector_stream_next(&reflector->stream);
-		int count;
+		int count =
+			loop_wait(&reflector->loop, events, loop_timeout(now, find_due(reflector)));
 
-		if (reflector->resume < due)
-			due = reflector->resume;
-		count = loop_wait(&reflector->loop, events, loop_timeout(now, due));
 		if (count < 0)
 			return error_set(
 				error, EXIT_STATUS_BUG, "cannot wait: %s", strerror(errno));
@@ -342,6 +462,7 @@ int reflector_run(struct reflector *reflector, struct error *error)
 			if (dispatch(reflector, &events[i], now))
 				return 0;
 		reflector_stream_expire(&reflector->stream, now);
+		reflector_dial_expire(&reflector->dial, now);
 		if (now >= reflector->resume)
 			resume_listeners(reflector);
 	}

@@ -18,8 +18,8 @@
 #include "natpunch/socket.h"
 
 #define BATCH        64
-#define ROUNDS       4    /* batches for one socket before the others have their turn */
-#define REQUEST_SIZE 1500 /* longer ones are cut by the kernel, and then passed over */
+#define ROUNDS       4 /* batches for one socket before the others have their turn */
+#define REQUEST_SIZE STUN_DATAGRAM_MAX /* longer ones are cut by the kernel, and passed over */
 
 /* Both fit; the struct in front aligns it. */
 union control {
@@ -36,7 +36,7 @@ struct reflector_datagram {
 	struct sockaddr_storage peers[BATCH];
 	union control controls[BATCH];
 	uint8_t request_bytes[BATCH][REQUEST_SIZE];
-	uint8_t answer_bytes[BATCH][STUN_MESSAGE_MAX];
+	uint8_t answer_bytes[BATCH][STUN_DATAGRAM_MAX];
 };
 
 static void reset_request(struct reflector_datagram *batch, size_t index)
@@ -141,34 +141,121 @@ static void tell(const struct addr *peer, const char *what)
 		log_detail("udp %s %s", addr_format(peer, text), what);
 }
 
+/* The address of this machine that the request came to; its control message was turned. */
+static struct addr destination(
+	const struct msghdr *request, const struct reflector_datagram_port *port)
+{
+	const struct cmsghdr *control = CMSG_FIRSTHDR(request);
+	struct addr to = port->bound;
+
+	if (control == NULL)
+		return to;
+	if (control->cmsg_level == IPPROTO_IP)
+		memcpy(to.ip,
+			&((const struct in_pktinfo *)(const void *)CMSG_DATA(control))
+				 ->ipi_spec_dst,
+			4);
+	else
+		memcpy(to.ip,
+			&((const struct in6_pktinfo *)(const void *)CMSG_DATA(control))->ipi6_addr,
+			16);
+	return to;
+}
+
+/* Makes the control message of an answer that leaves from `from`. */
+static void set_source(struct msghdr *answer, union control *control, const struct addr *from)
+{
+	bool v6 = from->family == ADDR_IPV6;
+	struct in_pktinfo v4_info = {.ipi_ifindex = 0};
+	struct in6_pktinfo v6_info = {.ipi6_ifindex = from->scope};
+	struct cmsghdr *header;
+
+	memset(control, 0, sizeof(*control));
+	answer->msg_control = control;
+	answer->msg_controllen = v6 ? sizeof(control->v6) : sizeof(control->v4);
+	header = CMSG_FIRSTHDR(answer);
+	header->cmsg_level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+	header->cmsg_type = v6 ? IPV6_PKTINFO : IP_PKTINFO;
+	header->cmsg_len = v6 ? CMSG_LEN(sizeof(v6_info)) : CMSG_LEN(sizeof(v4_info));
+	memcpy(&v4_info.ipi_spec_dst, from->ip, 4);
+	memcpy(&v6_info.ipi6_addr, from->ip, 16);
+	if (v6)
+		memcpy(CMSG_DATA(header), &v6_info, sizeof(v6_info));
+	else
+		memcpy(CMSG_DATA(header), &v4_info, sizeof(v4_info));
+}
+
+/* Sends one answer from another place or to another port than a client would take it from. */
+static void send_elsewhere(struct reflector_datagram *batch, size_t at,
+	const struct reflector_datagram_port *port, const struct binding_places *places,
+	const struct binding_request *granted, const struct addr *peer)
+{
+	const struct addr *from = &places->at[(granted->change_ip ? BINDING_OTHER_IP : 0) |
+					      (granted->change_port ? BINDING_OTHER_PORT : 0)];
+	struct sockaddr_storage sockaddr;
+	struct msghdr answer = batch->answers[at].msg_hdr;
+	union control control;
+	struct addr to = *peer;
+
+	if (granted->response_port != 0)
+		to.port = granted->response_port;
+	answer.msg_namelen = socket_from_addr(&to, &sockaddr);
+	answer.msg_name = &sockaddr;
+	set_source(&answer, &control, from);
+	sendmsg(reflector_places_socket(port->places, from), &answer, 0);
+	tell(peer, "asked, answered elsewhere");
+}
+
+static bool is_readable(const struct reflector_datagram *batch, size_t index)
+{
+	const struct msghdr *request = &batch->requests[index].msg_hdr;
+
+	return (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
+}
+
+static void prepare_answer(struct reflector_datagram *batch, size_t index, size_t at, size_t size)
+{
+	batch->answer_parts[at].iov_base = batch->answer_bytes[at];
+	batch->answer_parts[at].iov_len = size;
+	batch->answers[at].msg_hdr = batch->requests[index].msg_hdr;
+	batch->answers[at].msg_hdr.msg_flags = 0;
+	batch->answers[at].msg_hdr.msg_iov = &batch->answer_parts[at];
+}
+
 /* Writes the answer to one request as answers[at]; false when there is none to be sent. */
 static bool answer_one(struct reflector_datagram *batch, size_t index, size_t at,
-	const struct binding_server *server)
+	const struct reflector_datagram_port *port, const struct binding_server *server)
 {
 	struct msghdr *request = &batch->requests[index].msg_hdr;
+	struct binding_server with_places = *server;
 	struct binding_request granted;
+	struct binding_places places;
 	enum binding_verdict verdict;
-	struct addr peer;
+	struct addr peer, to;
 	size_t size;
 
 	socket_to_addr(&batch->peers[index], &peer);
-	if (peer.port == 0 || (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
-		!turn_control(request)) {
+	if (peer.port == 0 || !is_readable(batch, index) || !turn_control(request)) {
 		tell(&peer, "ignored");
 		return false;
 	}
-	verdict = binding_answer(server, &peer, batch->request_bytes[index],
-		batch->requests[index].msg_len, batch->answer_bytes[at], STUN_MESSAGE_MAX, &size,
+	if (port->places != NULL) {
+		to = destination(request, port);
+		if (reflector_places_around(port->places, &to, &places))
+			with_places.places = &places;
+	}
+	verdict = binding_answer(&with_places, &peer, batch->request_bytes[index],
+		batch->requests[index].msg_len, batch->answer_bytes[at], STUN_DATAGRAM_MAX, &size,
 		&granted);
 	if (verdict != BINDING_ANSWERED) {
 		tell(&peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
 		return false;
 	}
-	batch->answer_parts[at].iov_base = batch->answer_bytes[at];
-	batch->answer_parts[at].iov_len = size;
-	batch->answers[at].msg_hdr = *request;
-	batch->answers[at].msg_hdr.msg_flags = 0;
-	batch->answers[at].msg_hdr.msg_iov = &batch->answer_parts[at];
+	prepare_answer(batch, index, at, size);
+	if (granted.change_ip || granted.change_port || granted.response_port != 0) {
+		send_elsewhere(batch, at, port, &places, &granted, &peer);
+		return false;
+	}
 	tell(&peer, "asked, answered");
 	return true;
 }
@@ -189,11 +276,11 @@ static void send_answers(struct reflector_datagram *batch, int fd, size_t count)
 	}
 }
 
-void reflector_datagram_serve(
-	struct reflector_datagram *batch, int fd, const struct binding_server *server)
+void reflector_datagram_serve(struct reflector_datagram *batch,
+	const struct reflector_datagram_port *port, const struct binding_server *server)
 {
 	for (int round = 0; round < ROUNDS; round++) {
-		int count = recvmmsg(fd, batch->requests, BATCH, MSG_DONTWAIT, NULL);
+		int count = recvmmsg(port->fd, batch->requests, BATCH, MSG_DONTWAIT, NULL);
 		size_t answers = 0;
 
 		/* An error that was pending (some ICMP) is taken by this and does not come again.
@@ -201,9 +288,9 @@ void reflector_datagram_serve(
 		if (count <= 0)
 			return;
 		for (size_t i = 0; i < (size_t)count; i++)
-			if (answer_one(batch, i, answers, server))
+			if (answer_one(batch, i, answers, port, server))
 				answers++;
-		send_answers(batch, fd, answers);
+		send_answers(batch, port->fd, answers);
 		for (size_t i = 0; i < (size_t)count; i++)
 			reset_request(batch, i);
 		if (count < BATCH)

@@ -56,6 +56,15 @@ static struct reflector_connection *at_slot(struct reflector_stream *stream, uin
 	return &stream->table.connections[slot];
 }
 
+static struct loop_tag tag_of(struct reflector_stream *stream, uint32_t slot)
+{
+	return (struct loop_tag){
+		.kind = stream->tag_kind,
+		.slot = slot,
+		.generation = at_slot(stream, slot)->generation,
+	};
+}
+
 static void set_deadline(struct reflector_stream *stream, uint32_t slot, uint64_t due)
 {
 	deadline_set(&stream->table.deadlines, slot, due);
@@ -121,20 +130,43 @@ static enum fate read_headers(
 	return send_http(connection) ? linger(stream, slot, now) : FATE_CLOSE;
 }
 
-/* Answers one whole message behind what is already in the output. */
-static enum fate answer_message(struct reflector_stream *stream,
+/* Hands a DIAL request over. What it answers at once goes into the output. */
+static enum fate answer_dial(struct reflector_stream *stream, uint32_t slot, const uint8_t *message,
+	size_t size, size_t *used, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	struct addr local;
+	struct reflector_dial_question question = {
+		.asker = tag_of(stream, slot),
+		.peer = &connection->peer,
+		.local = &local,
+		.message = message,
+		.size = size,
+	};
+
+	if (socket_local(connection->fd, &local) != 0)
+		return FATE_CLOSE;
+	*used += reflector_dial_ask(stream->dial, &question, stream->output + *used, now);
+	if (connection->mode == BINDING_MODE_FORGET)
+		connection->mode = BINDING_MODE_NONE;
+	return FATE_KEEP;
+}
+
+static enum fate answer_binding(struct reflector_stream *stream,
 	struct reflector_connection *connection, const uint8_t *message, size_t size, size_t *used)
 {
+	struct binding_server server = stream->server;
 	struct binding_request granted;
+	struct binding_places places;
+	struct addr local;
 	size_t written;
 
-	if (sizeof(stream->output) - *used < STUN_MESSAGE_MAX) {
-		if (!send_all(connection, stream->output, *used))
-			return FATE_CLOSE;
-		*used = 0;
-	}
-	switch (binding_answer(&stream->server, &connection->peer, message, size,
-		stream->output + *used, sizeof(stream->output) - *used, &written, &granted)) {
+	if (stream->places != NULL && socket_local(connection->fd, &local) == 0 &&
+		reflector_places_around(
+			&stream->places[local.family == ADDR_IPV6 ? 1 : 0], &local, &places))
+		server.places = &places;
+	switch (binding_answer(&server, &connection->peer, message, size, stream->output + *used,
+		STUN_MESSAGE_MAX, &written, &granted)) {
 	case BINDING_SILENT:
 		return FATE_KEEP;
 	case BINDING_BROKEN:
@@ -146,6 +178,22 @@ static enum fate answer_message(struct reflector_stream *stream,
 	connection->mode = (uint8_t)granted.mode;
 	connection->hold_seconds = granted.seconds;
 	return granted.mode == BINDING_MODE_CLOSE ? FATE_CLOSE : FATE_KEEP;
+}
+
+/* Answers one whole message behind what is already in the output. */
+static enum fate answer_message(struct reflector_stream *stream, uint32_t slot,
+	const uint8_t *message, size_t size, size_t *used, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+
+	if (sizeof(stream->output) - *used < STUN_MESSAGE_MAX) {
+		if (!send_all(connection, stream->output, *used))
+			return FATE_CLOSE;
+		*used = 0;
+	}
+	if (dialback_is_request(message, size))
+		return answer_dial(stream, slot, message, size, used, now);
+	return answer_binding(stream, connection, message, size, used);
 }
 
 /* Between two requests: how long the connection may be silent, and whether it makes room. */
@@ -194,7 +242,7 @@ static enum fate read_stun(
 		frame = stun_frame(message, size - offset, &need);
 		if (frame != STUN_FRAME_COMPLETE)
 			break;
-		fate = answer_message(stream, connection, message, need, &used);
+		fate = answer_message(stream, slot, message, need, &used, now);
 		offset += need;
 	}
 	if (used > 0)
@@ -302,14 +350,8 @@ static uint32_t make_room(struct reflector_stream *stream, int fd, const struct 
 
 static bool watch(struct reflector_stream *stream, uint32_t slot)
 {
-	struct reflector_connection *connection = at_slot(stream, slot);
-	struct loop_tag tag = {
-		.kind = stream->tag_kind,
-		.slot = slot,
-		.generation = connection->generation,
-	};
-
-	return loop_add(stream->loop, connection->fd, EPOLLIN, tag) == 0;
+	return loop_add(stream->loop, at_slot(stream, slot)->fd, EPOLLIN, tag_of(stream, slot)) ==
+	       0;
 }
 
 void reflector_stream_adopt(
@@ -334,15 +376,24 @@ void reflector_stream_adopt(
 		set_deadline(stream, slot, now + stream->times.silence);
 }
 
+static bool is_there(struct reflector_stream *stream, struct loop_tag tag)
+{
+	return tag.slot < stream->table.fresh && at_slot(stream, tag.slot)->fd >= 0 &&
+	       at_slot(stream, tag.slot)->generation == tag.generation;
+}
+
+void reflector_stream_deliver(
+	struct reflector_stream *stream, struct loop_tag asker, const void *data, size_t size)
+{
+	if (is_there(stream, asker) && !send_all(at_slot(stream, asker.slot), data, size))
+		end_connection(stream, asker.slot, FATE_CLOSE);
+}
+
 void reflector_stream_event(struct reflector_stream *stream, struct loop_tag tag, uint64_t now)
 {
-	const struct reflector_connection *connection;
 	enum fate fate;
 
-	if (tag.slot >= stream->table.fresh)
-		return;
-	connection = at_slot(stream, tag.slot);
-	if (connection->fd < 0 || connection->generation != tag.generation)
+	if (!is_there(stream, tag))
 		return;
 	fate = converse(stream, tag.slot, now);
 	if (fate != FATE_KEEP)
