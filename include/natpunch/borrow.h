@@ -14,6 +14,7 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/error.h"
+#include "natpunch/handshake.h"
 #include "natpunch/mapping.h"
 
 struct borrow_request {
@@ -32,8 +33,9 @@ enum borrow_result {
 
 /* How what was opened is spoken over. */
 enum borrow_kind {
-	BORROW_STREAM,   /* fd is a TCP socket: connecting, and writable once it is connected */
-	BORROW_DATAGRAM, /* borrow_send() and borrow_receive() carry whole datagrams */
+	BORROW_STREAM,    /* fd is a TCP socket: connecting, and writable once it is connected */
+	BORROW_DATAGRAM,  /* borrow_send() and borrow_receive() carry whole datagrams */
+	BORROW_HANDSHAKE, /* borrow_knock() asks, and borrow_hear() finds the answer */
 };
 
 struct borrow_method;
@@ -45,18 +47,32 @@ struct borrowed {
 	int fd;            /* to poll, non-blocking; -1: nothing is open */
 	int guard;         /* a second descriptor without which the borrow would end, or -1 */
 	struct addr local; /* address and port that the packets leave this machine with */
+	struct addr remote;
+	struct handshake handshake; /* raw sockets: both addresses; with BORROW_HANDSHAKE all */
+	bool acknowledged;          /* with BORROW_HANDSHAKE: one was completed */
 };
 
 struct borrow_method {
 	const char *name;
+	const char *capability; /* that it needs for any port, as setcap(8) names it, or NULL */
+	bool binds;             /* it binds the port: below 1024 CAP_NET_BIND_SERVICE as well */
 	enum borrow_result (*open)(
 		const struct borrow_request *request, struct borrowed *out, struct error *error);
+	/* What borrow_send() and the others do; NULL: send(2) and recv(2). */
+	ssize_t (*send)(struct borrowed *borrowed, const void *data, size_t size);
+	ssize_t (*receive)(struct borrowed *borrowed, void *out, size_t capacity);
+	int (*knock)(struct borrowed *borrowed);
+	int (*hear)(
+		struct borrowed *borrowed, enum handshake_outcome *outcome, struct addr *mapped);
+	/* Ends it, `silently` as borrow_forget() says; NULL: nothing to do but what is done then.
+	 */
+	void (*end)(struct borrowed *borrowed, bool silently);
 };
 
 /* Nothing borrowed: what borrow_close() leaves behind and may be called with. */
 #define BORROWED_NOTHING ((struct borrowed){.fd = -1, .guard = -1})
 
-/* "bind", "repair"; NULL for a name that is not in the table. */
+/* "bind", "repair", "rewrite", "raw"; NULL for a name that is not in the table. */
 const struct borrow_method *borrow_find(const char *name);
 
 /*
@@ -74,7 +90,16 @@ enum borrow_result borrow_open(const struct borrow_method *method,
 ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size);
 ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity);
 
-/* Ends it in the ordinary way: FIN. Also after a failed one; twice is once. */
+/*
+ * With BORROW_HANDSHAKE: sends the question, the same one every time; takes what came and judges
+ * it (handshake.h). A mapping is also acknowledged, which completes the handshake. Each returns 0,
+ * or -1 and errno (EAGAIN: nothing there).
+ */
+int borrow_knock(struct borrowed *borrowed);
+int borrow_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, struct addr *mapped);
+
+/* Ends it in the ordinary way: FIN, or RST for an unfinished handshake. Also after a failed one;
+ * twice is once. */
 void borrow_close(struct borrowed *borrowed);
 
 /* Ends a connected stream without a packet (socket_forget()), or in order where that fails. */
@@ -88,10 +113,21 @@ enum borrow_result borrow_open_socket(const struct borrow_method *method,
 	const struct borrow_request *request, int (*bind_port)(int fd, const struct addr *local),
 	const char *verb, struct borrowed *out, struct error *error);
 
+/*
+ * For the methods: opens a socket of the remote's family and the request's protocol, on its
+ * interface; *fd is the method's then. And connects it to the remote address (it may be under way).
+ */
+enum borrow_result borrow_make_socket(
+	const struct borrow_request *request, int *fd, struct error *error);
+enum borrow_result borrow_connect(
+	int fd, const struct borrow_request *request, struct error *error);
+
 /* For the methods: what is to be bound: the wanted local address, or any of the remote's family. */
 struct addr borrow_local(const struct borrow_request *request);
 
 extern const struct borrow_method borrow_method_bind;
 extern const struct borrow_method borrow_method_repair;
+extern const struct borrow_method borrow_method_rewrite;
+extern const struct borrow_method borrow_method_raw;
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * descriptors.h - how many files and sockets this process may have open.
+ * descriptors.h - how many files and sockets this process may have open, and who gets them.
  */
 #ifndef NATPUNCH_DESCRIPTORS_H
 #define NATPUNCH_DESCRIPTORS_H
@@ -12,5 +12,11 @@
  * that holds now, which may be less than wanted.
  */
 uint64_t descriptors_reserve(uint64_t wanted);
+
+/*
+ * In a child, before exec: closes every descriptor from `first` (3 or more) up but `keep` (-1:
+ * none), whoever opened it and whatever its flags say.
+ */
+void descriptors_close_from(int first, int keep);
 
 #endif

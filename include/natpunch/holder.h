@@ -24,4 +24,10 @@ struct holder {
 int holder_find(
 	enum mapping_protocol protocol, enum addr_family family, uint16_t port, struct holder *out);
 
+/*
+ * Is there a TCP connection between these two addresses, with their ports, in this network
+ * namespace? Listeners and what is left in TIME_WAIT do not count.
+ */
+bool holder_has_connection(const struct addr *local, const struct addr *remote);
+
 #endif

@@ -1,10 +1,19 @@
 /*
  * hook.h - the user's program, run at every change of the mapping.
  *
- * Run without a shell, one at a time, in the order of the events, with nothing but standard input
- * from /dev/null and standard output and error of ours (output goes to standard error: ours carries
- * results). A hook that takes longer than HOOK_TIMEOUT_MS is killed with all that it started (it
- * has a process group of its own) and logged; one that fails is logged; neither stops the mapping.
+ * Run without a shell and without a search in PATH, one at a time, in the order of the events.
+ * It gets standard input from /dev/null, standard error of ours as its standard output and error
+ * (our standard output carries results), the signals as they were before signals_open(), no other
+ * descriptor, and the environment of ours with these set:
+ *   NATPUNCH_EVENT         up, change, unreachable, down
+ *   NATPUNCH_PUBLIC_ADDR, NATPUNCH_PUBLIC_PORT, NATPUNCH_LOCAL_ADDR, NATPUNCH_LOCAL_PORT
+ *   NATPUNCH_IP4P          "" for an IPv6 mapping (addr.h)
+ *   NATPUNCH_PROTOCOL      tcp, udp
+ *   NATPUNCH_METHOD        bind, repair, rewrite, raw
+ *   NATPUNCH_SEEN_BY       the reflector, HOST:PORT
+ *
+ * One that takes longer than HOOK_TIMEOUT_MS is killed with all that it started (it leads a process
+ * group of its own) and logged; one that cannot be run or fails is logged; none stops the mapping.
  * Rule for a full queue: the oldest event that waits is dropped, as a newer one tells more.
  */
 #ifndef NATPUNCH_HOOK_H
@@ -41,27 +50,40 @@ struct hook_call {
 struct hook {
 	const char *path; /* NULL: every call is a no-op */
 	enum hook_order order;
-	pid_t pid;        /* of the one that runs, or 0 */
-	uint64_t kill_at; /* DEADLINE_NONE when none runs */
+	uint64_t timeout_ms;   /* HOOK_TIMEOUT_MS, unless a test is in a hurry */
+	pid_t pid;             /* of the one that runs, or 0 */
+	uint64_t kill_at;      /* when hook_expire() is due; DEADLINE_NONE when none runs */
+	bool killed;           /* that one, by us: said already */
+	enum hook_event event; /* what that one was told */
 	struct hook_call queue[HOOK_QUEUE_MAX];
 	size_t waiting;
 };
 
 const char *hook_event_name(enum hook_event event); /* "up", "change", "unreachable", "down" */
 
+/* The path is not copied. */
 void hook_init(struct hook *hook, const char *path, enum hook_order order);
 
-/* Runs it, or queues the event while one runs. */
+/* "natmap" or "natter" into *out; returns 0, or -1 for any other name. */
+int hook_parse_order(const char *name, enum hook_order *out) __attribute__((warn_unused_result));
+
+/* Runs it, or queues the event while one runs. `now`: clock_now_ms(), here and below. */
 void hook_call(
 	struct hook *hook, enum hook_event event, const struct mapping *mapping, uint64_t now);
 
-/* To be called after SIGCHLD: reaps the one that ended, logs a failure, starts the next. */
+/*
+ * To be called after SIGCHLD: reaps the one that ended, logs a failure, starts the next. It waits
+ * for its own child and for no other.
+ */
 void hook_reap(struct hook *hook, uint64_t now);
 
 /* Kills what has run for too long; `now` >= hook->kill_at. */
 void hook_expire(struct hook *hook, uint64_t now);
 
-/* At the end: runs the queue to its end, at most HOOK_TIMEOUT_MS in all. */
+/*
+ * At the end: runs the queue to its end, at most timeout_ms in all; SIGTERM or SIGINT ends it at
+ * once. What runs then is killed, what waits is dropped. Blocks, and takes SIGCHLD meanwhile.
+ */
 void hook_finish(struct hook *hook);
 
 #endif

@@ -10,18 +10,24 @@
 #include <stdint.h>
 
 struct notify {
-	int fd;               /* -1: nobody wants to know */
-	uint64_t watchdog_ms; /* half of $WATCHDOG_USEC when $WATCHDOG_PID is ours, else 0 */
+	int fd; /* -1: nobody wants to know */
+	/*
+	 * How often notify_watchdog() is to be called: half of $WATCHDOG_USEC, when $WATCHDOG_PID
+	 * is ours or not set; 0: never.
+	 */
+	uint64_t watchdog_ms;
 };
 
 /* Reads and then removes the variables from the environment: children must not speak for us. */
 void notify_open(struct notify *notify);
 void notify_close(struct notify *notify);
 
-void notify_ready(struct notify *notify);
-void notify_watchdog(struct notify *notify);
-void notify_stopping(struct notify *notify);
-void notify_status(struct notify *notify, const char *format, ...)
+void notify_ready(const struct notify *notify);
+void notify_watchdog(const struct notify *notify);
+void notify_stopping(const struct notify *notify);
+
+/* One line for `systemctl status`, at most 255 bytes; a control byte in it becomes a blank. */
+void notify_status(const struct notify *notify, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 #endif

@@ -88,6 +88,9 @@ enum probe_state probe_race_advance(
 void probe_race_take(struct probe_race *race, struct probe_result *result);
 const struct error *probe_race_error(const struct probe_race *race);
 
+/* After PROBE_FAILED: did this machine refuse (BORROW_CANNOT), so that trying again is idle? */
+bool probe_race_cannot(const struct probe_race *race);
+
 /* Ends what is under way and frees the race; NULL is fine. */
 void probe_race_end(struct probe_race *race);
 

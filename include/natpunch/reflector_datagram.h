@@ -9,6 +9,9 @@
 #ifndef NATPUNCH_REFLECTOR_DATAGRAM_H
 #define NATPUNCH_REFLECTOR_DATAGRAM_H
 
+#include <stdbool.h>
+#include <sys/socket.h>
+
 #include "natpunch/addr.h"
 #include "natpunch/binding.h"
 #include "natpunch/reflector_places.h"
@@ -35,5 +38,12 @@ struct reflector_datagram_port {
  */
 void reflector_datagram_serve(struct reflector_datagram *batch,
 	const struct reflector_datagram_port *port, const struct binding_server *server);
+
+/*
+ * Makes of the control message with the address that a packet came to, IP_PKTINFO or IPV6_PKTINFO,
+ * the one to send the answer from. Returns false for what was not addressed to this host alone;
+ * true, with nothing done, when there is no control message.
+ */
+bool reflector_datagram_turn_control(struct msghdr *header);
 
 #endif

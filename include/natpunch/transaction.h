@@ -7,9 +7,10 @@
  *      \____________________\______________________\--> FAILED
  *
  * WAITING: the pair of addresses is in use by a connection of the past; tried again shortly.
- * Over UDP there is no CONNECTING, and in ASKING the question is sent again after
- * TRANSACTION_RTO_MS, twice that, four times that and so on (RFC 8489 6.2.1), for as long as the
- * caller waits; what comes and is no answer is passed over, as anybody can send a datagram.
+ * Over UDP, and with a handshake (handshake.h), there is no CONNECTING, and in ASKING the question
+ * is sent again after TRANSACTION_RTO_MS, twice that, four times that and so on (RFC 8489 6.2.1),
+ * for as long as the caller waits; what comes and is no answer is passed over, as anybody can send
+ * a datagram. A handshake is the question and the answer itself: no STUN is spoken.
  * Threat: whatever answers at the other end. Its bytes are framed and judged by pure/stun and
  * pure/binding; only a reply to our random transaction id on our own connection counts.
  */
@@ -44,9 +45,9 @@ struct transaction {
 	void *listener_context;
 	struct binding_answer answer; /* when ANSWERED */
 	struct addr local;            /* when ANSWERED: the address and port it was asked from */
-	uint64_t rto;                 /* over UDP: the time until the next sending, in ms */
-	struct error error;           /* when FAILED; or the last thing that was passed over */
-	bool cannot; /* when FAILED: this machine refuses, no other address would do */
+	uint64_t rto;       /* without a connection: the time until the next sending, in ms */
+	struct error error; /* when FAILED; or the last thing that was passed over */
+	bool cannot;        /* when FAILED: this machine refuses, no other address would do */
 };
 
 /*

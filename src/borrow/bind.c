@@ -12,6 +12,9 @@ static int bind_free(int fd, const struct addr *local)
 	/* Without it a daemon could not bind its port again while this connection lives. */
 	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0)
 		return -1;
+	/* A listener of our own on the port asks for this of all beside it. */
+	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)
+		return -1;
 	return socket_bind(fd, local);
 }
 
@@ -23,4 +26,8 @@ static enum borrow_result bind_open(
 		request->protocol == MAPPING_TCP ? bind_free : socket_bind, "bind", out, error);
 }
 
-const struct borrow_method borrow_method_bind = {.name = "bind", .open = bind_open};
+const struct borrow_method borrow_method_bind = {
+	.name = "bind",
+	.binds = true,
+	.open = bind_open,
+};

@@ -53,4 +53,9 @@ static enum borrow_result repair_open(
 	return borrow_open_socket(&borrow_method_repair, request, bind_shared, "share", out, error);
 }
 
-const struct borrow_method borrow_method_repair = {.name = "repair", .open = repair_open};
+const struct borrow_method borrow_method_repair = {
+	.name = "repair",
+	.capability = "cap_net_admin",
+	.binds = true,
+	.open = repair_open,
+};

@@ -39,12 +39,14 @@ struct attempt {
 
 struct probe_race {
 	const struct probe_request *request;
+	const struct borrow_method *method; /* the request's, or the first that could */
 	uint64_t deadline;
 	uint64_t stagger_due;
 	struct lane lanes[PROBE_REFLECTOR_MAX];
 	struct attempt attempts[PROBE_ATTEMPT_MAX];
 	struct error error;
 	bool has_error;
+	bool cannot;
 	bool decided; /* there is a winner, or nothing will mend the error */
 	struct attempt *winner;
 	bool differs;
@@ -121,8 +123,10 @@ static bool start_attempt(struct probe_race *race, size_t index, uint64_t now)
 		lane->state = LANE_DONE;
 	attempt->used = true;
 	attempt->lane = index;
-	transaction_start(&attempt->transaction, race->request->method, &request,
-		race->request->mode, race->request->hold_seconds, now);
+	transaction_start(&attempt->transaction, race->method, &request, race->request->mode,
+		race->request->hold_seconds, now);
+	if (attempt->transaction.port.fd >= 0)
+		race->method = attempt->transaction.port.method;
 	return true;
 }
 
@@ -193,6 +197,7 @@ static void take_attempt(struct probe_race *race, struct attempt *attempt, uint6
 	attempt->used = false;
 	if (cannot) {
 		race->error = transaction->error;
+		race->cannot = true;
 		race->decided = true;
 		return;
 	}
@@ -331,6 +336,7 @@ struct probe_race *probe_race_start(const struct probe_request *request, uint64_
 	if (race == NULL)
 		return NULL;
 	race->request = request;
+	race->method = request->method;
 	race->deadline = now + request->timeout_ms;
 	start_next(race, now);
 	/* The second opinion is always wanted, so it is asked for at once. */
@@ -382,6 +388,11 @@ void probe_race_take(struct probe_race *race, struct probe_result *result)
 const struct error *probe_race_error(const struct probe_race *race)
 {
 	return &race->error;
+}
+
+bool probe_race_cannot(const struct probe_race *race)
+{
+	return race->cannot;
 }
 
 void probe_race_end(struct probe_race *race)

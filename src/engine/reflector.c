@@ -1,8 +1,8 @@
 /*
- * The loop of `natpunch reflect`. Five kinds of descriptors are watched, told apart by their tag:
+ * The loop of `natpunch reflect`. Six kinds of descriptors are watched, told apart by their tag:
  * the signals, the UDP sockets, the TCP listeners, the connections, which belong to
- * reflector_stream.c, and the calls to clients, which belong to reflector_dial.c. Nothing that
- * comes from the network can end the process.
+ * reflector_stream.c, the raw sockets, and the calls to clients, which belong to reflector_dial.c.
+ * Nothing that comes from the network can end the process.
  *
  * When a listener cannot accept for want of descriptors or memory, all of them are left alone for
  * a moment: epoll would report them again and again, and the connections that are there, whose
@@ -22,16 +22,18 @@
 #include "natpunch/holder.h"
 #include "natpunch/log.h"
 #include "natpunch/loop.h"
+#include "natpunch/notify.h"
 #include "natpunch/reflector_accept.h"
 #include "natpunch/reflector_datagram.h"
 #include "natpunch/reflector_dial.h"
 #include "natpunch/reflector_places.h"
+#include "natpunch/reflector_raw.h"
 #include "natpunch/reflector_stream.h"
 #include "natpunch/signals.h"
 
 #define ACCEPT_BATCH      64  /* newcomers of one listener before the others have their turn */
 #define STARVED_PAUSE_MS  100 /* how long the listeners are left alone */
-#define DESCRIPTORS_OTHER 16  /* the loop, the signals, the spare, the standard three, and some */
+#define DESCRIPTORS_OTHER 18  /* the loop, the signals, the spare, the standard three, raw, some */
 #define FAMILIES          2   /* IPv4, IPv6: index of what each has its own of */
 #define PORT_MAX          (REFLECTOR_LISTEN_MAX + FAMILIES * REFLECTOR_PLACES_EXTRA)
 #define DESCRIPTORS_DIAL  (REFLECTOR_DIAL_MAX * DIALBACK_RESULT_MAX)
@@ -41,6 +43,7 @@ enum tag_kind {
 	TAG_DATAGRAM,
 	TAG_LISTENER,
 	TAG_CONNECTION,
+	TAG_RAW,
 	TAG_DIAL,
 };
 
@@ -63,8 +66,12 @@ struct reflector {
 	uint64_t resume; /* when the listeners are looked at again, or DEADLINE_NONE */
 	struct reflector_datagram *datagrams;
 	struct binding_server datagram_server;
+	struct reflector_listen raw_listen[PORT_MAX];
+	struct reflector_raw *raw; /* NULL: this machine cannot */
 	struct reflector_stream stream;
 	struct reflector_dial dial;
+	struct notify notify; /* the service manager, while the loop runs */
+	uint64_t watchdog;    /* when it wants to hear of us again, or DEADLINE_NONE */
 };
 
 static int fail_to_listen(
@@ -242,6 +249,26 @@ static uint64_t count_other_descriptors(const struct reflector_config *config)
 	return DESCRIPTORS_OTHER + 2 * listens + (config->no_dial ? 0 : DESCRIPTORS_DIAL);
 }
 
+/* Does without when it cannot: no error. */
+static int open_raw(struct reflector *reflector, struct error *error)
+{
+	const char *why;
+
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		reflector->raw_listen[i] = reflector->ports[i].listen;
+	reflector->raw = reflector_raw_open(reflector->raw_listen, reflector->port_count, &why);
+	if (reflector->raw == NULL) {
+		log_detail("not listening for raw tcp: %s", why);
+		return 0;
+	}
+	for (uint32_t i = 0; i < REFLECTOR_RAW_SOCKETS; i++)
+		if (reflector_raw_fd(reflector->raw, i) >= 0 &&
+			loop_add(&reflector->loop, reflector_raw_fd(reflector->raw, i), EPOLLIN,
+				make_tag(TAG_RAW, i)) != 0)
+			return fail_at_start(error, "watch a socket");
+	return 0;
+}
+
 static int reserve_descriptors(
 	const struct reflector_config *config, uint32_t *connections, struct error *error)
 {
@@ -313,6 +340,8 @@ static void tell_ports(const struct reflector *reflector)
 				addr_format(&places->main, main_text),
 				addr_format(&places->alternate, other_text));
 	}
+	if (reflector->raw != NULL)
+		log_note("listening for raw tcp");
 	log_note("ready");
 }
 
@@ -329,7 +358,7 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 	reflector->acceptor.spare = -1;
 	reflector->resume = DEADLINE_NONE;
 	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
-		open_ports(reflector, config, error) == 0) {
+		open_ports(reflector, config, error) == 0 && open_raw(reflector, error) == 0) {
 		open_dial(reflector, config);
 		tell_ports(reflector);
 		return reflector;
@@ -351,6 +380,7 @@ void reflector_close(struct reflector *reflector)
 	reflector_dial_close(&reflector->dial);
 	reflector_stream_close(&reflector->stream);
 	reflector_datagram_close(reflector->datagrams);
+	reflector_raw_close(reflector->raw);
 	reflector_accept_close(&reflector->acceptor);
 	if (reflector->signals >= 0)
 		close(reflector->signals);
@@ -427,6 +457,9 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 	case TAG_CONNECTION:
 		reflector_stream_event(&reflector->stream, event->tag, now);
 		break;
+	case TAG_RAW:
+		reflector_raw_serve(reflector->raw, event->tag.slot);
+		break;
 	case TAG_DIAL:
 		reflector_dial_event(&reflector->dial, event->tag, now);
 		break;
@@ -434,26 +467,36 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 	return false;
 }
 
-/* When the loop has something to do without an event. */
-static uint64_t find_due(struct reflector *reflector)
+static void feed_watchdog(struct reflector *reflector, uint64_t now)
+{
+	if (now < reflector->watchdog)
+		return;
+	notify_watchdog(&reflector->notify);
+	reflector->watchdog = now + reflector->notify.watchdog_ms;
+}
+
+static uint64_t next_deadline(struct reflector *reflector)
 {
 	uint64_t due = reflector_stream_next(&reflector->stream);
 	uint64_t dial = reflector_dial_next(&reflector->dial);
 
 	if (dial < due)
 		due = dial;
-	return reflector->resume < due ? reflector->resume : due;
+	if (reflector->resume < due)
+		due = reflector->resume;
+	return reflector->watchdog < due ? reflector->watchdog : due;
 }
 
-int reflector_run(struct reflector *reflector, struct error *error)
+static int run_loop(struct reflector *reflector, struct error *error)
 {
 	struct loop_event events[LOOP_BATCH];
 	uint64_t now = clock_now_ms();
 
 	for (;;) {
-		int count =
-			loop_wait(&reflector->loop, events, loop_timeout(now, find_due(reflector)));
+		uint64_t due = next_deadline(reflector);
+		int count;
 
+		count = loop_wait(&reflector->loop, events, loop_timeout(now, due));
 		if (count < 0)
 			return error_set(
 				error, EXIT_STATUS_BUG, "cannot wait: %s", strerror(errno));
@@ -465,5 +508,19 @@ int reflector_run(struct reflector *reflector, struct error *error)
 		reflector_dial_expire(&reflector->dial, now);
 		if (now >= reflector->resume)
 			resume_listeners(reflector);
+		feed_watchdog(reflector, now);
 	}
+}
+
+int reflector_run(struct reflector *reflector, struct error *error)
+{
+	int result;
+
+	notify_open(&reflector->notify);
+	reflector->watchdog = reflector->notify.watchdog_ms > 0 ? 0 : DEADLINE_NONE;
+	notify_ready(&reflector->notify);
+	result = run_loop(reflector, error);
+	notify_stopping(&reflector->notify);
+	notify_close(&reflector->notify);
+	return result;
 }

@@ -119,8 +119,7 @@ static bool turn_v6(struct in6_pktinfo *info)
 	return true;
 }
 
-/* Makes of "came to" a "send from". Returns false for what was not addressed to this host alone. */
-static bool turn_control(struct msghdr *header)
+bool reflector_datagram_turn_control(struct msghdr *header)
 {
 	struct cmsghdr *control = CMSG_FIRSTHDR(header);
 
@@ -235,7 +234,8 @@ static bool answer_one(struct reflector_datagram *batch, size_t index, size_t at
 	size_t size;
 
 	socket_to_addr(&batch->peers[index], &peer);
-	if (peer.port == 0 || !is_readable(batch, index) || !turn_control(request)) {
+	if (peer.port == 0 || !is_readable(batch, index) ||
+		!reflector_datagram_turn_control(request)) {
 		tell(&peer, "ignored");
 		return false;
 	}

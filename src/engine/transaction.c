@@ -34,14 +34,22 @@ static void fail_with(
 	fail(transaction);
 }
 
-/* Over UDP: sends the question, for the first time or again. */
-static void send_datagram(struct transaction *transaction, uint64_t now)
+static int send_once(struct transaction *transaction)
 {
 	uint8_t bytes[128];
-	size_t size = binding_write_request(&transaction->question, bytes, sizeof(bytes));
+	size_t size;
 
+	if (transaction->port.kind == BORROW_HANDSHAKE)
+		return borrow_knock(&transaction->port);
+	size = binding_write_request(&transaction->question, bytes, sizeof(bytes));
+	return borrow_send(&transaction->port, bytes, size) < 0 ? -1 : 0;
+}
+
+/* Without a connection: sends the question, for the first time or again. */
+static void send_again(struct transaction *transaction, uint64_t now)
+{
 	/* What the network says of it, a full queue as well, is left to the next sending. */
-	if (borrow_send(&transaction->port, bytes, size) < 0 && errno == EPERM) {
+	if (send_once(transaction) != 0 && errno == EPERM) {
 		fail_with(transaction, EXIT_STATUS_LOCAL, "cannot ask", strerror(errno));
 		return;
 	}
@@ -55,8 +63,8 @@ static void open_port(struct transaction *transaction, uint64_t now)
 	enum borrow_result result = borrow_open(transaction->method, &transaction->request,
 		&transaction->port, &transaction->error);
 
-	if (result == BORROW_OPEN && transaction->port.kind == BORROW_DATAGRAM) {
-		send_datagram(transaction, now);
+	if (result == BORROW_OPEN && transaction->port.kind != BORROW_STREAM) {
+		send_again(transaction, now);
 		return;
 	}
 	if (result == BORROW_OPEN) {
@@ -137,13 +145,27 @@ static void send_question(struct transaction *transaction)
 	transaction->state = TRANSACTION_ASKING;
 }
 
+/* Another handshake on the same two addresses: NATs take it for a connection begun anew. */
+static void renew_handshake(struct handshake *handshake)
+{
+	struct addr local = handshake->local;
+	struct addr remote = handshake->remote;
+	uint8_t random[HANDSHAKE_RANDOM_SIZE];
+
+	random_fill(random, sizeof(random));
+	handshake_start(handshake, &local, &remote, random);
+}
+
 void transaction_ask_again(struct transaction *transaction, uint64_t now)
 {
 	renew_question(transaction);
-	if (transaction->port.kind == BORROW_STREAM)
+	if (transaction->port.kind == BORROW_STREAM) {
 		send_question(transaction);
-	else
-		send_datagram(transaction, now);
+		return;
+	}
+	if (transaction->port.kind == BORROW_HANDSHAKE)
+		renew_handshake(&transaction->port.handshake);
+	send_again(transaction, now);
 }
 
 static void judge(struct transaction *transaction, const void *data, size_t size)
@@ -246,6 +268,72 @@ static void receive_datagrams(struct transaction *transaction)
 	}
 }
 
+static void fail_without_option(struct transaction *transaction, const char *what, const char *why)
+{
+	fail_with(transaction, EXIT_STATUS_NETWORK, what, why);
+	error_hint(&transaction->error,
+		"method raw needs that option; another method or another reflector may do");
+}
+
+/* Returns false when it decided. */
+static bool judge_handshake(
+	struct transaction *transaction, enum handshake_outcome outcome, const struct addr *mapped)
+{
+	switch (outcome) {
+	case HANDSHAKE_MAPPED:
+		memset(&transaction->answer, 0, sizeof(transaction->answer));
+		transaction->answer.mapped = *mapped;
+		transaction->local = transaction->port.local;
+		transaction->due = DEADLINE_NONE;
+		transaction->state = TRANSACTION_ANSWERED;
+		return false;
+	case HANDSHAKE_STRIPPED:
+		fail_without_option(transaction, "no raw answer from",
+			"the TCP MD5 option was removed on the way, or is not known there");
+		return false;
+	case HANDSHAKE_RESET:
+		fail_without_option(transaction, "refused by",
+			"nothing listens there, or the TCP MD5 option was removed on the way");
+		return false;
+	case HANDSHAKE_MALFORMED:
+		set_error(transaction, EXIT_STATUS_PEER, "bad answer from", "it is not for us");
+		return true;
+	case HANDSHAKE_UNRELATED:
+		return true;
+	}
+	return true;
+}
+
+/* Takes all segments that are there, until one decides. */
+static void receive_handshake(struct transaction *transaction)
+{
+	enum handshake_outcome outcome;
+	struct addr mapped;
+
+	while (borrow_hear(&transaction->port, &outcome, &mapped) == 0)
+		if (!judge_handshake(transaction, outcome, &mapped))
+			return;
+	/* ICMP, which may be about another connection, is no verdict. */
+	if (errno != EAGAIN && errno != EINTR)
+		set_error(transaction, EXIT_STATUS_NETWORK, "no answer from", strerror(errno));
+}
+
+/* What comes between an answer and the next question would else be reported again and again. */
+static void pass_over(struct transaction *transaction)
+{
+	enum handshake_outcome outcome;
+	struct addr mapped;
+
+	if (transaction->port.kind == BORROW_HANDSHAKE) {
+		while (borrow_hear(&transaction->port, &outcome, &mapped) == 0)
+			;
+		return;
+	}
+	while (borrow_receive(&transaction->port, transaction->bytes, sizeof(transaction->bytes)) >=
+		0)
+		;
+}
+
 void transaction_advance(struct transaction *transaction, uint64_t now)
 {
 	switch (transaction->state) {
@@ -261,13 +349,18 @@ void transaction_advance(struct transaction *transaction, uint64_t now)
 			receive_stream(transaction);
 			return;
 		}
-		receive_datagrams(transaction);
+		if (transaction->port.kind == BORROW_HANDSHAKE)
+			receive_handshake(transaction);
+		else
+			receive_datagrams(transaction);
 		if (transaction->state == TRANSACTION_ASKING && now >= transaction->due)
-			send_datagram(transaction, now);
+			send_again(transaction, now);
 		return;
 	case TRANSACTION_ANSWERED:
 		if (transaction->port.kind == BORROW_STREAM)
 			receive_stream(transaction);
+		else
+			pass_over(transaction);
 		return;
 	case TRANSACTION_FAILED:
 		return;

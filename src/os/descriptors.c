@@ -1,6 +1,10 @@
 #include "natpunch/descriptors.h"
 
+#include <limits.h>
+#include <stdbool.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 uint64_t descriptors_reserve(uint64_t wanted)
 {
@@ -20,4 +24,33 @@ uint64_t descriptors_reserve(uint64_t wanted)
 	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
 		return raised.rlim_cur;
 	return limit.rlim_cur;
+}
+
+/* close_range(2) is of Linux 5.9, and not every C library of that age has a function for it. */
+static bool close_range_call(unsigned first, unsigned last)
+{
+#ifdef SYS_close_range
+	return first > last || syscall(SYS_close_range, first, last, 0) == 0;
+#else
+	return first > last;
+#endif
+}
+
+void descriptors_close_from(int first, int keep)
+{
+	struct rlimit limit = {.rlim_cur = 1024};
+	int last;
+
+	if (keep < first) {
+		if (close_range_call((unsigned)first, UINT_MAX))
+			return;
+	} else if (close_range_call((unsigned)first, (unsigned)keep - 1) &&
+		   close_range_call((unsigned)keep + 1, UINT_MAX)) {
+		return;
+	}
+	getrlimit(RLIMIT_NOFILE, &limit);
+	last = limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
+	for (int fd = first; fd < last; fd++)
+		if (fd != keep)
+			close(fd);
 }

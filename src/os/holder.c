@@ -6,6 +6,7 @@
  */
 #include "natpunch/holder.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,8 +16,9 @@
 #include "natpunch/parse.h"
 #include "natpunch/text.h"
 
-#define TCP_STATE_LISTEN 0x0A /* TCP_LISTEN of the kernel's net/tcp_states.h */
-#define UDP_STATE_BOUND  0x07 /* TCP_CLOSE: a socket that is bound and not connected */
+#define TCP_STATE_LISTEN   0x0A /* TCP_LISTEN of the kernel's net/tcp_states.h */
+#define UDP_STATE_BOUND    0x07 /* TCP_CLOSE: a socket that is bound and not connected */
+#define TCP_TIME_WAIT_TEXT "06"
 
 /* One line of /proc/net/tcp: "  0: 00000000:0016 00000000:0000 0A ... uid timeout inode ..." */
 struct table_row {
@@ -187,4 +189,55 @@ int holder_find(
 	if (out->listens)
 		find_process(inode, out);
 	return readable ? 0 : -1;
+}
+
+#define TABLE_ADDRESS_SIZE (32 + 1 + 4 + 1)
+
+/* As /proc/net/tcp and tcp6 print it: words of 32 bits as this machine reads them, then the port.
+ */
+static void format_table_address(const struct addr *addr, bool mapped, char out[TABLE_ADDRESS_SIZE])
+{
+	uint32_t words[4] = {0};
+	size_t size = addr_ip_size(addr);
+
+	memcpy(words, addr->ip, size);
+	if (mapped)
+		snprintf(out, TABLE_ADDRESS_SIZE, "0000000000000000%08X%08X:%04X", htonl(0xffff),
+			words[0], addr->port);
+	else if (size == 4)
+		snprintf(out, TABLE_ADDRESS_SIZE, "%08X:%04X", words[0], addr->port);
+	else
+		snprintf(out, TABLE_ADDRESS_SIZE, "%08X%08X%08X%08X:%04X", words[0], words[1],
+			words[2], words[3], addr->port);
+}
+
+static bool table_has_connection(
+	const char *path, const struct addr *local, const struct addr *remote, bool mapped)
+{
+	char wanted[2 * TABLE_ADDRESS_SIZE + 2];
+	char local_text[TABLE_ADDRESS_SIZE];
+	char remote_text[TABLE_ADDRESS_SIZE];
+	char line[512];
+	bool found = false;
+	FILE *table = fopen(path, "re");
+
+	if (table == NULL)
+		return false;
+	format_table_address(local, mapped, local_text);
+	format_table_address(remote, mapped, remote_text);
+	snprintf(wanted, sizeof(wanted), " %s %s ", local_text, remote_text);
+	while (!found && fgets(line, sizeof(line), table) != NULL) {
+		const char *at = strstr(line, wanted);
+		found = at != NULL && strncmp(at + strlen(wanted), TCP_TIME_WAIT_TEXT, 2) != 0;
+	}
+	fclose(table);
+	return found;
+}
+
+bool holder_has_connection(const struct addr *local, const struct addr *remote)
+{
+	if (local->family == ADDR_IPV6)
+		return table_has_connection("/proc/net/tcp6", local, remote, false);
+	return table_has_connection("/proc/net/tcp", local, remote, false) ||
+	       table_has_connection("/proc/net/tcp6", local, remote, true);
 }

@@ -137,7 +137,7 @@ static const struct {
 	[FIELD_LOCAL_PORT] = {"local_port", "NATPUNCH_LOCAL_PORT", true},
 	[FIELD_PROTOCOL] = {"protocol", "NATPUNCH_PROTOCOL", false},
 	[FIELD_METHOD] = {"method", "NATPUNCH_METHOD", false},
-	[FIELD_REFLECTOR] = {"reflector", "NATPUNCH_REFLECTOR", false},
+	[FIELD_REFLECTOR] = {"reflector", "NATPUNCH_SEEN_BY", false},
 };
 
 /* A field's plain text; `buffer` is there for those that have to be made. */

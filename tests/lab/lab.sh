@@ -184,6 +184,8 @@ lab_spawn()
 	lab_name=$1
 	lab_ns=$2
 	shift 2
+	# What one of the same name said before must not be taken for its word.
+	rm -f "$LAB_DIR/$lab_name.out" "$LAB_DIR/$lab_name.err"
 	ip netns exec "$LAB-$lab_ns" "$@" </dev/null \
 		>"$LAB_DIR/$lab_name.out" 2>"$LAB_DIR/$lab_name.err" &
 	LAB_PID=$!

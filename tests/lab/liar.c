@@ -8,7 +8,7 @@
  *   zero        port 0 in the mapping             error     the error response 500
  *   none        a success without an address      indication  an indication
  *   drip        a right answer, a byte a second   huge      a length of 65532
- *   unknown     a family that does not exist
+ *   unknown     a family that does not exist   elsewhere  an address that is not the asker's
  *   udp-id      over UDP: another transaction's answer, then garbage, then the right one
  *   udp-twice   over UDP: answers only the second sending of a request
  */
@@ -63,6 +63,8 @@ static void compose(struct lie *lie)
 	const char *mode = lie->mode;
 
 	zero.port = 0;
+	if (strcmp(mode, "elsewhere") == 0)
+		lie->source.ip[3] ^= 0x55;
 	write_success(lie, &lie->source, strcmp(mode, "id") == 0);
 	if (strcmp(mode, "garbage") == 0)
 		lie->size = (size_t)snprintf((char *)lie->answer, sizeof(lie->answer),

@@ -8,8 +8,8 @@
 #include "tap.h"
 
 #define CAPACITY 32
-#define ROUNDS	 300
-#define STEPS	 400
+#define ROUNDS   300
+#define STEPS    400
 
 static struct random rng;
 

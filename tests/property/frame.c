@@ -7,7 +7,7 @@
 #include "random.h"
 #include "tap.h"
 
-#define ROUNDS	   2000
+#define ROUNDS     2000
 #define STREAM_MAX (6 * STUN_MESSAGE_MAX)
 
 static struct random rng;

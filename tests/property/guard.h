@@ -15,7 +15,7 @@
 
 struct guard {
 	uint8_t *start; /* right behind a page that must not be touched */
-	size_t size;	/* and right in front of another */
+	size_t size;    /* and right in front of another */
 };
 
 /* Room for at least `size` bytes. */

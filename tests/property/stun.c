@@ -9,7 +9,7 @@
 #include "tap.h"
 #include "unit/vectors.h"
 
-#define ROUNDS	       3000
+#define ROUNDS         3000
 #define ATTRIBUTES_MAX 6
 #define VALUE_MAX      40
 

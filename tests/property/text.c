@@ -8,7 +8,7 @@
 #include "random.h"
 #include "tap.h"
 
-#define ROUNDS	  30000
+#define ROUNDS    30000
 #define SIZE_MOST 24
 
 static struct random rng;

@@ -9,7 +9,7 @@
 #include "tap.h"
 
 #define SIZE_MOST 64
-#define ROUNDS	  20000
+#define ROUNDS    20000
 
 static struct random rng;
 static struct guard guard;

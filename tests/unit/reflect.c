@@ -1,5 +1,6 @@
 /* The options of `natpunch reflect`, as a user gives them. */
 #include <stdarg.h>
+#include <sys/un.h>
 
 #include "natpunch/command.h"
 #include "unit/server.h"
@@ -115,6 +116,50 @@ static void test_quiet(void)
 	close(log);
 }
 
+/* The next message of the service manager's socket, or "" when none comes. */
+static const char *notified(int manager)
+{
+	static char text[256];
+	struct pollfd ready = {.fd = manager, .events = POLLIN};
+	ssize_t size = -1;
+
+	if (poll(&ready, 1, PATIENCE) == 1)
+		size = recv(manager, text, sizeof(text) - 1, 0);
+	text[size > 0 ? size : 0] = '\0';
+	return text;
+}
+
+static void test_service(void)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "\0natpunch-reflect-test"};
+	int manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct server child;
+
+	if (bind(manager, (struct sockaddr *)&name,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+				strlen(&name.sun_path[1]))) != 0)
+		bail_out("cannot listen for notifications");
+	setenv("NOTIFY_SOCKET", "@natpunch-reflect-test", 1);
+	setenv("WATCHDOG_USEC", "100000", 1);
+	command_spawn(&child, ARGUMENTS("-q"));
+	is_str(notified(manager), "READY=1", "a service: ready");
+	ok(is_served(SOCK_STREAM, "127.0.0.1"), "a service: and then it serves");
+	uint64_t began = clock_now_ms();
+	for (int i = 0; i < 4; i++)
+		is_str(notified(manager), "WATCHDOG=1", "a service: alive, time %d", i + 1);
+	/* The first came at once; what the test took before it looked may have hidden one more. */
+	ok(clock_now_ms() - began >= 90, "a service: not more often than half the time allowed");
+	is_int(server_stop(&child), 0, "a service: it ends");
+	const char *last;
+	do
+		last = notified(manager);
+	while (strcmp(last, "WATCHDOG=1") == 0);
+	is_str(last, "STOPPING=1", "a service: and says so");
+	unsetenv("NOTIFY_SOCKET");
+	unsetenv("WATCHDOG_USEC");
+	close(manager);
+}
+
 static void test_help(void)
 {
 	struct server child;
@@ -141,6 +186,7 @@ int main(void)
 	test_listens("-C", ARGUMENTS("-C", "5", "-l", "127.0.0.1:7"), 1,
 		"listening on 127.0.0.1:7 udp tcp\n", "ready\n");
 	test_quiet();
+	test_service();
 	test_help();
 	return done_testing();
 }

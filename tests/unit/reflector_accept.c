@@ -9,6 +9,21 @@ static void test_text_service(const char *ip)
 	close(fd);
 }
 
+/* The client's words are there before it is accepted: closing with them unread would be a RST. */
+static void test_text_early_words(struct server *server)
+{
+	int fd;
+
+	kill(server->pid, SIGSTOP);
+	fd = dial("127.0.0.1", TEXT_PORT);
+	say(fd, "hello\n", 6);
+	kill(server->pid, SIGCONT);
+	is_str(hear_all(fd), own_line(fd), "the line, whatever the client says");
+	barrier();
+	ok(was_closed_in_order(fd), "closed in order");
+	close(fd);
+}
+
 /* The oldest connection that is not held goes, and only that. */
 static void test_full_table(void)
 {
@@ -151,6 +166,7 @@ int main(void)
 	server_start(&server);
 	test_text_service("127.0.0.1");
 	test_text_service("::1");
+	test_text_early_words(&server);
 	is_int(server_stop(&server), 0, "it ends cleanly");
 	test_full_table();
 	test_all_held();

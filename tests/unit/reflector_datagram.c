@@ -24,11 +24,21 @@ static void add_ipv6_address(const char *text)
 
 static void test_plain(const char *ip)
 {
-	int fd = connect_from(0, SOCK_DGRAM, ip, SERVER_PORT);
+	int fd = connect_from(NULL, SOCK_DGRAM, ip, SERVER_PORT);
 
 	/* Connected: an answer from another address would not be delivered. */
 	ok(ask(fd, SOCK_DGRAM), "%s: a request is answered, from the address asked", ip);
 	ok(ask(fd, SOCK_DGRAM), "%s: and again", ip);
+	close(fd);
+}
+
+/* Without the server's care, the answer would come from the address nearest to the client. */
+static void test_other_address(const char *own, const char *ip)
+{
+	struct addr from = address(own, 0);
+	int fd = connect_from(&from, SOCK_DGRAM, ip, SERVER_PORT);
+
+	ok(ask(fd, SOCK_DGRAM), "%s asks %s: answered from there", own, ip);
 	close(fd);
 }
 
@@ -37,7 +47,7 @@ static void test_classic(void)
 	/* RFC 3489: any 16 bytes as the transaction, no attributes. */
 	static const uint8_t request[20] = {
 		0, 1, 0, 0, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5, 6};
-	int fd = connect_from(0, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
+	int fd = connect_from(NULL, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
 	uint8_t answer[STUN_MESSAGE_MAX];
 	struct stun_message message;
 	struct stun_attribute attribute;
@@ -61,7 +71,7 @@ static void test_classic(void)
 static void test_unknown_attribute(void)
 {
 	struct question question = question_make(BINDING_MODE_NONE, 0);
-	int fd = connect_from(0, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
+	int fd = connect_from(NULL, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	struct wire_writer writer;
 	struct stun_message message;
@@ -86,7 +96,7 @@ static void test_unknown_attribute(void)
 static void test_ignored(void)
 {
 	struct question question = question_make(BINDING_MODE_NONE, 0);
-	int fd = connect_from(0, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
+	int fd = connect_from(NULL, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
 	uint8_t bytes[2000];
 
 	memset(bytes, 'x', sizeof(bytes));
@@ -107,13 +117,33 @@ static void test_ignored(void)
 	close(fd);
 }
 
+/* As much as is read of a datagram would be a request; the rest makes it something else. */
+static void test_cut(struct server *server)
+{
+	struct question question = question_make(BINDING_MODE_NONE, 0);
+	int fd = connect_from(NULL, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
+	unsigned before = server_said(server, "ignored\n");
+	/* One attribute that need not be understood fills it. */
+	uint8_t bytes[1504] = {
+		0, 1, 1480 >> 8, 1480 & 255, [20] = 0xff, 0xff, 1476 >> 8, 1476 & 255};
+
+	memcpy(bytes + 4, question.request.transaction, STUN_TRANSACTION_SIZE);
+	say(fd, bytes, 1504);
+	ok(server_says(server, "ignored\n", before + 1),
+		"a request as long as is read, and more: ignored");
+	say(fd, bytes, 1500);
+	ok(hear_answer(fd, SOCK_DGRAM, &question, NULL), "without that: answered");
+	ok(is_silent(fd), "once");
+	close(fd);
+}
+
 static void test_many(void)
 {
 	enum {
 		MANY = 150
 	};
 	static struct question questions[MANY];
-	int fd = connect_from(0, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
+	int fd = connect_from(NULL, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
 	int answered = 0;
 
 	for (int i = 0; i < MANY; i++) {
@@ -173,7 +203,7 @@ static void test_gone_client(struct server *server)
 	struct question question = question_make(BINDING_MODE_NONE, 0);
 
 	for (int i = 0; i < 5; i++) {
-		int fd = connect_from(0, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
+		int fd = connect_from(NULL, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
 		say(fd, question.bytes, question.size);
 		close(fd);
 	}
@@ -193,11 +223,14 @@ int main(void)
 	test_plain("127.0.0.2");
 	test_plain("::1");
 	test_plain("fd00::2");
+	test_other_address("127.0.0.1", "127.0.0.2");
+	test_other_address("::1", "fd00::2");
 	test_classic();
 	test_unknown_attribute();
 	test_broadcast(&server);
 	test_source_port_zero(&server);
 	test_ignored();
+	test_cut(&server);
 	test_many();
 	test_gone_client(&server);
 	is_int(server_stop(&server), 0, "it ends cleanly");

@@ -90,7 +90,8 @@ static unsigned sniffer_count(int fd, unsigned *others)
 
 static int dial_from_client_port(void)
 {
-	int fd = connect_from(CLIENT_PORT, SOCK_STREAM, "127.0.0.1", SERVER_PORT);
+	struct addr from = address("0.0.0.0", CLIENT_PORT);
+	int fd = connect_from(&from, SOCK_STREAM, "127.0.0.1", SERVER_PORT);
 
 	ok(fd >= 0, "connected from port %u", CLIENT_PORT);
 	return fd;
@@ -139,6 +140,7 @@ static void test_forget_waits(struct server *server)
 	struct pollfd watched = {.events = POLLIN};
 	int fd = dial_from_client_port();
 
+	socket_set_flag(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
 	ok(ask_mode(fd, SOCK_STREAM, BINDING_MODE_FORGET, 0, NULL), "FORGET, slowly: answered");
 	watched.fd = fd;
 	is_int(poll(&watched, 1, 500), 0, "FORGET, slowly: no RST comes");

@@ -223,11 +223,10 @@ static inline void be_patient(int fd, int milliseconds)
 		bail_out("SO_RCVTIMEO: %s", strerror(errno));
 }
 
-/* A blocking socket, from `port` unless it is 0, connected to the server at ip. */
-static inline int connect_from(uint16_t own, int type, const char *ip, uint16_t port)
+/* A blocking socket, bound to `from` unless that is NULL, connected to the server at ip. */
+static inline int connect_from(const struct addr *from, int type, const char *ip, uint16_t port)
 {
 	struct addr to = address(ip, port);
-	struct addr from = {.family = to.family, .port = own};
 	struct sockaddr_storage sockaddr;
 	socklen_t size = socket_from_addr(&to, &sockaddr);
 	int fd = socket(socket_domain((enum addr_family)to.family), type | SOCK_CLOEXEC, 0);
@@ -238,7 +237,7 @@ static inline int connect_from(uint16_t own, int type, const char *ip, uint16_t 
 	socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (type == SOCK_STREAM)
 		socket_set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	if ((own != 0 && socket_bind(fd, &from) != 0) ||
+	if ((from != NULL && socket_bind(fd, from) != 0) ||
 		connect(fd, (struct sockaddr *)&sockaddr, size) != 0) {
 		close(fd);
 		return -1;
@@ -248,7 +247,7 @@ static inline int connect_from(uint16_t own, int type, const char *ip, uint16_t 
 
 static inline int dial(const char *ip, uint16_t port)
 {
-	return connect_from(0, SOCK_STREAM, ip, port);
+	return connect_from(NULL, SOCK_STREAM, ip, port);
 }
 
 static inline bool say(int fd, const void *data, size_t size)
@@ -287,17 +286,31 @@ static inline bool is_silent(int fd)
 	return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN;
 }
 
-/* Reads to the end. Returns the text, static, cut where it is too long. */
+/*
+ * Nothing but a FIN has come at the end. After a RST a client may lose what it has not read yet,
+ * though Linux keeps it.
+ */
+static inline bool was_closed_in_order(int fd)
+{
+	return socket_take_error(fd) == 0 && hear_fin(fd);
+}
+
+/*
+ * Reads to the end. Returns the text, static, cut where it is too long, with the error behind it
+ * when the end was none in order.
+ */
 static inline const char *hear_all(int fd)
 {
 	static char text[4096];
 	size_t used = 0;
-	ssize_t got;
+	ssize_t got = 0;
 
 	while (used < sizeof(text) - 1 &&
 		(got = recv(fd, text + used, sizeof(text) - 1 - used, 0)) > 0)
 		used += (size_t)got;
 	text[used] = '\0';
+	if (got < 0)
+		snprintf(text + used, sizeof(text) - used, "[%s]", strerror(errno));
 	return text;
 }
 
@@ -387,7 +400,7 @@ static inline bool ask(int fd, int type)
 /* One client's whole way, as a sign that the server is well. At the end its slot is free. */
 static inline bool is_served(int type, const char *ip)
 {
-	int fd = connect_from(0, type, ip, SERVER_PORT);
+	int fd = connect_from(NULL, type, ip, SERVER_PORT);
 	bool served = fd >= 0 && ask(fd, type);
 
 	if (served && type == SOCK_STREAM)

@@ -1,0 +1,55 @@
+/*
+ * keep.h - a mapping that lives: found, kept alive, watched, found again.
+ *
+ * One connection (or, over UDP and raw, one borrowed port) is held to one reflector. Every interval
+ * the question is asked again over it: that is the keep-alive, sent from the home side as only
+ * outbound packets are sure to refresh a mapping (RFC 4787 REQ-6), and its answer proves that the
+ * mapping is still what it was. What makes it ask at once, or look for a new mapping:
+ *
+ *   a link, an address or a route changed, the machine slept   -> ask, or anew from the new address
+ *   no answer within KEEP_ANSWER_MS, the connection was reset  -> a race over all reflectors
+ *   the reflector closed the connection (servers of strangers) -> the same; their patience is
+ * learnt and the next connection is made before this one ends no reflector answers -> again, with
+ * backoff and jitter
+ *
+ * Invariants: what works is never given up because one reflector failed (a silent end leaves the
+ * NAT's entry as it is, and other reflectors are asked first); each mapping is reported once.
+ */
+#ifndef NATPUNCH_KEEP_H
+#define NATPUNCH_KEEP_H
+
+#include <stdint.h>
+
+#include "natpunch/error.h"
+#include "natpunch/handover.h"
+#include "natpunch/hook.h"
+#include "natpunch/mapping.h"
+#include "natpunch/notify.h"
+#include "natpunch/probe.h"
+
+#define KEEP_INTERVAL_DEFAULT_MS 25000 /* under the 30 s after which some carriers forget */
+#define KEEP_INTERVAL_MIN_MS     5000  /* what learning never goes below; -i may */
+#define KEEP_ANSWER_MS           1000  /* how long an answer may take before it is doubted */
+#define KEEP_SETTLE_MS           100   /* network changes come in bursts */
+#define KEEP_BACKOFF_MAX_MS      60000
+#define KEEP_DOWN_MS             60000 /* without any answer, and three intervals: it is down */
+
+struct keep_config {
+	struct probe_request probe; /* its mode, hold_seconds and first are set by keep_run() */
+	uint64_t interval_ms;
+	struct hook *hook;         /* reaped and expired here */
+	struct handover *handover; /* reaped here; gets what the listener accepts */
+	int listener;              /* or -1 */
+	struct notify *notify;
+	/* Called for every event with the mapping in question (for HOOK_DOWN the last one). */
+	void (*report)(void *context, enum hook_event event, const struct probe_result *result);
+	void *context;
+};
+
+/*
+ * Runs until SIGTERM or SIGINT. Returns 0, or -1 with *error filled when this machine refuses
+ * before there ever was a mapping.
+ */
+int keep_run(const struct keep_config *config, struct error *error);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * reflector_raw.h - the reflector's end of the raw handshake (handshake.h), in batches.
+ *
+ * A raw socket for each family, with a filter in the kernel for the ports that are listened on and
+ * for SYNs with more options than an ordinary one, so that ordinary connections wake nobody here.
+ * Nothing is kept of a client, and each SYN gets one answer or none, never a larger one.
+ */
+#ifndef NATPUNCH_REFLECTOR_RAW_H
+#define NATPUNCH_REFLECTOR_RAW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "natpunch/reflector.h"
+
+#define REFLECTOR_RAW_SOCKETS 2
+
+struct reflector_raw;
+
+/*
+ * Opens what it can for those of `listen` that are REFLECTOR_FULL; the array must outlive it.
+ * Returns NULL with *why, a constant or what strerror(3) says, when this machine cannot: no
+ * CAP_NET_RAW, no memory, or a kernel that would answer such a SYN itself.
+ */
+struct reflector_raw *reflector_raw_open(
+	const struct reflector_listen *listen, size_t listen_count, const char **why);
+void reflector_raw_close(struct reflector_raw *raw); /* NULL is fine */
+
+/* The descriptor to watch, 0 <= index < REFLECTOR_RAW_SOCKETS; -1 where there is none. */
+int reflector_raw_fd(const struct reflector_raw *raw, size_t index);
+
+/* Answers what waits at a socket, up to a bound, so that other clients get their turn. */
+void reflector_raw_serve(struct reflector_raw *raw, size_t index);
+
+#endif

@@ -1,0 +1,323 @@
+/*
+ * rewrite: an ordinary connection from any free port, whose source port this machine's own
+ * netfilter changes on the way out.
+ *
+ *	socket, port E --- postrouting: one rule, for this flow only: E becomes P --> the network
+ *	socket, port E <-- prerouting: connection tracking, P becomes E again ------- the network
+ *
+ * Whoever listens on P sees nothing of it: an answer is translated before the kernel looks for a
+ * socket. Needs CAP_NET_ADMIN and nothing else, also below port 1024, as P is never bound.
+ *
+ * Order. The socket is bound to a free port first, so that its flow is known; then the rule is
+ * made; then the socket connects. The rule only decides about the first packet of a flow that
+ * connection tracking does not know yet; all the others follow the entry made then.
+ *
+ * The rule lives as long as the netlink socket that made it (borrowed.guard), and goes with the
+ * process by whatever way that ends. Where no other NAT rule is there, translation of what is under
+ * way ends with it. So the rule must outlast the connection: in order of ending, the connection is
+ * closed as far as the peer's acknowledgement of our FIN, then the entry is deleted, then the rule.
+ *
+ * What connection tracking remembers. Its entry for our flow outlives the connection: 5 days after
+ *a silent close. While it is there, a second flow to the same remote address cannot have the port P
+ * as well (an answer could belong to either) and the kernel drops its packets without a word. So
+ *  - at the end, our own entry is deleted, and no other. That changes nothing outside: the NATs on
+ *    the way know nothing of it, and strangers' packets to P never belonged to it;
+ *  - at the beginning, an entry that stands in the way is looked for. If it is of a connection of
+ *    this machine that has no socket any more (of a run that was killed, or of a silent close by
+ *    another method), it is deleted; if it has one, the port is busy. Where that cannot be told, it
+ *    is busy as well: nothing of anybody else's is ever deleted.
+ *
+ * SIGKILL. The kernel closes the connection with a RST (SO_LINGER with no time), so that no socket
+ * is left to send a FIN again and again, from E, where nothing translates any more.
+ *
+ * What else may notice. A firewall of this machine sees E in its output chains and P in postrouting
+ * chains that come later; a rule that lets out P only stops us. Packets that are exempt from
+ * connection tracking (notrack) are not translated; over TCP that is noticed and said, as is
+ *another NAT rule that comes first. Reverse path filtering and hairpinning are about addresses;
+ *only a port changes here.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <linux/tcp.h>
+
+#include "natpunch/borrow.h"
+#include "natpunch/log.h"
+#include "natpunch/netfilter.h"
+#include "natpunch/socket.h"
+#include "natpunch/translation.h"
+
+#define FIN_WAIT_MS 250 /* for the peer's FIN behind ours: a round trip */
+#define ACK_WAIT_S  1   /* for its acknowledgement of ours; whole seconds, by SO_LINGER */
+
+static bool is_unspecified(const struct addr *addr)
+{
+	return addr->family == ADDR_NONE || addr_classify(addr) == ADDR_CLASS_UNSPECIFIED;
+}
+
+/* The address that the packets will leave with: the rule must name it. Returns 0, or -1 and errno.
+ */
+static int find_source(const struct borrow_request *request, struct addr *out)
+{
+	struct borrow_request question = *request;
+	struct error ignored;
+	int result = 0;
+	int fd;
+
+	*out = request->local;
+	if (!is_unspecified(&request->local))
+		return 0;
+	question.protocol = MAPPING_UDP; /* connecting it sends nothing */
+	if (borrow_make_socket(&question, &fd, &ignored) != BORROW_OPEN)
+		return -1;
+	if (socket_connect(fd, &request->remote) != 0 || socket_local(fd, out) != 0)
+		result = -1;
+	close(fd);
+	return result;
+}
+
+/*
+ * Is there a TCP socket with this pair of addresses? A socket in repair mode connects without a
+ * packet and only if the pair is free, and is closed as silently. True as well where it cannot be
+ * told: the right to bind is missing.
+ */
+static bool stream_exists(const struct netfilter_flow *flow)
+{
+	int fd = socket_open((enum addr_family)flow->source.family, SOCK_STREAM, IPPROTO_TCP);
+	bool exists = true;
+
+	if (fd < 0)
+		return true;
+	if (socket_set_flag(fd, IPPROTO_TCP, TCP_REPAIR, 1) == 0 &&
+		socket_bind(fd, &flow->source) == 0 && socket_connect(fd, &flow->destination) == 0)
+		exists = false;
+	close(fd);
+	return exists;
+}
+
+/* Is there a UDP socket on the port? A daemon's has no remote address: any may be in use. */
+static bool datagram_exists(const struct netfilter_flow *flow)
+{
+	int fd = socket_open((enum addr_family)flow->source.family, SOCK_DGRAM, IPPROTO_UDP);
+	bool exists;
+
+	if (fd < 0)
+		return true;
+	exists = socket_bind(fd, &flow->source) != 0;
+	close(fd);
+	return exists;
+}
+
+/* What the packets of an entry look like as our own machine's socket sends them. */
+static struct netfilter_flow own_flow(
+	const struct netfilter_entry *entry, const struct netfilter_flow *wanted)
+{
+	/* A connection that came in to the port: our side of it is the answering one. */
+	struct netfilter_flow inbound = netfilter_flow_reverse(wanted);
+
+	if (netfilter_flow_equal(&entry->original, &inbound))
+		return *wanted;
+	return entry->original;
+}
+
+/*
+ * Makes way for `wanted`, the flow as the network is to see it. Returns false when it is somebody's
+ * who may still need it.
+ */
+static bool clear_way(int guard, const struct netfilter_flow *wanted)
+{
+	struct netfilter_flow answers = netfilter_flow_reverse(wanted);
+	struct netfilter_entry entry;
+	struct netfilter_flow own;
+
+	if (translation_find(guard, &answers, &entry) != 1)
+		return true;
+	own = own_flow(&entry, wanted);
+	/* Forwarded for another machine, or for a container on this one. */
+	if (!addr_equal_ip(&own.source, &wanted->source))
+		return false;
+	if (wanted->protocol == MAPPING_TCP ? stream_exists(&own) : datagram_exists(&own))
+		return false;
+	return translation_forget(guard, &entry) == 0;
+}
+
+/* Adds the rule for a socket that is bound. Returns BORROW_OPEN, or why not. */
+static enum borrow_result translate(int fd, int guard, const struct borrow_request *request,
+	const struct addr *local, struct error *error)
+{
+	struct netfilter_flow wanted = {request->protocol, *local, request->remote};
+	struct netfilter_flow flow = {request->protocol, *local, request->remote};
+	struct netfilter_entry entry;
+	char remote[ADDR_TEXT_SIZE];
+
+	if (!clear_way(guard, &wanted)) {
+		error_set(error, EXIT_STATUS_LOCAL, "port %u already has a connection to %s",
+			local->port, addr_format(&request->remote, remote));
+		return BORROW_BUSY;
+	}
+	flow.source.port = 0;
+	if (socket_bind(fd, &flow.source) != 0 || socket_local(fd, &flow.source) != 0) {
+		error_set(error, EXIT_STATUS_LOCAL, "cannot bind a free port: %s", strerror(errno));
+		return BORROW_CANNOT;
+	}
+	/* The port is ours alone now: what is known of it is of a connection that is over. */
+	if (translation_find(guard, &flow, &entry) == 1)
+		translation_forget(guard, &entry);
+	if (translation_add(guard, &flow, local->port, error) != 0)
+		return BORROW_CANNOT;
+	return BORROW_OPEN;
+}
+
+/*
+ * A packet is out: did the rule decide about it? Says why not. True as well where it cannot be
+ * told.
+ */
+static bool was_translated(int guard, const struct netfilter_flow *answers, struct error *error)
+{
+	struct netfilter_entry entry;
+
+	if (translation_find(guard, answers, &entry) != 0)
+		return true;
+	error_set(error, EXIT_STATUS_LOCAL,
+		"cannot rewrite the source port to %u: another rule of this machine's firewall "
+		"decides",
+		answers->destination.port);
+	error_hint(
+		error, "a NAT rule that comes first, or packets exempt from connection tracking");
+	return false;
+}
+
+/* The flow of answers as they come from the network. */
+static struct netfilter_flow answers_of(const struct borrowed *borrowed)
+{
+	return (struct netfilter_flow){
+		.protocol = borrowed->kind == BORROW_STREAM ? MAPPING_TCP : MAPPING_UDP,
+		.source = borrowed->remote,
+		.destination = borrowed->local,
+	};
+}
+
+static enum borrow_result rewrite_open(
+	const struct borrow_request *request, struct borrowed *out, struct error *error)
+{
+	struct linger abort = {.l_onoff = 1, .l_linger = 0};
+	struct addr local;
+	struct netfilter_flow answers;
+	struct borrowed opened;
+	enum borrow_result result;
+	bool stream = request->protocol == MAPPING_TCP;
+	int guard;
+	int fd;
+
+	result = borrow_make_socket(request, &fd, error);
+	if (result != BORROW_OPEN)
+		return result;
+	guard = translation_open(error);
+	if (guard < 0) {
+		close(fd);
+		return BORROW_CANNOT;
+	}
+	if (stream)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+	if (find_source(request, &local) != 0) {
+		char remote[ADDR_TEXT_SIZE];
+		error_set(error, EXIT_STATUS_LOCAL, "cannot reach %s: %s",
+			addr_format(&request->remote, remote), strerror(errno));
+		result = BORROW_UNREACHABLE;
+		goto failed;
+	}
+	local.port = request->local.port;
+	result = translate(fd, guard, request, &local, error);
+	if (result == BORROW_OPEN)
+		result = borrow_connect(fd, request, error);
+	if (result != BORROW_OPEN)
+		goto failed;
+	opened = (struct borrowed){
+		.method = &borrow_method_rewrite,
+		.kind = stream ? BORROW_STREAM : BORROW_DATAGRAM,
+		.fd = fd,
+		.guard = guard,
+		.local = local,
+		.remote = request->remote,
+	};
+	answers = answers_of(&opened);
+	if (stream && !was_translated(guard, &answers, error)) {
+		result = BORROW_CANNOT;
+		goto failed;
+	}
+	*out = opened;
+	return BORROW_OPEN;
+failed:
+	close(fd);
+	close(guard);
+	return result;
+}
+
+/* Over UDP connecting sends nothing: so it is with each datagram that the rule must have decided.
+ */
+static ssize_t rewrite_send(struct borrowed *borrowed, const void *data, size_t size)
+{
+	struct netfilter_flow answers = answers_of(borrowed);
+	ssize_t sent = send(borrowed->fd, data, size, MSG_NOSIGNAL);
+	struct error error;
+
+	if (sent < 0 || was_translated(borrowed->guard, &answers, &error))
+		return sent;
+	log_warning("%s", error.text);
+	errno = EPERM;
+	return -1;
+}
+
+static bool has_received(int fd)
+{
+	struct tcp_info info;
+	socklen_t size = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+	       info.tcpi_bytes_received > 0;
+}
+
+/*
+ * FIN, and back only when it is acknowledged and the peer's has come, or the time is up. A
+ * connection that never got a byte is of no use to anybody: a RST ends it at once.
+ */
+static void close_in_order(int fd)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = ACK_WAIT_S};
+	struct pollfd watch = {.fd = fd, .events = POLLRDHUP};
+
+	if (has_received(fd) && shutdown(fd, SHUT_WR) == 0) {
+		poll(&watch, 1, FIN_WAIT_MS);
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	}
+	close(fd);
+}
+
+static void rewrite_end(struct borrowed *borrowed, bool silently)
+{
+	struct netfilter_flow answers = answers_of(borrowed);
+	struct netfilter_entry entry;
+	bool found = translation_find(borrowed->guard, &answers, &entry) == 1 &&
+		     netfilter_flow_equal(&entry.reply, &answers);
+
+	if (borrowed->kind == BORROW_DATAGRAM)
+		close(borrowed->fd);
+	else if (!silently || !socket_forget(borrowed->fd))
+		close_in_order(borrowed->fd);
+	borrowed->fd = -1;
+	if (found)
+		translation_forget(borrowed->guard, &entry);
+}
+
+const struct borrow_method borrow_method_rewrite = {
+	.name = "rewrite",
+	.capability = "cap_net_admin",
+	.open = rewrite_open,
+	.send = rewrite_send,
+	.end = rewrite_end,
+};

@@ -1,0 +1,334 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "natpunch/keep.h"
+#include "natpunch/mapping.h"
+#include "natpunch/parse.h"
+#include "natpunch/probe_options.h"
+#include "natpunch/random.h"
+#include "natpunch/text.h"
+
+#define DEFAULT_PORT       22
+#define DEFAULT_TIMEOUT_MS 5000
+#define TIMEOUT_MAX_MS     (3600 * 1000)
+#define INTERVAL_MAX_MS    (3600 * 1000)
+
+enum {
+	OPTION_HOOK_ARGS = OPTION_LONG_ONLY,
+	OPTION_TO,
+};
+
+const struct option_row probe_option_rows[] = {
+	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, tried in order", true},
+	{'p', "port", "PORT", "the local port to punch for (22)", false},
+	{'u', "udp", NULL, "a UDP port instead of a TCP port", false},
+	{'4', NULL, NULL, "IPv4 only", false},
+	{'6', NULL, NULL, "IPv6 only", false},
+	{'b', "bind", "ADDR", "the local address to send from", false},
+	{'I', "interface", "IFACE", "the network interface to send through", false},
+	{'m', "method", "METHOD", "auto, bind, repair, rewrite or raw (auto)", false},
+	{'t', "timeout", "SECONDS", "for the whole run (5)", false},
+	{'f', "format", "FORMAT", "text, ssh, json, env or a string with %a %p %A %P %r %m", false},
+	{'c', "changed", "FILE", "print only when the mapping differs from the one in FILE", false},
+	{'e', "exec", "PATH", "run this program when the mapping changes", false},
+	{OPTION_HOOK_ARGS, "hook-args", "ORDER", "of -e's arguments: natmap or natter (natmap)",
+		false},
+	{'k', "keep", NULL, "stay, keep the mapping alive, print a line at every change", false},
+	{'i', "interval", "SECONDS", "between keep-alives with -k (25)", false},
+	{OPTION_TO, "to", "HOST:PORT", "with -k: splice connections that come in to HOST:PORT",
+		false},
+	{'q', "quiet", NULL, "say nothing but errors", false},
+	{'v', "verbose", NULL, "say what is tried and why", false},
+	{0, NULL, NULL, NULL, false},
+};
+
+static int add_reflector(struct probe_options *options, const char *text, struct error *error)
+{
+	struct probe_request *request = &options->request;
+	char safe[128];
+
+	if (request->reflector_count == PROBE_REFLECTOR_MAX)
+		return error_set(
+			error, EXIT_STATUS_USAGE, "more than %d reflectors", PROBE_REFLECTOR_MAX);
+	if (parse_host_port(
+		    text, STUN_DEFAULT_PORT, &request->reflectors[request->reflector_count]) == 0 &&
+		request->reflectors[request->reflector_count].host[0] != '\0') {
+		request->reflector_count++;
+		return 0;
+	}
+	text_escape(safe, sizeof(safe), text, strlen(text));
+	return error_set(error, EXIT_STATUS_USAGE, "invalid reflector: '%s'", safe);
+}
+
+/* $NATPUNCH_REFLECTOR: the same as several -r, with spaces between. */
+static int add_reflectors_from_environment(struct probe_options *options, struct error *error)
+{
+	const char *rest = getenv("NATPUNCH_REFLECTOR");
+
+	while (rest != NULL && *rest != '\0') {
+		char word[PARSE_HOST_SIZE + 16];
+		size_t size = strcspn(rest, " ");
+
+		if (size >= sizeof(word))
+			return error_set(error, EXIT_STATUS_USAGE,
+				"invalid reflector in NATPUNCH_REFLECTOR");
+		memcpy(word, rest, size);
+		word[size] = '\0';
+		if (size > 0 && add_reflector(options, word, error) != 0)
+			return -1;
+		rest += size;
+		rest += strspn(rest, " ");
+	}
+	return 0;
+}
+
+static int set_bind(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	uint16_t port = options->request.local.port;
+
+	if (addr_parse_ip(&options->request.local, reader->argument) != 0)
+		return option_bad_value(reader, "address", error);
+	options->request.local.port = port;
+	return 0;
+}
+
+static int set_method(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	if (strcmp(reader->argument, "auto") == 0)
+		return 0;
+	options->request.method = borrow_find(reader->argument);
+	if (options->request.method == NULL)
+		return option_bad_value(reader, "method", error);
+	return 0;
+}
+
+static int set_interface(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	size_t size = strlen(reader->argument);
+
+	/* IFNAMSIZ of linux/if.h counts the NUL. */
+	if (size == 0 || size >= 16)
+		return option_bad_value(reader, "interface", error);
+	options->request.interface = reader->argument;
+	return 0;
+}
+
+static int set_format(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	const char *problem = mapping_check_format(reader->argument);
+
+	options->format = reader->argument;
+	if (problem == NULL)
+		return 0;
+	option_bad_value(reader, "format", error);
+	return error_hint(error, "%s", problem);
+}
+
+static int set_hook_order(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	options->hook_order_given = true;
+	if (hook_parse_order(reader->argument, &options->hook_order) != 0)
+		return option_bad_value(reader, "order", error);
+	return 0;
+}
+
+static int set_option(struct probe_options *options, const struct option_reader *reader, int code,
+	struct error *error)
+{
+	struct probe_request *request = &options->request;
+
+	switch (code) {
+	case 'r':
+		return add_reflector(options, reader->argument, error);
+	case 'p':
+		if (parse_port(reader->argument, &request->local.port) != 0)
+			return option_bad_value(reader, "port", error);
+		return 0;
+	case 'u':
+		request->protocol = MAPPING_UDP;
+		return 0;
+	case '4':
+		options->ipv4 = true;
+		return 0;
+	case '6':
+		options->ipv6 = true;
+		return 0;
+	case 'b':
+		return set_bind(options, reader, error);
+	case 'I':
+		return set_interface(options, reader, error);
+	case 'm':
+		return set_method(options, reader, error);
+	case 't':
+		if (parse_seconds(reader->argument, TIMEOUT_MAX_MS, &request->timeout_ms) != 0)
+			return option_bad_value(reader, "timeout", error);
+		return 0;
+	case 'f':
+		return set_format(options, reader, error);
+	case 'c':
+		options->changed_file = reader->argument;
+		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
+	case 'e':
+		options->hook_path = reader->argument;
+		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "program", error);
+	case OPTION_HOOK_ARGS:
+		return set_hook_order(options, reader, error);
+	case 'k':
+		options->keep = true;
+		return 0;
+	case 'i':
+		if (parse_seconds(reader->argument, INTERVAL_MAX_MS, &options->interval_ms) != 0)
+			return option_bad_value(reader, "interval", error);
+		return 0;
+	case OPTION_TO:
+		if (parse_host_port(reader->argument, 0, &options->to) != 0 ||
+			options->to.host[0] == '\0' || options->to.port == 0)
+			return option_bad_value(reader, "address", error);
+		return 0;
+	case 'q':
+		options->quiet = true;
+		return 0;
+	case 'v':
+		options->verbose = true;
+		return 0;
+	default:
+		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
+	}
+}
+
+/* The family that -4, -6 and -b agree on. */
+static int settle_family(struct probe_options *options, struct error *error)
+{
+	struct probe_request *request = &options->request;
+
+	if (options->ipv4 && options->ipv6)
+		return error_set(error, EXIT_STATUS_USAGE, "-4 and -6 exclude each other");
+	if (options->ipv4)
+		request->family = ADDR_IPV4;
+	if (options->ipv6)
+		request->family = ADDR_IPV6;
+	if (request->local.family == ADDR_NONE)
+		return 0;
+	if (request->family != ADDR_NONE && request->family != request->local.family)
+		return error_set(error, EXIT_STATUS_USAGE,
+			"the address of -b is not an IPv%d address", (int)request->family);
+	request->family = (enum addr_family)request->local.family;
+	return 0;
+}
+
+/*
+ * Public STUN servers that answer over TCP, for who names no reflector. Nobody vouches for them, so
+ * two must agree; the order is shuffled so that no operator is everybody's first.
+ */
+static const char *const public_servers[] = {
+	"stun.mixvoip.com",
+	"stun.m-online.net",
+	"stun.sip.us",
+	"stun.voipgate.com",
+	"stun.telnyx.com",
+	"stun.threema.ch",
+	"stun.nextcloud.com:443",
+};
+#define PUBLIC_SERVER_COUNT (sizeof(public_servers) / sizeof(public_servers[0]))
+
+static int add_public_servers(struct probe_options *options, struct error *error)
+{
+	const char *shuffled[PUBLIC_SERVER_COUNT];
+
+	for (size_t i = 0; i < PUBLIC_SERVER_COUNT; i++) {
+		size_t other = random_below((uint32_t)i + 1);
+		shuffled[i] = shuffled[other];
+		shuffled[other] = public_servers[i];
+	}
+	for (size_t i = 0; i < PUBLIC_SERVER_COUNT; i++)
+		if (add_reflector(options, shuffled[i], error) != 0)
+			return -1;
+	options->request.must_agree = true;
+	return 0;
+}
+
+/* Options that mean nothing without another, or exclude each other. */
+static int check_combination(const struct probe_options *options, struct error *error)
+{
+	const char *needs_keep = NULL;
+
+	if (options->quiet && options->verbose)
+		return error_set(error, EXIT_STATUS_USAGE, "-q and -v exclude each other");
+	if (options->hook_order_given && options->hook_path == NULL)
+		return error_set(error, EXIT_STATUS_USAGE, "--hook-args needs -e");
+	if (options->command != NULL && options->to.port != 0)
+		return error_set(error, EXIT_STATUS_USAGE, "--to and a command exclude each other");
+	if (options->interval_ms != 0)
+		needs_keep = "-i";
+	if (options->to.port != 0)
+		needs_keep = "--to";
+	if (options->command != NULL)
+		needs_keep = "a command";
+	if (!options->keep && needs_keep != NULL)
+		return error_set(error, EXIT_STATUS_USAGE, "%s needs -k", needs_keep);
+	return 0;
+}
+
+/* What follows "--" is the command; anything before it is one word too many. */
+static int take_operands(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	int first = reader->first_operand;
+	char safe[128];
+
+	if (first >= reader->argc) {
+		if (strcmp(reader->argv[reader->argc - 1], "--") == 0)
+			return error_set(error, EXIT_STATUS_USAGE, "no command after --");
+		return 0;
+	}
+	if (strcmp(reader->argv[first - 1], "--") == 0) {
+		options->command = reader->argv + first;
+		return 0;
+	}
+	text_escape(safe, sizeof(safe), reader->argv[first], strlen(reader->argv[first]));
+	error_set(error, EXIT_STATUS_USAGE, "unexpected argument: %s", safe);
+	return error_hint(error, "a command for incoming connections follows --");
+}
+
+static void set_defaults(struct probe_options *options)
+{
+	memset(options, 0, sizeof(*options));
+	options->format = "text";
+	options->request.local.port = DEFAULT_PORT;
+	options->request.protocol = MAPPING_TCP;
+	options->request.timeout_ms = DEFAULT_TIMEOUT_MS;
+}
+
+int probe_options_read(struct probe_options *options, const struct command *row, int argc,
+	char **argv, struct error *error)
+{
+	struct option_reader reader;
+	int code;
+
+	set_defaults(options);
+	option_start(&reader, row, argc, argv);
+	while ((code = option_next(&reader, error)) != OPTION_END) {
+		if (code == OPTION_HELP) {
+			options->help = true;
+			return 0;
+		}
+		if (code == OPTION_ERROR || set_option(options, &reader, code, error) != 0)
+			return -1;
+	}
+	if (take_operands(options, &reader, error) != 0 || check_combination(options, error) != 0 ||
+		settle_family(options, error) != 0)
+		return -1;
+	if (options->interval_ms == 0)
+		options->interval_ms = KEEP_INTERVAL_DEFAULT_MS;
+	if (options->request.reflector_count == 0 &&
+		add_reflectors_from_environment(options, error) != 0)
+		return -1;
+	if (options->request.reflector_count == 0)
+		return add_public_servers(options, error);
+	return 0;
+}

@@ -1,0 +1,546 @@
+#include "natpunch/keep.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "natpunch/clock.h"
+#include "natpunch/deadline.h"
+#include "natpunch/log.h"
+#include "natpunch/loop.h"
+#include "natpunch/netwatch.h"
+#include "natpunch/random.h"
+#include "natpunch/signals.h"
+#include "natpunch/socket.h"
+
+#define RENEW_MIN_MS 2000 /* however impatient a stranger's server is */
+
+enum race_purpose {
+	RACE_REPLACE, /* its winner becomes the held one */
+	RACE_COMPARE, /* a second opinion, once */
+};
+
+/* All times are clock_now_ms(); DEADLINE_NONE: not wanted. */
+struct keeper {
+	const struct keep_config *config;
+	struct probe_request request;
+	struct netwatch watch;
+	int signals;
+
+	struct transaction held;
+	bool has_held;
+	size_t held_reflector;
+	uint64_t opened_at;
+
+	struct probe_race *race; /* or NULL */
+	enum race_purpose purpose;
+	unsigned failures; /* races lost in a row */
+	bool warned;
+	bool compared;
+
+	struct probe_result known; /* the last mapping reported; its transaction is not used */
+	bool has_known;
+	bool up;
+
+	uint64_t interval_ms;
+	bool lost_while_idle;
+	uint64_t lifetime_ms[PROBE_REFLECTOR_MAX]; /* of a server's connections; 0: not known */
+
+	uint64_t ask_due;    /* the next keep-alive */
+	uint64_t answer_due; /* an answer is waited for until then */
+	uint64_t renew_due;  /* the server will close soon */
+	uint64_t race_due;   /* backoff is over */
+	uint64_t check_due;  /* the network changed and has settled */
+	uint64_t down_due;
+	uint64_t watchdog_due;
+
+	bool stop;
+	bool refused; /* this machine refuses: *error */
+	struct error error;
+};
+
+/* ---- times -------------------------------------------------------------------------------- */
+
+/* A little early and never twice alike, so that many homes do not ask in step. */
+static uint64_t with_jitter(uint64_t ms)
+{
+	return ms - random_below((uint32_t)(ms / 10) + 1);
+}
+
+static uint64_t backoff_ms(const struct keeper *keeper)
+{
+	uint64_t most = keeper->interval_ms < KEEP_BACKOFF_MAX_MS ? keeper->interval_ms
+								  : KEEP_BACKOFF_MAX_MS;
+	uint64_t ms = 500;
+
+	for (unsigned i = 0; i < keeper->failures && ms < most; i++)
+		ms *= 2;
+	return with_jitter(ms < most ? ms : most);
+}
+
+static uint64_t earliest(const struct keeper *keeper)
+{
+	const uint64_t dues[] = {keeper->ask_due, keeper->answer_due, keeper->renew_due,
+		keeper->race_due, keeper->check_due, keeper->down_due, keeper->watchdog_due,
+		keeper->config->hook->kill_at, keeper->has_held ? keeper->held.due : DEADLINE_NONE};
+	uint64_t due = DEADLINE_NONE;
+
+	for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
+		if (dues[i] < due)
+			due = dues[i];
+	return due;
+}
+
+/* Is it due? Then it is not wanted any more. */
+static bool take_due(uint64_t *due, uint64_t now)
+{
+	if (now < *due)
+		return false;
+	*due = DEADLINE_NONE;
+	return true;
+}
+
+/* ---- the mapping -------------------------------------------------------------------------- */
+
+/* A mapping that changed its port while nothing was sent was forgotten by the NAT: ask sooner. */
+static void learn_interval(struct keeper *keeper, const struct mapping *mapping)
+{
+	const struct mapping *before = &keeper->known.mapping;
+
+	if (!keeper->lost_while_idle ||
+		!addr_equal_ip(&before->public_addr, &mapping->public_addr) ||
+		!addr_equal_ip(&before->local, &mapping->local) ||
+		keeper->interval_ms <= KEEP_INTERVAL_MIN_MS)
+		return;
+	keeper->interval_ms /= 2;
+	if (keeper->interval_ms < KEEP_INTERVAL_MIN_MS)
+		keeper->interval_ms = KEEP_INTERVAL_MIN_MS;
+	log_detail("the mapping was lost while idle: keep-alives every %g s from now on",
+		(double)keeper->interval_ms / 1000);
+}
+
+static void notify_state(struct keeper *keeper)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct notify *notify = keeper->config->notify;
+
+	addr_format(&keeper->known.mapping.public_addr, text);
+	notify_status(notify, keeper->up ? "reachable as %s" : "no answer; last seen as %s", text);
+}
+
+static void report(struct keeper *keeper, enum hook_event event)
+{
+	keeper->up = event != HOOK_DOWN;
+	keeper->config->report(keeper->config->context, event, &keeper->known);
+	notify_state(keeper);
+}
+
+/* The mapping was just seen to be this. */
+static void confirm(struct keeper *keeper, const struct probe_result *result, uint64_t now)
+{
+	uint64_t patience = 3 * keeper->interval_ms;
+	bool same = keeper->has_known && mapping_equal(&keeper->known.mapping, &result->mapping);
+	bool first = !keeper->has_known;
+
+	keeper->failures = 0;
+	keeper->warned = false;
+	keeper->down_due = now + (patience > KEEP_DOWN_MS ? patience : KEEP_DOWN_MS);
+	if (same && keeper->up) {
+		keeper->lost_while_idle = false;
+		return;
+	}
+	if (!first && !same)
+		learn_interval(keeper, &result->mapping);
+	keeper->lost_while_idle = false;
+	keeper->known = *result;
+	keeper->has_known = true;
+	report(keeper, keeper->up && !first ? HOOK_CHANGE : HOOK_UP);
+	if (first)
+		notify_ready(keeper->config->notify);
+}
+
+/* ---- races -------------------------------------------------------------------------------- */
+
+/* Another reflector than the held one, the most patient; an unknown patience counts as the best. */
+static size_t next_reflector(const struct keeper *keeper)
+{
+	size_t count = keeper->request.reflector_count;
+	size_t best = (keeper->held_reflector + 1) % count;
+
+	for (size_t n = 2; n < count; n++) {
+		size_t i = (keeper->held_reflector + n) % count;
+		uint64_t lifetime = keeper->lifetime_ms[i];
+		if (keeper->lifetime_ms[best] != 0 &&
+			(lifetime == 0 || lifetime > keeper->lifetime_ms[best]))
+			best = i;
+	}
+	return best;
+}
+
+static void start_race(struct keeper *keeper, enum race_purpose purpose, uint64_t now)
+{
+	if (keeper->race != NULL)
+		return;
+	keeper->race_due = DEADLINE_NONE;
+	keeper->purpose = purpose;
+	keeper->request.first = keeper->has_known ? next_reflector(keeper) : 0;
+	/* Once two strangers agreed on an address, one is enough to see whether it still holds. */
+	keeper->request.must_agree = keeper->config->probe.must_agree && !keeper->has_known;
+	keeper->race = probe_race_start(&keeper->request, now);
+	if (keeper->race == NULL)
+		keeper->race_due = now + backoff_ms(keeper);
+}
+
+static void abandon_race(struct keeper *keeper)
+{
+	probe_race_end(keeper->race);
+	keeper->race = NULL;
+}
+
+/* Ends the held connection without a word where possible: the NAT's entry stays as it is. */
+static void let_go(struct keeper *keeper)
+{
+	if (!keeper->has_held)
+		return;
+	borrow_forget(&keeper->held.port);
+	keeper->has_held = false;
+	keeper->ask_due = DEADLINE_NONE;
+	keeper->answer_due = DEADLINE_NONE;
+	keeper->renew_due = DEADLINE_NONE;
+}
+
+/* What is held is not to be trusted any more; look for a mapping at once. */
+static void begin_anew(struct keeper *keeper, uint64_t now)
+{
+	let_go(keeper);
+	if (keeper->race != NULL && keeper->purpose == RACE_COMPARE)
+		abandon_race(keeper);
+	start_race(keeper, RACE_REPLACE, now);
+}
+
+static void hold(struct keeper *keeper, struct probe_result *result, uint64_t now)
+{
+	uint64_t lifetime = keeper->lifetime_ms[result->reflector];
+
+	/* The new one stands; only now is the old one ended. */
+	if (keeper->has_held)
+		transaction_end(&keeper->held);
+	keeper->held = result->winner;
+	keeper->has_held = true;
+	keeper->held_reflector = result->reflector;
+	keeper->opened_at = now;
+	keeper->ask_due = now + with_jitter(keeper->interval_ms);
+	keeper->answer_due = DEADLINE_NONE;
+	keeper->renew_due = DEADLINE_NONE;
+	/* With one reflector only, the pair of addresses is taken until the old one is gone. */
+	if (lifetime != 0 && keeper->request.reflector_count > 1) {
+		lifetime = lifetime - lifetime / 4;
+		keeper->renew_due = now + (lifetime > RENEW_MIN_MS ? lifetime : RENEW_MIN_MS);
+	}
+}
+
+static void compare(struct keeper *keeper, const struct probe_result *result)
+{
+	char one[ADDR_TEXT_SIZE];
+	char other[ADDR_TEXT_SIZE];
+	const struct mapping *known = &keeper->known.mapping;
+	const struct mapping *second = &result->mapping;
+
+	if (mapping_equal(known, second))
+		return;
+	addr_format(&known->public_addr, one);
+	addr_format(&second->public_addr, other);
+	if (!addr_equal_ip(&known->public_addr, &second->public_addr))
+		log_warning("the reflectors disagree: %s saw %s, %s saw %s; a proxy or a second "
+			    "way out is on the path",
+			known->reflector, one, second->reflector, other);
+	else
+		log_warning("%s saw %s, %s saw %s: the NAT's mapping depends on the destination, "
+			    "so strangers will not get through",
+			known->reflector, one, second->reflector, other);
+}
+
+static void take_winner(struct keeper *keeper, uint64_t now)
+{
+	struct probe_result result;
+
+	probe_race_take(keeper->race, &result);
+	abandon_race(keeper);
+	if (keeper->purpose == RACE_COMPARE) {
+		compare(keeper, &result);
+		transaction_end(&result.winner);
+		return;
+	}
+	/* What worked once is tried alone, until it does not. */
+	keeper->request.method = result.winner.port.method;
+	hold(keeper, &result, now);
+	confirm(keeper, &result, now);
+	if (!keeper->compared && !keeper->request.must_agree &&
+		keeper->request.reflector_count > 1) {
+		keeper->compared = true;
+		start_race(keeper, RACE_COMPARE, now);
+	}
+}
+
+static void take_failure(struct keeper *keeper, uint64_t now)
+{
+	struct error error = *probe_race_error(keeper->race);
+	enum race_purpose purpose = keeper->purpose;
+	bool cannot = probe_race_cannot(keeper->race);
+
+	abandon_race(keeper);
+	if (purpose == RACE_COMPARE)
+		return;
+	keeper->request.method = keeper->config->probe.method;
+	if (!keeper->has_known && cannot) {
+		keeper->error = error;
+		keeper->refused = true;
+		return;
+	}
+	if (!keeper->warned)
+		log_warning("%s; trying again", error.text);
+	keeper->warned = true;
+	keeper->race_due = now + backoff_ms(keeper);
+	keeper->failures++;
+}
+
+static void advance_race(struct keeper *keeper, const struct pollfd *fds, uint64_t now)
+{
+	if (keeper->race == NULL)
+		return;
+	switch (probe_race_advance(keeper->race, fds, now)) {
+	case PROBE_RUNNING:
+		return;
+	case PROBE_MAPPED:
+		take_winner(keeper, now);
+		return;
+	case PROBE_FAILED:
+		take_failure(keeper, now);
+		return;
+	}
+}
+
+/* ---- the held connection ------------------------------------------------------------------ */
+
+static void ask(struct keeper *keeper, uint64_t now)
+{
+	if (!keeper->has_held || keeper->held.state != TRANSACTION_ANSWERED)
+		return;
+	keeper->ask_due = DEADLINE_NONE;
+	keeper->answer_due = now + KEEP_ANSWER_MS;
+	transaction_ask_again(&keeper->held, now);
+}
+
+/* The server closed it, or the network did. */
+static void lose_held(struct keeper *keeper, uint64_t now)
+{
+	bool own = keeper->held.answer.mode == BINDING_MODE_HOLD;
+	bool idle = keeper->answer_due != DEADLINE_NONE;
+
+	log_detail("%s", keeper->held.error.text);
+	keeper->lost_while_idle = idle && own;
+	/* A server of a stranger has its own idea of how long a connection may last. */
+	if (!own && !idle)
+		keeper->lifetime_ms[keeper->held_reflector] = now - keeper->opened_at;
+	begin_anew(keeper, now);
+}
+
+static void take_answer(struct keeper *keeper, uint64_t now)
+{
+	struct probe_result result = keeper->known;
+	char name[sizeof(result.mapping.reflector)];
+
+	keeper->answer_due = DEADLINE_NONE;
+	keeper->ask_due = now + with_jitter(keeper->interval_ms);
+	probe_name_reflector(
+		&keeper->request.reflectors[keeper->held_reflector], name, sizeof(name));
+	memcpy(result.mapping.reflector, name, sizeof(name));
+	result.mapping.public_addr = keeper->held.answer.mapped;
+	result.mapping.local = keeper->held.local;
+	confirm(keeper, &result, now);
+}
+
+static void advance_held(struct keeper *keeper, bool happened, uint64_t now)
+{
+	if (!keeper->has_held || (!happened && keeper->held.due > now))
+		return;
+	transaction_advance(&keeper->held, now);
+	if (keeper->held.state == TRANSACTION_FAILED)
+		lose_held(keeper, now);
+	else if (keeper->held.state == TRANSACTION_ANSWERED && keeper->answer_due != DEADLINE_NONE)
+		take_answer(keeper, now);
+}
+
+/* ---- what happens ------------------------------------------------------------------------- */
+
+/* Links, addresses or routes changed: does the held connection still leave from where it did? */
+static void check_network(struct keeper *keeper, uint64_t now)
+{
+	struct addr source;
+
+	if (!keeper->has_held) {
+		/* A race that began before the change may wait for what cannot come. */
+		if (keeper->race != NULL && keeper->purpose == RACE_REPLACE)
+			abandon_race(keeper);
+		keeper->failures = 0;
+		start_race(keeper, RACE_REPLACE, now);
+		return;
+	}
+	if (socket_source_for(&keeper->held.request.remote, &source) != 0) {
+		log_detail("the network changed: no route to the reflector");
+		return;
+	}
+	if (keeper->config->probe.local.family == ADDR_NONE &&
+		!addr_equal_ip(&source, &keeper->held.local)) {
+		log_detail("the network changed: another local address");
+		begin_anew(keeper, now);
+		return;
+	}
+	log_detail("the network changed: asking at once");
+	ask(keeper, now);
+}
+
+static void take_signals(struct keeper *keeper, uint64_t now)
+{
+	int number;
+
+	while ((number = signals_take(keeper->signals)) != 0) {
+		if (number == SIGTERM || number == SIGINT)
+			keeper->stop = true;
+		if (number == SIGHUP)
+			keeper->check_due = now;
+		if (number == SIGCHLD) {
+			hook_reap(keeper->config->hook, now);
+			handover_reap(keeper->config->handover);
+		}
+	}
+}
+
+static void take_timers(struct keeper *keeper, uint64_t now)
+{
+	if (take_due(&keeper->check_due, now))
+		check_network(keeper, now);
+	if (take_due(&keeper->ask_due, now))
+		ask(keeper, now);
+	if (take_due(&keeper->answer_due, now)) {
+		log_detail("no answer to the keep-alive");
+		keeper->lost_while_idle = true;
+		begin_anew(keeper, now);
+	}
+	if (take_due(&keeper->renew_due, now))
+		start_race(keeper, RACE_REPLACE, now);
+	if (take_due(&keeper->race_due, now))
+		start_race(keeper, RACE_REPLACE, now);
+	if (take_due(&keeper->down_due, now) && keeper->up)
+		report(keeper, HOOK_DOWN);
+	if (keeper->config->hook->kill_at <= now)
+		hook_expire(keeper->config->hook, now);
+	if (take_due(&keeper->watchdog_due, now)) {
+		notify_watchdog(keeper->config->notify);
+		keeper->watchdog_due = now + keeper->config->notify->watchdog_ms;
+	}
+}
+
+enum watch_slot {
+	WATCH_SIGNALS,
+	WATCH_ROUTE,
+	WATCH_CLOCK,
+	WATCH_HELD,
+	WATCH_LISTENER,
+	WATCH_RACE,
+	WATCH_MAX = WATCH_RACE + PROBE_WATCH_MAX,
+};
+
+static void wait_for_something(struct keeper *keeper, struct pollfd fds[WATCH_MAX], uint64_t now)
+{
+	uint64_t due = earliest(keeper);
+	nfds_t count = WATCH_RACE;
+
+	fds[WATCH_SIGNALS] = (struct pollfd){.fd = keeper->signals, .events = POLLIN};
+	fds[WATCH_ROUTE] = (struct pollfd){.fd = keeper->watch.route_fd, .events = POLLIN};
+	fds[WATCH_CLOCK] = (struct pollfd){.fd = keeper->watch.clock_fd, .events = POLLIN};
+	fds[WATCH_LISTENER] = (struct pollfd){.fd = keeper->config->listener, .events = POLLIN};
+	fds[WATCH_HELD] = (struct pollfd){.fd = -1};
+	if (keeper->has_held)
+		fds[WATCH_HELD] = (struct pollfd){.fd = transaction_fd(&keeper->held),
+			.events = transaction_events(&keeper->held)};
+	if (keeper->race != NULL) {
+		uint64_t race_due = probe_race_watch(keeper->race, fds + WATCH_RACE);
+		due = race_due < due ? race_due : due;
+		count = WATCH_MAX;
+	}
+	if (poll(fds, count, loop_timeout(now, due)) < 0)
+		for (size_t i = 0; i < WATCH_MAX; i++)
+			fds[i].revents = 0;
+}
+
+static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX], uint64_t now)
+{
+	struct probe_race *watched = keeper->race;
+
+	if (fds[WATCH_SIGNALS].revents != 0)
+		take_signals(keeper, now);
+	if ((fds[WATCH_ROUTE].revents != 0 || fds[WATCH_CLOCK].revents != 0) &&
+		netwatch_take(&keeper->watch) && keeper->check_due == DEADLINE_NONE)
+		keeper->check_due = now + KEEP_SETTLE_MS;
+	if (fds[WATCH_LISTENER].revents != 0)
+		handover_accept(keeper->config->handover, keeper->config->listener);
+	advance_held(keeper, fds[WATCH_HELD].revents != 0, now);
+	take_timers(keeper, now);
+	/* What poll() found belongs to the race that was running then. */
+	advance_race(keeper, keeper->race == watched ? fds + WATCH_RACE : NULL, now);
+}
+
+static void start(struct keeper *keeper, const struct keep_config *config, uint64_t now)
+{
+	memset(keeper, 0, sizeof(*keeper));
+	keeper->config = config;
+	keeper->request = config->probe;
+	keeper->interval_ms = config->interval_ms;
+	keeper->request.mode = BINDING_MODE_HOLD;
+	keeper->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
+	keeper->ask_due = keeper->answer_due = keeper->renew_due = DEADLINE_NONE;
+	keeper->race_due = keeper->check_due = keeper->down_due = DEADLINE_NONE;
+	keeper->watchdog_due = config->notify->watchdog_ms != 0 ? now : DEADLINE_NONE;
+	netwatch_open(&keeper->watch);
+	start_race(keeper, RACE_REPLACE, now);
+}
+
+static void end(struct keeper *keeper)
+{
+	notify_stopping(keeper->config->notify);
+	abandon_race(keeper);
+	if (keeper->has_held)
+		transaction_end(&keeper->held);
+	if (keeper->up)
+		report(keeper, HOOK_DOWN);
+	hook_finish(keeper->config->hook);
+	netwatch_close(&keeper->watch);
+	close(keeper->signals);
+}
+
+int keep_run(const struct keep_config *config, struct error *error)
+{
+	uint64_t now = clock_now_ms();
+	struct pollfd fds[WATCH_MAX];
+	struct keeper keeper;
+	int signals = signals_open();
+
+	if (signals < 0)
+		return error_set(
+			error, EXIT_STATUS_LOCAL, "cannot take signals: %s", strerror(errno));
+	start(&keeper, config, now);
+	keeper.signals = signals;
+	advance_race(&keeper, NULL, now);
+	while (!keeper.stop && !keeper.refused) {
+		wait_for_something(&keeper, fds, now);
+		now = clock_now_ms();
+		take_events(&keeper, fds, now);
+	}
+	if (keeper.refused)
+		*error = keeper.error;
+	end(&keeper);
+	return keeper.refused ? -1 : 0;
+}

@@ -1,0 +1,355 @@
+/*
+ * A hook is a child at the head of a process group of its own. Between fork(2) and exec(2) it holds
+ * the end of a pipe that closes itself on exec: if exec fails, errno comes through the pipe, and
+ * the parent, which waits for the one or the other, says which file could not be run and why. A
+ * hook that was started is not waited for: SIGCHLD and a deadline bring the caller back here.
+ *
+ * States: idle (pid 0, queue empty) and running (pid set, up to HOOK_QUEUE_MAX events wait). An
+ * event waits only while one runs; start_next() keeps that.
+ */
+#include "natpunch/hook.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "natpunch/clock.h"
+#include "natpunch/deadline.h"
+#include "natpunch/descriptors.h"
+#include "natpunch/log.h"
+#include "natpunch/signals.h"
+#include "natpunch/text.h"
+
+#define PATH_SHOWN_SIZE  512
+#define EXIT_CANNOT_EXEC 127 /* what a shell returns; nobody sees it, the pipe has told */
+
+static const char *const event_names[] = {
+	[HOOK_UP] = "up",
+	[HOOK_CHANGE] = "change",
+	[HOOK_UNREACHABLE] = "unreachable",
+	[HOOK_DOWN] = "down",
+};
+
+static const char *const order_names[] = {
+	[HOOK_ORDER_NATMAP] = "natmap",
+	[HOOK_ORDER_NATTER] = "natter",
+};
+
+const char *hook_event_name(enum hook_event event)
+{
+	return event_names[event];
+}
+
+int hook_parse_order(const char *name, enum hook_order *out)
+{
+	for (size_t i = 0; i < sizeof(order_names) / sizeof(order_names[0]); i++) {
+		if (strcmp(name, order_names[i]) != 0)
+			continue;
+		*out = (enum hook_order)i;
+		return 0;
+	}
+	return -1;
+}
+
+void hook_init(struct hook *hook, const char *path, enum hook_order order)
+{
+	memset(hook, 0, sizeof(*hook));
+	hook->path = path;
+	hook->order = order;
+	hook->timeout_ms = HOOK_TIMEOUT_MS;
+	hook->kill_at = DEADLINE_NONE;
+}
+
+static const char *show_path(const struct hook *hook, char out[PATH_SHOWN_SIZE])
+{
+	return text_escape(out, PATH_SHOWN_SIZE, hook->path, strlen(hook->path));
+}
+
+/* What the hook is told, as texts that live until exec. */
+struct words {
+	char public_addr[ADDR_IP_TEXT_SIZE];
+	char public_port[8];
+	char ip4p[ADDR_IP4P_SIZE];
+	char local_addr[ADDR_IP_TEXT_SIZE];
+	char local_port[8];
+	const char *protocol;
+};
+
+static void write_words(struct words *words, const struct mapping *mapping)
+{
+	addr_format_ip(&mapping->public_addr, words->public_addr);
+	snprintf(words->public_port, sizeof(words->public_port), "%u", mapping->public_addr.port);
+	addr_format_ip4p(&mapping->public_addr, words->ip4p);
+	addr_format_ip(&mapping->local, words->local_addr);
+	snprintf(words->local_port, sizeof(words->local_port), "%u", mapping->local.port);
+	words->protocol = mapping_protocol_name(mapping->protocol);
+}
+
+static int set_environment(const struct words *words, const struct hook_call *call)
+{
+	const char *const pairs[][2] = {
+		{"NATPUNCH_EVENT", hook_event_name(call->event)},
+		{"NATPUNCH_PUBLIC_ADDR", words->public_addr},
+		{"NATPUNCH_PUBLIC_PORT", words->public_port},
+		{"NATPUNCH_IP4P", words->ip4p},
+		{"NATPUNCH_LOCAL_ADDR", words->local_addr},
+		{"NATPUNCH_LOCAL_PORT", words->local_port},
+		{"NATPUNCH_PROTOCOL", words->protocol},
+		{"NATPUNCH_METHOD", call->mapping.method},
+		{"NATPUNCH_SEEN_BY", call->mapping.reflector},
+	};
+
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+		if (setenv(pairs[i][0], pairs[i][1], 1) != 0)
+			return -1;
+	return 0;
+}
+
+static int run_program(const struct hook *hook, const struct hook_call *call)
+{
+	struct words words;
+
+	write_words(&words, &call->mapping);
+	if (set_environment(&words, call) != 0)
+		return -1;
+
+	const char *const natmap[] = {hook->path, words.public_addr, words.public_port, words.ip4p,
+		words.local_port, words.protocol, words.local_addr, NULL};
+	const char *const natter[] = {hook->path, words.protocol, words.local_addr,
+		words.local_port, words.public_addr, words.public_port, NULL};
+
+	/* execv(3) takes char *const * for historical reasons and changes nothing. */
+	return execv(
+		hook->path, (char *const *)(hook->order == HOOK_ORDER_NATTER ? natter : natmap));
+}
+
+static int set_descriptors(int *report)
+{
+	int null;
+
+	/* Out of the way of 0, 1 and 2, any of which may have been closed when we were started. */
+	*report = fcntl(*report, F_DUPFD_CLOEXEC, 3);
+	if (*report < 0)
+		return -1;
+	null = open("/dev/null", O_RDONLY);
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return -1;
+	descriptors_close_from(3, *report);
+	return 0;
+}
+
+static _Noreturn void run_child(const struct hook *hook, const struct hook_call *call, int report)
+{
+	int problem;
+
+	setpgid(0, 0);
+	signals_restore();
+	if (set_descriptors(&report) == 0)
+		run_program(hook, call);
+	problem = errno;
+	/* Nobody is left to tell when this fails. */
+	if (write(report, &problem, sizeof(problem)) < 0)
+		_exit(EXIT_CANNOT_EXEC);
+	_exit(EXIT_CANNOT_EXEC);
+}
+
+/* Blocks until the child has passed exec. Returns 0, or the errno that stopped it. */
+static int read_report(int report)
+{
+	int problem = 0;
+	ssize_t size;
+
+	do
+		size = read(report, &problem, sizeof(problem));
+	while (size < 0 && errno == EINTR);
+	return size == (ssize_t)sizeof(problem) ? problem : 0;
+}
+
+static void reap_now(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* Returns 0 with *pid set, or an errno value and no child. */
+static int spawn(const struct hook *hook, const struct hook_call *call, pid_t *pid)
+{
+	int report[2];
+	int problem;
+
+	if (pipe2(report, O_CLOEXEC) != 0)
+		return errno;
+	*pid = fork();
+	problem = errno;
+	if (*pid == 0)
+		run_child(hook, call, report[1]);
+	close(report[1]);
+	if (*pid > 0) {
+		problem = read_report(report[0]);
+		if (problem != 0)
+			reap_now(*pid);
+	}
+	close(report[0]);
+	return problem;
+}
+
+static void start(struct hook *hook, const struct hook_call *call, uint64_t now)
+{
+	char path[PATH_SHOWN_SIZE];
+	pid_t pid = 0;
+	int problem = spawn(hook, call, &pid);
+
+	if (problem != 0) {
+		log_error("cannot run hook %s: %s", show_path(hook, path), strerror(problem));
+		return;
+	}
+	log_detail("hook %s: %s", hook_event_name(call->event), show_path(hook, path));
+	hook->pid = pid;
+	hook->killed = false;
+	hook->event = call->event;
+	hook->kill_at = now + hook->timeout_ms;
+}
+
+static void drop_oldest(struct hook *hook)
+{
+	hook->waiting--;
+	memmove(&hook->queue[0], &hook->queue[1], hook->waiting * sizeof(hook->queue[0]));
+}
+
+static void start_next(struct hook *hook, uint64_t now)
+{
+	while (hook->pid == 0 && hook->waiting > 0) {
+		struct hook_call call = hook->queue[0];
+		drop_oldest(hook);
+		start(hook, &call, now);
+	}
+}
+
+void hook_call(
+	struct hook *hook, enum hook_event event, const struct mapping *mapping, uint64_t now)
+{
+	if (hook->path == NULL)
+		return;
+	if (hook->waiting == HOOK_QUEUE_MAX) {
+		log_warning("hook: event %s dropped, as %d newer ones wait",
+			hook_event_name(hook->queue[0].event), HOOK_QUEUE_MAX);
+		drop_oldest(hook);
+	}
+	hook->queue[hook->waiting++] = (struct hook_call){.event = event, .mapping = *mapping};
+	start_next(hook, now);
+}
+
+static void log_end(const struct hook *hook, int status)
+{
+	char path[PATH_SHOWN_SIZE];
+	const char *event = hook_event_name(hook->event);
+
+	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+		log_warning("hook %s failed at %s: exit status %d", show_path(hook, path), event,
+			WEXITSTATUS(status));
+	if (WIFSIGNALED(status) && !hook->killed)
+		log_warning("hook %s failed at %s: signal %d (%s)", show_path(hook, path), event,
+			WTERMSIG(status), strsignal(WTERMSIG(status)));
+}
+
+static void reap(struct hook *hook)
+{
+	int status;
+	pid_t ended;
+
+	if (hook->pid == 0)
+		return;
+	ended = waitpid(hook->pid, &status, WNOHANG);
+	if (ended == 0 || (ended < 0 && errno == EINTR))
+		return;
+	if (ended == hook->pid)
+		log_end(hook, status);
+	hook->pid = 0;
+	hook->kill_at = DEADLINE_NONE;
+}
+
+void hook_reap(struct hook *hook, uint64_t now)
+{
+	reap(hook);
+	start_next(hook, now);
+}
+
+static void kill_group(struct hook *hook)
+{
+	kill(-hook->pid, SIGKILL);
+	hook->killed = true;
+	hook->kill_at = DEADLINE_NONE;
+}
+
+void hook_expire(struct hook *hook, uint64_t now)
+{
+	char path[PATH_SHOWN_SIZE];
+
+	if (hook->pid == 0 || now < hook->kill_at)
+		return;
+	log_warning("hook %s killed at %s: not done after %g s", show_path(hook, path),
+		hook_event_name(hook->event), (double)hook->timeout_ms / 1000);
+	kill_group(hook);
+}
+
+/* Returns false when a signal says that we are to end at once. */
+static bool wait_for_child(const sigset_t *set, uint64_t timeout_ms)
+{
+	struct timespec timeout = {
+		.tv_sec = (time_t)(timeout_ms / 1000),
+		.tv_nsec = (long)(timeout_ms % 1000) * 1000000,
+	};
+	int number = sigtimedwait(set, NULL, &timeout);
+
+	return number != SIGTERM && number != SIGINT;
+}
+
+static void run_queue(struct hook *hook, const sigset_t *set, uint64_t end)
+{
+	uint64_t now = clock_now_ms();
+
+	hook_reap(hook, now);
+	while (hook->pid != 0 && now < end) {
+		uint64_t due = hook->kill_at < end ? hook->kill_at : end;
+
+		if (due > now && !wait_for_child(set, due - now))
+			return;
+		now = clock_now_ms();
+		hook_reap(hook, now);
+		hook_expire(hook, now);
+	}
+}
+
+void hook_finish(struct hook *hook)
+{
+	uint64_t end = clock_now_ms() + hook->timeout_ms;
+	char path[PATH_SHOWN_SIZE];
+	sigset_t set, before;
+
+	if (hook->path == NULL)
+		return;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	/* Blocked before the first look at the child, or its end could fall between look and wait.
+	 */
+	sigprocmask(SIG_BLOCK, &set, &before);
+	run_queue(hook, &set, end);
+	if (hook->waiting > 0)
+		log_warning("hook: %zu events dropped at the end", hook->waiting);
+	hook->waiting = 0;
+	if (hook->pid != 0) {
+		log_warning("hook %s killed at the end", show_path(hook, path));
+		kill_group(hook);
+		reap_now(hook->pid);
+		hook->pid = 0;
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+}
