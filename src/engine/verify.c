@@ -38,6 +38,9 @@ static int open_socket(struct verify *verify, const struct verify_request *reque
 	if (request->interface != NULL &&
 		socket_bind_interface(verify->fd, request->interface) != 0)
 		return -1;
+	/* Our TIME_WAIT must not keep a daemon from listening on that port again. */
+	if (socket_set_flag(verify->fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0)
+		return -1;
 	if (request->local.family != ADDR_NONE && socket_bind(verify->fd, &request->local) != 0)
 		return -1;
 	return socket_connect(verify->fd, &request->reflector);

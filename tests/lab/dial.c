@@ -56,10 +56,12 @@ static void print_answer(const struct dialback_answer *answer)
 	for (size_t i = 0; i < answer->count; i++) {
 		const struct dialback_result *result = &answer->results[i];
 
-		printf("%s %s from %s %s\n",
-			result->place == DIALBACK_SAME_ADDRESS ? "same" : "other",
-			dialback_outcome_name(result->outcome), addr_format(&result->from, text),
-			dialback_format_banner(result, banner, sizeof(banner)));
+		printf("%s %s", result->place == DIALBACK_SAME_ADDRESS ? "same" : "other",
+			dialback_outcome_name(result->outcome));
+		if (result->from.family != ADDR_NONE)
+			printf(" from %s", addr_format(&result->from, text));
+		dialback_format_banner(result, banner, sizeof(banner));
+		printf("%s%s\n", banner[0] != '\0' ? " " : "", banner);
 	}
 }
 
