@@ -9,6 +9,7 @@
  *
  *   -p PORT    the port to dial; 0, the default: the one that the question comes from
  *   -b PORT    the port to ask from
+ *   -s ADDR    the address to ask from
  *   -o PLACES  1, 2 or 3; 3
  *   -n N       ask N times over one connection, a thousand times a second, and print how many of
  *              each outcome came back
@@ -43,7 +44,8 @@ struct options {
 
 static int usage(void)
 {
-	fputs("usage: dial [-p PORT] [-b PORT] [-o PLACES] [-n N] [-xXu] REFLECTOR\n", stderr);
+	fputs("usage: dial [-p PORT] [-b PORT] [-s ADDR] [-o PLACES] [-n N] [-xXu] REFLECTOR\n",
+		stderr);
 	return 2;
 }
 
@@ -231,17 +233,20 @@ static int ask_often(const struct options *options)
 
 static bool read_options(int argc, char **argv, struct options *options)
 {
+	struct addr source = {.family = ADDR_NONE};
 	uint64_t number;
 	int letter;
 
 	options->verify.places = 3;
-	while ((letter = getopt(argc, argv, "p:b:o:n:xXu")) != -1) {
+	while ((letter = getopt(argc, argv, "p:b:s:o:n:xXu")) != -1) {
 		if (letter == 'x')
 			options->optional_addresses = true;
 		else if (letter == 'X')
 			options->required_address = true;
 		else if (letter == 'u')
 			options->udp = true;
+		else if (letter == 's' && addr_parse_ip(&source, optarg) == 0)
+			continue;
 		else if (letter == '?' || parse_number(optarg, 0, 65535, &number) != 0)
 			return false;
 		else if (letter == 'p')
@@ -256,8 +261,10 @@ static bool read_options(int argc, char **argv, struct options *options)
 	if (optind + 1 != argc || addr_parse_ip(&options->verify.reflector, argv[optind]) != 0)
 		return false;
 	options->verify.reflector.port = STUN_DEFAULT_PORT;
-	if (options->verify.local.port != 0)
-		options->verify.local.family = options->verify.reflector.family;
+	source.port = options->verify.local.port;
+	if (source.family == ADDR_NONE && source.port != 0)
+		source.family = options->verify.reflector.family;
+	options->verify.local = source;
 	return true;
 }
 
