@@ -1,10 +1,11 @@
 /*
  * reflector_dial.h - the reflector connects to who asked for it (dialback.h).
  *
- * One question makes a job of one or two calls: from the address that was asked, and from the
- * alternate one. Each call connects from a fresh port, waits for the first line that the other end
- * says, and ends; a connect that is not answered at once sends its SYN twice. The job is answered
- * when its last call has ended, DIALBACK_TIMEOUT_MS after the question at the latest.
+ * One question makes a job of one or two calls: from the address that was asked, and from the other
+ * one. Each call connects from a fresh port, waits for the first line that the other end says, and
+ * ends. The job is answered when its last call has ended, DIALBACK_TIMEOUT_MS after the question at
+ * the latest; until then the kernel sends a SYN that is not answered again, after a second and, in
+ * newer kernels, after two.
  *
  * Threat: being made to knock on other people's doors. The rules, each held by a test:
  *   - only the IP address that the question came from is called, over a connection whose handshake

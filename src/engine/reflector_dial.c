@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,9 +15,6 @@
 #include "natpunch/deadline.h"
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
-
-/* A lost SYN is sent again once, after a second. */
-#define SYN_REPEATS 1
 
 static struct reflector_dial_job *job_at(struct reflector_dial *dial, uint32_t slot)
 {
@@ -123,8 +119,7 @@ static enum dialback_outcome judge_errno(int value)
 static int prepare_socket(int fd, const struct addr *from)
 {
 	/* The port is chosen by connect(): ours may be in use towards another peer. */
-	if (socket_set_flag(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) != 0 ||
-		socket_set_flag(fd, IPPROTO_TCP, TCP_SYNCNT, SYN_REPEATS) != 0)
+	if (socket_set_flag(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) != 0)
 		return -1;
 	return socket_bind(fd, from);
 }
