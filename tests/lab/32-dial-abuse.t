@@ -69,6 +69,7 @@ lab_capture udp reflector eth0 "udp and src host $LAB_HOME4 and dst port 3478"
 lab_capture sent third eth0 "udp and src host $LAB_HOME4"
 forged
 is "a forged question left its host" "$(lab_captured sent -nn | grep -c ' > ')" 1
+is "and came to the reflector as home's" "$(lab_captured udp -nn | grep -c ' > ')" 1
 is "and none dialled anybody" "$(calls)" 0
 stop_reflector "over UDP"
 
