@@ -47,7 +47,7 @@ bool socket_can_forget(void);
 /* Bytes sent that the peer has not acknowledged (SIOCOUTQ); -1 when it cannot be told. */
 int socket_unacknowledged(int fd);
 
-/* Is this one of this machine's own addresses (getifaddrs, port ignored)? */
+/* Is this one of this machine's own addresses (getifaddrs, or loopback; port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);
 
 /*

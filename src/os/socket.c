@@ -191,6 +191,9 @@ bool socket_is_local_ip(const struct addr *addr)
 {
 	struct addr found;
 
+	/* All of 127/8 is, of which the interface has one (RFC 1122 3.2.1.3). */
+	if (addr_classify(addr) == ADDR_CLASS_LOOPBACK)
+		return true;
 	return find_interface(addr, addr_equal_ip, &found);
 }
 
