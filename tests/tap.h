@@ -59,10 +59,10 @@ struct tap_place {
 	tap_is_int(TAP_PLACE(#got), (intmax_t)(got), (intmax_t)(want), __VA_ARGS__)
 #define is_uint(got, want, ...)                                                                    \
 	tap_is_uint(TAP_PLACE(#got), (uintmax_t)(got), (uintmax_t)(want), __VA_ARGS__)
-#define is_str(got, want, ...)	     tap_is_str(TAP_PLACE(#got), (got), (want), __VA_ARGS__)
+#define is_str(got, want, ...)       tap_is_str(TAP_PLACE(#got), (got), (want), __VA_ARGS__)
 #define is_mem(got, want, size, ...) tap_is_mem(TAP_PLACE(#got), (got), (want), (size), __VA_ARGS__)
 #define is_errno(got, want, ...)     tap_is_errno(TAP_PLACE(#got), (got), (want), __VA_ARGS__)
-#define fail(...)		     tap_ok(TAP_PLACE("reached"), false, __VA_ARGS__)
+#define fail(...)                    tap_ok(TAP_PLACE("reached"), false, __VA_ARGS__)
 
 static struct {
 	unsigned int run;

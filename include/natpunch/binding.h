@@ -72,6 +72,11 @@ enum binding_outcome binding_read_answer(const struct binding_request *request,
 	enum addr_family transport, const void *data, size_t size, struct binding_answer *out,
 	const char **why);
 
+/* NATPUNCH-CONNECTION, for other methods that carry it. Malformed, or no mode of ours: NONE. */
+void binding_put_connection(struct wire_writer *writer, enum binding_mode mode, uint16_t seconds);
+enum binding_mode binding_read_connection(
+	const struct stun_attribute *attribute, uint16_t *seconds);
+
 /*
  * RFC 5780: the four places that a server with two addresses and two ports answers from, as seen
  * from the one that a request came to: 0 is that one, and the bits say what differs.
@@ -91,6 +96,10 @@ struct binding_server {
 	bool stream;          /* over TCP or TLS: NATPUNCH-CONNECTION means something */
 	const struct binding_places *places; /* NULL: RFC 5780 is not served */
 };
+
+/* What the server grants of what was asked for; *seconds is brought into range. */
+enum binding_mode binding_grant(
+	const struct binding_server *server, enum binding_mode mode, uint16_t *seconds);
 
 enum binding_verdict {
 	BINDING_SILENT,   /* not for us: send nothing */

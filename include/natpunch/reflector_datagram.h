@@ -14,6 +14,7 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/binding.h"
+#include "natpunch/reflector_names.h"
 #include "natpunch/reflector_places.h"
 
 struct reflector_datagram;
@@ -37,7 +38,8 @@ struct reflector_datagram_port {
  * RFC 5780 wants sent from another place leaves through the socket there.
  */
 void reflector_datagram_serve(struct reflector_datagram *batch,
-	const struct reflector_datagram_port *port, const struct binding_server *server);
+	const struct reflector_datagram_port *port, const struct binding_server *server,
+	struct reflector_names *names, uint64_t now);
 
 /*
  * Makes of the control message with the address that a packet came to, IP_PKTINFO or IPV6_PKTINFO,

@@ -68,6 +68,10 @@ struct reflector_dial_question {
 	size_t size;
 };
 
+/* Takes an answer to that asker, who may be gone by then. */
+typedef void reflector_dial_deliver(
+	void *context, struct loop_tag asker, const void *data, size_t size, uint64_t now);
+
 struct reflector_dial {
 	struct reflector_dial_config config;
 	struct loop *loop;
@@ -75,7 +79,7 @@ struct reflector_dial {
 	uint32_t busy; /* how many jobs are */
 	struct rate rate;
 	struct reflector_dial_job jobs[REFLECTOR_DIAL_MAX];
-	void (*deliver)(void *context, struct loop_tag asker, const void *data, size_t size);
+	reflector_dial_deliver *deliver;
 	void *context;
 	uint64_t dialled, refused; /* counters: calls made, questions refused by a rule */
 };
@@ -86,9 +90,7 @@ struct reflector_dial {
  * the caller's and must outlive the dialler.
  */
 void reflector_dial_open(struct reflector_dial *dial, const struct reflector_dial_config *config,
-	struct loop *loop, uint8_t tag_kind,
-	void (*deliver)(void *context, struct loop_tag asker, const void *data, size_t size),
-	void *context);
+	struct loop *loop, uint8_t tag_kind, reflector_dial_deliver *deliver, void *context);
 void reflector_dial_close(struct reflector_dial *dial);
 
 /*

@@ -31,6 +31,7 @@
 #include "natpunch/loop.h"
 #include "natpunch/reflector.h"
 #include "natpunch/reflector_dial.h"
+#include "natpunch/reflector_names.h"
 #include "natpunch/reflector_places.h"
 #include "natpunch/reflector_table.h"
 
@@ -41,6 +42,7 @@ struct reflector_stream {
 	struct reflector_table table;
 	struct reflector_times times;
 	struct binding_server server;
+	struct reflector_names *names;
 	struct loop *loop;
 	struct reflector_dial *dial;           /* the caller's */
 	const struct reflector_places *places; /* two, the caller's; or NULL: no RFC 5780 */
@@ -50,11 +52,12 @@ struct reflector_stream {
 };
 
 /*
- * tag_kind marks the loop events that belong to reflector_stream_event(). Returns 0, or -1 when
- * there is no memory for `connections`. `dial` and `places` are set by the caller.
+ * tag_kind marks the loop events that belong to reflector_stream_event(). `names` must outlive the
+ * stream. Returns 0, or -1 when there is no memory for `connections`. `dial` and
+ * `places` are set by the caller.
  */
 int reflector_stream_open(struct reflector_stream *stream, struct loop *loop, uint8_t tag_kind,
-	uint32_t connections, const struct reflector_times *times);
+	uint32_t connections, const struct reflector_times *times, struct reflector_names *names);
 void reflector_stream_close(struct reflector_stream *stream);
 
 /* Takes over a new connection and answers at once what has come with it. */
@@ -68,8 +71,8 @@ void reflector_stream_event(struct reflector_stream *stream, struct loop_tag tag
  * Sends what was not known when the request of that connection was read; nothing when it is gone.
  * The tag is the one that reflector_dial was handed.
  */
-void reflector_stream_deliver(
-	struct reflector_stream *stream, struct loop_tag asker, const void *data, size_t size);
+void reflector_stream_deliver(struct reflector_stream *stream, struct loop_tag asker,
+	const void *data, size_t size, uint64_t now);
 
 /* When reflector_stream_expire() has something to do next, or DEADLINE_NONE. */
 uint64_t reflector_stream_next(struct reflector_stream *stream);

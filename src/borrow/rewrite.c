@@ -28,7 +28,12 @@
  *    is busy as well: nothing of anybody else's is ever deleted.
  *
  * SIGKILL. The kernel closes the connection with a RST (SO_LINGER with no time), so that no socket
- * is left to send a FIN again and again, from E, where nothing translates any more.
+ * is left to send a FIN again and again, from E, where nothing translates any more. Of a process
+ * that is killed Linux takes the last descriptor first, so the socket is opened after the guard:
+ * then the RST is still translated. Only the entry stays behind: where something else keeps
+ * connection tracking at work, as a firewall does, it lives for another 10 s (the kernel's time for
+ *a connection that was reset; 30 s over UDP), in which the other methods' packets from P to the
+ *same remote address are dropped. This method deletes it.
  *
  * What else may notice. A firewall of this machine sees E in its output chains and P in postrouting
  * chains that come later; a rule that lets out P only stops us. Packets that are exempt from
@@ -213,13 +218,14 @@ static enum borrow_result rewrite_open(
 	int guard;
 	int fd;
 
-	result = borrow_make_socket(request, &fd, error);
-	if (result != BORROW_OPEN)
-		return result;
+	/* First the guard, then the socket: see SIGKILL above. */
 	guard = translation_open(error);
-	if (guard < 0) {
-		close(fd);
+	if (guard < 0)
 		return BORROW_CANNOT;
+	result = borrow_make_socket(request, &fd, error);
+	if (result != BORROW_OPEN) {
+		close(guard);
+		return result;
 	}
 	if (stream)
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));

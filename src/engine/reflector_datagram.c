@@ -184,27 +184,6 @@ static void set_source(struct msghdr *answer, union control *control, const stru
 		memcpy(CMSG_DATA(header), &v4_info, sizeof(v4_info));
 }
 
-/* Sends one answer from another place or to another port than a client would take it from. */
-static void send_elsewhere(struct reflector_datagram *batch, size_t at,
-	const struct reflector_datagram_port *port, const struct binding_places *places,
-	const struct binding_request *granted, const struct addr *peer)
-{
-	const struct addr *from = &places->at[(granted->change_ip ? BINDING_OTHER_IP : 0) |
-					      (granted->change_port ? BINDING_OTHER_PORT : 0)];
-	struct sockaddr_storage sockaddr;
-	struct msghdr answer = batch->answers[at].msg_hdr;
-	union control control;
-	struct addr to = *peer;
-
-	if (granted->response_port != 0)
-		to.port = granted->response_port;
-	answer.msg_namelen = socket_from_addr(&to, &sockaddr);
-	answer.msg_name = &sockaddr;
-	set_source(&answer, &control, from);
-	sendmsg(reflector_places_socket(port->places, from), &answer, 0);
-	tell(peer, "asked, answered elsewhere");
-}
-
 static bool is_readable(const struct reflector_datagram *batch, size_t index)
 {
 	const struct msghdr *request = &batch->requests[index].msg_hdr;
@@ -221,42 +200,107 @@ static void prepare_answer(struct reflector_datagram *batch, size_t index, size_
 	batch->answers[at].msg_hdr.msg_iov = &batch->answer_parts[at];
 }
 
-/* Writes the answer to one request as answers[at]; false when there is none to be sent. */
-static bool answer_one(struct reflector_datagram *batch, size_t index, size_t at,
-	const struct reflector_datagram_port *port, const struct binding_server *server)
-{
-	struct msghdr *request = &batch->requests[index].msg_hdr;
-	struct binding_server with_places = *server;
+/* What a request is answered with. */
+struct service {
+	const struct reflector_datagram_port *port;
+	const struct binding_server *server;
+	struct reflector_names *names;
+	uint64_t now;
+};
+
+/* One request, and what is to become of its answer. */
+struct call {
+	struct addr peer;
+	struct addr to; /* the address of this machine that it came to */
+	const uint8_t *request;
+	size_t request_size;
 	struct binding_request granted;
 	struct binding_places places;
+};
+
+static enum binding_verdict answer_name(const struct service *service, const struct call *call,
+	uint8_t *out, size_t *size, bool *other)
+{
+	const struct reflector_names_caller caller = {
+		.source = &call->peer, .server = service->server};
+	struct reflector_names_effect effect;
+	enum reflector_names_verdict verdict =
+		reflector_names_answer(service->names, &caller, call->request, call->request_size,
+			service->now, out, STUN_MESSAGE_MAX, size, &effect);
+
+	*other = verdict == REFLECTOR_NAMES_OTHER;
+	return verdict == REFLECTOR_NAMES_ANSWERED ? BINDING_ANSWERED : BINDING_SILENT;
+}
+
+static enum binding_verdict write_answer(
+	const struct service *service, struct call *call, uint8_t *out, size_t *size)
+{
+	struct binding_server server = *service->server;
 	enum binding_verdict verdict;
-	struct addr peer, to;
+	bool other;
+
+	call->granted = (struct binding_request){.mode = BINDING_MODE_NONE};
+	verdict = answer_name(service, call, out, size, &other);
+	if (!other)
+		return verdict;
+	if (service->port->places != NULL &&
+		reflector_places_around(service->port->places, &call->to, &call->places))
+		server.places = &call->places;
+	return binding_answer(&server, &call->peer, call->request, call->request_size, out,
+		STUN_DATAGRAM_MAX, size, &call->granted);
+}
+
+/* Sends one answer from another place or to another port than a client would take it from. */
+static void send_elsewhere(struct reflector_datagram *batch, size_t at,
+	const struct reflector_datagram_port *port, const struct call *call)
+{
+	const struct addr *from =
+		&call->places.at[(call->granted.change_ip ? BINDING_OTHER_IP : 0) |
+				 (call->granted.change_port ? BINDING_OTHER_PORT : 0)];
+	struct sockaddr_storage sockaddr;
+	struct msghdr answer = batch->answers[at].msg_hdr;
+	union control control;
+	struct addr to = call->peer;
+
+	if (call->granted.response_port != 0)
+		to.port = call->granted.response_port;
+	answer.msg_namelen = socket_from_addr(&to, &sockaddr);
+	answer.msg_name = &sockaddr;
+	set_source(&answer, &control, from);
+	sendmsg(reflector_places_socket(port->places, from), &answer, 0);
+	tell(&call->peer, "asked, answered elsewhere");
+}
+
+/* Writes the answer to one request as answers[at]; false when there is none to be sent. */
+static bool answer_one(
+	struct reflector_datagram *batch, size_t index, size_t at, const struct service *service)
+{
+	struct msghdr *request = &batch->requests[index].msg_hdr;
+	struct call call = {
+		.request = batch->request_bytes[index],
+		.request_size = batch->requests[index].msg_len,
+	};
+	enum binding_verdict verdict;
 	size_t size;
 
-	socket_to_addr(&batch->peers[index], &peer);
-	if (peer.port == 0 || !is_readable(batch, index) ||
+	socket_to_addr(&batch->peers[index], &call.peer);
+	if (call.peer.port == 0 || !is_readable(batch, index) ||
 		!reflector_datagram_turn_control(request)) {
-		tell(&peer, "ignored");
+		tell(&call.peer, "ignored");
 		return false;
 	}
-	if (port->places != NULL) {
-		to = destination(request, port);
-		if (reflector_places_around(port->places, &to, &places))
-			with_places.places = &places;
-	}
-	verdict = binding_answer(&with_places, &peer, batch->request_bytes[index],
-		batch->requests[index].msg_len, batch->answer_bytes[at], STUN_DATAGRAM_MAX, &size,
-		&granted);
+	call.to = destination(request, service->port);
+	verdict = write_answer(service, &call, batch->answer_bytes[at], &size);
 	if (verdict != BINDING_ANSWERED) {
-		tell(&peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
+		tell(&call.peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
 		return false;
 	}
 	prepare_answer(batch, index, at, size);
-	if (granted.change_ip || granted.change_port || granted.response_port != 0) {
-		send_elsewhere(batch, at, port, &places, &granted, &peer);
+	if (call.granted.change_ip || call.granted.change_port || call.granted.response_port != 0) {
+		send_elsewhere(batch, at, service->port, &call);
 		return false;
 	}
-	tell(&peer, "asked, answered");
+	tell(&call.peer, "asked, answered");
 	return true;
 }
 
@@ -277,8 +321,11 @@ static void send_answers(struct reflector_datagram *batch, int fd, size_t count)
 }
 
 void reflector_datagram_serve(struct reflector_datagram *batch,
-	const struct reflector_datagram_port *port, const struct binding_server *server)
+	const struct reflector_datagram_port *port, const struct binding_server *server,
+	struct reflector_names *names, uint64_t now)
 {
+	const struct service service = {.port = port, .server = server, .names = names, .now = now};
+
 	for (int round = 0; round < ROUNDS; round++) {
 		int count = recvmmsg(port->fd, batch->requests, BATCH, MSG_DONTWAIT, NULL);
 		size_t answers = 0;
@@ -288,7 +335,7 @@ void reflector_datagram_serve(struct reflector_datagram *batch,
 		if (count <= 0)
 			return;
 		for (size_t i = 0; i < (size_t)count; i++)
-			if (answer_one(batch, i, answers, port, server))
+			if (answer_one(batch, i, answers, &service))
 				answers++;
 		send_answers(batch, port->fd, answers);
 		for (size_t i = 0; i < (size_t)count; i++)

@@ -22,9 +22,7 @@ static struct reflector_dial_job *job_at(struct reflector_dial *dial, uint32_t s
 }
 
 void reflector_dial_open(struct reflector_dial *dial, const struct reflector_dial_config *config,
-	struct loop *loop, uint8_t tag_kind,
-	void (*deliver)(void *context, struct loop_tag asker, const void *data, size_t size),
-	void *context)
+	struct loop *loop, uint8_t tag_kind, reflector_dial_deliver *deliver, void *context)
 {
 	memset(dial, 0, sizeof(*dial));
 	dial->config = *config;
@@ -85,7 +83,7 @@ static bool is_over(const struct reflector_dial_job *job)
 	return true;
 }
 
-static void end_job(struct reflector_dial *dial, struct reflector_dial_job *job)
+static void end_job(struct reflector_dial *dial, struct reflector_dial_job *job, uint64_t now)
 {
 	uint8_t bytes[DIALBACK_ANSWER_MAX];
 	size_t size = dialback_write_answer(job->transaction, &job->answer, bytes, sizeof(bytes));
@@ -93,7 +91,7 @@ static void end_job(struct reflector_dial *dial, struct reflector_dial_job *job)
 	job->busy = false;
 	job->generation++;
 	dial->busy--;
-	dial->deliver(dial->context, job->asker, bytes, size);
+	dial->deliver(dial->context, job->asker, bytes, size, now);
 }
 
 static enum dialback_outcome judge_errno(int value)
@@ -326,7 +324,7 @@ void reflector_dial_event(struct reflector_dial *dial, struct loop_tag tag, uint
 		return;
 	end_call(job, index, now);
 	if (is_over(job))
-		end_job(dial, job);
+		end_job(dial, job, now);
 }
 
 uint64_t reflector_dial_next(const struct reflector_dial *dial)
@@ -353,6 +351,6 @@ void reflector_dial_expire(struct reflector_dial *dial, uint64_t now)
 		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
 			if (job->calls[k].fd >= 0)
 				end_call(job, k, now);
-		end_job(dial, job);
+		end_job(dial, job, now);
 	}
 }

@@ -52,7 +52,7 @@ static void add_skip_header(struct program *program, enum addr_family family)
 	if (family == ADDR_IPV4)
 		add(program, BPF_LDX | BPF_B | BPF_MSH, 0, 0, 0);
 	else
-		add(program, BPF_LDX | BPF_W | BPF_IMM, 0, 0, 0);
+		add(program, BPF_LDX | BPF_IMM, 0, 0, 0);
 }
 
 static void add_destinations(struct program *program, const struct packet_filter *filter)

@@ -55,6 +55,7 @@ static int send_all(int fd, const void *data, size_t size)
 /* One datagram from the kernel, and from nobody else. Returns 0, or an errno value. */
 static int receive(int fd, uint8_t bytes[ANSWER_SIZE], size_t *size)
 {
+	*size = 0;
 	for (;;) {
 		struct sockaddr_nl from = {.nl_family = AF_NETLINK};
 		socklen_t length = sizeof(from);
@@ -81,7 +82,7 @@ static int read_acknowledgements(int fd, uint32_t *sequence)
 	uint8_t bytes[ANSWER_SIZE];
 	struct netlink_message message;
 	struct wire_reader reader;
-	size_t size;
+	size_t size = 0;
 	int code;
 
 	*sequence = 0;
@@ -128,7 +129,7 @@ int translation_add(int fd, const struct netfilter_flow *flow, uint16_t port, st
 	uint8_t batch[NETFILTER_BATCH_SIZE];
 	uint32_t sequence = 0;
 	char table[32];
-	size_t size;
+	size_t size = 0;
 	int problem;
 
 	if (getsockname(fd, (struct sockaddr *)&own, &length) != 0)
@@ -147,7 +148,7 @@ int translation_find(int fd, const struct netfilter_flow *flow, struct netfilter
 	uint8_t bytes[ANSWER_SIZE];
 	struct netlink_message message;
 	struct wire_reader reader;
-	size_t size;
+	size_t size = 0;
 	int code;
 
 	if (send_all(fd, request, netfilter_write_find(request, sizeof(request), flow)) != 0 ||
@@ -171,7 +172,7 @@ int translation_forget(int fd, const struct netfilter_entry *entry)
 	uint8_t bytes[ANSWER_SIZE];
 	struct netlink_message message;
 	struct wire_reader reader;
-	size_t size;
+	size_t size = 0;
 	int code;
 
 	if (send_all(fd, request, netfilter_write_delete(request, sizeof(request), entry)) != 0 ||

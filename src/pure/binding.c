@@ -37,19 +37,18 @@ static bool next_counted(
 	       attribute->type != STUN_MESSAGE_INTEGRITY_SHA256;
 }
 
-/* NATPUNCH-CONNECTION, or NONE where it is malformed or names no mode of ours. */
-static enum binding_mode read_connection(const struct stun_attribute *attribute, uint16_t *seconds)
+enum binding_mode binding_read_connection(const struct stun_attribute *attribute, uint16_t *seconds)
 {
 	const uint8_t *value = attribute->value;
 
 	*seconds = 0;
-	if (attribute->size != 4 || value[0] < BINDING_MODE_CLOSE || value[0] > BINDING_MODE_HOLD)
+	if (attribute->size != 4 || value[0] > BINDING_MODE_HOLD)
 		return BINDING_MODE_NONE;
 	*seconds = (uint16_t)(value[2] << 8 | value[3]);
 	return (enum binding_mode)value[0];
 }
 
-static void put_connection(struct wire_writer *writer, enum binding_mode mode, uint16_t seconds)
+void binding_put_connection(struct wire_writer *writer, enum binding_mode mode, uint16_t seconds)
 {
 	const uint8_t value[4] = {(uint8_t)mode, 0, (uint8_t)(seconds >> 8), (uint8_t)seconds};
 
@@ -78,7 +77,7 @@ size_t binding_write_request(const struct binding_request *request, void *out, s
 
 	stun_begin(&writer, out, capacity, STUN_REQUEST, STUN_METHOD_BINDING, request->transaction);
 	if (request->mode != BINDING_MODE_NONE)
-		put_connection(&writer, request->mode, request->seconds);
+		binding_put_connection(&writer, request->mode, request->seconds);
 	put_wishes(&writer, request);
 	stun_put_fingerprint(&writer);
 	return stun_finish(&writer);
@@ -194,7 +193,7 @@ static void read_attribute(const struct stun_attribute *attribute, struct questi
 		read_wish(attribute, question);
 	if (attribute->type == STUN_NATPUNCH_CONNECTION && !question->has_connection) {
 		question->has_connection = true;
-		question->mode = read_connection(attribute, &question->seconds);
+		question->mode = binding_read_connection(attribute, &question->seconds);
 	}
 }
 
@@ -214,23 +213,30 @@ static void read_question(const struct stun_message *message, struct question *q
 	}
 }
 
+enum binding_mode binding_grant(
+	const struct binding_server *server, enum binding_mode mode, uint16_t *seconds)
+{
+	uint16_t wanted = *seconds;
+
+	*seconds = 0;
+	if (!server->stream)
+		return BINDING_MODE_NONE;
+	if (mode == BINDING_MODE_FORGET && !server->can_forget)
+		return BINDING_MODE_CLOSE;
+	if (mode == BINDING_MODE_HOLD)
+		*seconds = wanted < 1 ? 1 : wanted > SECONDS_MAX ? SECONDS_MAX : wanted;
+	return mode;
+}
+
 static void grant(const struct binding_server *server, const struct question *question,
 	struct binding_request *granted)
 {
-	uint16_t seconds = question->seconds;
-
+	granted->seconds = question->seconds;
+	granted->mode = binding_grant(server, question->mode, &granted->seconds);
 	granted->change_ip = (question->place & BINDING_OTHER_IP) != 0;
 	granted->change_port = (question->place & BINDING_OTHER_PORT) != 0;
 	granted->response_port = question->response_port;
 	granted->padding = question->padding;
-	if (!server->stream)
-		return;
-	granted->mode = question->mode;
-	if (question->mode == BINDING_MODE_FORGET && !server->can_forget)
-		granted->mode = BINDING_MODE_CLOSE;
-	if (question->mode != BINDING_MODE_HOLD)
-		return;
-	granted->seconds = seconds < 1 ? 1 : seconds > SECONDS_MAX ? SECONDS_MAX : seconds;
 }
 
 static size_t write_error(const struct binding_server *server, const struct stun_message *message,
@@ -285,7 +291,7 @@ static size_t write_success(const struct binding_server *server, const struct st
 	if (server->places)
 		put_places(&writer, server->places, question, message->classic);
 	if (granted->mode != BINDING_MODE_NONE)
-		put_connection(&writer, granted->mode, granted->seconds);
+		binding_put_connection(&writer, granted->mode, granted->seconds);
 	if (granted->padding != 0)
 		stun_put_zeros(&writer, STUN_PADDING, granted->padding);
 	if (server->software) {
@@ -347,7 +353,10 @@ static bool is_known_in_answer(uint16_t type)
 	}
 }
 
-/* The attributes of a reply that matter, each the first of its type; `value` NULL where missing. */
+/*
+ * The attributes of a reply that matter, each the first of its type. One that is missing has no
+ * value and size 0, which is malformed for all of them.
+ */
 struct reply {
 	struct stun_attribute xored, plain, other, origin, connection, error;
 	bool has_unknown;
@@ -411,9 +420,9 @@ static void read_granted(const struct binding_request *request, const struct rep
 	enum binding_mode mode;
 	uint16_t seconds;
 
-	if (request->mode == BINDING_MODE_NONE || !reply->connection.value)
+	if (request->mode == BINDING_MODE_NONE)
 		return;
-	mode = read_connection(&reply->connection, &seconds);
+	mode = binding_read_connection(&reply->connection, &seconds);
 	if (mode != request->mode && mode != BINDING_MODE_CLOSE)
 		return;
 	if (mode == BINDING_MODE_HOLD && seconds == 0)
@@ -427,8 +436,7 @@ static const char *read_refusal(const struct reply *reply, struct binding_answer
 	const uint8_t *reason;
 	size_t reason_size;
 
-	if (!reply->error.value ||
-		stun_read_error(&reply->error, &out->code, &reason, &reason_size) < 0)
+	if (stun_read_error(&reply->error, &out->code, &reason, &reason_size) < 0)
 		return "error response without a code";
 	text_escape(out->reason, sizeof(out->reason), reason, reason_size);
 	return NULL;
@@ -437,6 +445,7 @@ static const char *read_refusal(const struct reply *reply, struct binding_answer
 static const char *read_mapping(const struct binding_request *request, enum addr_family transport,
 	const struct stun_message *message, const struct reply *reply, struct binding_answer *out)
 {
+	struct addr other, origin;
 	const char *wrong;
 
 	if (reply->has_unknown)
@@ -444,11 +453,10 @@ static const char *read_mapping(const struct binding_request *request, enum addr
 	wrong = judge_mapped(message, reply, transport, &out->mapped);
 	if (wrong)
 		return wrong;
-	if (reply->other.value && stun_read_address(message, &reply->other, false, &out->other) < 0)
-		out->other.family = ADDR_NONE;
-	if (reply->origin.value &&
-		stun_read_address(message, &reply->origin, false, &out->origin) < 0)
-		out->origin.family = ADDR_NONE;
+	if (stun_read_address(message, &reply->other, false, &other) == 0)
+		out->other = other;
+	if (stun_read_address(message, &reply->origin, false, &origin) == 0)
+		out->origin = origin;
 	read_granted(request, reply, out);
 	return NULL;
 }

@@ -153,7 +153,8 @@ static const char *field_text(
 	case FIELD_IP4P:
 		return addr_format_ip4p(&mapping->public_addr, buffer);
 	case FIELD_LOCAL_ADDR:
-		return addr_format_ip(&mapping->local, buffer);
+		return addr_ip_size(&mapping->local) == 0 ? ""
+							  : addr_format_ip(&mapping->local, buffer);
 	case FIELD_LOCAL_PORT:
 		snprintf(buffer, ADDR_IP_TEXT_SIZE, "%u", mapping->local.port);
 		return buffer;
@@ -307,7 +308,7 @@ int mapping_decode_record(struct mapping *out, const char *data, size_t size)
 	char record[MAPPING_RECORD_SIZE], word[sizeof(mapping.reflector)];
 	const char *at;
 
-	if (size == 0 || size >= sizeof(record) || memchr(data, '\0', size))
+	if (size == 0 || size >= sizeof(record))
 		return -1;
 	memcpy(record, data, size);
 	record[size] = '\0';

@@ -45,7 +45,6 @@ int parse_port(const char *text, uint16_t *out)
 int parse_seconds(const char *text, uint64_t max_ms, uint64_t *out_ms)
 {
 	uint64_t ms = 0, unit = 100, part;
-	const char *start = text;
 
 	for (; is_digit(*text); text++) {
 		part = (uint64_t)(*text - '0') * 1000;
@@ -63,7 +62,7 @@ int parse_seconds(const char *text, uint64_t max_ms, uint64_t *out_ms)
 			ms += part;
 		}
 	}
-	if (text == start || *text != '\0' || ms == 0)
+	if (*text != '\0' || ms == 0)
 		return -1;
 	*out_ms = ms;
 	return 0;

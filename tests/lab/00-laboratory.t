@@ -392,10 +392,10 @@ case_victim()
 	LAB_DELAY=1
 	lab_start double
 	start_peers
-	lab_exec home sh -c 'sleep 100 & sleep 100 &'
-	lab_spawn session laptop sleep 100
+	lab_exec home sh -c 'tail -f /dev/null & tail -f /dev/null &'
+	lab_spawn session laptop tail -f /dev/null
 	lab_spawn login home ssh -F none -i "$LAB_DIR/user_key" -o StrictHostKeyChecking=no \
-		-o UserKnownHostsFile=/dev/null "root@$LAB_HOME4" sleep 100
+		-o UserKnownHostsFile=/dev/null "root@$LAB_HOME4" tail -f /dev/null
 	wait_for_line 5 "$LAB_SSHD_LOG" 'Starting session'
 	# shellcheck disable=SC2046 # one line for all
 	echo "up $LAB $LAB_DIR" $(lab_pids)
@@ -405,7 +405,7 @@ case_victim()
 	esac
 	# Not as a command in the foreground: a signal that comes just before the
 	# shell starts one is only seen when that has ended.
-	lab_spawn last home sleep 100
+	lab_spawn last home tail -f /dev/null
 	wait "$LAB_PID"
 }
 

@@ -143,7 +143,7 @@ descriptors=$(descriptors)
 for fault in flush address link reflector loss; do
 	try "$fault"
 done
-for round in $(seq "$rounds"); do
+for _ in $(seq "$rounds"); do
 	random 4
 	case $drawn in
 	0) try flush ;;

@@ -118,14 +118,21 @@ connected()
 	[ -n "$(lab_exec home ss -tnH state established 'dport = :3478')" ]
 }
 
+# shellcheck disable=SC2317 # by wait_for
+reset()
+{
+	lab_captured killed | tail -n 1 | grep -q 'Flags \[R'
+}
+
 # NAME: a probe is killed while it waits; nothing stays, and the very next one
-# from the same port to the same address succeeds, by either method.
+# from the same port to the same address succeeds, by every method.
 try_kill()
 {
 	lab_spawn silent reflector "$LAB_BIN/liar" silent 3478
 	wait_for_line 5 "$LAB_DIR/silent.out" ready || bail "the liar does not start"
 	rules=$(lab_exec home nft list ruleset)
 	sockets=$(home_sockets)
+	lab_capture killed home eth0 "tcp port 3478"
 	lab_spawn probe home "$natpunch" probe -t 20 -m rewrite -r "$LAB_REFLECTOR4"
 	ok "$1: it is connected" wait_for 5 connected
 	isnt "$1: with a rule" "$(lab_exec home nft list ruleset)" "$rules"
@@ -135,9 +142,11 @@ try_kill()
 	is "$1: it is killed" $? 137
 	is "$1: the rules are as before" "$(lab_exec home nft list ruleset)" "$rules"
 	is "$1: the sockets are as before" "$(home_sockets)" "$sockets"
+	ok "$1: the last packet is a RST" wait_for 5 reset
+	is "$1: nothing left from another port" "$(lab_captured killed 'not tcp port 22' | wc -l)" 0
 	lab_kill silent
 	start_reflector
-	for method in rewrite repair rewrite; do
+	for method in rewrite repair rewrite raw rewrite; do
 		probe -m $method -r "$LAB_REFLECTOR4"
 		is "$1: $method afterwards" "$line" "$LAB_HOME_PUBLIC4 22"
 	done
@@ -161,7 +170,7 @@ try_firewall()
 	lab_start port-restricted
 	lab_exec home nft "$firewall"
 	start_reflector
-	for method in repair rewrite rewrite repair rewrite; do
+	for method in repair rewrite rewrite raw rewrite repair rewrite; do
 		probe -m $method -r "$LAB_REFLECTOR4"
 		is "firewall: $method" "$line" "$LAB_HOME_PUBLIC4 22"
 	done

@@ -1,5 +1,5 @@
 #!/bin/sh
-# UDP: bind on a free port, and rewrite on one that OpenVPN holds all the while.
+# UDP: bind on a free port, and rewrite and raw on one that OpenVPN holds all the while.
 # In front of every kind of NAT the printed mapping is the one that the
 # outermost NAT holds, and home is afterwards as it was before. Through the
 # printed address and port a client outside reaches the VPN.
@@ -108,6 +108,7 @@ try_kind()
 		for again in once again; do
 			try_method "$1, IPv$family, bind $again" bind 2222 $family
 			try_method "$1, IPv$family, rewrite $again" rewrite 1194 $family
+			try_method "$1, IPv$family, raw $again" raw 1194 $family
 		done
 	done
 	probe -m bind -p 1194 -r "$LAB_REFLECTOR4"

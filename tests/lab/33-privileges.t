@@ -77,6 +77,12 @@ can "rewrite, UDP: net_admin" $admin "rewrite $public 22" -m rewrite -u
 cannot "rewrite, without it" $bind$raw ': setcap cap_net_admin\+ep natpunch' -m rewrite
 cannot "rewrite, UDP, without it" $bind$raw ': setcap cap_net_admin\+ep natpunch' -m rewrite -u
 
+can "raw: net_raw" $raw "raw $public 22" -m raw
+can "raw, UDP: net_raw" $raw "raw $public 22" -m raw -u
+cannot "raw, without it" $bind$admin ': setcap cap_net_raw\+ep natpunch' -m raw
+cannot "raw, UDP, without it" $bind$admin ': setcap cap_net_raw\+ep natpunch' -m raw -u
+can "auto, only net_raw" $raw "raw $public 22"
+
 can "auto: what the hint says to grant suffices" $admin$raw "rewrite $public 22"
 like "auto: and -v says why not bind" "$(cat "$LAB_DIR/err")" \
 	'^natpunch probe: method bind passed over: cannot bind port 22: Permission denied$'

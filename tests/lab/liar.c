@@ -132,8 +132,8 @@ static void serve_datagrams(int fd, const char *mode)
 		struct sockaddr_storage source;
 		socklen_t source_size = sizeof(source);
 		uint8_t bytes[STUN_MESSAGE_MAX];
-		ssize_t got = recvfrom(fd, bytes, sizeof(bytes), 0, (struct sockaddr *)&source,
-			&source_size);
+		ssize_t got = recvfrom(
+			fd, bytes, sizeof(bytes), 0, (struct sockaddr *)&source, &source_size);
 		if (got <= 0 || stun_parse(&lie.question, bytes, (size_t)got) != 0)
 			continue;
 		heard++;

@@ -19,8 +19,8 @@ static const uint8_t content[OPTION_CONTENT] = "sixteen bytes..";
 
 /* What a kernel did with a segment. */
 struct outcome {
-	uint8_t answer;	   /* flags of what came back, 0 for nothing */
-	bool copied;	   /* the raw socket there got it, with its option as it was sent */
+	uint8_t answer;    /* flags of what came back, 0 for nothing */
+	bool copied;       /* the raw socket there got it, with its option as it was sent */
 	long long counted; /* how much TCPMD5Unexpected rose */
 };
 

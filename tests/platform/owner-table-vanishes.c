@@ -34,8 +34,8 @@
 #define NFT_TABLE_F_OWNER 0x2
 #endif
 
-#define TABLE		"natpunch-test"
-#define CHAIN		"out"
+#define TABLE           "natpunch-test"
+#define CHAIN           "out"
 #define PRIORITY_SRCNAT 100
 
 struct batch {

@@ -394,7 +394,7 @@ static inline long long counter(const char *group, const char *name)
 
 /* What the router's NAT remembers of the connection from HOME_PORT at home. */
 struct entry {
-	char state[24];	      /* as conntrack(8) names it; "none" if there is no entry */
+	char state[24];       /* as conntrack(8) names it; "none" if there is no entry */
 	unsigned int seconds; /* that the entry has to live */
 	unsigned int port;    /* the public port */
 };

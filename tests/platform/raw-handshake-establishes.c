@@ -24,7 +24,7 @@ struct variant {
 	uint16_t window;
 	size_t data_size;
 	uint32_t acknowledged; /* bytes after the SYN that the ACK acknowledges */
-	bool refused;	       /* the NAT does not take the ACK */
+	bool refused;          /* the NAT does not take the ACK */
 };
 
 static const struct variant variants[] = {

@@ -26,8 +26,8 @@
 #define FLAG_RST 0x04
 #define FLAG_ACK 0x10
 
-#define OPTION_NONE	    0
-#define OPTION_MD5	    19
+#define OPTION_NONE         0
+#define OPTION_MD5          19
 #define OPTION_EXPERIMENTAL 253
 
 #define OPTION_CONTENT 16

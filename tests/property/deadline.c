@@ -22,7 +22,10 @@ static uint64_t earliest(const uint64_t *dues, uint32_t capacity)
 	return due;
 }
 
-/* For every slot in the heap: its key is not above its deadline nor below its parent's. */
+/*
+ * For every slot in the heap: its key is not above its deadline nor below its parent's. For every
+ * other: it has no deadline.
+ */
 static bool invariant_holds(const struct deadline_heap *heap)
 {
 	const struct deadline_entry *entries = heap->entries;
@@ -32,6 +35,10 @@ static bool invariant_holds(const struct deadline_heap *heap)
 
 		if (entries[i].key > entries[slot].due || entries[slot].position != i ||
 			(i > 0 && entries[(i - 1) / 2].key > entries[i].key))
+			return false;
+	}
+	for (uint32_t slot = 0; slot < heap->capacity; slot++) {
+		if (entries[slot].position >= heap->count && entries[slot].due != DEADLINE_NONE)
 			return false;
 	}
 	return heap->count <= heap->capacity;
@@ -67,9 +74,12 @@ static bool life_holds(void)
 	uint32_t capacity = (uint32_t)(1 + random_below(&rng, CAPACITY));
 	uint64_t dues[CAPACITY], now = random_number(&rng) >> 2;
 
+	random_fill(&rng, entries, sizeof(entries));
 	deadline_init(&heap, entries, capacity);
 	for (uint32_t slot = 0; slot < capacity; slot++)
 		dues[slot] = DEADLINE_NONE;
+	if (!invariant_holds(&heap))
+		return false;
 	for (int step = 0; step < STEPS; step++) {
 		uint32_t slot = (uint32_t)random_below(&rng, capacity);
 		uint64_t due = now + random_below(&rng, 50);
@@ -84,7 +94,7 @@ static bool life_holds(void)
 				return false;
 			continue;
 		case 2:
-			if (!pop_holds(&heap, dues, now))
+			if (!pop_holds(&heap, dues, now) || !invariant_holds(&heap))
 				return false;
 			continue;
 		default:

@@ -103,7 +103,7 @@ static bool is_beginning(
 static bool escapes_hold(void)
 {
 	size_t size = random_below(&rng, SIZE_MOST), capacity = 3 + random_below(&rng, 160);
-	uint8_t bytes[SIZE_MOST], back[8 * SIZE_MOST];
+	uint8_t bytes[SIZE_MOST], back[8 * SIZE_MOST] = {0};
 	char *to = (char *)guard_at_end(&out, capacity), *text;
 	bool whole = capacity >= 6 * size + 3;
 

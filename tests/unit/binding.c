@@ -654,6 +654,7 @@ static void test_reading_modes(void)
 		uint16_t seconds;
 	} cases[] = {
 		{BINDING_MODE_NONE, BINDING_MODE_NONE, "\3\0\0\5", 4, 0},
+		{BINDING_MODE_NONE, BINDING_MODE_NONE, "\1\0\0\0", 4, 0},
 		{BINDING_MODE_CLOSE, BINDING_MODE_CLOSE, "\1\0\0\0", 4, 0},
 		{BINDING_MODE_CLOSE, BINDING_MODE_NONE, "\2\0\0\0", 4, 0},
 		{BINDING_MODE_CLOSE, BINDING_MODE_NONE, "\3\0\0\5", 4, 0},

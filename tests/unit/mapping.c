@@ -166,6 +166,9 @@ static void test_record(void)
 	is_str(back.reflector, mapping.reflector, "whole");
 	is_str(back.method, mapping.method, "in all of them");
 	is_int(back.protocol, MAPPING_UDP, "udp");
+
+	memcpy(text + strlen(text) - 2, "r'\n", 4);
+	is_int(mapping_decode_record(&back, text, strlen(text)), -1, "a byte more is refused");
 }
 
 /* Each change of a valid record by one word. */
@@ -199,7 +202,23 @@ static void test_damaged_record(void)
 		if (mapping_decode_record(&back, record, size) == 0)
 			fail("%zu bytes of a record are taken for one", size);
 	}
+	for (size_t size = 271; size < 600; size++) {
+		const char *at = strstr(record, "example");
+
+		snprintf(
+			text, sizeof(text), "%.*s%0*d\n", (int)(at - record), record, (int)size, 1);
+		is_int(mapping_decode_record(&back, text, strlen(text)), size == 271 ? 0 : -1,
+			"a reflector of %zu bytes", size);
+		if (size == 271)
+			snprintf(back.method, sizeof(back.method), "kept");
+		else if (size > 280)
+			size += 50;
+	}
+	is_str(back.method, "kept", "no longer one was taken");
 	is_int(mapping_decode_record(&back, record, sizeof(record)), -1, "a NUL behind");
+	memcpy(text, record, sizeof(record));
+	text[50] = '\0';
+	is_int(mapping_decode_record(&back, text, sizeof(record) - 1), -1, "a NUL inside");
 	is_int(mapping_decode_record(&back, NULL, 0), -1, "an empty file");
 	memset(text, ' ', sizeof(text));
 	is_int(mapping_decode_record(&back, text, sizeof(text)), -1, "a file that is too large");

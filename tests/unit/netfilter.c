@@ -98,31 +98,39 @@ static void test_requests(void)
 	is_uint(count(request, size, "\x0a\x0b\x0c\x0d", 4), 1, "and its id");
 }
 
-static void put_tuple(
-	struct netlink_writer *writer, uint16_t type, const struct netfilter_flow *flow)
-{
-	bool ipv6 = flow->source.family == ADDR_IPV6;
-	size_t size = addr_ip_size(&flow->source);
-	size_t tuple = netlink_begin_nest(writer, type);
-	size_t part = netlink_begin_nest(writer, 1);
-
-	netlink_put(writer, ipv6 ? 3 : 1, flow->source.ip, size);
-	netlink_put(writer, ipv6 ? 4 : 2, flow->destination.ip, size);
-	netlink_end_nest(writer, part);
-	part = netlink_begin_nest(writer, 2);
-	netlink_put_u8(writer, 1, (uint8_t)flow->protocol);
-	netlink_put_be16(writer, 2, flow->source.port);
-	netlink_put_be16(writer, 3, flow->destination.port);
-	netlink_end_nest(writer, part);
-	netlink_end_nest(writer, tuple);
-}
-
 enum left_out {
 	NOTHING,
 	ORIGINAL,
 	REPLY,
-	ID
+	ID,
+	ADDRESSES,
+	DESTINATION,
+	PORTS,
+	SOURCE_PORT,
+	PROTOCOL,
 };
+
+static void put_tuple(struct netlink_writer *writer, uint16_t type,
+	const struct netfilter_flow *flow, enum left_out left_out)
+{
+	bool ipv6 = flow->source.family == ADDR_IPV6;
+	size_t size = addr_ip_size(&flow->source);
+	size_t tuple = netlink_begin_nest(writer, type);
+	size_t part = netlink_begin_nest(writer, left_out == ADDRESSES ? 9 : 1);
+
+	netlink_put(writer, ipv6 ? 3 : 1, flow->source.ip, size);
+	if (left_out != DESTINATION)
+		netlink_put(writer, ipv6 ? 4 : 2, flow->destination.ip, size);
+	netlink_end_nest(writer, part);
+	part = netlink_begin_nest(writer, left_out == PORTS ? 9 : 2);
+	if (left_out != PROTOCOL)
+		netlink_put_u8(writer, 1, (uint8_t)flow->protocol);
+	if (left_out != SOURCE_PORT)
+		netlink_put_be16(writer, 2, flow->source.port);
+	netlink_put_be16(writer, 3, flow->destination.port);
+	netlink_end_nest(writer, part);
+	netlink_end_nest(writer, tuple);
+}
 
 /* An answer as the kernel makes it; returns whether it is believed. */
 static bool believes(uint16_t type, const struct netfilter_flow *flow,
@@ -137,9 +145,9 @@ static bool believes(uint16_t type, const struct netfilter_flow *flow,
 	netlink_begin(&writer, type, 0, 6);
 	wire_write_zeros(&writer.wire, 4);
 	if (left_out != ORIGINAL)
-		put_tuple(&writer, 1, flow);
+		put_tuple(&writer, 1, flow, left_out);
 	if (left_out != REPLY)
-		put_tuple(&writer, 2, reply);
+		put_tuple(&writer, 2, reply, NOTHING);
 	netlink_put_be32(&writer, 3, 0x188); /* its status, of no interest */
 	if (left_out != ID)
 		netlink_put_be32(&writer, 12, 77);
@@ -163,6 +171,8 @@ static void test_entry(const struct netfilter_flow *flow)
 	ok(!believes(0x100, flow, &reply, ORIGINAL, &entry), "no original direction");
 	ok(!believes(0x100, flow, &reply, REPLY, &entry), "no reply direction");
 	ok(!believes(0x100, flow, &reply, ID, &entry), "no id");
+	for (enum left_out part = ADDRESSES; part <= PROTOCOL; part++)
+		ok(!believes(0x100, flow, &reply, part, &entry), "part %d missing", (int)part);
 	other.protocol = (enum mapping_protocol)1;
 	ok(!believes(0x100, &other, &reply, NOTHING, &entry), "of ICMP");
 }

@@ -74,6 +74,7 @@ static void test_writing(void)
 
 static void test_writing_short(void)
 {
+	static const uint8_t long_value[UINT16_MAX];
 	struct netlink_writer writer;
 	uint8_t buffer[64];
 
@@ -95,12 +96,13 @@ static void test_writing_short(void)
 	is_uint(netlink_writer_size(&writer), 28, "28 bytes need room for 28");
 	netlink_writer_start(&writer, buffer, sizeof(buffer));
 	netlink_begin(&writer, 1, 0, 1);
-	netlink_put(&writer, 1, buffer, UINT16_MAX);
+	netlink_put(&writer, 1, long_value, sizeof(long_value));
 	is_uint(netlink_writer_size(&writer), 0, "an attribute too long for its size field");
 }
 
 static void test_long_nest(void)
 {
+	static const uint8_t value[40000];
 	static uint8_t buffer[80000];
 	struct netlink_writer writer;
 	size_t nest;
@@ -108,8 +110,8 @@ static void test_long_nest(void)
 	netlink_writer_start(&writer, buffer, sizeof(buffer));
 	netlink_begin(&writer, 1, 0, 1);
 	nest = netlink_begin_nest(&writer, 1);
-	netlink_put(&writer, 1, buffer, 40000);
-	netlink_put(&writer, 1, buffer, 30000);
+	netlink_put(&writer, 1, value, sizeof(value));
+	netlink_put(&writer, 1, value, 30000);
 	netlink_end_nest(&writer, nest);
 	is_uint(netlink_writer_size(&writer), 0, "a nest too long for its size field");
 }

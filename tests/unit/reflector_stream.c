@@ -1,6 +1,8 @@
 /* The reflector over TCP: what is said on a connection, and how long it may take. */
 #include "unit/server.h"
 
+#include "natpunch/reflector_stream.h"
+
 static void test_plain(const char *ip)
 {
 	int fd = dial(ip, SERVER_PORT);
@@ -327,10 +329,48 @@ static void test_silent_crowd(void)
 		close(crowd[i]);
 }
 
+/*
+ * An event that was under way when its connection ended, and another took the slot. The server
+ * itself is left out, for the kernel seldom brings the two together.
+ */
+static void test_late_event(void)
+{
+	static struct reflector_stream stream;
+	static struct reflector_names names;
+	struct addr peer = address("192.0.2.1", 1024);
+	struct loop_tag tag = {.kind = 1};
+	struct loop loop;
+	int first[2];
+	int second[2];
+	char line[64];
+
+	if (loop_open(&loop) != 0 ||
+		reflector_stream_open(
+			&stream, &loop, tag.kind, 1, &REFLECTOR_TIMES_DEFAULT, &names) != 0 ||
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, first) != 0 ||
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, second) != 0)
+		bail_out("setting up: %s", strerror(errno));
+	reflector_stream_adopt(&stream, first[0], &peer, 0);
+	tag.generation = stream.table.connections[tag.slot].generation;
+	reflector_stream_adopt(&stream, second[0], &peer, 0);
+	is_int(recv(first[1], line, sizeof(line), 0), 0, "the second takes the slot of the first");
+	say(second[1], "\n", 1);
+	reflector_stream_event(&stream, tag, 0);
+	is_int(recv(second[1], line, sizeof(line), 0), -1, "an event of the first is ignored");
+	tag.generation = stream.table.connections[tag.slot].generation;
+	reflector_stream_event(&stream, tag, 0);
+	ok(recv(second[1], line, sizeof(line), 0) > 0, "one of the second is not");
+	reflector_stream_close(&stream);
+	loop_close(&loop);
+	close(first[1]);
+	close(second[1]);
+}
+
 int main(void)
 {
 	network_enter();
 	test_talk();
+	test_late_event();
 	test_deadlines();
 	test_silent_crowd();
 	return done_testing();

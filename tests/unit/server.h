@@ -21,7 +21,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "natpunch/binding.h"
@@ -163,9 +162,7 @@ static inline unsigned server_said(const struct server *server, const char *text
 
 static inline void pause_briefly(void)
 {
-	struct timespec moment = {.tv_nsec = 1000000};
-
-	nanosleep(&moment, NULL);
+	poll(NULL, 0, 1);
 }
 
 /* Waits until the server has said the text so many times. */

@@ -64,6 +64,9 @@ static void test_vector_request(void)
 	}
 	ok(!stun_next(&message, &offset, &attribute), "and no more");
 	ok(!stun_next(&message, &offset, &attribute), "nor when asked again");
+	message.size -= 8;
+	ok(!stun_next(&message, &offset, &attribute), "nor from behind the end");
+	message.size += 8;
 	ok(stun_find(&message, STUN_USERNAME, &attribute) && attribute.size == 9, "USERNAME");
 	is_mem(attribute.value, "evtj:h6vY", 9, "its value without the padding");
 	ok(!stun_find(&message, STUN_REALM, &attribute), "no REALM");
@@ -214,6 +217,8 @@ static void test_lengths(void)
 	is_int(stun_parse(&message, bytes, 28), -1, "and above");
 	bytes[3] = 6;
 	is_int(stun_parse(&message, bytes, 26), -1, "and one that is no multiple of 4");
+	bytes[23] = 2;
+	is_int(stun_parse(&message, bytes, 26), -1, "though the value ends there");
 	is_int(stun_parse(&message, header, 20), -1, "01 in front");
 	header[0] = 0;
 	is_int(stun_parse(&message, header, 20), 0, "00 in front");
