@@ -32,8 +32,8 @@ const struct option_row probe_option_rows[] = {
 	{'f', "format", "FORMAT", "text, ssh, json, env or a string with %a %p %A %P %r %m", false},
 	{'c', "changed", "FILE", "print only when the mapping differs from the one in FILE", false},
 	{'e', "exec", "PATH", "run this program when the mapping changes", false},
-	{OPTION_HOOK_ARGS, "hook-args", "ORDER", "of -e's arguments: natmap or natter (natmap)",
-		false},
+	{OPTION_HOOK_ARGS, "hook-args", "natmap|natter",
+		"of -e's arguments: natmap or natter (natmap)", false},
 	{'k', "keep", NULL, "stay, keep the mapping alive, print a line at every change", false},
 	{'i', "interval", "SECONDS", "between keep-alives with -k (25)", false},
 	{OPTION_TO, "to", "HOST:PORT", "with -k: splice connections that come in to HOST:PORT",
@@ -249,7 +249,7 @@ static const char *const public_servers[] = {
 
 static int add_public_servers(struct probe_options *options, struct error *error)
 {
-	const char *shuffled[PUBLIC_SERVER_COUNT];
+	const char *shuffled[PUBLIC_SERVER_COUNT] = {NULL};
 
 	memcpy(shuffled, public_servers, sizeof(shuffled));
 	for (size_t i = PUBLIC_SERVER_COUNT - 1; i > 0; i--) {
