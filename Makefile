@@ -23,13 +23,14 @@ UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
 PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c)))
 LABTOOLS = $(patsubst tests/lab/%.c,$(B)/lab/%,$(sort $(wildcard tests/lab/*.c)))
+BENCH    = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/bench/*.c)))
 REPLAY   = $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(filter-out tests/fuzz/replay.c,$(sort $(wildcard tests/fuzz/*.c))))
-PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
+PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(BENCH) $(REPLAY)
 
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all static checks programs test demo lint fuzz print-flags install clean
+.PHONY: all static checks programs test demo lint bench fuzz print-flags install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -65,7 +66,7 @@ $(B)/libnatpunch.a: $(PARTS)
 	$(Q)rm -f $@ && $(AR) rcs $@ $(PARTS)
 
 TEST_CFLAGS = $(ALL_CFLAGS) -Itests
-$(UNIT) $(PROPERTY) $(PLATFORM): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a
+$(UNIT) $(PROPERTY) $(PLATFORM) $(BENCH): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a
 	$(call say,TEST,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(TEST_CFLAGS) -o $@ $< $(B)/libnatpunch.a $(ALL_LDFLAGS)
@@ -89,6 +90,9 @@ demo:
 
 lint:
 	$(Q)sh tests/run lint
+
+bench: natpunch static $(BENCH)
+	$(Q)perl tests/bench/run
 
 # What every source is compiled with, for the tests of the source.
 print-flags:
