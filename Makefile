@@ -3,6 +3,7 @@ VERSION = 0.1.0
 PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin
 MANDIR  = $(PREFIX)/share/man
+UNITDIR = $(PREFIX)/lib/systemd/system
 B       = build
 CC      = cc
 MUSL_CC = musl-gcc
@@ -10,7 +11,8 @@ MUSL_CC = musl-gcc
 BASE  = -std=gnu11 -D_GNU_SOURCE -DNATPUNCH_VERSION='"$(VERSION)"' -Iinclude
 WARN  = -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
         $(if $(CI),-Werror)
-HARD  = -O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections -fPIE
+HARD  = -O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections \
+        -fno-asynchronous-unwind-tables -fPIE
 ALL_CFLAGS  = $(BASE) $(WARN) $(HARD) -MMD -MP $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(findstring -static,$(LDFLAGS)),,-pie) $(LDFLAGS)
 
@@ -18,6 +20,11 @@ SRC   = $(sort $(wildcard src/*.c src/*/*.c))
 OBJ   = $(SRC:%.c=$(B)/%.o)
 PARTS = $(filter-out $(B)/src/main.o,$(OBJ))
 MAN   = $(sort $(wildcard man/*.[1-8]))
+SERVICE = $(foreach unit,natpunch-probe@.service natpunch-reflect.service,$(unit)=$(UNITDIR)/$(unit)) \
+          $(foreach file,natpunch-probe-sshd.conf natpunch.init,$(file)=$(PREFIX)/share/natpunch/$(file)) \
+          natpunch.bash=$(PREFIX)/share/bash-completion/completions/natpunch \
+          natpunch.zsh=$(PREFIX)/share/zsh/site-functions/_natpunch \
+          natpunch.fish=$(PREFIX)/share/fish/vendor_completions.d/natpunch.fish
 
 UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
@@ -106,6 +113,10 @@ install: natpunch
 	install -D -m 755 natpunch $(DESTDIR)$(BINDIR)/natpunch
 	for page in $(MAN); do \
 	    install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	for file in $(SERVICE); do \
+	    install -D -m 644 src/service/$${file%%=*} $(DESTDIR)$${file#*=} && \
+	    sed -i 's|/usr/local/bin/|$(BINDIR)/|' $(DESTDIR)$${file#*=} || exit 1; \
 	done
 
 clean:

@@ -8,6 +8,9 @@
 static const struct command *const commands[] = {
 	&command_probe,
 	&command_reflect,
+	&command_connect,
+	&command_lookup,
+	&command_keygen,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 

@@ -66,12 +66,21 @@ enum binding_outcome binding_read_answer(const struct binding_request *request,
 	enum addr_family transport, const void *data, size_t size, struct binding_answer *out,
 	const char **why);
 
+/* NATPUNCH-CONNECTION, for other methods that carry it. Malformed, or no mode of ours: NONE. */
+void binding_put_connection(struct wire_writer *writer, enum binding_mode mode, uint16_t seconds);
+enum binding_mode binding_read_connection(
+	const struct stun_attribute *attribute, uint16_t *seconds);
+
 /* What the server decided for this connection, and what it adds to its answers. */
 struct binding_server {
 	const char *software; /* SOFTWARE attribute, or NULL */
 	bool can_forget;      /* CAP_NET_ADMIN is here: FORGET can be granted */
 	bool stream;          /* over TCP or TLS: NATPUNCH-CONNECTION means something */
 };
+
+/* What the server grants of what was asked for; *seconds is brought into range. */
+enum binding_mode binding_grant(
+	const struct binding_server *server, enum binding_mode mode, uint16_t *seconds);
 
 enum binding_verdict {
 	BINDING_SILENT,   /* not for us: send nothing */

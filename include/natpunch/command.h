@@ -33,6 +33,9 @@ struct command {
 };
 
 /* Each subcommand's row lives in its own file. */
+extern const struct command command_keygen;
+extern const struct command command_lookup;
+extern const struct command command_connect;
 extern const struct command command_probe;
 extern const struct command command_reflect;
 

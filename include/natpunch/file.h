@@ -18,6 +18,13 @@
 ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, struct error *error);
 
 /*
+ * Reads a regular file of at most `max` bytes that nobody but its owner may read or write: one
+ * that group or others can is refused. *out is the caller's, to be wiped and freed.
+ * Returns 0, or -1 with *error filled (EXIT_STATUS_LOCAL), also where there is no such file.
+ */
+int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error);
+
+/*
  * Puts `size` bytes into path: written to a new file beside it (path.XXXXXX, mode), fsync, rename,
  * fsync of the directory. Readers see the old content or the new, also after a crash; on failure
  * the old file is as it was and the new one is gone. Returns 0, or -1 with *error filled.
@@ -29,6 +36,16 @@ int file_replace(const char *path, const void *data, size_t size, mode_t mode, s
  * anything to lose. Returns 0, or -1 with *error filled.
  */
 int file_check_writable(const char *path, struct error *error);
+
+/*
+ * The same for a file that one process writes alone: the new file is path.new each time, so that a
+ * writer that is killed leaves one behind, which the next one takes away, and not ever more.
+ */
+int file_replace_alone(
+	const char *path, const void *data, size_t size, mode_t mode, struct error *error);
+
+/* Renames path to path.damaged, over an older one. Returns 0, or -1 with *error filled. */
+int file_set_aside(const char *path, struct error *error);
 
 /*
  * Takes an exclusive lock on the directory that holds path, for a read-compare-replace that two

@@ -34,7 +34,7 @@
 #define HANDOVER_PROBES  127 /* the most that Linux takes */
 
 struct handover {
-	char *const *command; /* argv for execvp(3), the connection as stdin and stdout; or NULL */
+	char *const *command;         /* argv for execv(3), or NULL */
 	struct parse_host_port to;    /* else: spliced to this address */
 	pid_t children[HANDOVER_MAX]; /* 0: free */
 	size_t running;

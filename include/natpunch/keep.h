@@ -23,6 +23,7 @@
 #include "natpunch/error.h"
 #include "natpunch/handover.h"
 #include "natpunch/hook.h"
+#include "natpunch/keyfile.h"
 #include "natpunch/mapping.h"
 #include "natpunch/notify.h"
 #include "natpunch/probe.h"
@@ -32,14 +33,17 @@
 #define KEEP_ANSWER_MS           1000  /* how long an answer may take before it is doubted */
 #define KEEP_SETTLE_MS           100   /* network changes come in bursts */
 #define KEEP_BACKOFF_MAX_MS      60000
+#define KEEP_PUNCH_MAX           16 /* invitations followed at once; rule for more: passed over */
 #define KEEP_DOWN_MS             60000 /* without any answer, and three intervals: it is down */
 
 struct keep_config {
 	struct probe_request probe; /* its mode, hold_seconds and first are set by keep_run() */
 	uint64_t interval_ms;
-	struct hook *hook;         /* reaped and expired here */
-	struct handover *handover; /* reaped here; gets what the listener accepts */
-	int listener;              /* or -1 */
+	const struct key *key; /* the name to keep registered (its secret too), or NULL */
+	struct hook *hook;     /* reaped and expired here */
+	/* Reaped here; gets what the listener accepts, and what travellers were let in by. */
+	struct handover *handover;
+	int listener; /* or -1 */
 	struct notify *notify;
 	/* Called for every event with the mapping in question (for HOOK_DOWN the last one). */
 	void (*report)(void *context, enum hook_event event, const struct probe_result *result);

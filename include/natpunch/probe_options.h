@@ -20,6 +20,8 @@ struct probe_options {
 	const char *hook_path;        /* -e, or NULL */
 	enum hook_order hook_order;
 	bool hook_order_given;
+	const char *name;     /* -n, or NULL */
+	const char *key_path; /* -K, or NULL */
 	bool keep;
 	uint64_t interval_ms;
 	struct parse_host_port to; /* --to: port 0 when not given */

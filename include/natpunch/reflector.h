@@ -59,6 +59,8 @@ struct reflector_config {
 	uint32_t connections;   /* most TCP connections at once, 1 to REFLECTOR_CONNECTIONS_MAX */
 	bool connections_fixed; /* the user named that number: fewer will not do */
 	struct reflector_times times;
+	const char *keys_path;  /* NULL: no names. Read again on SIGHUP */
+	const char *state_path; /* NULL: where names were seen is forgotten at the end */
 };
 
 struct reflector;

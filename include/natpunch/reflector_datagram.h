@@ -14,6 +14,7 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/binding.h"
+#include "natpunch/reflector_names.h"
 
 struct reflector_datagram;
 
@@ -25,8 +26,8 @@ void reflector_datagram_close(struct reflector_datagram *batch);
 int reflector_datagram_listen(const struct addr *addr);
 
 /* Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. */
-void reflector_datagram_serve(
-	struct reflector_datagram *batch, int fd, const struct binding_server *server);
+void reflector_datagram_serve(struct reflector_datagram *batch, int fd,
+	const struct binding_server *server, struct reflector_names *names, uint64_t now);
 
 /*
  * Makes of the control message with the address that a packet came to, IP_PKTINFO or IPV6_PKTINFO,

@@ -26,6 +26,7 @@
 #include "natpunch/binding.h"
 #include "natpunch/loop.h"
 #include "natpunch/reflector.h"
+#include "natpunch/reflector_names.h"
 #include "natpunch/reflector_table.h"
 
 #define REFLECTOR_STREAM_INPUT  (STUN_MESSAGE_MAX + 4096) /* a begun request, and one read */
@@ -35,6 +36,7 @@ struct reflector_stream {
 	struct reflector_table table;
 	struct reflector_times times;
 	struct binding_server server;
+	struct reflector_names *names;
 	struct loop *loop;
 	uint8_t tag_kind;
 	uint8_t input[REFLECTOR_STREAM_INPUT]; /* of the connection at hand */
@@ -42,11 +44,11 @@ struct reflector_stream {
 };
 
 /*
- * tag_kind marks the loop events that belong to reflector_stream_event(). Returns 0, or -1 when
- * there is no memory for `connections`.
+ * tag_kind marks the loop events that belong to reflector_stream_event(). `names` must outlive the
+ * stream. Returns 0, or -1 when there is no memory for `connections`.
  */
 int reflector_stream_open(struct reflector_stream *stream, struct loop *loop, uint8_t tag_kind,
-	uint32_t connections, const struct reflector_times *times);
+	uint32_t connections, const struct reflector_times *times, struct reflector_names *names);
 void reflector_stream_close(struct reflector_stream *stream);
 
 /* Takes over a new connection and answers at once what has come with it. */

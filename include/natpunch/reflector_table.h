@@ -39,6 +39,7 @@ struct reflector_connection {
 	struct addr peer;
 	uint64_t forget_by;    /* BINDING_MODE_FORGET: when to give up waiting, ms */
 	uint32_t forget_wait;  /* and the present wait between two looks, ms */
+	uint32_t name;         /* entry in the registry + 1 that is held by this, or 0 */
 	uint16_t hold_seconds; /* BINDING_MODE_HOLD: the client's interval */
 	uint16_t partial_size; /* bytes of a begun request at reflector_table_partial() */
 	uint16_t header_size;  /* bytes of HTTP headers so far */

@@ -36,6 +36,10 @@ enum stun_class {
 
 enum stun_method {
 	STUN_METHOD_BINDING = 0x001,
+	STUN_METHOD_REGISTER = 0x0E1, /* ours; rendezvous.h */
+	STUN_METHOD_LOOKUP = 0x0E2,
+	STUN_METHOD_CONNECT = 0x0E3,
+	STUN_METHOD_INVITE = 0x0E5, /* invitation.h */
 };
 
 enum stun_attribute_type {
@@ -56,9 +60,13 @@ enum stun_attribute_type {
 	STUN_RESPONSE_PORT = 0x0027, /* RFC 5780 7.5 */
 	STUN_SOFTWARE = 0x8022,
 	STUN_FINGERPRINT = 0x8028,
-	STUN_RESPONSE_ORIGIN = 0x802B,     /* RFC 5780 7.3 */
-	STUN_OTHER_ADDRESS = 0x802C,       /* RFC 5780 7.4 */
-	STUN_NATPUNCH_CONNECTION = 0xC6E0, /* ours; binding.h */
+	STUN_RESPONSE_ORIGIN = 0x802B,       /* RFC 5780 7.3 */
+	STUN_OTHER_ADDRESS = 0x802C,         /* RFC 5780 7.4 */
+	STUN_NATPUNCH_CONNECTION = 0xC6E0,   /* ours; binding.h */
+	STUN_NATPUNCH_REGISTRATION = 0xC6E1, /* rendezvous.h */
+	STUN_NATPUNCH_RECORD = 0xC6E2,
+	STUN_NATPUNCH_PADDING = 0xC6E3,
+	STUN_NATPUNCH_INVITATION = 0xC6E6, /* invitation.h */
 };
 
 /* A message that stun_parse() found well formed. Points into the caller's bytes. */

@@ -69,8 +69,9 @@ short transaction_events(const struct transaction *transaction);
 void transaction_advance(struct transaction *transaction, uint64_t now);
 
 /*
- * What the server says on a held connection without being asked: a STUN indication or request,
- * whole and framed, not yet judged. Set it after transaction_start(); NULL passes over all.
+ * What comes and is not an answer to this question: what the server says without being asked, and
+ * answers to others' questions over the same port. Over a stream whole and framed, not yet judged.
+ * Set it after transaction_start(); NULL passes over all.
  */
 void transaction_set_listener(struct transaction *transaction,
 	void (*listener)(void *context, const void *data, size_t size), void *context);

@@ -126,6 +126,7 @@ int option_bad_value(const struct option_reader *reader, const char *what, struc
 	return error_set(error, EXIT_STATUS_USAGE, "invalid %s: '%s'", what, safe);
 }
 
+/* Two blanks before the text, always: completions of shells tell it from an argument by them. */
 static void print_option(const struct option_row *row)
 {
 	char left[64];
@@ -136,7 +137,7 @@ static void print_option(const struct option_row *row)
 	snprintf(left, sizeof(left), "%s%s%s%s%s", letter, row->name != NULL ? "--" : "",
 		row->name != NULL ? row->name : "", row->argument != NULL ? " " : "",
 		row->argument != NULL ? row->argument : "");
-	printf("  %-30s %s\n", left, row->help);
+	printf("  %-29s  %s\n", left, row->help);
 }
 
 void command_print_help(const struct command *command)
@@ -144,7 +145,7 @@ void command_print_help(const struct command *command)
 	printf("usage: natpunch %s %s\n%s\n\n", command->name, command->synopsis, command->summary);
 	for (const struct option_row *row = command->options; row->code != 0; row++)
 		print_option(row);
-	printf("  %-30s %s\n", "-h, --help", "print this help");
+	printf("  %-29s  %s\n", "-h, --help", "print this help");
 }
 
 int command_fail(const struct error *error)

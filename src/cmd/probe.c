@@ -11,16 +11,20 @@
 #include "natpunch/holder.h"
 #include "natpunch/hook.h"
 #include "natpunch/keep.h"
+#include "natpunch/keys.h"
 #include "natpunch/log.h"
 #include "natpunch/mapping.h"
+#include "natpunch/naming.h"
 #include "natpunch/notify.h"
 #include "natpunch/probe.h"
 #include "natpunch/probe_options.h"
+#include "natpunch/secret.h"
 #include "natpunch/socket.h"
 #include "natpunch/text.h"
 
 #define RECORD_MODE     0644
 #define LOCK_TIMEOUT_MS 5000
+#define HOLD_SECONDS    10
 
 /* What is told to the user, to the hook and to FILE, and what was told last. */
 struct teller {
@@ -29,7 +33,8 @@ struct teller {
 	struct mapping told;
 	bool has_told;
 	bool remarked;
-	bool failed; /* a result could not be told; *error says why */
+	struct key key; /* with -n */
+	bool failed;    /* a result could not be told; *error says why */
 	struct error error;
 };
 
@@ -153,17 +158,47 @@ static void tell(struct teller *teller, enum hook_event event, const struct mapp
 		hook_call(&teller->hook, event, mapping, clock_now_ms());
 }
 
+/* -n: what was found is also true where people ask for it. */
+static void register_name(struct teller *teller, const struct probe_request *request,
+	struct probe_result *result, enum binding_mode mode)
+{
+	uint64_t deadline = clock_now_ms() + request->timeout_ms;
+	struct rendezvous_record registered;
+	struct error error;
+	char text[ADDR_TEXT_SIZE];
+
+	if (naming_register(request, result, &teller->key, mode, deadline, &registered, &error) !=
+		0) {
+		if (teller->failed)
+			log_print_error(&teller->error);
+		teller->error = error;
+		teller->failed = true;
+		return;
+	}
+	addr_format(&registered.addr, text);
+	log_detail("%s registered %s as %s", result->mapping.reflector, teller->key.name, text);
+	if (!addr_equal(&registered.addr, &result->mapping.public_addr))
+		log_warning("%s is registered as %s, which is not the mapping: not all that is "
+			    "sent takes the same way out",
+			teller->key.name, text);
+}
+
 static int run_once(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
 	struct probe_request request = options->request;
+	enum binding_mode mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE;
 	struct probe_result result;
 
-	request.mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE;
+	/* With more to ask, the connection has to stand until the last answer. */
+	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
+	request.hold_seconds = HOLD_SECONDS;
 	if (probe_run(&request, &result, &teller->error) != 0)
 		return command_fail(&teller->error);
 	tell(teller, HOOK_UP, &result.mapping);
 	remark(&result);
+	if (options->name != NULL)
+		register_name(teller, &request, &result, mode);
 	transaction_end(&result.winner);
 	hook_finish(&teller->hook);
 	return teller->failed ? command_fail(&teller->error) : EXIT_STATUS_DONE;
@@ -233,11 +268,13 @@ static int open_listener(const struct probe_options *options, int *listener, str
 static int run_kept(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
+	struct parse_host_port to = {.host = "localhost"};
 	struct handover handover;
 	struct notify notify;
 	struct keep_config config = {
 		.probe = options->request,
 		.interval_ms = options->interval_ms,
+		.key = options->name != NULL ? &teller->key : NULL,
 		.hook = &teller->hook,
 		.handover = &handover,
 		.notify = &notify,
@@ -246,12 +283,18 @@ static int run_kept(struct teller *teller)
 	};
 	int status;
 
-	handover_init(&handover, options->command, options->to.port != 0 ? &options->to : NULL);
+	/* Without --to, a traveller's connection goes to whoever listens on the port. */
+	if (options->to.port != 0)
+		to = options->to;
+	else
+		to.port = options->request.local.port;
+	handover_init(&handover, options->command, &to);
 	if (open_listener(options, &config.listener, &teller->error) != 0)
 		return command_fail(&teller->error);
 	notify_open(&notify);
 	status = keep_run(&config, &teller->error);
 	notify_close(&notify);
+	handover_end(&handover);
 	if (config.listener >= 0)
 		close(config.listener);
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&teller->error);
@@ -261,6 +304,7 @@ static int run(const struct command *row, int argc, char **argv)
 {
 	struct probe_options options;
 	struct teller teller = {.options = &options};
+	int status;
 
 	if (probe_options_read(&options, row, argc, argv, &teller.error) != 0)
 		return command_fail(&teller.error);
@@ -274,8 +318,13 @@ static int run(const struct command *row, int argc, char **argv)
 		log_set_level(LOG_LEVEL_VERBOSE);
 	if (check_file(&options, &teller.error) != 0)
 		return command_fail(&teller.error);
+	if (options.name != NULL &&
+		keys_load_one(options.key_path, options.name, &teller.key, &teller.error) != 0)
+		return command_fail(&teller.error);
 	hook_init(&teller.hook, options.hook_path, options.hook_order);
-	return options.keep ? run_kept(&teller) : run_once(&teller);
+	status = options.keep ? run_kept(&teller) : run_once(&teller);
+	secret_wipe(&teller.key, sizeof(teller.key));
+	return status;
 }
 
 const struct command command_probe = {

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "natpunch/keep.h"
+#include "natpunch/keyfile.h"
 #include "natpunch/mapping.h"
 #include "natpunch/parse.h"
 #include "natpunch/probe_options.h"
@@ -31,12 +32,14 @@ const struct option_row probe_option_rows[] = {
 	{'f', "format", "FORMAT", "text, ssh, json, env or a string with %a %p %A %P %r %m", false},
 	{'c', "changed", "FILE", "print only when the mapping differs from the one in FILE", false},
 	{'e', "exec", "PATH", "run this program when the mapping changes", false},
-	{OPTION_HOOK_ARGS, "hook-args", "ORDER", "of -e's arguments: natmap or natter (natmap)",
-		false},
+	{OPTION_HOOK_ARGS, "hook-args", "natmap|natter",
+		"of -e's arguments: natmap or natter (natmap)", false},
 	{'k', "keep", NULL, "stay, keep the mapping alive, print a line at every change", false},
 	{'i', "interval", "SECONDS", "between keep-alives with -k (25)", false},
 	{OPTION_TO, "to", "HOST:PORT", "with -k: splice connections that come in to HOST:PORT",
 		false},
+	{'n', "name", "NAME", "register the mapping at the reflector under this name", false},
+	{'K', "key", "FILE", "the key file that has the name's key", false},
 	{'q', "quiet", NULL, "say nothing but errors", false},
 	{'v', "verbose", NULL, "say what is tried and why", false},
 	{0, NULL, NULL, NULL, false},
@@ -190,6 +193,14 @@ static int set_option(struct probe_options *options, const struct option_reader 
 			options->to.host[0] == '\0' || options->to.port == 0)
 			return option_bad_value(reader, "address", error);
 		return 0;
+	case 'n':
+		options->name = reader->argument;
+		if (!key_is_name(reader->argument, strlen(reader->argument)))
+			return option_bad_value(reader, "name", error);
+		return 0;
+	case 'K':
+		options->key_path = reader->argument;
+		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
 	case 'q':
 		options->quiet = true;
 		return 0;
@@ -238,7 +249,7 @@ static const char *const public_servers[] = {
 
 static int add_public_servers(struct probe_options *options, struct error *error)
 {
-	const char *shuffled[PUBLIC_SERVER_COUNT];
+	const char *shuffled[PUBLIC_SERVER_COUNT] = {NULL};
 
 	memcpy(shuffled, public_servers, sizeof(shuffled));
 	for (size_t i = PUBLIC_SERVER_COUNT - 1; i > 0; i--) {
@@ -263,6 +274,8 @@ static int check_combination(const struct probe_options *options, struct error *
 		return error_set(error, EXIT_STATUS_USAGE, "-q and -v exclude each other");
 	if (options->hook_order_given && options->hook_path == NULL)
 		return error_set(error, EXIT_STATUS_USAGE, "--hook-args needs -e");
+	if ((options->name == NULL) != (options->key_path == NULL))
+		return error_set(error, EXIT_STATUS_USAGE, "-n and -K need each other");
 	if (options->command != NULL && options->to.port != 0)
 		return error_set(error, EXIT_STATUS_USAGE, "--to and a command exclude each other");
 	if (options->interval_ms != 0)
@@ -330,7 +343,10 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 	if (options->request.reflector_count == 0 &&
 		add_reflectors_from_environment(options, error) != 0)
 		return -1;
-	if (options->request.reflector_count == 0)
+	if (options->request.reflector_count > 0)
+		return 0;
+	if (options->name == NULL)
 		return add_public_servers(options, error);
-	return 0;
+	error_set(error, EXIT_STATUS_USAGE, "-n needs a reflector that keeps names");
+	return error_hint(error, "-r HOST, or NATPUNCH_REFLECTOR in the environment");
 }

@@ -10,6 +10,8 @@ static const struct option_row options[] = {
 	{'l', "listen", "[ADDR:]PORT", "listen here, UDP and TCP; repeatable; 3478", true},
 	{'T', "text", "[ADDR:]PORT", "also answer at once with the line; repeatable", true},
 	{'C', "connections", "N", "most TCP connections at once; 1024", false},
+	{'K', "keys", "FILE", "serve the names in this file; read again on SIGHUP", false},
+	{'S', "state", "FILE", "keep here where names were seen, over restarts", false},
 	{'q', "quiet", NULL, "print errors only", false},
 	{'v', "verbose", NULL, "print a line for each thing that happens", false},
 	{0, NULL, NULL, NULL, false},
@@ -93,9 +95,19 @@ static int check_options(const struct option_reader *reader, struct reflector_co
 		log_set_level(LOG_LEVEL_QUIET);
 	if (verbose)
 		log_set_level(LOG_LEVEL_VERBOSE);
+	if (config->state_path != NULL && config->keys_path == NULL) {
+		error_set(error, EXIT_STATUS_USAGE, "-S without -K");
+		return error_hint(error, "without keys there are no names to keep");
+	}
 	if (!listens_in_full(config))
 		return add_port(config, STUN_DEFAULT_PORT, REFLECTOR_FULL, error);
 	return 0;
+}
+
+static int read_path(const struct option_reader *reader, const char **path, struct error *error)
+{
+	*path = reader->argument;
+	return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
 }
 
 /* Returns 0, 1 after -h, or -1 with *error filled. */
@@ -121,6 +133,12 @@ static int read_options(const struct command *command, int argc, char **argv,
 			break;
 		case 'C':
 			result = read_connections(&reader, config, error);
+			break;
+		case 'K':
+			result = read_path(&reader, &config->keys_path, error);
+			break;
+		case 'S':
+			result = read_path(&reader, &config->state_path, error);
 			break;
 		case 'q':
 			quiet = true;
@@ -162,7 +180,7 @@ static int run(const struct command *command, int argc, char **argv)
 const struct command command_reflect = {
 	.name = "reflect",
 	.summary = "tell whoever asks which address it was seen from",
-	.synopsis = "[-l [ADDR:]PORT]... [-T [ADDR:]PORT]... [-C N] [-qv]",
+	.synopsis = "[-l [ADDR:]PORT]... [-T [ADDR:]PORT]... [-C N] [-K FILE [-S FILE]] [-qv]",
 	.options = options,
 	.run = run,
 };

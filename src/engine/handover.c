@@ -76,7 +76,7 @@ static _Noreturn void run_command(char *const *command)
 	char name[NAME_SHOWN_SIZE];
 
 	if (set_blocking(STDIN_FILENO) == 0)
-		execvp(command[0], command);
+		execv(command[0], command);
 	log_error("cannot run %s: %s", show_name(command[0], name), strerror(errno));
 	_exit(EXIT_CANNOT_EXEC);
 }

@@ -10,7 +10,9 @@
 #include "natpunch/deadline.h"
 #include "natpunch/log.h"
 #include "natpunch/loop.h"
+#include "natpunch/name_keeper.h"
 #include "natpunch/netwatch.h"
+#include "natpunch/punch.h"
 #include "natpunch/random.h"
 #include "natpunch/signals.h"
 #include "natpunch/socket.h"
@@ -44,6 +46,9 @@ struct keeper {
 	struct probe_result known; /* the last mapping reported; its transaction is not used */
 	bool has_known;
 	bool up;
+
+	struct name_keeper name;
+	struct punch punches[KEEP_PUNCH_MAX];
 
 	uint64_t interval_ms;
 	bool lost_while_idle;
@@ -84,12 +89,16 @@ static uint64_t earliest(const struct keeper *keeper)
 {
 	const uint64_t dues[] = {keeper->ask_due, keeper->answer_due, keeper->renew_due,
 		keeper->race_due, keeper->check_due, keeper->down_due, keeper->watchdog_due,
-		keeper->config->hook->kill_at, keeper->has_held ? keeper->held.due : DEADLINE_NONE};
+		keeper->config->hook->kill_at, name_keeper_next(&keeper->name),
+		keeper->has_held ? keeper->held.due : DEADLINE_NONE};
 	uint64_t due = DEADLINE_NONE;
 
 	for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
 		if (dues[i] < due)
 			due = dues[i];
+	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
+		if (keeper->punches[i].state != PUNCH_NONE && keeper->punches[i].due < due)
+			due = keeper->punches[i].due;
 	return due;
 }
 
@@ -204,6 +213,7 @@ static void let_go(struct keeper *keeper)
 {
 	if (!keeper->has_held)
 		return;
+	name_keeper_lose(&keeper->name);
 	borrow_forget(&keeper->held.port);
 	keeper->has_held = false;
 	keeper->ask_due = DEADLINE_NONE;
@@ -220,17 +230,104 @@ static void begin_anew(struct keeper *keeper, uint64_t now)
 	start_race(keeper, RACE_REPLACE, now);
 }
 
+/* ---- travellers --------------------------------------------------------------------------- */
+
+/*
+ * A socket that connects from the kept port. Only methods whose connection stands by itself will
+ * do, as it is given away.
+ */
+static int open_punch(void *context, const struct addr *remote)
+{
+	static const struct borrow_method *const methods[] = {
+		&borrow_method_bind, &borrow_method_repair};
+	const struct keeper *keeper = context;
+	struct borrow_request request = {
+		.protocol = MAPPING_TCP,
+		.local = keeper->held.local,
+		.remote = *remote,
+		.interface = keeper->request.interface,
+	};
+	struct borrowed borrowed;
+	struct error error;
+
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+		enum borrow_result result = methods[i]->open(&request, &borrowed, &error);
+		if (result == BORROW_OPEN)
+			return borrowed.fd;
+		if (result == BORROW_BUSY) {
+			errno = EADDRNOTAVAIL;
+			return -1;
+		}
+	}
+	log_detail("%s", error.text);
+	errno = EACCES;
+	return -1;
+}
+
+static void follow_invitation(struct keeper *keeper, const struct addr *traveller, uint64_t now)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct punch *free_one = NULL;
+
+	addr_format(traveller, text);
+	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++) {
+		struct punch *punch = &keeper->punches[i];
+		if (punch->state == PUNCH_NONE)
+			free_one = punch;
+		else if (addr_equal(&punch->remote, traveller))
+			return;
+	}
+	if (free_one == NULL) {
+		log_warning("too many travellers at once: %s is passed over", text);
+		return;
+	}
+	log_detail("%s wants to come in: connecting to it", text);
+	punch_start(free_one, traveller, open_punch, keeper, now, now);
+}
+
+static void advance_punch(struct keeper *keeper, struct punch *punch, bool happened, uint64_t now)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	punch_advance(punch, happened, now);
+	addr_format(&punch->remote, text);
+	if (punch->state == PUNCH_OPEN) {
+		log_detail("%s is through, at try %u", text, punch->tries);
+		handover_give(keeper->config->handover, punch_take(punch), &punch->remote);
+	} else if (punch->state == PUNCH_FAILED) {
+		/* It may have come in by itself: then this port's listener has it. */
+		log_detail("%s: gave up connecting: %s", text, strerror(punch->problem));
+		punch_end(punch);
+	}
+}
+
+/* What comes over the held connection and is not the answer to its question. */
+static void take_aside(void *context, const void *data, size_t size)
+{
+	struct keeper *keeper = context;
+	uint64_t now = clock_now_ms();
+	struct addr traveller;
+
+	if (name_keeper_take_invitation(&keeper->name, data, size, &traveller))
+		follow_invitation(keeper, &traveller, now);
+	else
+		name_keeper_take(&keeper->name, data, size, now);
+}
+
 static void hold(struct keeper *keeper, struct probe_result *result, uint64_t now)
 {
 	uint64_t lifetime = keeper->lifetime_ms[result->reflector];
 
 	/* The new one stands; only now is the old one ended. */
+	name_keeper_lose(&keeper->name);
 	if (keeper->has_held)
 		transaction_end(&keeper->held);
 	keeper->held = result->winner;
 	keeper->has_held = true;
 	keeper->held_reflector = result->reflector;
 	keeper->opened_at = now;
+	transaction_set_listener(&keeper->held, take_aside, keeper);
+	name_keeper_hold(&keeper->name, &keeper->held, &result->mapping, now);
 	keeper->ask_due = now + with_jitter(keeper->interval_ms);
 	keeper->answer_due = DEADLINE_NONE;
 	keeper->renew_due = DEADLINE_NONE;
@@ -359,6 +456,9 @@ static void take_answer(struct keeper *keeper, uint64_t now)
 	memcpy(result.mapping.reflector, name, sizeof(name));
 	result.mapping.public_addr = keeper->held.answer.mapped;
 	result.mapping.local = keeper->held.local;
+	/* Over UDP a mapping can change under what holds it. */
+	if (!mapping_equal(&keeper->known.mapping, &result.mapping))
+		name_keeper_hold(&keeper->name, &keeper->held, &result.mapping, now);
 	confirm(keeper, &result, now);
 }
 
@@ -433,6 +533,7 @@ static void take_timers(struct keeper *keeper, uint64_t now)
 		start_race(keeper, RACE_REPLACE, now);
 	if (take_due(&keeper->race_due, now))
 		start_race(keeper, RACE_REPLACE, now);
+	name_keeper_expire(&keeper->name, now);
 	if (take_due(&keeper->down_due, now) && keeper->up)
 		report(keeper, HOOK_DOWN);
 	if (keeper->config->hook->kill_at <= now)
@@ -449,7 +550,8 @@ enum watch_slot {
 	WATCH_CLOCK,
 	WATCH_HELD,
 	WATCH_LISTENER,
-	WATCH_RACE,
+	WATCH_PUNCH,
+	WATCH_RACE = WATCH_PUNCH + KEEP_PUNCH_MAX,
 	WATCH_MAX = WATCH_RACE + PROBE_WATCH_MAX,
 };
 
@@ -466,6 +568,9 @@ static void wait_for_something(struct keeper *keeper, struct pollfd fds[WATCH_MA
 	if (keeper->has_held)
 		fds[WATCH_HELD] = (struct pollfd){.fd = transaction_fd(&keeper->held),
 			.events = transaction_events(&keeper->held)};
+	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
+		fds[WATCH_PUNCH + i] =
+			(struct pollfd){.fd = punch_fd(&keeper->punches[i]), .events = POLLOUT};
 	if (keeper->race != NULL) {
 		uint64_t race_due = probe_race_watch(keeper->race, fds + WATCH_RACE);
 		due = race_due < due ? race_due : due;
@@ -487,6 +592,10 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 		keeper->check_due = now + KEEP_SETTLE_MS;
 	if (fds[WATCH_LISTENER].revents != 0)
 		handover_accept(keeper->config->handover, keeper->config->listener);
+	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
+		if (keeper->punches[i].state != PUNCH_NONE)
+			advance_punch(keeper, &keeper->punches[i],
+				fds[WATCH_PUNCH + i].revents != 0, now);
 	advance_held(keeper, fds[WATCH_HELD].revents != 0, now);
 	take_timers(keeper, now);
 	/* What poll() found belongs to the race that was running then. */
@@ -495,7 +604,7 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 
 static void start(struct keeper *keeper, const struct keep_config *config, uint64_t now)
 {
-	memset(keeper, 0, sizeof(*keeper));
+	memset(keeper, 0, sizeof(*keeper)); /* every punch is PUNCH_NONE */
 	keeper->config = config;
 	keeper->request = config->probe;
 	keeper->interval_ms = config->interval_ms;
@@ -503,6 +612,7 @@ static void start(struct keeper *keeper, const struct keep_config *config, uint6
 	keeper->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
 	keeper->ask_due = keeper->answer_due = keeper->renew_due = DEADLINE_NONE;
 	keeper->race_due = keeper->check_due = keeper->down_due = DEADLINE_NONE;
+	name_keeper_init(&keeper->name, config->key);
 	keeper->watchdog_due = config->notify->watchdog_ms != 0 ? now : DEADLINE_NONE;
 	netwatch_open(&keeper->watch);
 	start_race(keeper, RACE_REPLACE, now);
@@ -512,6 +622,8 @@ static void end(struct keeper *keeper)
 {
 	notify_stopping(keeper->config->notify);
 	abandon_race(keeper);
+	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
+		punch_end(&keeper->punches[i]);
 	if (keeper->has_held)
 		transaction_end(&keeper->held);
 	if (keeper->up)

@@ -24,6 +24,7 @@
 #include "natpunch/notify.h"
 #include "natpunch/reflector_accept.h"
 #include "natpunch/reflector_datagram.h"
+#include "natpunch/reflector_names.h"
 #include "natpunch/reflector_raw.h"
 #include "natpunch/reflector_stream.h"
 #include "natpunch/signals.h"
@@ -59,6 +60,7 @@ struct reflector {
 	struct reflector_listen raw_listen[REFLECTOR_LISTEN_MAX];
 	struct reflector_raw *raw; /* NULL: this machine cannot */
 	struct reflector_stream stream;
+	struct reflector_names names;
 	struct notify notify; /* the service manager, while the loop runs */
 	uint64_t watchdog;    /* when it wants to hear of us again, or DEADLINE_NONE */
 };
@@ -203,7 +205,7 @@ static int open_tables(
 	reflector->datagrams = reflector_datagram_open();
 	if (reflector->datagrams == NULL ||
 		reflector_stream_open(&reflector->stream, &reflector->loop, TAG_CONNECTION,
-			connections, &config->times) != 0)
+			connections, &config->times, &reflector->names) != 0)
 		return error_set(
 			error, EXIT_STATUS_LOCAL, "no memory for %u connections", connections);
 	reflector->datagram_server = reflector->stream.server;
@@ -252,7 +254,9 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 	reflector->resume = DEADLINE_NONE;
 	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
 		open_ports(reflector, config, error) == 0 &&
-		open_raw(reflector, config, error) == 0) {
+		open_raw(reflector, config, error) == 0 &&
+		reflector_names_open(&reflector->names, config->keys_path, config->state_path,
+			clock_now_ms(), error) == 0) {
 		tell_ports(reflector);
 		return reflector;
 	}
@@ -270,6 +274,7 @@ void reflector_close(struct reflector *reflector)
 		if (reflector->ports[i].listener >= 0)
 			close(reflector->ports[i].listener);
 	}
+	reflector_names_close(&reflector->names, clock_now_ms());
 	reflector_stream_close(&reflector->stream);
 	reflector_datagram_close(reflector->datagrams);
 	reflector_raw_close(reflector->raw);
@@ -322,14 +327,19 @@ static void accept_newcomers(struct reflector *reflector, const struct port *por
 	}
 }
 
-/* Returns true when it is time to go. Others that are taken over mean nothing here. */
-static bool take_signals(const struct reflector *reflector)
+/* Returns true when it is time to go. SIGUSR1 means nothing here. */
+static bool take_signals(struct reflector *reflector, uint64_t now)
 {
 	int number;
 
-	while ((number = signals_take(reflector->signals)) != 0)
+	while ((number = signals_take(reflector->signals)) != 0) {
 		if (number == SIGTERM || number == SIGINT)
 			return true;
+		if (number == SIGHUP)
+			reflector_names_reload(&reflector->names);
+		if (number == SIGCHLD)
+			reflector_names_reap(&reflector->names, now);
+	}
 	return false;
 }
 
@@ -338,10 +348,11 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 {
 	switch ((enum tag_kind)event->tag.kind) {
 	case TAG_SIGNAL:
-		return take_signals(reflector);
+		return take_signals(reflector, now);
 	case TAG_DATAGRAM:
 		reflector_datagram_serve(reflector->datagrams,
-			reflector->ports[event->tag.slot].datagram, &reflector->datagram_server);
+			reflector->ports[event->tag.slot].datagram, &reflector->datagram_server,
+			&reflector->names, now);
 		break;
 	case TAG_LISTENER:
 		accept_newcomers(reflector, &reflector->ports[event->tag.slot], now);
@@ -364,12 +375,15 @@ static void feed_watchdog(struct reflector *reflector, uint64_t now)
 	reflector->watchdog = now + reflector->notify.watchdog_ms;
 }
 
-static uint64_t next_deadline(struct reflector *reflector)
+static uint64_t next_deadline(struct reflector *reflector, uint64_t now)
 {
 	uint64_t due = reflector_stream_next(&reflector->stream);
+	uint64_t names_due = reflector_names_next(&reflector->names, now);
 
 	if (reflector->resume < due)
 		due = reflector->resume;
+	if (names_due < due)
+		due = names_due;
 	return reflector->watchdog < due ? reflector->watchdog : due;
 }
 
@@ -379,7 +393,7 @@ static int run_loop(struct reflector *reflector, struct error *error)
 	uint64_t now = clock_now_ms();
 
 	for (;;) {
-		uint64_t due = next_deadline(reflector);
+		uint64_t due = next_deadline(reflector, now);
 		int count;
 
 		count = loop_wait(&reflector->loop, events, loop_timeout(now, due));
@@ -391,6 +405,7 @@ static int run_loop(struct reflector *reflector, struct error *error)
 			if (dispatch(reflector, &events[i], now))
 				return 0;
 		reflector_stream_expire(&reflector->stream, now);
+		reflector_names_expire(&reflector->names, now);
 		if (now >= reflector->resume)
 			resume_listeners(reflector);
 		feed_watchdog(reflector, now);

@@ -140,12 +140,38 @@ static void tell(const struct addr *peer, const char *what)
 		log_detail("udp %s %s", addr_format(peer, text), what);
 }
 
+/* What a request is answered with. */
+struct service {
+	const struct binding_server *server;
+	struct reflector_names *names;
+	uint64_t now;
+};
+
+static enum binding_verdict write_answer(const struct service *service, const struct addr *peer,
+	const uint8_t *request, size_t request_size, uint8_t *out, size_t *size)
+{
+	const struct reflector_names_caller caller = {.source = peer, .server = service->server};
+	struct reflector_names_effect effect;
+	struct binding_request granted;
+
+	switch (reflector_names_answer(service->names, &caller, request, request_size, service->now,
+		out, STUN_MESSAGE_MAX, size, &effect)) {
+	case REFLECTOR_NAMES_ANSWERED:
+		return BINDING_ANSWERED;
+	case REFLECTOR_NAMES_SILENT:
+		return BINDING_SILENT;
+	case REFLECTOR_NAMES_OTHER:
+		break;
+	}
+	return binding_answer(service->server, peer, request, request_size, out, STUN_MESSAGE_MAX,
+		size, &granted);
+}
+
 /* Writes the answer to one request as answers[at]; false when there is none to be sent. */
-static bool answer_one(struct reflector_datagram *batch, size_t index, size_t at,
-	const struct binding_server *server)
+static bool answer_one(
+	struct reflector_datagram *batch, size_t index, size_t at, const struct service *service)
 {
 	struct msghdr *request = &batch->requests[index].msg_hdr;
-	struct binding_request granted;
 	enum binding_verdict verdict;
 	struct addr peer;
 	size_t size;
@@ -156,9 +182,8 @@ static bool answer_one(struct reflector_datagram *batch, size_t index, size_t at
 		tell(&peer, "ignored");
 		return false;
 	}
-	verdict = binding_answer(server, &peer, batch->request_bytes[index],
-		batch->requests[index].msg_len, batch->answer_bytes[at], STUN_MESSAGE_MAX, &size,
-		&granted);
+	verdict = write_answer(service, &peer, batch->request_bytes[index],
+		batch->requests[index].msg_len, batch->answer_bytes[at], &size);
 	if (verdict != BINDING_ANSWERED) {
 		tell(&peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
 		return false;
@@ -188,9 +213,11 @@ static void send_answers(struct reflector_datagram *batch, int fd, size_t count)
 	}
 }
 
-void reflector_datagram_serve(
-	struct reflector_datagram *batch, int fd, const struct binding_server *server)
+void reflector_datagram_serve(struct reflector_datagram *batch, int fd,
+	const struct binding_server *server, struct reflector_names *names, uint64_t now)
 {
+	const struct service service = {.server = server, .names = names, .now = now};
+
 	for (int round = 0; round < ROUNDS; round++) {
 		int count = recvmmsg(fd, batch->requests, BATCH, MSG_DONTWAIT, NULL);
 		size_t answers = 0;
@@ -200,7 +227,7 @@ void reflector_datagram_serve(
 		if (count <= 0)
 			return;
 		for (size_t i = 0; i < (size_t)count; i++)
-			if (answer_one(batch, i, answers, server))
+			if (answer_one(batch, i, answers, &service))
 				answers++;
 		send_answers(batch, fd, answers);
 		for (size_t i = 0; i < (size_t)count; i++)

@@ -25,9 +25,10 @@ enum fate {
 };
 
 int reflector_stream_open(struct reflector_stream *stream, struct loop *loop, uint8_t tag_kind,
-	uint32_t connections, const struct reflector_times *times)
+	uint32_t connections, const struct reflector_times *times, struct reflector_names *names)
 {
 	stream->times = *times;
+	stream->names = names;
 	stream->loop = loop;
 	stream->tag_kind = tag_kind;
 	stream->server = (struct binding_server){
@@ -61,10 +62,23 @@ static void set_deadline(struct reflector_stream *stream, uint32_t slot, uint64_
 	deadline_set(&stream->table.deadlines, slot, due);
 }
 
-static void end_connection(struct reflector_stream *stream, uint32_t slot, enum fate fate)
+/* The name that was registered over this connection, if any, is not held by it any more. */
+static void release_name(struct reflector_stream *stream, uint32_t slot, uint64_t now)
 {
 	struct reflector_connection *connection = at_slot(stream, slot);
 
+	if (connection->name != 0)
+		reflector_names_release(
+			stream->names, connection->name - 1, slot, connection->generation, now);
+	connection->name = 0;
+}
+
+static void end_connection(
+	struct reflector_stream *stream, uint32_t slot, enum fate fate, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+
+	release_name(stream, slot, now);
 	if (fate != FATE_FORGET || !socket_forget(connection->fd))
 		close(connection->fd);
 	reflector_table_release(&stream->table, slot);
@@ -121,11 +135,71 @@ static enum fate read_headers(
 	return send_http(connection) ? linger(stream, slot, now) : FATE_CLOSE;
 }
 
-/* Answers one whole message behind what is already in the output. */
-static enum fate answer_message(struct reflector_stream *stream,
-	struct reflector_connection *connection, const uint8_t *message, size_t size, size_t *used)
+static enum fate set_mode(
+	struct reflector_connection *connection, enum binding_mode mode, uint16_t seconds)
 {
+	connection->mode = (uint8_t)mode;
+	connection->hold_seconds = seconds;
+	return mode == BINDING_MODE_CLOSE ? FATE_CLOSE : FATE_KEEP;
+}
+
+/*
+ * What a traveller's question has home told. A home that does not read is one that a keep-alive
+ * will find gone; nothing is queued for it.
+ */
+static void send_invitation(
+	struct reflector_stream *stream, const struct reflector_names_effect *effect)
+{
+	struct reflector_connection *home;
+
+	if (effect->invitation_size == 0 || effect->home_slot >= stream->table.fresh)
+		return;
+	home = at_slot(stream, effect->home_slot);
+	if (home->fd < 0 || home->generation != effect->home_generation)
+		return;
+	tell(home, send_all(home, effect->invitation, effect->invitation_size)
+			   ? "invited to a traveller"
+			   : "does not read its invitation");
+}
+
+/* A question about a name, or one that is. Returns false for any other message. */
+static bool answer_name(struct reflector_stream *stream, uint32_t slot, const uint8_t *message,
+	size_t size, uint64_t now, size_t *used, enum fate *fate)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	const struct reflector_names_caller caller = {
+		.source = &connection->peer,
+		.server = &stream->server,
+		.slot = slot,
+		.generation = connection->generation,
+		.mode = (enum binding_mode)connection->mode,
+	};
+	struct reflector_names_effect effect;
+	size_t written;
+
+	if (reflector_names_answer(stream->names, &caller, message, size, now,
+		    stream->output + *used, sizeof(stream->output) - *used, &written,
+		    &effect) == REFLECTOR_NAMES_OTHER)
+		return false;
+	*used += written;
+	*fate = FATE_KEEP;
+	send_invitation(stream, &effect);
+	if (effect.entry != REGISTRY_NONE && connection->name != effect.entry + 1) {
+		release_name(stream, slot, now);
+		connection->name = effect.entry + 1;
+	}
+	if (effect.has_mode)
+		*fate = set_mode(connection, effect.mode, effect.seconds);
+	return true;
+}
+
+/* Answers one whole message behind what is already in the output. */
+static enum fate answer_message(struct reflector_stream *stream, uint32_t slot,
+	const uint8_t *message, size_t size, uint64_t now, size_t *used)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
 	struct binding_request granted;
+	enum fate fate;
 	size_t written;
 
 	if (sizeof(stream->output) - *used < STUN_MESSAGE_MAX) {
@@ -133,6 +207,8 @@ static enum fate answer_message(struct reflector_stream *stream,
 			return FATE_CLOSE;
 		*used = 0;
 	}
+	if (answer_name(stream, slot, message, size, now, used, &fate))
+		return fate;
 	switch (binding_answer(&stream->server, &connection->peer, message, size,
 		stream->output + *used, sizeof(stream->output) - *used, &written, &granted)) {
 	case BINDING_SILENT:
@@ -143,9 +219,7 @@ static enum fate answer_message(struct reflector_stream *stream,
 		break;
 	}
 	*used += written;
-	connection->mode = (uint8_t)granted.mode;
-	connection->hold_seconds = granted.seconds;
-	return granted.mode == BINDING_MODE_CLOSE ? FATE_CLOSE : FATE_KEEP;
+	return set_mode(connection, granted.mode, granted.seconds);
 }
 
 /* Between two requests: how long the connection may be silent, and whether it makes room. */
@@ -156,6 +230,8 @@ static void await_request(struct reflector_stream *stream, uint32_t slot, uint64
 	uint64_t hold = (uint64_t)connection->hold_seconds * HOLD_INTERVALS * 1000;
 
 	reflector_table_hold(&stream->table, slot, connection->mode == BINDING_MODE_HOLD);
+	if (connection->mode != BINDING_MODE_HOLD)
+		release_name(stream, slot, now);
 	switch ((enum binding_mode)connection->mode) {
 	case BINDING_MODE_HOLD:
 		set_deadline(stream, slot, now + (hold > times->hold ? hold : times->hold));
@@ -194,7 +270,7 @@ static enum fate read_stun(
 		frame = stun_frame(message, size - offset, &need);
 		if (frame != STUN_FRAME_COMPLETE)
 			break;
-		fate = answer_message(stream, connection, message, need, &used);
+		fate = answer_message(stream, slot, message, need, now, &used);
 		offset += need;
 	}
 	if (used > 0)
@@ -284,7 +360,8 @@ static enum fate converse(struct reflector_stream *stream, uint32_t slot, uint64
 	return FATE_KEEP;
 }
 
-static uint32_t make_room(struct reflector_stream *stream, int fd, const struct addr *peer)
+static uint32_t make_room(
+	struct reflector_stream *stream, int fd, const struct addr *peer, uint64_t now)
 {
 	uint32_t slot = reflector_table_take(&stream->table, fd, peer);
 	uint32_t oldest;
@@ -296,7 +373,8 @@ static uint32_t make_room(struct reflector_stream *stream, int fd, const struct 
 		return oldest;
 	tell(at_slot(stream, oldest), "closed to make room");
 	end_connection(stream, oldest,
-		at_slot(stream, oldest)->mode == BINDING_MODE_FORGET ? FATE_FORGET : FATE_CLOSE);
+		at_slot(stream, oldest)->mode == BINDING_MODE_FORGET ? FATE_FORGET : FATE_CLOSE,
+		now);
 	return reflector_table_take(&stream->table, fd, peer);
 }
 
@@ -315,7 +393,7 @@ static bool watch(struct reflector_stream *stream, uint32_t slot)
 void reflector_stream_adopt(
 	struct reflector_stream *stream, int fd, const struct addr *peer, uint64_t now)
 {
-	uint32_t slot = make_room(stream, fd, peer);
+	uint32_t slot = make_room(stream, fd, peer, now);
 	const struct reflector_connection *connection;
 	enum fate fate;
 
@@ -329,7 +407,7 @@ void reflector_stream_adopt(
 	if (fate == FATE_KEEP && !watch(stream, slot))
 		fate = FATE_CLOSE;
 	if (fate != FATE_KEEP)
-		end_connection(stream, slot, fate);
+		end_connection(stream, slot, fate, now);
 	else if (connection->phase == REFLECTOR_QUIET && connection->partial_size == 0)
 		set_deadline(stream, slot, now + stream->times.silence);
 }
@@ -346,7 +424,7 @@ void reflector_stream_event(struct reflector_stream *stream, struct loop_tag tag
 		return;
 	fate = converse(stream, tag.slot, now);
 	if (fate != FATE_KEEP)
-		end_connection(stream, tag.slot, fate);
+		end_connection(stream, tag.slot, fate, now);
 }
 
 uint64_t reflector_stream_next(struct reflector_stream *stream)
@@ -405,6 +483,6 @@ void reflector_stream_expire(struct reflector_stream *stream, uint64_t now)
 	while (deadline_pop(&stream->table.deadlines, now, &slot)) {
 		enum fate fate = expire_connection(stream, slot, now);
 		if (fate != FATE_KEEP)
-			end_connection(stream, slot, fate);
+			end_connection(stream, slot, fate, now);
 	}
 }

@@ -197,12 +197,19 @@ static void judge(struct transaction *transaction, const void *data, size_t size
 	}
 }
 
-/* One whole message of the stream: an answer, or something that the server says unasked. */
+/* Does it answer our question? Else it is unasked, or answers somebody else's on this port. */
+static bool is_ours(const struct transaction *transaction, const uint8_t *data, size_t size)
+{
+	bool response = size >= STUN_HEADER_SIZE && (data[0] & 0x01) != 0; /* RFC 8489 5 */
+
+	return response &&
+	       memcmp(data + 4, transaction->question.transaction, STUN_TRANSACTION_SIZE) == 0;
+}
+
+/* One whole message: an answer, or something for whoever else listens on this port. */
 static void take_message(struct transaction *transaction, const uint8_t *data, size_t size)
 {
-	bool unasked = (data[0] & 0x01) == 0; /* the high class bit: set in responses, RFC 8489 5 */
-
-	if (unasked && transaction->listener != NULL)
+	if (transaction->listener != NULL && !is_ours(transaction, data, size))
 		transaction->listener(transaction->listener_context, data, size);
 	else if (transaction->state == TRANSACTION_ASKING)
 		judge(transaction, data, size);
@@ -264,7 +271,7 @@ static void receive_datagrams(struct transaction *transaction)
 			fail_with(transaction, EXIT_STATUS_NETWORK, "no answer from",
 				strerror(errno));
 		else
-			judge(transaction, transaction->bytes, (size_t)got);
+			take_message(transaction, transaction->bytes, (size_t)got);
 	}
 }
 
@@ -329,9 +336,13 @@ static void pass_over(struct transaction *transaction)
 			;
 		return;
 	}
-	while (borrow_receive(&transaction->port, transaction->bytes, sizeof(transaction->bytes)) >=
-		0)
-		;
+	for (;;) {
+		ssize_t got = borrow_receive(
+			&transaction->port, transaction->bytes, sizeof(transaction->bytes));
+		if (got < 0)
+			return;
+		take_message(transaction, transaction->bytes, (size_t)got);
+	}
 }
 
 void transaction_advance(struct transaction *transaction, uint64_t now)

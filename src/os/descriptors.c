@@ -1,10 +1,15 @@
 #include "natpunch/descriptors.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "natpunch/parse.h"
+
+#define BLIND_MAX 65536 /* closed one by one where the kernel has neither the call nor /proc */
 
 uint64_t descriptors_reserve(uint64_t wanted)
 {
@@ -36,11 +41,25 @@ static bool close_range_call(unsigned first, unsigned last)
 #endif
 }
 
+/* The limit may be a milliard where nobody set one, so what is open is read. */
+static bool close_listed(int first, int keep)
+{
+	DIR *list = opendir("/proc/self/fd");
+	struct dirent *entry;
+	uint64_t fd;
+
+	if (list == NULL)
+		return false;
+	while ((entry = readdir(list)) != NULL)
+		if (parse_number(entry->d_name, (uint64_t)first, INT_MAX, &fd) == 0 &&
+			(int)fd != keep && (int)fd != dirfd(list))
+			close((int)fd);
+	closedir(list);
+	return true;
+}
+
 void descriptors_close_from(int first, int keep)
 {
-	struct rlimit limit = {.rlim_cur = 1024};
-	int last;
-
 	if (keep < first) {
 		if (close_range_call((unsigned)first, UINT_MAX))
 			return;
@@ -48,9 +67,9 @@ void descriptors_close_from(int first, int keep)
 		   close_range_call((unsigned)keep + 1, UINT_MAX)) {
 		return;
 	}
-	getrlimit(RLIMIT_NOFILE, &limit);
-	last = limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
-	for (int fd = first; fd < last; fd++)
+	if (close_listed(first, keep))
+		return;
+	for (int fd = first; fd < BLIND_MAX; fd++)
 		if (fd != keep)
 			close(fd);
 }

@@ -68,6 +68,52 @@ ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, st
 	return size;
 }
 
+/* Whether the open file may be taken for a secret of at most `max` bytes. */
+static int check_secret(const char *path, int fd, size_t max, size_t *size, struct error *error)
+{
+	struct stat status;
+	char safe[160];
+
+	if (fstat(fd, &status) != 0)
+		return fail(error, "read", path, errno);
+	if (!S_ISREG(status.st_mode))
+		return fail(error, "read", path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
+	if (status.st_size < 0 || (uintmax_t)status.st_size > max)
+		return fail(error, "read", path, EFBIG);
+	*size = (size_t)status.st_size;
+	if ((status.st_mode & (S_IRWXG | S_IRWXO)) == 0)
+		return 0;
+	text_escape(safe, sizeof(safe), path, strlen(path));
+	error_set(error, EXIT_STATUS_LOCAL, "%s holds keys and is open to others (mode %03o)", safe,
+		(unsigned)status.st_mode & 0777);
+	return error_hint(error, "chmod 600 %s", safe);
+}
+
+int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t got = -1;
+	size_t capacity;
+
+	*out = NULL;
+	if (fd < 0)
+		return fail(error, "open", path, errno);
+	if (check_secret(path, fd, max, &capacity, error) == 0) {
+		*out = malloc(capacity + 1);
+		got = *out != NULL ? read_all(fd, *out, capacity) : -1;
+		if (got < 0)
+			fail(error, "read", path, *out != NULL ? errno : ENOMEM);
+	}
+	close(fd);
+	if (got < 0) {
+		free(*out);
+		*out = NULL;
+		return -1;
+	}
+	*size = (size_t)got;
+	return 0;
+}
+
 static int write_all(int fd, const char *data, size_t size)
 {
 	while (size > 0) {
@@ -119,18 +165,12 @@ static int put_content(int fd, const void *data, size_t size, mode_t mode)
 	return fsync(fd);
 }
 
-int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error)
+/* The second half: takes over fd, which is open on `temporary`. */
+static int put_in_place(const char *path, const char *temporary, int fd, const void *data,
+	size_t size, mode_t mode, struct error *error)
 {
-	char temporary[PATH_MAX];
-	int length = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
 	int directory;
-	int fd;
 
-	if (length < 0 || (size_t)length >= sizeof(temporary))
-		return fail(error, "write", path, ENAMETOOLONG);
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return fail(error, "write", path, errno);
 	if (put_content(fd, data, size, mode) != 0) {
 		int saved = errno;
 		close(fd);
@@ -151,6 +191,53 @@ int file_replace(const char *path, const void *data, size_t size, mode_t mode, s
 		close(directory);
 	}
 	return 0;
+}
+
+/* path with something behind it. Returns -1 when it does not fit. */
+static int append_suffix(const char *path, const char *suffix, char out[PATH_MAX])
+{
+	int length = snprintf(out, PATH_MAX, "%s%s", path, suffix);
+
+	return length < 0 || length >= PATH_MAX ? -1 : 0;
+}
+
+int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error)
+{
+	char temporary[PATH_MAX];
+	int fd;
+
+	if (append_suffix(path, ".XXXXXX", temporary) != 0)
+		return fail(error, "write", path, ENAMETOOLONG);
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return fail(error, "write", path, errno);
+	return put_in_place(path, temporary, fd, data, size, mode, error);
+}
+
+int file_replace_alone(
+	const char *path, const void *data, size_t size, mode_t mode, struct error *error)
+{
+	char temporary[PATH_MAX];
+	int fd;
+
+	if (append_suffix(path, ".new", temporary) != 0)
+		return fail(error, "write", path, ENAMETOOLONG);
+	/* Not written over: a dying writer's last bytes must not get into the new file. */
+	if (unlink(temporary) != 0 && errno != ENOENT)
+		return fail(error, "write", path, errno);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail(error, "write", path, errno);
+	return put_in_place(path, temporary, fd, data, size, mode, error);
+}
+
+int file_set_aside(const char *path, struct error *error)
+{
+	char aside[PATH_MAX];
+
+	if (append_suffix(path, ".damaged", aside) != 0)
+		return fail(error, "set aside", path, ENAMETOOLONG);
+	return rename(path, aside) == 0 ? 0 : fail(error, "set aside", path, errno);
 }
 
 int file_check_writable(const char *path, struct error *error)

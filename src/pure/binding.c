@@ -33,8 +33,7 @@ static bool next_counted(
 	       attribute->type != STUN_MESSAGE_INTEGRITY_SHA256;
 }
 
-/* NATPUNCH-CONNECTION, or NONE where it is malformed or names no mode of ours. */
-static enum binding_mode read_connection(const struct stun_attribute *attribute, uint16_t *seconds)
+enum binding_mode binding_read_connection(const struct stun_attribute *attribute, uint16_t *seconds)
 {
 	const uint8_t *value = attribute->value;
 
@@ -45,7 +44,7 @@ static enum binding_mode read_connection(const struct stun_attribute *attribute,
 	return (enum binding_mode)value[0];
 }
 
-static void put_connection(struct wire_writer *writer, enum binding_mode mode, uint16_t seconds)
+void binding_put_connection(struct wire_writer *writer, enum binding_mode mode, uint16_t seconds)
 {
 	const uint8_t value[4] = {(uint8_t)mode, 0, (uint8_t)(seconds >> 8), (uint8_t)seconds};
 
@@ -58,7 +57,7 @@ size_t binding_write_request(const struct binding_request *request, void *out, s
 
 	stun_begin(&writer, out, capacity, STUN_REQUEST, STUN_METHOD_BINDING, request->transaction);
 	if (request->mode != BINDING_MODE_NONE)
-		put_connection(&writer, request->mode, request->seconds);
+		binding_put_connection(&writer, request->mode, request->seconds);
 	stun_put_fingerprint(&writer);
 	return stun_finish(&writer);
 }
@@ -113,7 +112,7 @@ static void read_question(const struct stun_message *message, struct question *q
 		} else if (attribute.type == STUN_NATPUNCH_CONNECTION &&
 			   !question->has_connection) {
 			question->has_connection = true;
-			question->mode = read_connection(&attribute, &question->seconds);
+			question->mode = binding_read_connection(&attribute, &question->seconds);
 		}
 	}
 	/* RFC 3489 11.2.10 has no padding: one is repeated where their number is odd. */
@@ -124,19 +123,19 @@ static void read_question(const struct stun_message *message, struct question *q
 	}
 }
 
-static void grant(const struct binding_server *server, const struct question *question,
-	struct binding_request *granted)
+enum binding_mode binding_grant(
+	const struct binding_server *server, enum binding_mode mode, uint16_t *seconds)
 {
-	uint16_t seconds = question->seconds;
+	uint16_t wanted = *seconds;
 
+	*seconds = 0;
 	if (!server->stream)
-		return;
-	granted->mode = question->mode;
-	if (question->mode == BINDING_MODE_FORGET && !server->can_forget)
-		granted->mode = BINDING_MODE_CLOSE;
-	if (question->mode != BINDING_MODE_HOLD)
-		return;
-	granted->seconds = seconds < 1 ? 1 : seconds > SECONDS_MAX ? SECONDS_MAX : seconds;
+		return BINDING_MODE_NONE;
+	if (mode == BINDING_MODE_FORGET && !server->can_forget)
+		return BINDING_MODE_CLOSE;
+	if (mode == BINDING_MODE_HOLD)
+		*seconds = wanted < 1 ? 1 : wanted > SECONDS_MAX ? SECONDS_MAX : wanted;
+	return mode;
 }
 
 static size_t write_error(const struct binding_server *server, const struct stun_message *message,
@@ -179,7 +178,7 @@ static size_t write_success(const struct binding_server *server, const struct st
 	else
 		stun_put_xor_address(&writer, STUN_XOR_MAPPED_ADDRESS, source);
 	if (granted->mode != BINDING_MODE_NONE)
-		put_connection(&writer, granted->mode, granted->seconds);
+		binding_put_connection(&writer, granted->mode, granted->seconds);
 	if (server->software) {
 		size = strnlen(server->software, SOFTWARE_MAX);
 		if (software_fits(server, message, size))
@@ -212,7 +211,8 @@ enum binding_verdict binding_answer(const struct binding_server *server, const s
 	if (message.method != STUN_METHOD_BINDING || question.unknown_count > 0) {
 		*size = write_error(server, &message, &question, out, capacity);
 	} else {
-		grant(server, &question, granted);
+		granted->seconds = question.seconds;
+		granted->mode = binding_grant(server, question.mode, &granted->seconds);
 		*size = write_success(server, &message, granted, source, out, capacity);
 	}
 	return *size > 0 ? BINDING_ANSWERED : BINDING_SILENT;
@@ -305,7 +305,7 @@ static void read_granted(const struct binding_request *request, const struct rep
 
 	if (request->mode == BINDING_MODE_NONE)
 		return;
-	mode = read_connection(&reply->connection, &seconds);
+	mode = binding_read_connection(&reply->connection, &seconds);
 	if (mode != request->mode && mode != BINDING_MODE_CLOSE)
 		return;
 	if (mode == BINDING_MODE_HOLD && seconds == 0)

@@ -153,7 +153,8 @@ static const char *field_text(
 	case FIELD_IP4P:
 		return addr_format_ip4p(&mapping->public_addr, buffer);
 	case FIELD_LOCAL_ADDR:
-		return addr_format_ip(&mapping->local, buffer);
+		return addr_ip_size(&mapping->local) == 0 ? ""
+							  : addr_format_ip(&mapping->local, buffer);
 	case FIELD_LOCAL_PORT:
 		snprintf(buffer, ADDR_IP_TEXT_SIZE, "%u", mapping->local.port);
 		return buffer;

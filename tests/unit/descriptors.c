@@ -1,7 +1,16 @@
-/* The limit of descriptors is raised, as far as it may be, and never lowered. */
+/*
+ * The limit of descriptors is raised, as far as it may be, and never lowered; and all are closed,
+ * by a new kernel and by one that has no call for it.
+ */
 #include "natpunch/descriptors.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,8 +47,58 @@ static bool hard_limit_holds(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/* From here on close_range(2) is answered as by a kernel before Linux 5.9. */
+static int become_old(void)
+{
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close_range, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {.len = sizeof(program) / sizeof(program[0]), .filter = program};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+		return -1;
+	return syscall(SYS_close_range, 1000, 1000, 0) < 0 && errno == ENOSYS ? 0 : -1;
+}
+
+/* In a child with 3 to 9 and 60 open; tells which are left, lowest bit for 0. */
+static int left_open(bool old, int first, int keep)
+{
+	int status = 0;
+	int wrong = 0;
+	pid_t child = fork();
+
+	if (child != 0) {
+		waitpid(child, &status, 0);
+		return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	}
+	for (int fd = 3; fd < 10; fd++)
+		dup2(STDERR_FILENO, fd);
+	dup2(STDERR_FILENO, 60);
+	if (old && become_old() != 0)
+		_exit(99);
+	descriptors_close_from(first, keep);
+	for (int fd = 0; fd < 64; fd++) {
+		bool was_open = fd < 10 || fd == 60;
+		bool is_open = fcntl(fd, F_GETFD) >= 0;
+		wrong += is_open != (was_open && (fd < first || fd == keep));
+	}
+	_exit(wrong);
+}
+
 int main(void)
 {
+	for (int old = 0; old < 2; old++) {
+		const char *kernel = old ? "an old kernel" : "this kernel";
+		is_int(left_open(old, 3, -1), 0, "%s: all from 3 are closed", kernel);
+		is_int(left_open(old, 3, 3), 0, "%s: all but the first", kernel);
+		is_int(left_open(old, 3, 7), 0, "%s: all but one in the middle", kernel);
+		is_int(left_open(old, 3, 60), 0, "%s: all but the last", kernel);
+		is_int(left_open(old, 5, 2), 0, "%s: all from 5", kernel);
+	}
 	set(64, 200);
 	is_uint(descriptors_reserve(10), 64, "enough already");
 	is_uint(soft_limit(), 64, "so it stays");

@@ -443,8 +443,8 @@ static void test_listen(void)
 	listen(plain, 1);
 	socket_local(plain, &addr);
 	is_int(handover_listen(&addr, NULL, &error), -1, "a port that somebody listens on");
-	snprintf(wanted, sizeof(wanted), "cannot listen on 127.0.0.1:%u: Address already in use",
-		addr.port);
+	snprintf(wanted, sizeof(wanted), "cannot listen on 127.0.0.1:%u: %s", addr.port,
+		strerror(EADDRINUSE));
 	is_str(error.text, wanted, "is named");
 	is_int(error.status, EXIT_STATUS_LOCAL, "with the right status");
 	close(plain);

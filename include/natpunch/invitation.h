@@ -1,0 +1,61 @@
+/*
+ * invitation.h - "somebody who knows your key is on the way, from there": what the reflector tells
+ * a home over the connection that holds its name, as bytes.
+ *
+ *   method      number  indication (reflector to home)
+ *   INVITE      0x0E5   INVITATION, RECORD, MESSAGE-INTEGRITY-SHA256, FINGERPRINT
+ *
+ * RECORD (rendezvous.h) holds where the traveller was seen: the source of its CONNECT request,
+ * sealed under the name's key. Home connects to that address from the port that it keeps, while
+ * the traveller connects to home's: a simultaneous open.
+ *
+ * NATPUNCH-INVITATION (0xC6E6), 16 bytes: which registration it belongs to
+ *
+ *   0                   1                   2                   3
+ *   0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+ *  |          transaction id of the REGISTER (96 bits) ...         |
+ *  |                                                               |
+ *  |                                                               |
+ *  |                            number                             |
+ *
+ * Home made that id at random, and the number only grows: an invitation of another connection, or
+ * one that was heard before, is none.
+ */
+#ifndef NATPUNCH_INVITATION_H
+#define NATPUNCH_INVITATION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/addr.h"
+#include "natpunch/keyfile.h"
+#include "natpunch/rendezvous.h"
+#include "natpunch/stun.h"
+
+#define INVITATION_SESSION_SIZE 12
+#define INVITATION_SIZE_MAX     256 /* bytes that invitation_write() needs at most */
+
+struct invitation {
+	uint8_t session[INVITATION_SESSION_SIZE]; /* of the REGISTER that stands */
+	uint32_t number;                          /* 1 for the first, then one more each time */
+	struct addr traveller;
+};
+
+/*
+ * Returns the bytes written, or 0 when capacity is too small. `random` and `salt` are random and
+ * never used twice.
+ */
+size_t invitation_write(const struct invitation *invitation, const uint8_t secret[KEY_SECRET_SIZE],
+	const uint8_t random[12], const uint8_t salt[RENDEZVOUS_SALT_SIZE], void *out,
+	size_t capacity);
+
+/*
+ * Takes one whole message that came over the held connection. `expected` has the session and the
+ * number of the last invitation that was taken; on success its number and traveller are set.
+ * Returns 0; 1 for a message that is no invitation; -1 for one that is false: another key's,
+ * another session's, a replay, or malformed.
+ */
+int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET_SIZE],
+	const void *data, size_t size) __attribute__((warn_unused_result));
+
+#endif

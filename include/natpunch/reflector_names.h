@@ -1,0 +1,88 @@
+/*
+ * reflector_names.h - the reflector's answers to questions about names (rendezvous.h).
+ *
+ * What a stranger can find out: nothing. A name that exists, one that does not, a wrong key: the
+ * same bytes come back but for the random ones, after the same work. What a captured request is
+ * good for: nothing; see nonce.h for the order of checks that makes it so.
+ */
+#ifndef NATPUNCH_REFLECTOR_NAMES_H
+#define NATPUNCH_REFLECTOR_NAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/binding.h"
+#include "natpunch/error.h"
+#include "natpunch/invitation.h"
+#include "natpunch/nonce.h"
+#include "natpunch/registry.h"
+#include "natpunch/registry_state.h"
+
+struct reflector_names {
+	struct registry registry;
+	struct registry_state state;
+	const char *keys_path;
+	uint8_t nonce_secret[NONCE_SECRET_SIZE];
+	uint8_t stranger[KEY_SECRET_SIZE]; /* checked against where there is no such name */
+};
+
+/*
+ * keys_path NULL: no names are served, and every question is as any unknown method. state_path may
+ * be NULL. Both must outlive the names. Returns 0, or -1 with *error filled;
+ * reflector_names_close() must follow in either case.
+ */
+int reflector_names_open(struct reflector_names *names, const char *keys_path,
+	const char *state_path, uint64_t now, struct error *error);
+void reflector_names_close(struct reflector_names *names, uint64_t now);
+
+/* Reads the key file again. When that fails, says why and leaves all as it was. */
+void reflector_names_reload(struct reflector_names *names);
+
+/* Housekeeping, as registry_state.h has it. */
+uint64_t reflector_names_next(struct reflector_names *names, uint64_t now);
+void reflector_names_expire(struct reflector_names *names, uint64_t now);
+void reflector_names_reap(struct reflector_names *names, uint64_t now);
+
+/* Where a request came from. */
+struct reflector_names_caller {
+	const struct addr *source;
+	const struct binding_server *server;
+	uint32_t slot; /* the connection, over a stream */
+	uint32_t generation;
+	enum binding_mode mode; /* how that connection stands now */
+};
+
+enum reflector_names_verdict {
+	REFLECTOR_NAMES_OTHER,    /* not a question about a name */
+	REFLECTOR_NAMES_SILENT,   /* one that gets no answer */
+	REFLECTOR_NAMES_ANSWERED, /* *size bytes were written to out */
+};
+
+/* What an answer means for the connection. */
+struct reflector_names_effect {
+	uint32_t entry; /* registered over this connection, or REGISTRY_NONE */
+	bool has_mode;  /* the connection goes on in another way: */
+	enum binding_mode mode;
+	uint16_t seconds;
+	/* CONNECT: this is to be said to home over the connection that holds the name. */
+	size_t invitation_size; /* 0: there is nothing to be said */
+	uint32_t home_slot;
+	uint32_t home_generation;
+	uint8_t invitation[INVITATION_SIZE_MAX];
+};
+
+/*
+ * Answers one whole message. Over UDP never with more bytes than it has. A name that is registered
+ * over a connection in mode HOLD counts as held until reflector_names_release().
+ */
+enum reflector_names_verdict reflector_names_answer(struct reflector_names *names,
+	const struct reflector_names_caller *caller, const void *data, size_t data_size,
+	uint64_t now, void *out, size_t capacity, size_t *size,
+	struct reflector_names_effect *effect);
+
+/* The connection over which the entry was registered is over, or not held any more. */
+void reflector_names_release(struct reflector_names *names, uint32_t entry, uint32_t slot,
+	uint32_t generation, uint64_t now);
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * registry_state.h - where names were seen, kept in a file over restarts.
+ *
+ * The file is written by a child process, so that a slow disk makes nobody wait; by one at a time;
+ * and not for every change: at once after a quiet time, else REGISTRY_SAVE_DELAY_MS after the last
+ * time (more with many names: so many milliseconds as names, up to REGISTRY_SAVE_DELAY_MAX_MS). It
+ * is replaced whole: whoever kills what and when, the file holds the state of before or of after.
+ * What can be lost is what was changed in the last moments, and home says it again.
+ */
+#ifndef NATPUNCH_REGISTRY_STATE_H
+#define NATPUNCH_REGISTRY_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "natpunch/error.h"
+#include "natpunch/registry.h"
+
+#define REGISTRY_SAVE_DELAY_MS     1000
+#define REGISTRY_SAVE_DELAY_MAX_MS 60000
+#define REGISTRY_SAVE_RETRY_MS     30000   /* after one that failed */
+#define REGISTRY_SAVE_REFRESH_MS   3600000 /* for what is held, and so heard of all the while */
+
+struct registry_state {
+	const char *path; /* NULL: nothing is kept */
+	pid_t writer;     /* 0: none */
+	uint64_t due;     /* DEADLINE_NONE: nothing to write */
+	uint64_t refresh;
+	uint64_t last; /* when the file was last written, or begun to be */
+};
+
+/*
+ * Reads the file into the registry, which has its keys already; names without a key are left out.
+ * A file that is damaged is set aside, with a warning, and the registry begins empty; so does a
+ * missing one. The path must outlive the state. Returns 0, or -1 with *error filled when the file
+ * cannot be read or set aside, or a new one could not be written beside it.
+ */
+int registry_state_open(struct registry_state *state, const char *path, struct registry *registry,
+	uint64_t now, struct error *error);
+
+/* When registry_state_save() wants to be called, or DEADLINE_NONE. Looks at registry->changed. */
+uint64_t registry_state_next(struct registry_state *state, struct registry *registry, uint64_t now);
+
+/* Starts a writer if one is due. */
+void registry_state_save(struct registry_state *state, struct registry *registry, uint64_t now);
+
+/* After SIGCHLD: notes how the writer ended, if it did. */
+void registry_state_reap(struct registry_state *state, struct registry *registry, uint64_t now);
+
+/* Waits for the writer and writes what is not written yet. */
+void registry_state_close(struct registry_state *state, struct registry *registry, uint64_t now);
+
+#endif

@@ -1,0 +1,159 @@
+/*
+ * rendezvous.h - questions about a name: STUN methods of natpunch's own, as bytes.
+ *
+ *   method      number  request (home or traveller)        success response (reflector)
+ *   REGISTER    0x0E1   USERNAME, NONCE, REGISTRATION      RECORD: what stands there now
+ *                       [, CONNECTION]                     [, CONNECTION]
+ *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to two
+ *   CONNECT     0x0E3   the same, over TCP from the port   the same, and home is sent an INVITE
+ *                       that will connect to home          (invitation.h)
+ *
+ * The numbers are from the unassigned part of IANA's registry, the attributes from its
+ * comprehension-optional part, so that every other server and client answers or passes over them
+ * as RFC 8489 says.
+ *
+ * USERNAME is the name. All requests but the first, and all success responses, end in
+ * MESSAGE-INTEGRITY-SHA256 and FINGERPRINT; the HMAC's key are the name's 32 bytes as they are
+ * (RFC 8489 9.1.1 with a password of 32 octets). What is not right is answered by an error
+ * response without proof:
+ *
+ *   401  no MESSAGE-INTEGRITY-SHA256, or that of another key, or a name that is not known. With
+ *        NONCE. So the first request, which has none, fetches the nonce for the second.
+ *   438  the NONCE is too old, was issued to another address, or was used. With a new NONCE.
+ *   420  an attribute that must be understood and is not (RFC 8489 6.3.1).
+ *   400  anything else.
+ *
+ * Over UDP no answer is larger than its request: the requests are padded to
+ * RENDEZVOUS_REQUEST_MIN, and what would be larger is not sent.
+ *
+ * NATPUNCH-REGISTRATION (0xC6E1), 8 bytes: "this is where I can be reached"
+ *
+ *   0                   1                   2                   3
+ *   0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+ *  |   protocol    |       0       |          local port           |
+ *  |          mapped port          |            seconds            |
+ *
+ *   protocol     6 or 17, TCP or UDP
+ *   mapped port  0: the source of this very request is the mapping, and `protocol` what it came
+ *                over. Else the mapping is this port at the source's address: for a mapping that
+ *                was found out without a connection. No field can name another address.
+ *   seconds      how soon it will be said again; 0: no promise
+ *
+ * NATPUNCH-RECORD (0xC6E2), 40 bytes: what is known of a name, readable with its key alone
+ *
+ *  |                         salt (64 bits)                        |
+ *  |              32 bytes of what follows, xor a pad              |
+ *
+ *  |    family     |   protocol    |     flags     |       0       |
+ *  |             port              |          local port           |
+ *  |                        age in seconds                         |
+ *  |            seconds            |               0               |
+ *  |                       address (128 bits)                      |
+ *
+ *   family  1: IPv4, in the address' first 32 bits, the rest zero; 2: IPv6
+ *   flags   1: held now: home's connection to the reflector stands
+ *   age     since home was last heard of there
+ *   pad     HMAC-SHA256(key, "natpunch record 1" NUL, transaction (128 bits), salt). That text
+ *           cannot begin a STUN message, so no pad is ever a message's HMAC.
+ */
+#ifndef NATPUNCH_RENDEZVOUS_H
+#define NATPUNCH_RENDEZVOUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/addr.h"
+#include "natpunch/binding.h"
+#include "natpunch/keyfile.h"
+#include "natpunch/mapping.h"
+#include "natpunch/stun.h"
+
+#define RENDEZVOUS_RECORD_MAX  2 /* one for each family */
+#define RENDEZVOUS_SALT_SIZE   8
+#define RENDEZVOUS_REQUEST_MIN 160
+#define RENDEZVOUS_NONCE_MAX   128 /* characters (RFC 8489 14.10) */
+
+struct rendezvous_registration {
+	enum mapping_protocol protocol;
+	uint16_t local_port;
+	uint16_t mapped_port;
+	uint16_t seconds;
+};
+
+struct rendezvous_record {
+	struct addr addr;
+	enum mapping_protocol protocol;
+	uint16_t local_port;
+	uint16_t seconds;
+	uint32_t age; /* seconds */
+	bool held;
+};
+
+void rendezvous_put_registration(
+	struct wire_writer *writer, const struct rendezvous_registration *registration);
+
+/* Returns -1 for another size, protocol or a local port of 0. */
+int rendezvous_read_registration(const struct stun_attribute *attribute,
+	struct rendezvous_registration *out) __attribute__((warn_unused_result));
+
+/* Seals a record for the message that is being written. `salt` is random, never used twice. */
+void rendezvous_put_record(struct wire_writer *writer, const struct rendezvous_record *record,
+	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[RENDEZVOUS_SALT_SIZE]);
+
+/* Returns -1 for what is no record, as every one is under another key. */
+int rendezvous_read_record(const struct stun_message *message,
+	const struct stun_attribute *attribute, const uint8_t secret[KEY_SECRET_SIZE],
+	struct rendezvous_record *out) __attribute__((warn_unused_result));
+
+/*
+ * The asking side: one question about one name, as a conversation of several requests. It has no
+ * socket and no clock: rendezvous_write() gives the bytes to send, rendezvous_read() judges what
+ * came back. Over UDP the same bytes are sent again until an answer comes.
+ */
+enum rendezvous_outcome {
+	RENDEZVOUS_AGAIN,       /* a nonce came: rendezvous_write() has the next request */
+	RENDEZVOUS_DONE,        /* the answer, proven: records, mode */
+	RENDEZVOUS_REFUSED,     /* not with this key; or the name is not known there */
+	RENDEZVOUS_UNSUPPORTED, /* this server keeps no names */
+	RENDEZVOUS_FAILED,      /* another error: `code`, or nonces without end */
+	RENDEZVOUS_UNRELATED,   /* well formed, but no answer to the last request */
+	RENDEZVOUS_MALFORMED,   /* not an answer, or one without the proof that it must have */
+};
+
+struct rendezvous {
+	uint16_t method;
+	const struct key *key;                       /* the caller's; must outlive this */
+	struct rendezvous_registration registration; /* with REGISTER */
+	enum binding_mode mode; /* how the connection is to go on; NONE: as it is */
+	uint16_t mode_seconds;
+
+	uint8_t transaction[STUN_TRANSACTION_SIZE]; /* of the last request */
+	uint8_t nonce[RENDEZVOUS_NONCE_MAX];
+	size_t nonce_size; /* 0: the first request, which fetches one */
+	unsigned tries;
+
+	struct rendezvous_record records[RENDEZVOUS_RECORD_MAX];
+	size_t record_count;
+	enum binding_mode granted;
+	unsigned code;
+};
+
+/* All zero but for the method and the key; the rest may be set before the first write. */
+void rendezvous_start(struct rendezvous *rendezvous, uint16_t method, const struct key *key);
+
+/*
+ * Writes the next request, under a transaction id of its own made from 12 random bytes. Returns
+ * its size, or 0 when capacity is too small.
+ */
+size_t rendezvous_write(
+	struct rendezvous *rendezvous, const uint8_t random[12], void *out, size_t capacity);
+
+/*
+ * Judges one whole message. With MALFORMED and UNRELATED, *why is a constant that says what is
+ * wrong; over UDP both mean to wait on, since anybody can send a datagram.
+ */
+enum rendezvous_outcome rendezvous_read(
+	struct rendezvous *rendezvous, const void *data, size_t size, const char **why);
+
+#endif

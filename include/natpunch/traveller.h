@@ -1,0 +1,38 @@
+/*
+ * traveller.h - from the road to a home: found by its name, reached from one local port.
+ *
+ *   the nonce      by UDP, while the TCP handshake with the reflector is under way: it is bound to
+ *                  our address and not to the port, and so saves a round trip
+ *   CONNECT        over TCP, from our port: the reflector sees our mapping, answers with home's and
+ *                  tells home ours
+ *   connect()      from the same port to home's mapping, while home connects to ours: the first SYN
+ *                  that finds the other side's NAT open, or a NAT that lets strangers in, makes it
+ *
+ * Uses no call that only Linux has: POSIX.1-2008 and SO_REUSEPORT.
+ */
+#ifndef NATPUNCH_TRAVELLER_H
+#define NATPUNCH_TRAVELLER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/addr.h"
+#include "natpunch/error.h"
+#include "natpunch/keyfile.h"
+#include "natpunch/parse.h"
+
+struct traveller_request {
+	const struct parse_host_port *reflector;
+	const struct key *key;
+	enum addr_family family; /* ADDR_NONE: both */
+	uint64_t timeout_ms;     /* for the whole */
+};
+
+/*
+ * Returns a connected, non-blocking socket, the caller's; or -1 with *error filled:
+ * EXIT_STATUS_NETWORK when the reflector cannot be asked or knows no address,
+ * EXIT_STATUS_UNREACHABLE when home is known and there is no direct way to it.
+ */
+int traveller_connect(const struct traveller_request *request, struct error *error);
+
+#endif

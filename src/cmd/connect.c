@@ -1,0 +1,202 @@
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "natpunch/command.h"
+#include "natpunch/keys.h"
+#include "natpunch/log.h"
+#include "natpunch/parse.h"
+#include "natpunch/pump.h"
+#include "natpunch/secret.h"
+#include "natpunch/stun.h"
+#include "natpunch/text.h"
+#include "natpunch/traveller.h"
+
+#define DEFAULT_TIMEOUT_MS 10000
+#define TIMEOUT_MAX_MS     (3600 * 1000)
+
+enum {
+	OPTION_SSH_CONFIG = OPTION_LONG_ONLY,
+};
+
+static const struct option_row options[] = {
+	{'r', "reflector", "HOST[:PORT]", "the reflector that the name is registered at", false},
+	{'K', "key", "FILE", "the key file that has the name's key", false},
+	{'4', NULL, NULL, "IPv4 only", false},
+	{'6', NULL, NULL, "IPv6 only", false},
+	{'t', "timeout", "SECONDS", "until the connection must stand (10)", false},
+	{OPTION_SSH_CONFIG, "ssh-config", NULL, "print what to put into ssh_config, and end",
+		false},
+	{'q', "quiet", NULL, "say nothing but errors", false},
+	{'v', "verbose", NULL, "say what is tried", false},
+	{0, NULL, NULL, NULL, false},
+};
+
+struct connect_command {
+	struct traveller_request request;
+	struct parse_host_port reflector;
+	const char *reflector_text;
+	const char *key_path;
+	const char *name;
+	bool ssh_config;
+	bool help;
+	bool ipv4;
+	bool ipv6;
+	bool quiet;
+	bool verbose;
+};
+
+static int set_option(struct connect_command *command, const struct option_reader *reader, int code,
+	struct error *error)
+{
+	switch (code) {
+	case 'r':
+		command->reflector_text = reader->argument;
+		if (parse_host_port(reader->argument, STUN_DEFAULT_PORT, &command->reflector) != 0)
+			return option_bad_value(reader, "reflector", error);
+		return 0;
+	case 'K':
+		command->key_path = reader->argument;
+		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
+	case '4':
+		command->ipv4 = true;
+		return 0;
+	case '6':
+		command->ipv6 = true;
+		return 0;
+	case 't':
+		if (parse_seconds(reader->argument, TIMEOUT_MAX_MS, &command->request.timeout_ms) !=
+			0)
+			return option_bad_value(reader, "timeout", error);
+		return 0;
+	case OPTION_SSH_CONFIG:
+		command->ssh_config = true;
+		return 0;
+	case 'q':
+		command->quiet = true;
+		return 0;
+	case 'v':
+		command->verbose = true;
+		return 0;
+	default:
+		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
+	}
+}
+
+static int usage_error(struct error *error, const char *problem)
+{
+	error_set(error, EXIT_STATUS_USAGE, "%s", problem);
+	return error_hint(error, "natpunch help connect");
+}
+
+static int check(
+	struct connect_command *command, const struct option_reader *reader, struct error *error)
+{
+	char safe[128];
+
+	if (command->ipv4 && command->ipv6)
+		return usage_error(error, "-4 and -6 exclude each other");
+	if (command->quiet && command->verbose)
+		return usage_error(error, "-q and -v exclude each other");
+	if (reader->first_operand + 1 != reader->argc)
+		return usage_error(error, "one NAME is wanted");
+	command->name = reader->argv[reader->first_operand];
+	if (!key_is_name(command->name, strlen(command->name)))
+		return error_set(error, EXIT_STATUS_USAGE, "invalid name: '%s'",
+			text_escape(safe, sizeof(safe), command->name, strlen(command->name)));
+	if (command->reflector_text == NULL)
+		return usage_error(error, "no reflector named: -r");
+	if (command->key_path == NULL)
+		return usage_error(error, "no key file named: -K");
+	command->request.reflector = &command->reflector;
+	if (command->ipv4)
+		command->request.family = ADDR_IPV4;
+	if (command->ipv6)
+		command->request.family = ADDR_IPV6;
+	return 0;
+}
+
+static int read_options(struct connect_command *command, const struct command *row, int argc,
+	char **argv, struct error *error)
+{
+	struct option_reader reader;
+	int code;
+
+	option_start(&reader, row, argc, argv);
+	while ((code = option_next(&reader, error)) != OPTION_END) {
+		if (code == OPTION_HELP) {
+			command->help = true;
+			return 0;
+		}
+		if (code == OPTION_ERROR || set_option(command, &reader, code, error) != 0)
+			return -1;
+	}
+	return check(command, &reader, error);
+}
+
+/* ssh runs the command with a shell, from any directory: a whole path, quoted. */
+static int print_ssh_config(const struct connect_command *command, struct error *error)
+{
+	char *path = realpath(command->key_path, NULL);
+	char quoted[2048];
+
+	if (path == NULL)
+		return error_set(error, EXIT_STATUS_LOCAL, "cannot find the key file");
+	text_escape_shell(quoted, sizeof(quoted), path);
+	printf("Host %s\n"
+	       "    HostKeyAlias %s\n"
+	       "    CheckHostIP no\n"
+	       "    ProxyCommand natpunch connect -q -r %s -K %s %s\n",
+		command->name, command->name, command->reflector_text, quoted, command->name);
+	free(path);
+	return 0;
+}
+
+static int connect_and_pump(struct connect_command *command, struct error *error)
+{
+	struct key key;
+	int fd;
+
+	if (keys_load_one(command->key_path, command->name, &key, error) != 0)
+		return -1;
+	command->request.key = &key;
+	fd = traveller_connect(&command->request, error);
+	secret_wipe(&key, sizeof(key));
+	if (fd < 0)
+		return -1;
+	return pump_run(STDIN_FILENO, STDOUT_FILENO, fd, error);
+}
+
+static int run(const struct command *row, int argc, char **argv)
+{
+	struct connect_command command = {.request = {.timeout_ms = DEFAULT_TIMEOUT_MS}};
+	struct error error;
+	int status;
+
+	if (read_options(&command, row, argc, argv, &error) != 0)
+		return command_fail(&error);
+	if (command.help) {
+		command_print_help(row);
+		return EXIT_STATUS_DONE;
+	}
+	if (command.quiet)
+		log_set_level(LOG_LEVEL_QUIET);
+	if (command.verbose)
+		log_set_level(LOG_LEVEL_VERBOSE);
+	signal(SIGPIPE, SIG_IGN);
+	if (command.ssh_config)
+		status = print_ssh_config(&command, &error);
+	else
+		status = connect_and_pump(&command, &error);
+	return status == 0 ? EXIT_STATUS_DONE : command_fail(&error);
+}
+
+const struct command command_connect = {
+	.name = "connect",
+	.summary = "connect to a home by its name, through both NATs: ssh's ProxyCommand",
+	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-t SECONDS] NAME",
+	.options = options,
+	.run = run,
+};

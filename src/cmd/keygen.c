@@ -1,0 +1,74 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "natpunch/command.h"
+#include "natpunch/keyfile.h"
+#include "natpunch/random.h"
+#include "natpunch/secret.h"
+#include "natpunch/text.h"
+
+static const struct option_row options[] = {
+	{0, NULL, NULL, NULL, false},
+};
+
+static int check_name(const char *name, struct error *error)
+{
+	char safe[128];
+
+	if (key_is_name(name, strlen(name)))
+		return 0;
+	error_set(error, EXIT_STATUS_USAGE, "invalid name: '%s'",
+		text_escape(safe, sizeof(safe), name, strlen(name)));
+	return error_hint(error, "1 to 63 of a-z 0-9 . _ -, and first a letter or a digit");
+}
+
+/* Returns 0 with *name set, 1 after -h, or -1 with *error filled. */
+static int read_arguments(const struct command *command, int argc, char **argv, const char **name,
+	struct error *error)
+{
+	struct option_reader reader;
+	int code;
+
+	option_start(&reader, command, argc, argv);
+	code = option_next(&reader, error);
+	if (code == OPTION_HELP)
+		return 1;
+	if (code != OPTION_END)
+		return -1;
+	if (reader.first_operand + 1 != argc) {
+		error_set(error, EXIT_STATUS_USAGE, "one NAME is wanted");
+		return error_hint(error, "natpunch help keygen");
+	}
+	*name = argv[reader.first_operand];
+	return check_name(*name, error);
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+	char line[KEY_LINE_SIZE];
+	struct error error;
+	struct key key;
+	const char *name = NULL;
+	int result = read_arguments(command, argc, argv, &name, &error);
+
+	if (result < 0)
+		return command_fail(&error);
+	if (result > 0) {
+		command_print_help(command);
+		return EXIT_STATUS_DONE;
+	}
+	memcpy(key.name, name, strlen(name) + 1);
+	random_fill(key.secret, sizeof(key.secret));
+	puts(key_format(&key, line));
+	secret_wipe(&key, sizeof(key));
+	secret_wipe(line, sizeof(line));
+	return EXIT_STATUS_DONE;
+}
+
+const struct command command_keygen = {
+	.name = "keygen",
+	.summary = "make a key for a name: a line for both key files",
+	.synopsis = "NAME",
+	.options = options,
+	.run = run,
+};

@@ -1,0 +1,406 @@
+/*
+ * reflector_names.c - the reflector's answers to questions about names.
+ *
+ * The order of the checks is the defence. Whether a nonce is fresh is checked before the proof: it
+ * depends on nothing that is known of the name. Whether it was used is checked after the proof: it
+ * does. So who has no key sees the same for every name, and who sends a captured request again
+ * learns what its sender knew: that it was taken.
+ */
+#include "natpunch/reflector_names.h"
+
+#include <string.h>
+
+#include "natpunch/log.h"
+#include "natpunch/random.h"
+#include "natpunch/rendezvous.h"
+#include "natpunch/secret.h"
+#include "natpunch/stun_integrity.h"
+
+#define UNKNOWN_MAX   8
+#define COMPREHENSION 0x8000 /* types below must be understood (RFC 8489 section 14) */
+
+int reflector_names_open(struct reflector_names *names, const char *keys_path,
+	const char *state_path, uint64_t now, struct error *error)
+{
+	struct keys keys;
+
+	memset(names, 0, sizeof(*names));
+	if (keys_path == NULL)
+		return 0;
+	if (registry_open(&names->registry) != 0)
+		return error_set(error, EXIT_STATUS_LOCAL, "no memory for names");
+	if (keys_load(keys_path, &keys, error) != 0)
+		return -1;
+	registry_set_keys(&names->registry, &keys);
+	keys_free(&keys);
+	if (registry_state_open(&names->state, state_path, &names->registry, now, error) != 0) {
+		names->state.path = NULL;
+		return -1;
+	}
+	random_fill(names->nonce_secret, sizeof(names->nonce_secret));
+	random_fill(names->stranger, sizeof(names->stranger));
+	names->keys_path = keys_path;
+	log_note("%u name%s", names->registry.count, names->registry.count == 1 ? "" : "s");
+	return 0;
+}
+
+void reflector_names_close(struct reflector_names *names, uint64_t now)
+{
+	registry_state_close(&names->state, &names->registry, now);
+	registry_close(&names->registry);
+	secret_wipe(names, sizeof(*names));
+}
+
+void reflector_names_reload(struct reflector_names *names)
+{
+	struct error error;
+	struct keys keys;
+
+	if (names->keys_path == NULL)
+		return;
+	if (keys_load(names->keys_path, &keys, &error) != 0) {
+		log_print_error(&error);
+		log_warning("the keys stay as they were");
+		return;
+	}
+	registry_set_keys(&names->registry, &keys);
+	keys_free(&keys);
+	log_note("keys read again: %u name%s", names->registry.count,
+		names->registry.count == 1 ? "" : "s");
+}
+
+uint64_t reflector_names_next(struct reflector_names *names, uint64_t now)
+{
+	return registry_state_next(&names->state, &names->registry, now);
+}
+
+void reflector_names_expire(struct reflector_names *names, uint64_t now)
+{
+	registry_state_save(&names->state, &names->registry, now);
+}
+
+void reflector_names_reap(struct reflector_names *names, uint64_t now)
+{
+	registry_state_reap(&names->state, &names->registry, now);
+}
+
+void reflector_names_release(struct reflector_names *names, uint32_t entry, uint32_t slot,
+	uint32_t generation, uint64_t now)
+{
+	registry_release(&names->registry, entry, slot, generation, now);
+}
+
+/* What a request says. Attributes point into the message; `value` NULL where missing. */
+struct question {
+	struct stun_message message;
+	struct stun_attribute username, nonce, registration, connection;
+	uint16_t unknown[UNKNOWN_MAX];
+	size_t unknown_count;
+	char name[KEY_NAME_SIZE];
+};
+
+static void take_attribute(struct question *question, const struct stun_attribute *attribute)
+{
+	struct stun_attribute *slot = NULL;
+
+	switch (attribute->type) {
+	case STUN_USERNAME:
+		slot = &question->username;
+		break;
+	case STUN_NONCE:
+		slot = &question->nonce;
+		break;
+	case STUN_NATPUNCH_REGISTRATION:
+		slot = &question->registration;
+		break;
+	case STUN_NATPUNCH_CONNECTION:
+		slot = &question->connection;
+		break;
+	case STUN_MESSAGE_INTEGRITY_SHA256:
+	case STUN_REALM:
+		return;
+	default:
+		if (attribute->type < COMPREHENSION && question->unknown_count < UNKNOWN_MAX)
+			question->unknown[question->unknown_count++] = attribute->type;
+		return;
+	}
+	if (slot->value == NULL)
+		*slot = *attribute;
+}
+
+/* Returns false for what is not a question about a name. Its name is "" when that is none. */
+static bool read_question(const void *data, size_t size, struct question *question)
+{
+	struct stun_attribute attribute;
+	size_t offset = 0;
+
+	memset(question, 0, sizeof(*question));
+	if (stun_parse(&question->message, data, size) < 0)
+		return false;
+	if (question->message.method != STUN_METHOD_REGISTER &&
+		question->message.method != STUN_METHOD_LOOKUP &&
+		question->message.method != STUN_METHOD_CONNECT)
+		return false;
+	while (stun_next(&question->message, &offset, &attribute))
+		take_attribute(question, &attribute);
+	if (question->username.value != NULL &&
+		key_is_name((const char *)question->username.value, question->username.size))
+		memcpy(question->name, question->username.value, question->username.size);
+	return true;
+}
+
+/* An answer that is being written. */
+struct answer {
+	struct wire_writer writer;
+	const struct stun_message *to;
+	bool stream;
+};
+
+static void begin(struct answer *answer, const struct question *question,
+	const struct reflector_names_caller *caller, enum stun_class class, void *out,
+	size_t capacity)
+{
+	answer->to = &question->message;
+	answer->stream = caller->server->stream;
+	stun_begin(&answer->writer, out, capacity, class, question->message.method,
+		question->message.transaction);
+}
+
+/* Returns its size, or 0 when nothing may be sent. */
+static size_t finish(struct answer *answer)
+{
+	size_t size;
+
+	stun_put_fingerprint(&answer->writer);
+	size = stun_finish(&answer->writer);
+	return answer->stream || size <= answer->to->size ? size : 0;
+}
+
+static void put_error(struct answer *answer, unsigned code, const char *reason)
+{
+	stun_put_error(&answer->writer, code, answer->stream ? reason : "");
+}
+
+static void put_nonce(struct answer *answer, const struct reflector_names *names,
+	const struct nonce_subject *subject, uint64_t now)
+{
+	uint8_t salt[NONCE_SALT_SIZE];
+	char nonce[NONCE_SIZE];
+
+	random_fill(salt, sizeof(salt));
+	nonce_make(names->nonce_secret, subject, salt, now, nonce);
+	stun_put(&answer->writer, STUN_NONCE, nonce, sizeof(nonce));
+}
+
+/* 0 when the request has shown that it knows the key just now; else the error to answer. */
+static unsigned judge(const struct reflector_names *names, const struct question *question,
+	const struct nonce_subject *subject, const uint8_t secret[KEY_SECRET_SIZE], uint64_t now)
+{
+	const struct stun_attribute *nonce = &question->nonce;
+	enum stun_integrity proof =
+		stun_check_integrity(&question->message, secret, KEY_SECRET_SIZE);
+
+	if (question->unknown_count > 0)
+		return 420;
+	if (question->name[0] == '\0')
+		return 400;
+	if (proof == STUN_INTEGRITY_ABSENT)
+		return 401;
+	if (nonce->value == NULL ||
+		!nonce_is_fresh(names->nonce_secret, subject, nonce->value, nonce->size, now))
+		return 438;
+	if (proof != STUN_INTEGRITY_VALID)
+		return 401;
+	if (!nonce_is_unused(names->nonce_secret, subject, nonce->value, nonce->size))
+		return 438;
+	return 0;
+}
+
+static void write_refusal(struct answer *answer, const struct reflector_names *names,
+	const struct question *question, const struct nonce_subject *subject, unsigned code,
+	uint64_t now)
+{
+	switch (code) {
+	case 401:
+		put_error(answer, code, "Unauthenticated");
+		put_nonce(answer, names, subject, now);
+		break;
+	case 438:
+		put_error(answer, code, "Stale Nonce");
+		put_nonce(answer, names, subject, now);
+		break;
+	case 420:
+		put_error(answer, code, "Unknown Attribute");
+		stun_put_unknown(&answer->writer, question->unknown, question->unknown_count);
+		break;
+	default:
+		put_error(answer, code, "Bad Request");
+	}
+}
+
+static void put_place(struct answer *answer, const struct registry_entry *entry,
+	const struct registry_place *place, uint64_t now)
+{
+	struct rendezvous_record record = {
+		.addr = place->addr,
+		.protocol = (enum mapping_protocol)place->protocol,
+		.local_port = place->local_port,
+		.seconds = place->seconds,
+		.age = registry_age(place, now),
+		.held = registry_is_held(place, now),
+	};
+	uint8_t salt[RENDEZVOUS_SALT_SIZE];
+
+	random_fill(salt, sizeof(salt));
+	rendezvous_put_record(&answer->writer, &record, entry->key.secret, salt);
+}
+
+/* How the connection goes on: as the request asks, or as before. */
+static void settle_mode(const struct reflector_names_caller *caller,
+	const struct question *question, struct reflector_names_effect *effect)
+{
+	uint16_t seconds;
+	enum binding_mode wanted;
+
+	if (question->connection.value == NULL || !caller->server->stream)
+		return;
+	wanted = binding_read_connection(&question->connection, &seconds);
+	effect->has_mode = true;
+	effect->mode = binding_grant(caller->server, wanted, &seconds);
+	effect->seconds = seconds;
+}
+
+/* Where the sender says it can be reached; false when the request makes no sense. */
+static bool read_place(const struct reflector_names_caller *caller, const struct question *question,
+	uint64_t now, struct registry_place *place)
+{
+	enum mapping_protocol transport = caller->server->stream ? MAPPING_TCP : MAPPING_UDP;
+	struct rendezvous_registration registration;
+
+	if (question->registration.value == NULL ||
+		rendezvous_read_registration(&question->registration, &registration) < 0)
+		return false;
+	if (registration.mapped_port == 0 && registration.protocol != transport)
+		return false;
+	*place = (struct registry_place){
+		.addr = *caller->source,
+		.heard = (int64_t)now,
+		.slot = REGISTRY_NONE,
+		.local_port = registration.local_port,
+		.seconds = registration.seconds,
+		.protocol = (uint8_t)registration.protocol,
+	};
+	if (registration.mapped_port != 0)
+		place->addr.port = registration.mapped_port;
+	memcpy(place->session, question->message.transaction + 4, sizeof(place->session));
+	return true;
+}
+
+static bool register_name(struct reflector_names *names, uint32_t entry,
+	const struct reflector_names_caller *caller, const struct question *question, uint64_t now,
+	struct reflector_names_effect *effect)
+{
+	struct registry_place place;
+	enum binding_mode mode;
+
+	if (!read_place(caller, question, now, &place))
+		return false;
+	settle_mode(caller, question, effect);
+	mode = effect->has_mode ? effect->mode : caller->mode;
+	if (caller->server->stream && mode == BINDING_MODE_HOLD) {
+		place.slot = caller->slot;
+		place.generation = caller->generation;
+	}
+	registry_put(&names->registry, entry, &place);
+	effect->entry = entry;
+	return true;
+}
+
+/*
+ * CONNECT: home is to be told where the traveller was seen, over the connection that holds it in
+ * the traveller's family: an address of the other one would be of no use to it.
+ */
+static void invite(struct reflector_names *names, uint32_t entry,
+	const struct reflector_names_caller *caller, struct reflector_names_effect *effect)
+{
+	struct registry_entry *known = &names->registry.entries[entry];
+	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
+	struct invitation invitation = {.traveller = *caller->source};
+	uint8_t salt[RENDEZVOUS_SALT_SIZE];
+	uint8_t random[12];
+
+	if (!caller->server->stream || place->slot == REGISTRY_NONE)
+		return;
+	random_fill(random, sizeof(random));
+	random_fill(salt, sizeof(salt));
+	memcpy(invitation.session, place->session, sizeof(invitation.session));
+	invitation.number = ++place->invitations;
+	effect->home_slot = place->slot;
+	effect->home_generation = place->generation;
+	effect->invitation_size = invitation_write(&invitation, known->key.secret, random, salt,
+		effect->invitation, sizeof(effect->invitation));
+}
+
+/* The request is proven. Returns false when it makes no sense all the same. */
+static bool write_answer(struct reflector_names *names, uint32_t entry, struct answer *answer,
+	const struct reflector_names_caller *caller, const struct question *question, uint64_t now,
+	struct reflector_names_effect *effect)
+{
+	const struct registry_entry *known = &names->registry.entries[entry];
+
+	if (question->message.method == STUN_METHOD_REGISTER) {
+		if (!register_name(names, entry, caller, question, now, effect))
+			return false;
+		put_place(answer, known, &known->places[caller->source->family == ADDR_IPV6], now);
+		if (effect->has_mode)
+			binding_put_connection(&answer->writer, effect->mode, effect->seconds);
+	} else {
+		for (size_t i = 0; i < REGISTRY_PLACES; i++)
+			if (registry_is_known(&known->places[i], now))
+				put_place(answer, known, &known->places[i], now);
+		if (question->message.method == STUN_METHOD_CONNECT)
+			invite(names, entry, caller, effect);
+	}
+	stun_put_integrity(&answer->writer, known->key.secret, KEY_SECRET_SIZE);
+	return true;
+}
+
+enum reflector_names_verdict reflector_names_answer(struct reflector_names *names,
+	const struct reflector_names_caller *caller, const void *data, size_t data_size,
+	uint64_t now, void *out, size_t capacity, size_t *size,
+	struct reflector_names_effect *effect)
+{
+	struct nonce_subject subject = {.source = caller->source};
+	const uint8_t *secret = names->stranger;
+	uint32_t entry = REGISTRY_NONE;
+	struct question question;
+	struct answer answer;
+	unsigned code;
+
+	*size = 0;
+	effect->entry = REGISTRY_NONE;
+	effect->has_mode = false;
+	effect->invitation_size = 0;
+	if (names->keys_path == NULL || !read_question(data, data_size, &question))
+		return REFLECTOR_NAMES_OTHER;
+	if (question.message.class != STUN_REQUEST || question.message.classic)
+		return REFLECTOR_NAMES_SILENT;
+	subject.name = question.name;
+	entry = registry_find(&names->registry, question.name);
+	if (entry != REGISTRY_NONE) {
+		secret = names->registry.entries[entry].key.secret;
+		subject.changes = names->registry.entries[entry].changes;
+	}
+	code = judge(names, &question, &subject, secret, now);
+	if (code == 0 && entry == REGISTRY_NONE)
+		code = 401;
+	begin(&answer, &question, caller, STUN_SUCCESS, out, capacity);
+	if (code == 0 && !write_answer(names, entry, &answer, caller, &question, now, effect))
+		code = 400;
+	if (code != 0) {
+		begin(&answer, &question, caller, STUN_ERROR, out, capacity);
+		write_refusal(&answer, names, &question, &subject, code, now);
+	}
+	*size = finish(&answer);
+	return *size > 0 ? REFLECTOR_NAMES_ANSWERED : REFLECTOR_NAMES_SILENT;
+}
