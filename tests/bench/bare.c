@@ -1,19 +1,23 @@
 /*
- * bare UDP-PORT ONCE-PORT KEPT-PORT TEXT-PORT: what a reflector costs at the least.
+ * bare UDP-PORT ONCE-PORT CLIENT-PORT KEPT-PORT TEXT-PORT: what a reflector costs at the least.
  *
- * Four servers on 127.0.0.1, each a process and nothing but the system calls that its service
+ * Five servers on 127.0.0.1, each a process and nothing but the system calls that its service
  * cannot do without; none looks at what it was sent. Their process ids are printed as one line, in
  * the order of the ports, when all of them listen. They end when standard input does.
  *
  *   UDP-PORT    recvmmsg, sendmmsg       sends each datagram back
- *   ONCE-PORT   accept4, read, send, close   sends what it read back
+ *   ONCE-PORT   accept4, read, send, close  sends what it read back
+ *   CLIENT-PORT the same, but for the client to close first, as RFC 8489 6.2.2 wants: an epoll_ctl,
+ *               a share of an epoll_wait and a second read more
  *   KEPT-PORT   epoll_wait, read, send   sends what it read back, until the client closes
  *   TEXT-PORT   accept4, send, close     sends a line that is always the same
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +29,7 @@
 #include "natpunch/parse.h"
 
 #define BATCH   64
-#define SERVERS 4
+#define SERVERS 5
 
 static void fail(const char *what)
 {
@@ -105,33 +109,61 @@ static void watch(int epoll, int fd)
 		close(fd);
 }
 
-static void serve_kept(int listener)
+static void echo(int fd)
+{
+	char bytes[1500];
+	ssize_t got = read(fd, bytes, sizeof(bytes));
+
+	if (got > 0)
+		send(fd, bytes, (size_t)got, MSG_NOSIGNAL);
+	else if (got == 0 || errno != EAGAIN)
+		close(fd);
+}
+
+/* All that wait are accepted; `greet`: each is asked at once what it wants. */
+static void accept_all(int listener, int epoll, bool greet)
+{
+	struct sockaddr_storage peer;
+	socklen_t size = sizeof(peer);
+	int fd;
+
+	while ((fd = accept4(listener, (struct sockaddr *)&peer, &size,
+			SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+		if (greet)
+			echo(fd);
+		watch(epoll, fd);
+		size = sizeof(peer);
+	}
+}
+
+static void serve_events(int listener, bool greet)
 {
 	struct epoll_event events[BATCH];
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
-	char bytes[1500];
 
+	if (epoll < 0 || fcntl(listener, F_SETFL, O_NONBLOCK) != 0)
+		fail("epoll");
 	watch(epoll, listener);
 	for (;;) {
 		int count = epoll_wait(epoll, events, BATCH, -1);
 
 		for (int i = 0; i < count; i++) {
-			int fd = events[i].data.fd;
-			ssize_t got;
-
-			if (fd == listener) {
-				fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-				if (fd >= 0)
-					watch(epoll, fd);
-				continue;
-			}
-			got = read(fd, bytes, sizeof(bytes));
-			if (got > 0)
-				send(fd, bytes, (size_t)got, MSG_NOSIGNAL);
-			else if (got == 0 || errno != EAGAIN)
-				close(fd);
+			if (events[i].data.fd == listener)
+				accept_all(listener, epoll, greet);
+			else
+				echo(events[i].data.fd);
 		}
 	}
+}
+
+static void serve_client(int listener)
+{
+	serve_events(listener, true);
+}
+
+static void serve_kept(int listener)
+{
+	serve_events(listener, false);
 }
 
 static void serve_text(int listener)
@@ -153,12 +185,12 @@ static void serve_text(int listener)
 int main(int argc, char **argv)
 {
 	static void (*const serve[SERVERS])(int) = {
-		serve_datagrams, serve_once, serve_kept, serve_text};
+		serve_datagrams, serve_once, serve_client, serve_kept, serve_text};
 	pid_t pids[SERVERS];
 	char byte;
 
 	if (argc != SERVERS + 1) {
-		fputs("usage: bare UDP-PORT ONCE-PORT KEPT-PORT TEXT-PORT\n", stderr);
+		fputs("usage: bare UDP-PORT ONCE-PORT CLIENT-PORT KEPT-PORT TEXT-PORT\n", stderr);
 		return 2;
 	}
 	for (int i = 0; i < SERVERS; i++) {
@@ -177,7 +209,8 @@ int main(int argc, char **argv)
 		}
 		close(fd);
 	}
-	printf("%d %d %d %d\n", (int)pids[0], (int)pids[1], (int)pids[2], (int)pids[3]);
+	for (int i = 0; i < SERVERS; i++)
+		printf("%d%c", (int)pids[i], i < SERVERS - 1 ? ' ' : '\n');
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		continue;

@@ -11,6 +11,10 @@
  *   kept    `connections` that stay, asked in turn, `window` at once; `held` more stand by
  *   hold    `held` connections, and then nothing but time
  *   raw     the raw handshake, `window` in flight
+ *   names   LOOKUPs over UDP, `window` in flight, each for one of `names` names by chance; a nonce
+ *           is fetched for each, so that one answer is two requests
+ *
+ * load keyfile NAMES prints the key file for them.
  *
  * echo=1: the server is a bare one, which sends back what it gets. mode=1, 2, 3: the request bears
  * a NATPUNCH-CONNECTION, close, forget or hold.
@@ -32,9 +36,11 @@
 #include "natpunch/binding.h"
 #include "natpunch/greeting.h"
 #include "natpunch/handshake.h"
+#include "natpunch/keys.h"
 #include "natpunch/packet.h"
 #include "natpunch/parse.h"
 #include "natpunch/random.h"
+#include "natpunch/rendezvous.h"
 #include "natpunch/socket.h"
 
 #define WARM_UP_NS 150000000U /* not counted */
@@ -47,6 +53,7 @@ struct load {
 	uint64_t window;      /* requests in flight */
 	uint64_t connections; /* that are kept, and asked in turn */
 	uint64_t held;        /* that are kept besides, and silent */
+	uint64_t names;       /* in the key file */
 	uint64_t rate;        /* requests a second; 0: as many as are answered */
 	uint64_t mode;        /* enum binding_mode: NATPUNCH-CONNECTION of a request over TCP */
 	uint64_t echo;        /* the server sends back what it gets, or a line that is no answer */
@@ -183,7 +190,7 @@ static bool request_is_answered(const struct load *load, const struct request *r
 static int open_datagram(const struct load *load, struct addr *local)
 {
 	struct sockaddr_in server = load_server_addr(load);
-	struct timeval patience = {.tv_usec = 100000};
+	struct timeval patience = {.tv_usec = 300000};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int size = 4 << 20;
 
@@ -466,6 +473,108 @@ static void load_raw(struct load *load)
 	close(fd);
 }
 
+/* --- names --- */
+
+static struct rendezvous lookups[BATCH];
+static struct key lookup_keys[BATCH];
+
+/* The name and key of a number, the same in the key file and in the questions. */
+static void make_key(uint64_t number, struct key *out)
+{
+	memset(out, 0, sizeof(*out));
+	snprintf(out->name, sizeof(out->name), "home-%llu", (unsigned long long)number);
+	for (size_t i = 0; i < sizeof(out->secret); i++)
+		out->secret[i] = (uint8_t)(number * 2654435761U >> i % 24);
+}
+
+static int print_keys(uint64_t count)
+{
+	char line[KEY_LINE_SIZE];
+	struct key key;
+
+	for (uint64_t i = 0; i < count; i++) {
+		make_key(i, &key);
+		puts(key_format(&key, line));
+	}
+	return 0;
+}
+
+/* The next request of each lookup. They share the socket: the transaction tells them apart. */
+static void send_lookups(int fd, const uint32_t *slots, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint8_t random[12];
+
+		random_fill(random, sizeof(random));
+		memcpy(random + 8, &slots[i], sizeof(slots[i]));
+		outward.parts[i].iov_len = rendezvous_write(
+			&lookups[slots[i]], random, outward.bytes[i], sizeof(outward.bytes[i]));
+	}
+	batch_send(fd, &outward, count);
+}
+
+static void begin_lookup(const struct load *load, uint32_t slot)
+{
+	make_key(random_below((uint32_t)load->names), &lookup_keys[slot]);
+	rendezvous_start(&lookups[slot], STUN_METHOD_LOOKUP, &lookup_keys[slot]);
+}
+
+/* Whose answer it is, with the lookup as far as it goes; or BATCH. */
+static uint32_t take_lookup(struct load *load, const uint8_t *data, size_t size)
+{
+	const char *why;
+	uint32_t slot;
+
+	if (size < STUN_HEADER_SIZE)
+		return BATCH;
+	memcpy(&slot, data + 16, sizeof(slot));
+	if (slot >= load->window)
+		return BATCH;
+	switch (rendezvous_read(&lookups[slot], data, size, &why)) {
+	case RENDEZVOUS_AGAIN:
+		return slot;
+	case RENDEZVOUS_DONE:
+		load->answered++;
+		begin_lookup(load, slot);
+		return slot;
+	default:
+		return BATCH;
+	}
+}
+
+static void load_names(struct load *load)
+{
+	struct addr local;
+	int fd = open_datagram(load, &local);
+	uint32_t slots[BATCH];
+
+	if (load->window > BATCH || load->names == 0 || load->names > UINT32_MAX)
+		fail("names");
+	batch_open(&inward);
+	batch_open(&outward);
+	for (uint32_t slot = 0; slot < load->window; slot++) {
+		begin_lookup(load, slot);
+		send_lookups(fd, &slot, 1);
+	}
+	while (load_goes_on(load)) {
+		int count = recvmmsg(fd, inward.messages, BATCH, MSG_WAITFORONE, NULL);
+		size_t done = 0;
+
+		if (count <= 0)
+			fail("a lookup was not answered");
+		for (int i = 0; i < count; i++) {
+			uint32_t slot =
+				take_lookup(load, inward.bytes[i], inward.messages[i].msg_len);
+			if (slot == BATCH)
+				load->wrong++;
+			else
+				slots[done++] = slot;
+		}
+		send_lookups(fd, slots, done);
+	}
+	close(fd);
+}
+
 /* --- streams --- */
 
 /*
@@ -727,6 +836,7 @@ static uint64_t *find_key(struct load *load, const char *key, size_t size)
 		{"connections", &load->connections},
 		{"held", &load->held},
 		{"rate", &load->rate},
+		{"names", &load->names},
 		{"mode", &load->mode},
 		{"echo", &load->echo},
 	};
@@ -797,10 +907,15 @@ int main(int argc, char **argv)
 		{"kept", load_kept, 32},
 		{"hold", load_hold, 1},
 		{"raw", load_raw, PACKET_PORT_MAX},
+		{"names", load_names, 64},
 	};
 	struct load load = {.connections = 32};
 	size_t which = 0;
+	uint64_t names;
 
+	if (argc == 3 && strcmp(argv[1], "keyfile") == 0 &&
+		parse_number(argv[2], 1, KEYS_MAX, &names) == 0)
+		return print_keys(names);
 	while (which < sizeof(cases) / sizeof(cases[0]) &&
 		(argc < 2 || strcmp(cases[which].name, argv[1]) != 0))
 		which++;
