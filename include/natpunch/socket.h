@@ -1,7 +1,8 @@
 /*
  * socket.h - sockets and their addresses.
  *
- * Every descriptor made here is close-on-exec and non-blocking.
+ * Every descriptor made here is close-on-exec and non-blocking. The first part is POSIX.1-2008 and
+ * nothing else.
  */
 #ifndef NATPUNCH_SOCKET_H
 #define NATPUNCH_SOCKET_H
@@ -27,11 +28,18 @@ int socket_open(enum addr_family family, int type, int protocol);
 /* Each returns 0, or -1 and errno. */
 int socket_set_flag(int fd, int level, int option, int value);
 int socket_bind(int fd, const struct addr *addr);
-int socket_bind_interface(int fd, const char *interface); /* SO_BINDTODEVICE */
-int socket_connect(int fd, const struct addr *addr);      /* 0 also when it is in progress */
+int socket_connect(int fd, const struct addr *addr); /* 0 also when it is in progress */
+int socket_accept(int listener, struct addr *peer);  /* or -1 and errno; not for hot paths */
 int socket_local(int fd, struct addr *out);
 int socket_peer(int fd, struct addr *out);
 int socket_take_error(int fd); /* SO_ERROR: 0, or an errno value */
+
+/* The address that packets to `remote` would leave from; returns 0, or -1 and errno (no route). */
+int socket_source_for(const struct addr *remote, struct addr *out);
+
+/* ---- what a port to another system would do without: src/os/socket_linux.c ---------------- */
+
+int socket_bind_interface(int fd, const char *interface); /* SO_BINDTODEVICE; 0, or -1 and errno */
 
 /*
  * Closes a connected TCP socket without FIN or RST: what the peer and the NATs on the way know of
@@ -49,8 +57,5 @@ int socket_unacknowledged(int fd);
 
 /* Is this one of this machine's own addresses (getifaddrs, port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);
-
-/* The address that packets to `remote` would leave from; returns 0, or -1 and errno (no route). */
-int socket_source_for(const struct addr *remote, struct addr *out);
 
 #endif
