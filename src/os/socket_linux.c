@@ -1,4 +1,5 @@
-/* What of sockets only Linux has, or POSIX does not. */
+#include "natpunch/socket_linux.h"
+
 #include <ifaddrs.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>

@@ -8,7 +8,7 @@
 #                           Back when the name is registered
 #   road_reflect            starts the reflector (again) with the same keys
 #   road_keep [ARG...]      starts probe -k at home
-#   road_connect [ARG...]   natpunch connect at the laptop, as "home"
+#   road_connect            natpunch connect at the laptop, to "home"
 #   road_ssh [COMMAND...]   ssh from the laptop through natpunch connect; what
 #                           connect says goes to $LAB_DIR/connect.err
 #   road_banner             time and first line of a connection: "MS LINE";
@@ -17,7 +17,7 @@
 # Variables: ROAD_REFLECT, ROAD_CONNECT: further arguments of reflect and of
 # connect. ROAD_ADDR: where the reflector is asked; its IPv4 address.
 
-natpunch=$lab_top/natpunch
+natpunch=${lab_top:?}/natpunch
 
 road_reflect()
 {
@@ -61,7 +61,7 @@ road_connect()
 {
 	# shellcheck disable=SC2086 # a list of options
 	lab_exec laptop "$natpunch" connect -v -r "$ROAD_ADDR" -K "$LAB_DIR/home.key" \
-		${ROAD_CONNECT-} "$@" home
+		${ROAD_CONNECT-} home
 }
 
 road_ssh()
