@@ -16,10 +16,10 @@ bool secret_equal(const void *a, const void *b, size_t size)
 	return differing == 0;
 }
 
-/* Called through this, memset() cannot be known to be of no effect and left out. */
-static void *(*const volatile set_bytes)(void *, int, size_t) = memset;
-
 void secret_wipe(void *data, size_t size)
 {
+	/* A pointer that may change: the call cannot be known to be of no effect and left out. */
+	void *(*volatile set_bytes)(void *, int, size_t) = memset;
+
 	set_bytes(data, 0, size);
 }
