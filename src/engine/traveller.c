@@ -329,24 +329,31 @@ static void take_arrivals(struct traveller *traveller)
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
+static void fail_punch(struct traveller *traveller)
+{
+	int problem = traveller->punch.problem;
+	char text[ADDR_TEXT_SIZE];
+
+	error_set(traveller->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s",
+		traveller->request->key->name, addr_format(&traveller->punch.remote, text),
+		strerror(problem != 0 ? problem : ETIMEDOUT));
+	error_hint(traveller->error,
+		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh -p 1337 "
+		"HOST");
+	traveller->step = STEP_FAILED;
+}
+
 static void advance_punch(struct traveller *traveller, bool happened, uint64_t now)
 {
-	const char *name = traveller->request->key->name;
 	char text[ADDR_TEXT_SIZE];
 
 	punch_advance(&traveller->punch, happened, now);
-	addr_format(&traveller->punch.remote, text);
 	if (traveller->punch.state == PUNCH_OPEN) {
-		log_detail("connected to %s at try %u", text, traveller->punch.tries);
+		log_detail("connected to %s at try %u", addr_format(&traveller->punch.remote, text),
+			traveller->punch.tries);
 		traveller->step = STEP_OPEN;
 	} else if (traveller->punch.state == PUNCH_FAILED) {
-		error_set(traveller->error, EXIT_STATUS_UNREACHABLE,
-			"no direct way to %s at %s: %s", name, text,
-			strerror(traveller->punch.problem));
-		error_hint(traveller->error,
-			"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh "
-			"-p 1337 HOST");
-		traveller->step = STEP_FAILED;
+		fail_punch(traveller);
 	}
 }
 
@@ -416,7 +423,9 @@ static void run(struct traveller *traveller, uint64_t deadline)
 		now = clock_now_ms();
 		advance(traveller, fds, now);
 	}
-	if (traveller->step < STEP_OPEN)
+	if (traveller->step == STEP_PUNCHING)
+		fail_punch(traveller);
+	else if (traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_FAILED, EXIT_STATUS_NETWORK, "no answer from",
 			"the time is up");
 }
