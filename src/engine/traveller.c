@@ -29,6 +29,7 @@
 
 #include "natpunch/clock.h"
 #include "natpunch/deadline.h"
+#include "natpunch/greeting.h"
 #include "natpunch/log.h"
 #include "natpunch/punch.h"
 #include "natpunch/random.h"
@@ -40,6 +41,7 @@
 #define NONCE_WAIT_MS     30   /* how much later than the handshake the nonce may come by UDP */
 #define NEXT_ADDRESS_MS   2000 /* of the reflector's: the next is tried then */
 #define ANSWER_TIMEOUT_MS 5000
+#define TRIES_MAX         6  /* at an address where our question came too late */
 #define ARRIVALS_MAX      16 /* that wait on our port; rule for more: the kernel drops their SYNs */
 
 enum step {
@@ -48,6 +50,7 @@ enum step {
 	STEP_ASKING,
 	STEP_PUNCHING,
 	STEP_OPEN,
+	STEP_AGAIN,  /* our question was late, and not heard */
 	STEP_NEXT,   /* this address of the reflector will not do */
 	STEP_FAILED, /* no other will do either */
 };
@@ -263,6 +266,15 @@ static void take_answer(struct traveller *traveller, const void *data, size_t si
 	}
 }
 
+static void take_noise(struct traveller *traveller)
+{
+	if (greeting_is_line(traveller->bytes, traveller->received))
+		stop(traveller, STEP_AGAIN, EXIT_STATUS_NETWORK, "no answer from",
+			"the question came too late");
+	else
+		stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
+}
+
 static void read_stream(struct traveller *traveller, uint64_t now)
 {
 	size_t left = sizeof(traveller->bytes) - traveller->received;
@@ -280,8 +292,7 @@ static void read_stream(struct traveller *traveller, uint64_t now)
 	while (traveller->step == STEP_ASKING) {
 		enum stun_frame frame = stun_frame(traveller->bytes, traveller->received, &need);
 		if (frame == STUN_FRAME_NOT_STUN)
-			stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from",
-				"it is not STUN");
+			take_noise(traveller);
 		if (frame != STUN_FRAME_COMPLETE)
 			return;
 		take_answer(traveller, traveller->bytes, need, now);
@@ -480,12 +491,29 @@ static void wait_for_names(struct resolve *resolve, uint64_t deadline)
 	}
 }
 
+/* Sets *fd with STEP_OPEN, and *error with STEP_FAILED and STEP_NEXT: how it ended. */
+static enum step ask_at(const struct addr *reflector, const struct traveller_request *request,
+	uint64_t deadline, int *fd, struct error *error)
+{
+	struct traveller traveller;
+
+	for (int i = 0; i < TRIES_MAX; i++) {
+		start(&traveller, request, reflector, error);
+		run(&traveller, deadline);
+		*fd = end(&traveller);
+		if (traveller.step != STEP_AGAIN)
+			return traveller.step;
+		log_detail("%s", error->text);
+	}
+	return STEP_NEXT;
+}
+
 int traveller_connect(const struct traveller_request *request, struct error *error)
 {
 	const struct parse_host_port *reflector = request->reflector;
 	uint64_t deadline = clock_now_ms() + request->timeout_ms;
-	struct traveller traveller;
 	struct resolve resolve;
+	enum step step = STEP_NEXT;
 	int fd = -1;
 
 	resolve_start(&resolve, reflector->host, reflector->port, request->family);
@@ -493,13 +521,10 @@ int traveller_connect(const struct traveller_request *request, struct error *err
 	if (!resolve.done || resolve.count == 0)
 		error_set(error, EXIT_STATUS_NETWORK, "cannot look up %s: %s", reflector->host,
 			resolve.done ? resolve.error.text : "no answer from a name server");
-	for (size_t i = 0; i < resolve.count && fd < 0; i++) {
-		start(&traveller, request, &resolve.found[i], error);
-		run(&traveller, deadline);
-		fd = end(&traveller);
-		if (fd >= 0 || traveller.step == STEP_FAILED)
-			break;
-		log_detail("%s", error->text);
+	for (size_t i = 0; i < resolve.count && step == STEP_NEXT; i++) {
+		step = ask_at(&resolve.found[i], request, deadline, &fd, error);
+		if (step == STEP_NEXT)
+			log_detail("%s", error->text);
 	}
 	resolve_end(&resolve);
 	return fd;
