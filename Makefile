@@ -31,7 +31,6 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
 .PHONY: all static checks programs test demo lint fuzz print-flags install clean
 .DELETE_ON_ERROR:
-.SECONDARY:
 
 all: natpunch
 
