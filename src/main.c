@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "natpunch/command.h"
+#include "natpunch/descriptors.h"
 #include "natpunch/log.h"
 #include "natpunch/text.h"
 
@@ -64,6 +65,8 @@ static int run_help(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	if (descriptors_fill_standard() != 0)
+		return EXIT_STATUS_LOCAL;
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_STATUS_USAGE;

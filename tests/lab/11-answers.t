@@ -74,6 +74,18 @@ probe -u -p 5000 -m bind -r "$LAB_REFLECTOR4"
 is "over UDP a lost question is asked again" "$(cat "$LAB_DIR/out")" "$LAB_HOME4 5000"
 lab_kill liar KILL
 
+# A result that cannot be written: the line must not go into whatever socket has got the number 1.
+lab_spawn reflect reflector "$natpunch" reflect -v
+wait_for_line 5 "$LAB_DIR/reflect.err" ready || bail "the reflector does not start"
+# shellcheck disable=SC2016
+lab_exec home sh -c 'exec >&-; exec "$1" probe -q -p 5000 -r "$2"' - "$natpunch" \
+	"$LAB_REFLECTOR4" 2>"$LAB_DIR/err"
+is "standard output closed: exit 3" $? 3
+like "standard output closed: it says why" "$(cat "$LAB_DIR/err")" \
+	'cannot write to standard output: '
+unlike "nothing but questions came to the reflector" "$(cat "$LAB_DIR/reflect.err")" 'not STUN'
+lab_kill reflect
+
 # The command line.
 while read -r want arguments; do
 	# shellcheck disable=SC2086
