@@ -44,7 +44,8 @@ static int finish_output(int status)
 {
 	struct error error;
 
-	if (fflush(stdout) == 0 && !ferror(stdout))
+	/* A command that failed has told why. */
+	if (status != EXIT_STATUS_DONE || (fflush(stdout) == 0 && !ferror(stdout)))
 		return status;
 	error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output");
 	return command_fail(&error);

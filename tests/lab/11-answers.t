@@ -78,11 +78,12 @@ lab_kill liar KILL
 lab_spawn reflect reflector "$natpunch" reflect -v
 wait_for_line 5 "$LAB_DIR/reflect.err" ready || bail "the reflector does not start"
 # shellcheck disable=SC2016
-lab_exec home sh -c 'exec >&-; exec "$1" probe -q -p 5000 -r "$2"' - "$natpunch" \
-	"$LAB_REFLECTOR4" 2>"$LAB_DIR/err"
-is "standard output closed: exit 3" $? 3
-like "standard output closed: it says why" "$(cat "$LAB_DIR/err")" \
-	'cannot write to standard output: '
+for where in '>&-' '>/dev/full' '<&- >&-'; do
+	lab_exec home sh -c 'eval "exec $3"; exec "$1" probe -q -p 5000 -r "$2"' - \
+		"$natpunch" "$LAB_REFLECTOR4" "$where" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+	status=$?
+	expect "probe $where" 3 'cannot write to standard output: '
+done
 unlike "nothing but questions came to the reflector" "$(cat "$LAB_DIR/reflect.err")" 'not STUN'
 lab_kill reflect
 
