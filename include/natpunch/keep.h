@@ -29,7 +29,8 @@
 
 #define KEEP_INTERVAL_DEFAULT_MS 25000 /* under the 30 s after which some carriers forget */
 #define KEEP_INTERVAL_MIN_MS     5000  /* what learning never goes below; -i may */
-#define KEEP_ANSWER_MS           1000  /* how long an answer may take before it is doubted */
+#define KEEP_ANSWER_MS           1000  /* how long an answer may take before it is doubted, */
+#define KEEP_ANSWER_MAX_MS       10000 /* and where the way is long */
 #define KEEP_SETTLE_MS           100   /* network changes come in bursts */
 #define KEEP_BACKOFF_MAX_MS      60000
 #define KEEP_DOWN_MS             60000 /* without any answer, and three intervals: it is down */

@@ -151,6 +151,17 @@ int socket_unacknowledged(int fd)
 	return ioctl(fd, SIOCOUTQ, &value) == 0 ? value : -1;
 }
 
+int socket_retransmission_ms(int fd)
+{
+	struct tcp_info info;
+	socklen_t size = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+		return -1;
+	return (int)(info.tcpi_rto / 1000);
+}
+
 bool socket_is_local_ip(const struct addr *addr)
 {
 	struct ifaddrs *list = NULL;
