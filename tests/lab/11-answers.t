@@ -122,4 +122,15 @@ done <<-END
 	3 -c /no/such/directory/file -r $LAB_REFLECTOR4
 END
 
+
+# Root is told nothing about becoming root.
+probe -u -m repair -r "$LAB_REFLECTOR4"
+expect "repair over UDP" 3 'method repair is for TCP'
+unlike "repair over UDP: the hint is another method" "$(cat "$LAB_DIR/err")" 'as root'
+for method in bind repair rewrite raw; do
+	probe -p 5000 -m "$method" -b 192.0.2.99 -r "$LAB_REFLECTOR4"
+	expect "$method, somebody else's address" 3 'Cannot assign requested address'
+	unlike "$method: the hint is about the address" "$(cat "$LAB_DIR/err")" 'as root'
+done
+
 done_testing
