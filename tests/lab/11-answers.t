@@ -123,6 +123,11 @@ done <<-END
 END
 
 
+for method in bind raw; do
+	probe -p 5000 -m "$method" -I "$(printf 'l\no')" -r "$LAB_REFLECTOR4"
+	expect "$method, an interface with a newline" 3 'cannot use interface l.x0ao: '
+done
+
 # Root is told nothing about becoming root.
 probe -u -m repair -r "$LAB_REFLECTOR4"
 expect "repair over UDP" 3 'method repair is for TCP'
