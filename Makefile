@@ -38,7 +38,6 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
 .PHONY: all static checks programs test demo lint bench fuzz print-flags install clean
 .DELETE_ON_ERROR:
-.SECONDARY:
 
 all: natpunch
 

@@ -44,6 +44,17 @@ int socket_unacknowledged(int fd)
 	return ioctl(fd, SIOCOUTQ, &value) == 0 ? value : -1;
 }
 
+int socket_retransmission_ms(int fd)
+{
+	struct tcp_info info;
+	socklen_t size = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+		return -1;
+	return (int)(info.tcpi_rto / 1000);
+}
+
 /* Reads the address of an interface. Returns false for one of another kind. */
 static bool read_interface(const struct ifaddrs *entry, struct addr *out)
 {
