@@ -28,11 +28,10 @@ SERVICE = $(foreach unit,natpunch-probe@.service natpunch-reflect.service,$(unit
 
 UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
-PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c)))
+PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c tests/bench/*.c)))
 LABTOOLS = $(patsubst tests/lab/%.c,$(B)/lab/%,$(sort $(wildcard tests/lab/*.c)))
-BENCH    = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/bench/*.c)))
 REPLAY   = $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(filter-out tests/fuzz/replay.c,$(sort $(wildcard tests/fuzz/*.c))))
-PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(BENCH) $(REPLAY)
+PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
@@ -74,7 +73,7 @@ $(B)/libnatpunch.a: $(PARTS)
 	$(Q)rm -f $@ && $(AR) rcs $@ $(PARTS)
 
 TEST_CFLAGS = $(ALL_CFLAGS) -Itests
-$(UNIT) $(PROPERTY) $(PLATFORM) $(BENCH): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a
+$(UNIT) $(PROPERTY) $(PLATFORM): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a
 	$(call say,TEST,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(TEST_CFLAGS) -o $@ $< $(B)/libnatpunch.a $(ALL_LDFLAGS)
@@ -90,14 +89,11 @@ $(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpu
 checks: $(UNIT) $(PROPERTY) $(REPLAY)
 programs: natpunch $(PROGRAMS)
 
-test:
-	$(Q)sh tests/run
+test lint:
+	$(Q)sh tests/run $(filter lint,$@)
 demo:
 	$(Q)sh tests/lab/demo
-lint:
-	$(Q)sh tests/run lint
-
-bench: natpunch static $(BENCH)
+bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
 	$(Q)perl tests/bench/run
 
 # What every source is compiled with, for the tests of the source.
