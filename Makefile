@@ -88,8 +88,8 @@ $(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpu
 checks: $(UNIT) $(PROPERTY) $(REPLAY)
 programs: natpunch $(PROGRAMS)
 
-test:
-	$(Q)sh tests/run
+test lint:
+	$(Q)sh tests/run $(filter lint,$@)
 demo:
 	$(Q)sh tests/lab/demo
 bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
