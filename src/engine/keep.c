@@ -235,13 +235,13 @@ static void begin_anew(struct keeper *keeper, uint64_t now)
 
 /*
  * A socket that connects from the kept port. Only methods whose connection stands by itself will
- * do, as it is given away.
+ * do, as it is given away; what the mapping is held by is known to work.
  */
 static int open_punch(void *context, const struct addr *remote)
 {
-	static const struct borrow_method *const methods[] = {
-		&borrow_method_bind, &borrow_method_repair};
 	const struct keeper *keeper = context;
+	const struct borrow_method *methods[] = {&borrow_method_repair, &borrow_method_bind};
+	size_t count = sizeof(methods) / sizeof(methods[0]);
 	struct borrow_request request = {
 		.protocol = MAPPING_TCP,
 		.local = keeper->held.local,
@@ -251,13 +251,22 @@ static int open_punch(void *context, const struct addr *remote)
 	struct borrowed borrowed;
 	struct error error;
 
-	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-		enum borrow_result result = methods[i]->open(&request, &borrowed, &error);
-		if (result == BORROW_OPEN)
+	if (keeper->request.method == &borrow_method_bind)
+		methods[0] = &borrow_method_bind;
+	if (keeper->request.method == methods[0])
+		count = 1;
+	for (size_t i = 0; i < count; i++) {
+		switch (methods[i]->open(&request, &borrowed, &error)) {
+		case BORROW_OPEN:
 			return borrowed.fd;
-		if (result == BORROW_BUSY) {
+		case BORROW_BUSY:
 			errno = EADDRNOTAVAIL;
 			return -1;
+		case BORROW_UNREACHABLE:
+			errno = ENETUNREACH;
+			return -1;
+		case BORROW_CANNOT:
+			break;
 		}
 	}
 	log_detail("%s", error.text);

@@ -93,9 +93,8 @@ mkfifo "$LAB_DIR/go"
 lab_spawn session laptop ssh -F "$LAB_DIR/ssh_config" home \
 	"echo begun; cat '$LAB_DIR/go' >/dev/null; echo ended"
 ok 'a session has begun' wait_for_line 5 "$LAB_DIR/session.out" '^begun$'
-count=$(registrations)
+lab_kill keep
 lab_kill reflect KILL
-lab_kill keep KILL
 echo >"$LAB_DIR/go"
 ok 'it goes on without reflector and without probe' wait_for_line 5 "$LAB_DIR/session.out" '^ended$'
 road_reflect
@@ -114,7 +113,7 @@ ok 'home gives the other up, or found it gone' wait_for_line 10 "$LAB_DIR/keep.e
 is 'and the next' "$(road_ssh echo well)" well
 
 # Home is gone: its last address is tried, nothing answers, and what to do is said.
-lab_kill keep KILL
+lab_kill keep
 lab_nat_flush home
 road_ssh echo well 2>/dev/null
 like 'home is gone: its last address is tried' "$(cat "$LAB_DIR/connect.err")" \
