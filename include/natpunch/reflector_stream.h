@@ -15,6 +15,9 @@
  * the answer, and then dropped without FIN or RST, so that the NATs on the way keep the mapping;
  * a client that closes meanwhile is closed with in order.
  *
+ * With RELAY and JOIN (relay.h) the connection is handed to reflector_relay.c, and is none of ours
+ * from then on.
+ *
  * An answer that does not fit into the socket's buffer at once is a client that does not read; its
  * connection is closed. Every connection has a deadline at every moment.
  */

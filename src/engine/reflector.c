@@ -1,7 +1,8 @@
 /*
- * The loop of `natpunch reflect`. Five kinds of descriptors are watched, told apart by their tag:
+ * The loop of `natpunch reflect`. Six kinds of descriptors are watched, told apart by their tag:
  * the signals, the UDP sockets, the TCP listeners, the connections, which belong to
- * reflector_stream.c, and the raw sockets. Nothing that comes from the network can end the process.
+ * reflector_stream.c, the raw sockets, and the connections that are passed on, which belong to
+ * reflector_relay.c. Nothing that comes from the network can end the process.
  *
  * When a listener cannot accept for want of descriptors or memory, all of them are left alone for
  * a moment: epoll would report them again and again, and the connections that are there, whose
@@ -39,6 +40,7 @@ enum tag_kind {
 	TAG_LISTENER,
 	TAG_CONNECTION,
 	TAG_RAW,
+	TAG_RELAY,
 };
 
 /* What one address is served by. */
@@ -61,6 +63,7 @@ struct reflector {
 	struct reflector_raw *raw; /* NULL: this machine cannot */
 	struct reflector_stream stream;
 	struct reflector_names names;
+	struct reflector_relay relay;
 	struct notify notify; /* the service manager, while the loop runs */
 	uint64_t watchdog;    /* when it wants to hear of us again, or DEADLINE_NONE */
 };
@@ -176,7 +179,9 @@ static int open_raw(
 static int reserve_descriptors(
 	const struct reflector_config *config, uint32_t *connections, struct error *error)
 {
-	uint64_t other = DESCRIPTORS_OTHER + 2 * config->listen_count;
+	uint64_t relays = config->relay ? config->relay_limits.all : 0;
+	uint64_t other =
+		DESCRIPTORS_OTHER + 2 * config->listen_count + relays * REFLECTOR_RELAY_DESCRIPTORS;
 	uint64_t wanted = config->connections + other;
 	uint64_t limit = descriptors_reserve(wanted);
 
@@ -213,6 +218,21 @@ static int open_tables(
 	return 0;
 }
 
+static int open_names(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	if (reflector_names_open(&reflector->names, config->keys_path, config->state_path,
+		    clock_now_ms(), error) != 0)
+		return -1;
+	if (!config->relay)
+		return 0;
+	if (reflector_relay_open(
+		    &reflector->relay, &reflector->loop, TAG_RELAY, &config->relay_limits) != 0)
+		return error_set(error, EXIT_STATUS_LOCAL, "no memory for relaying");
+	reflector->names.relay = &reflector->relay;
+	return 0;
+}
+
 static int open_loop(struct reflector *reflector, struct error *error)
 {
 	if (loop_open(&reflector->loop) != 0)
@@ -237,6 +257,8 @@ static void tell_ports(const struct reflector *reflector)
 	}
 	if (reflector->raw != NULL)
 		log_note("listening for raw tcp");
+	if (reflector->names.relay != NULL)
+		log_note("relaying for names that cannot be had directly");
 	log_note("ready");
 }
 
@@ -255,8 +277,7 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
 		open_ports(reflector, config, error) == 0 &&
 		open_raw(reflector, config, error) == 0 &&
-		reflector_names_open(&reflector->names, config->keys_path, config->state_path,
-			clock_now_ms(), error) == 0) {
+		open_names(reflector, config, error) == 0) {
 		tell_ports(reflector);
 		return reflector;
 	}
@@ -274,6 +295,7 @@ void reflector_close(struct reflector *reflector)
 		if (reflector->ports[i].listener >= 0)
 			close(reflector->ports[i].listener);
 	}
+	reflector_relay_close(&reflector->relay);
 	reflector_names_close(&reflector->names, clock_now_ms());
 	reflector_stream_close(&reflector->stream);
 	reflector_datagram_close(reflector->datagrams);
@@ -363,6 +385,9 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 	case TAG_RAW:
 		reflector_raw_serve(reflector->raw, event->tag.slot);
 		break;
+	case TAG_RELAY:
+		reflector_relay_event(&reflector->relay, event->tag, event->events, now);
+		break;
 	}
 	return false;
 }
@@ -379,11 +404,14 @@ static uint64_t next_deadline(struct reflector *reflector, uint64_t now)
 {
 	uint64_t due = reflector_stream_next(&reflector->stream);
 	uint64_t names_due = reflector_names_next(&reflector->names, now);
+	uint64_t relay_due = reflector_relay_next(&reflector->relay);
 
 	if (reflector->resume < due)
 		due = reflector->resume;
 	if (names_due < due)
 		due = names_due;
+	if (relay_due < due)
+		due = relay_due;
 	return reflector->watchdog < due ? reflector->watchdog : due;
 }
 
@@ -406,6 +434,7 @@ static int run_loop(struct reflector *reflector, struct error *error)
 				return 0;
 		reflector_stream_expire(&reflector->stream, now);
 		reflector_names_expire(&reflector->names, now);
+		reflector_relay_expire(&reflector->relay, now);
 		if (now >= reflector->resume)
 			resume_listeners(reflector);
 		feed_watchdog(reflector, now);
