@@ -11,7 +11,8 @@ MUSL_CC = musl-gcc
 BASE  = -std=gnu11 -D_GNU_SOURCE -DNATPUNCH_VERSION='"$(VERSION)"' -Iinclude
 WARN  = -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
         $(if $(CI),-Werror)
-HARD  = -O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections -fPIE
+HARD  = -O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections \
+        -fno-asynchronous-unwind-tables -fPIE
 ALL_CFLAGS  = $(BASE) $(WARN) $(HARD) -MMD -MP $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(findstring -static,$(LDFLAGS)),,-pie) $(LDFLAGS)
 

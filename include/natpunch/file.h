@@ -19,7 +19,7 @@ ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, st
 
 /*
  * Reads a regular file of at most `max` bytes that nobody but its owner may read or write: one
- * that group or others can is refused. *out is malloc()ed: to be wiped and freed by the caller.
+ * that group or others can is refused. *out is the caller's, to be wiped and freed.
  * Returns 0, or -1 with *error filled (EXIT_STATUS_LOCAL), also where there is no such file.
  */
 int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error);

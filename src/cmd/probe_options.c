@@ -249,7 +249,7 @@ static const char *const public_servers[] = {
 
 static int add_public_servers(struct probe_options *options, struct error *error)
 {
-	const char *shuffled[PUBLIC_SERVER_COUNT];
+	const char *shuffled[PUBLIC_SERVER_COUNT] = {NULL};
 
 	memcpy(shuffled, public_servers, sizeof(shuffled));
 	for (size_t i = PUBLIC_SERVER_COUNT - 1; i > 0; i--) {

@@ -21,7 +21,7 @@
 	(REGISTRY_HEAD_SIZE + REGISTRY_TAIL_SIZE +                                                 \
 		(size_t)KEYS_MAX * REGISTRY_PLACES * REGISTRY_RECORD_SIZE)
 
-/* The whole file as it ought to be now, malloc()ed; NULL without memory. */
+/* The whole file as it ought to be now, to be freed; NULL without memory. */
 static char *compose(const struct registry *registry, uint64_t now, size_t *size)
 {
 	uint64_t wall = clock_wall_seconds();

@@ -16,7 +16,7 @@ types_only=''
 
 # All that pure code may include and call of the C library.
 pure_includes='assert|inttypes|limits|stdalign|stdarg|stdbool|stddef|stdint|stdio|string'
-pure_calls='mem(chr|cmp|cpy|move|set)|str(len|nlen|cmp|ncmp|chr|rchr|spn|cspn|pbrk|str)|v?snprintf
+pure_calls='mem(chr|cmp|cpy|move|set)|str(len|nlen|cmp|ncmp|chr|rchr|spn|cspn|pbrk|str)|v?snprintf|explicit_bzero
 	|__stack_chk_fail|__assert_fail|_GLOBAL_OFFSET_TABLE_'
 # The only variables: how much is said, and for which subcommand.
 variables='src/os/log.c current_command

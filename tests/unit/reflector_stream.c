@@ -336,6 +336,7 @@ static void test_silent_crowd(void)
 static void test_late_event(void)
 {
 	static struct reflector_stream stream;
+	static struct reflector_names names;
 	struct addr peer = address("192.0.2.1", 1024);
 	struct loop_tag tag = {.kind = 1};
 	struct loop loop;
@@ -344,7 +345,8 @@ static void test_late_event(void)
 	char line[64];
 
 	if (loop_open(&loop) != 0 ||
-		reflector_stream_open(&stream, &loop, tag.kind, 1, &REFLECTOR_TIMES_DEFAULT) != 0 ||
+		reflector_stream_open(
+			&stream, &loop, tag.kind, 1, &REFLECTOR_TIMES_DEFAULT, &names) != 0 ||
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, first) != 0 ||
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, second) != 0)
 		bail_out("setting up: %s", strerror(errno));
