@@ -10,6 +10,7 @@
 #include "natpunch/holder.h"
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 static const struct borrow_method *const methods[] = {
 	&borrow_method_bind,

@@ -33,6 +33,7 @@
 #include "natpunch/packet.h"
 #include "natpunch/random.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 #define SEGMENT_SIZE  SEGMENT_TCP_MAX /* none of ours has data */
 #define DATAGRAM_SIZE 1500

@@ -54,6 +54,7 @@
 #include "natpunch/log.h"
 #include "natpunch/netfilter.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 #include "natpunch/translation.h"
 
 #define FIN_WAIT_MS 250 /* for the peer's FIN behind ours: a round trip */

@@ -20,6 +20,7 @@
 #include "natpunch/probe_options.h"
 #include "natpunch/secret.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 #include "natpunch/text.h"
 
 #define RECORD_MODE     0644

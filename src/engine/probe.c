@@ -17,6 +17,7 @@
 #include "natpunch/loop.h"
 #include "natpunch/resolve.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 enum lane_state {
 	LANE_IDLE,

@@ -103,8 +103,8 @@ static int set_nonblocking(int fd)
 
 int pump_run(int input, int output, int fd, struct error *error)
 {
-	static struct stream out;
-	static struct stream in;
+	struct stream out;
+	struct stream in;
 	int input_flags = set_nonblocking(input);
 	int output_flags = set_nonblocking(output);
 	int result;

@@ -13,6 +13,7 @@
 #include "natpunch/greeting.h"
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 #include "natpunch/stun.h"
 
 #define HEADERS_MAX    8192 /* bytes of HTTP headers after which the answer does not wait */

@@ -1,3 +1,22 @@
+/*
+ * How a connection may come to stand, whichever is first:
+ *
+ *   ours     connect() from our port to home's mapping. It meets home's own SYN (a simultaneous
+ *            open), or finds home's NAT open and sshd behind it.
+ *   home's   accepted on our port. Where home's NAT maps each destination to another port, home
+ *            comes from a port that nobody could foretell; it gets through to us when our own NAT
+ *            lets it, or when there is none. It also takes a SYN of home's that came while we were
+ *            between two tries.
+ *
+ * The listener is there before the reflector is asked, as home may be faster than the answer. It is
+ * not for strangers: who does not come from home's address is closed. That is no proof; ssh asks
+ * for one from both sides.
+ *
+ * Both ends' SYNs cross on their way, if the reflector is not on a much longer one: with one-way
+ * times l and h from the reflector to us and to home, and d between us, our SYN leaves l after the
+ * reflector's answer did, home's h after; each reaches the other's NAT d later, |l - h| <= d by the
+ * triangle's inequality. So mostly neither NAT sees a SYN before its own.
+ */
 #include "natpunch/traveller.h"
 
 #include <errno.h>
@@ -21,6 +40,7 @@
 #define NONCE_WAIT_MS     30   /* how much later than the handshake the nonce may come by UDP */
 #define NEXT_ADDRESS_MS   2000 /* of the reflector's: the next is tried then */
 #define ANSWER_TIMEOUT_MS 5000
+#define ARRIVALS_MAX      16 /* that wait on our port; rule for more: the kernel drops their SYNs */
 
 enum step {
 	STEP_CONNECTING, /* the handshake with the reflector */
@@ -39,6 +59,8 @@ struct traveller {
 	struct addr local; /* the port that everything leaves from */
 	int stream;        /* to the reflector, from that port; or -1 */
 	int datagram;      /* to the reflector, for the nonce; or -1 */
+	int listener;      /* on that port too, for home's connection; or -1 */
+	int arrived;       /* home's connection, once it is there; or -1 */
 	uint64_t due;
 	struct rendezvous rendezvous;
 	uint8_t bytes[STUN_MESSAGE_MAX];
@@ -57,25 +79,43 @@ static void stop(struct traveller *traveller, enum step step, enum exit_status s
 	traveller->step = step;
 }
 
-/* A socket that connects from our port, which the first one makes up. Returns -1 and errno. */
-static int open_from_port(struct traveller *traveller, const struct addr *remote)
+/* Closes and keeps errno. */
+static int give_up(int fd)
 {
-	struct addr local = traveller->local;
-	int saved;
-	int fd = socket_open((enum addr_family)remote->family, SOCK_STREAM, IPPROTO_TCP);
+	int saved = errno;
 
-	if (fd < 0)
-		return -1;
-	socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-	socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-	local.family = remote->family;
-	if (socket_bind(fd, &local) == 0 && socket_connect(fd, remote) == 0 &&
-		(local.port != 0 || socket_local(fd, &traveller->local) == 0))
-		return fd;
-	saved = errno;
 	close(fd);
 	errno = saved;
 	return -1;
+}
+
+/* A socket on our port, which the first one makes up. Returns -1 and errno. */
+static int bind_to_port(const struct traveller *traveller)
+{
+	struct addr local = traveller->local;
+	int fd;
+
+	local.family = traveller->reflector.family;
+	fd = socket_open((enum addr_family)local.family, SOCK_STREAM, IPPROTO_TCP);
+	if (fd < 0)
+		return -1;
+	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0 ||
+		socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0 ||
+		socket_bind(fd, &local) != 0)
+		return give_up(fd);
+	return fd;
+}
+
+static int open_from_port(struct traveller *traveller, const struct addr *remote)
+{
+	int fd = bind_to_port(traveller);
+
+	if (fd < 0)
+		return -1;
+	if (socket_connect(fd, remote) != 0 ||
+		(traveller->local.port == 0 && socket_local(fd, &traveller->local) != 0))
+		return give_up(fd);
+	return fd;
 }
 
 static int open_punch(void *context, const struct addr *remote)
@@ -250,6 +290,43 @@ static void read_stream(struct traveller *traveller, uint64_t now)
 	}
 }
 
+/* ---- home's connection -------------------------------------------------------------------- */
+
+/* Without it there is one way less. */
+static void listen_on_port(struct traveller *traveller)
+{
+	int fd = bind_to_port(traveller);
+
+	if (fd >= 0 && listen(fd, ARRIVALS_MAX) != 0)
+		fd = give_up(fd);
+	if (fd < 0)
+		log_detail("cannot listen for home: %s", strerror(errno));
+	traveller->listener = fd;
+}
+
+static void take_arrivals(struct traveller *traveller)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct addr peer;
+
+	/* What does not fit into one turn is there at the next. */
+	for (int i = 0; i < ARRIVALS_MAX && traveller->arrived < 0; i++) {
+		int fd = socket_accept(traveller->listener, &peer);
+
+		if (fd < 0)
+			return;
+		addr_format(&peer, text);
+		if (addr_equal_ip(&peer, &traveller->punch.remote)) {
+			log_detail("home connected to us, from %s", text);
+			traveller->arrived = fd;
+			traveller->step = STEP_OPEN;
+			return;
+		}
+		log_detail("%s is not home: closed", text);
+		close(fd);
+	}
+}
+
 /* ---- the whole ---------------------------------------------------------------------------- */
 
 static void advance_punch(struct traveller *traveller, bool happened, uint64_t now)
@@ -273,20 +350,30 @@ static void advance_punch(struct traveller *traveller, bool happened, uint64_t n
 	}
 }
 
-static void advance(struct traveller *traveller, const struct pollfd fds[3], uint64_t now)
+enum watch {
+	WATCH_STREAM,
+	WATCH_DATAGRAM,
+	WATCH_PUNCH,
+	WATCH_LISTENER,
+	WATCH_COUNT,
+};
+
+static void advance(struct traveller *traveller, const struct pollfd fds[WATCH_COUNT], uint64_t now)
 {
-	if (fds[1].revents != 0 && traveller->step <= STEP_NONCE)
+	if (fds[WATCH_DATAGRAM].revents != 0 && traveller->step <= STEP_NONCE)
 		take_nonce(traveller);
-	if (traveller->step == STEP_CONNECTING && fds[0].revents != 0)
+	if (traveller->step == STEP_CONNECTING && fds[WATCH_STREAM].revents != 0)
 		finish_handshake(traveller, now);
 	else if (traveller->step == STEP_NONCE && (has_nonce(traveller) || now >= traveller->due))
 		ask(traveller, now);
-	else if (traveller->step == STEP_ASKING && fds[0].revents != 0)
+	else if (traveller->step == STEP_ASKING && fds[WATCH_STREAM].revents != 0)
 		read_stream(traveller, now);
 	else if (traveller->step == STEP_PUNCHING)
-		advance_punch(traveller, fds[2].revents != 0, now);
+		advance_punch(traveller, fds[WATCH_PUNCH].revents != 0, now);
 	else if (now >= traveller->due && traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", "the time is up");
+	if (traveller->step == STEP_PUNCHING && fds[WATCH_LISTENER].revents != 0)
+		take_arrivals(traveller);
 }
 
 static int poll_ms(uint64_t now, uint64_t due)
@@ -296,25 +383,35 @@ static int poll_ms(uint64_t now, uint64_t due)
 	return due - now > 1000 ? 1000 : (int)(due - now);
 }
 
+static uint64_t watch(const struct traveller *traveller, struct pollfd fds[WATCH_COUNT])
+{
+	for (size_t i = 0; i < WATCH_COUNT; i++)
+		fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+	if (traveller->step == STEP_PUNCHING) {
+		fds[WATCH_PUNCH].fd = punch_fd(&traveller->punch);
+		fds[WATCH_PUNCH].events = POLLOUT;
+		fds[WATCH_LISTENER].fd = traveller->listener;
+		return traveller->punch.due;
+	}
+	if (traveller->step != STEP_NONCE)
+		fds[WATCH_STREAM].fd = traveller->stream;
+	if (traveller->step == STEP_CONNECTING)
+		fds[WATCH_STREAM].events = POLLOUT;
+	if (traveller->step <= STEP_NONCE)
+		fds[WATCH_DATAGRAM].fd = traveller->datagram;
+	return traveller->due;
+}
+
 /* Runs until there is a connection, or this address of the reflector will not do. */
 static void run(struct traveller *traveller, uint64_t deadline)
 {
 	uint64_t now = clock_now_ms();
 
 	while (traveller->step < STEP_OPEN && now < deadline) {
-		bool punching = traveller->step == STEP_PUNCHING;
-		bool connecting = traveller->step == STEP_CONNECTING;
-		uint64_t due = punching ? traveller->punch.due : traveller->due;
-		struct pollfd fds[3] = {
-			{.fd = punching ? -1 : traveller->stream,
-				.events = connecting ? POLLOUT : POLLIN},
-			{.fd = traveller->step <= STEP_NONCE ? traveller->datagram : -1,
-				.events = POLLIN},
-			{.fd = punching ? punch_fd(&traveller->punch) : -1, .events = POLLOUT},
-		};
-		if (traveller->step == STEP_NONCE)
-			fds[0].fd = -1;
-		if (poll(fds, 3, poll_ms(now, due < deadline ? due : deadline)) < 0)
+		struct pollfd fds[WATCH_COUNT];
+		uint64_t due = watch(traveller, fds);
+
+		if (poll(fds, WATCH_COUNT, poll_ms(now, due < deadline ? due : deadline)) < 0)
 			memset(fds, 0, sizeof(fds));
 		now = clock_now_ms();
 		advance(traveller, fds, now);
@@ -331,6 +428,8 @@ static void start(struct traveller *traveller, const struct traveller_request *r
 	traveller->request = request;
 	traveller->reflector = *reflector;
 	traveller->datagram = -1;
+	traveller->listener = -1;
+	traveller->arrived = -1;
 	traveller->error = error;
 	traveller->step = STEP_CONNECTING;
 	traveller->due = clock_now_ms() + NEXT_ADDRESS_MS;
@@ -339,18 +438,24 @@ static void start(struct traveller *traveller, const struct traveller_request *r
 	traveller->stream = open_from_port(traveller, reflector);
 	if (traveller->stream < 0)
 		stop(traveller, STEP_NEXT, EXIT_STATUS_LOCAL, "cannot connect to", strerror(errno));
+	else
+		listen_on_port(traveller);
 }
 
 /* Returns the connection, or -1. */
 static int end(struct traveller *traveller)
 {
-	int fd = traveller->step == STEP_OPEN ? punch_take(&traveller->punch) : -1;
+	int fd = traveller->arrived;
 
+	if (traveller->step == STEP_OPEN && fd < 0)
+		fd = punch_take(&traveller->punch);
 	punch_end(&traveller->punch);
 	if (traveller->stream >= 0)
 		close(traveller->stream);
 	if (traveller->datagram >= 0)
 		close(traveller->datagram);
+	if (traveller->listener >= 0)
+		close(traveller->listener);
 	return fd;
 }
 
