@@ -47,8 +47,8 @@ void name_keeper_lose(struct name_keeper *keeper);
 void name_keeper_take(struct name_keeper *keeper, const void *data, size_t size, uint64_t now);
 
 /*
- * Is this message an invitation for the name, from who knows its key, and new? Then *out says where somebody
- * waits for us.
+ * Is this message an invitation for the name, from who knows its key, and new? Then *out says where
+ * somebody waits for us.
  */
 bool name_keeper_take_invitation(
 	struct name_keeper *keeper, const void *data, size_t size, struct invitation *out);

@@ -322,8 +322,8 @@ static void follow_to_relay(
 		if (keeper->joins[i].state != RELAY_JOIN_NONE)
 			continue;
 		log_detail("%s wants to come in by a relay: joining it", text);
-		relay_join_start(&keeper->joins[i], &path, &invitation->ticket,
-			&invitation->traveller, now);
+		relay_join_start(
+			&keeper->joins[i], &path, &invitation->ticket, &invitation->traveller, now);
 		return;
 	}
 	log_warning("too many travellers at once: %s is passed over", text);
@@ -649,8 +649,8 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 				fds[WATCH_PUNCH + i].revents != 0, now);
 	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
 		if (keeper->joins[i].state != RELAY_JOIN_NONE)
-			advance_join(keeper, &keeper->joins[i], fds[WATCH_JOIN + i].revents != 0,
-				now);
+			advance_join(
+				keeper, &keeper->joins[i], fds[WATCH_JOIN + i].revents != 0, now);
 	advance_held(keeper, fds[WATCH_HELD].revents != 0, now);
 	take_timers(keeper, now);
 	/* What poll() found belongs to the race that was running then. */

@@ -11,6 +11,7 @@
 #include "natpunch/random.h"
 #include "natpunch/secret.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 static void fail(struct relay_join *join, const char *problem)
 {

@@ -32,6 +32,7 @@
 #include "natpunch/log.h"
 #include "natpunch/punch.h"
 #include "natpunch/random.h"
+#include "natpunch/relay.h"
 #include "natpunch/rendezvous.h"
 #include "natpunch/resolve.h"
 #include "natpunch/socket.h"
@@ -40,6 +41,7 @@
 #define NONCE_WAIT_MS     30   /* how much later than the handshake the nonce may come by UDP */
 #define NEXT_ADDRESS_MS   2000 /* of the reflector's: the next is tried then */
 #define ANSWER_TIMEOUT_MS 5000
+#define RELAY_TIMEOUT_MS  8000 /* the reflector's own patience with home, and more */
 #define ARRIVALS_MAX      16 /* that wait on our port; rule for more: the kernel drops their SYNs */
 
 enum step {
@@ -47,6 +49,7 @@ enum step {
 	STEP_NONCE,      /* it is done; the nonce is waited for a little longer */
 	STEP_ASKING,
 	STEP_PUNCHING,
+	STEP_RELAYING, /* there is no direct way: home is waited for at the reflector */
 	STEP_OPEN,
 	STEP_NEXT,   /* this address of the reflector will not do */
 	STEP_FAILED, /* no other will do either */
@@ -263,31 +266,127 @@ static void take_answer(struct traveller *traveller, const void *data, size_t si
 	}
 }
 
+/* ---- the relay ---------------------------------------------------------------------------- */
+
+/* Neither a direct way nor this one. */
+static void fail(struct traveller *traveller, const char *why)
+{
+	const struct punch *punch = &traveller->punch;
+	char text[ADDR_TEXT_SIZE];
+
+	error_set(traveller->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
+		traveller->request->key->name, addr_format(&punch->remote, text),
+		strerror(punch->problem), why);
+	error_hint(traveller->error,
+		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh "
+		"-p 1337 HOST");
+	traveller->step = STEP_FAILED;
+}
+
+static void ask_for_relay(struct traveller *traveller, uint64_t now)
+{
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	size_t size = write_request(traveller, bytes, sizeof(bytes));
+
+	traveller->step = STEP_RELAYING;
+	traveller->due = now + RELAY_TIMEOUT_MS;
+	if (send(traveller->stream, bytes, size, 0) != (ssize_t)size)
+		fail(traveller, "the reflector is gone");
+}
+
+static void begin_relay(struct traveller *traveller, uint64_t now)
+{
+	const struct punch *punch = &traveller->punch;
+	char text[ADDR_TEXT_SIZE];
+
+	if (!rendezvous_take_offer(&traveller->rendezvous)) {
+		fail(traveller, "the reflector does not relay");
+		return;
+	}
+	log_detail("no direct way to %s: %s; asking for a relay", addr_format(&punch->remote, text),
+		strerror(punch->problem));
+	ask_for_relay(traveller, now);
+}
+
+static const char *why_no_relay(unsigned code)
+{
+	switch (code) {
+	case RELAY_OFF:
+		return "the reflector does not relay";
+	case RELAY_NOT_HOME:
+		return "home does not come to the reflector's relay";
+	case RELAY_NAME_FULL:
+		return "too many relayed connections for that name";
+	case RELAY_FULL:
+		return "the reflector's relay is full";
+	default:
+		return "the reflector refuses to relay";
+	}
+}
+
+static void take_relay(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+{
+	const char *why = "";
+	char text[ADDR_TEXT_SIZE];
+
+	switch (rendezvous_read(&traveller->rendezvous, data, size, &why)) {
+	case RENDEZVOUS_AGAIN:
+		ask_for_relay(traveller, now);
+		return;
+	case RENDEZVOUS_DONE:
+		log_detail("connected by a relay: all bytes pass through %s",
+			addr_format(&traveller->reflector, text));
+		traveller->arrived = traveller->stream;
+		traveller->stream = -1;
+		traveller->step = STEP_OPEN;
+		return;
+	case RENDEZVOUS_UNRELATED:
+		return;
+	case RENDEZVOUS_MALFORMED:
+		fail(traveller, why);
+		return;
+	default:
+		fail(traveller, why_no_relay(traveller->rendezvous.code));
+	}
+}
+
+/* ---- answers ------------------------------------------------------------------------------ */
+
+static void lose_stream(struct traveller *traveller, const char *why)
+{
+	if (traveller->step == STEP_RELAYING)
+		fail(traveller, "the reflector is gone");
+	else
+		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", why);
+}
+
 static void read_stream(struct traveller *traveller, uint64_t now)
 {
-	size_t left = sizeof(traveller->bytes) - traveller->received;
-	ssize_t got = recv(traveller->stream, traveller->bytes + traveller->received, left, 0);
-	size_t need;
+	size_t need = STUN_HEADER_SIZE;
+	enum stun_frame frame;
+	ssize_t got;
 
+	/* Not one byte too many: what follows the answer to RELAY is the session. */
+	(void)stun_frame(traveller->bytes, traveller->received, &need);
+	got = recv(traveller->stream, traveller->bytes + traveller->received,
+		need - traveller->received, 0);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got <= 0) {
-		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from",
-			got == 0 ? "it closed the connection" : strerror(errno));
+		lose_stream(traveller, got == 0 ? "it closed the connection" : strerror(errno));
 		return;
 	}
 	traveller->received += (size_t)got;
-	while (traveller->step == STEP_ASKING) {
-		enum stun_frame frame = stun_frame(traveller->bytes, traveller->received, &need);
-		if (frame == STUN_FRAME_NOT_STUN)
-			stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from",
-				"it is not STUN");
-		if (frame != STUN_FRAME_COMPLETE)
-			return;
+	frame = stun_frame(traveller->bytes, traveller->received, &need);
+	if (frame == STUN_FRAME_NOT_STUN)
+		stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
+	if (frame != STUN_FRAME_COMPLETE)
+		return;
+	traveller->received = 0;
+	if (traveller->step == STEP_RELAYING)
+		take_relay(traveller, traveller->bytes, need, now);
+	else
 		take_answer(traveller, traveller->bytes, need, now);
-		traveller->received -= need;
-		memmove(traveller->bytes, traveller->bytes + need, traveller->received);
-	}
 }
 
 /* ---- home's connection -------------------------------------------------------------------- */
@@ -331,22 +430,15 @@ static void take_arrivals(struct traveller *traveller)
 
 static void advance_punch(struct traveller *traveller, bool happened, uint64_t now)
 {
-	const char *name = traveller->request->key->name;
 	char text[ADDR_TEXT_SIZE];
 
 	punch_advance(&traveller->punch, happened, now);
-	addr_format(&traveller->punch.remote, text);
 	if (traveller->punch.state == PUNCH_OPEN) {
-		log_detail("connected to %s at try %u", text, traveller->punch.tries);
+		log_detail("connected to %s at try %u", addr_format(&traveller->punch.remote, text),
+			traveller->punch.tries);
 		traveller->step = STEP_OPEN;
 	} else if (traveller->punch.state == PUNCH_FAILED) {
-		error_set(traveller->error, EXIT_STATUS_UNREACHABLE,
-			"no direct way to %s at %s: %s", name, text,
-			strerror(traveller->punch.problem));
-		error_hint(traveller->error,
-			"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh "
-			"-p 1337 HOST");
-		traveller->step = STEP_FAILED;
+		begin_relay(traveller, now);
 	}
 }
 
@@ -366,12 +458,15 @@ static void advance(struct traveller *traveller, const struct pollfd fds[WATCH_C
 		finish_handshake(traveller, now);
 	else if (traveller->step == STEP_NONCE && (has_nonce(traveller) || now >= traveller->due))
 		ask(traveller, now);
-	else if (traveller->step == STEP_ASKING && fds[WATCH_STREAM].revents != 0)
+	else if ((traveller->step == STEP_ASKING || traveller->step == STEP_RELAYING) &&
+		 fds[WATCH_STREAM].revents != 0)
 		read_stream(traveller, now);
 	else if (traveller->step == STEP_PUNCHING)
 		advance_punch(traveller, fds[WATCH_PUNCH].revents != 0, now);
 	else if (now >= traveller->due && traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", "the time is up");
+	else if (now >= traveller->due && traveller->step == STEP_RELAYING)
+		fail(traveller, "no answer from the reflector's relay");
 	if (traveller->step == STEP_PUNCHING && fds[WATCH_LISTENER].revents != 0)
 		take_arrivals(traveller);
 }
