@@ -58,11 +58,12 @@ $(B)/flags: FORCE
 	    printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' > $@
 FORCE:
 
-# musl has no kernel headers of its own; the directory of links lends it the system's.
+# For small machines: for size, and with the kernel headers that musl has none of its own of.
 STATIC = natpunch-static
 static:
 	$(Q)sh tests/musl-headers $(B)/musl-include
-	$(Q)$(MAKE) B=$(B)/musl CC='$(MUSL_CC)' LDFLAGS='-static $(LDFLAGS)' \
+	$(Q)$(MAKE) B=$(B)/musl CC='$(MUSL_CC)' CFLAGS='-Os $(CFLAGS)' \
+	    LDFLAGS='-static -Wl,-z,noseparate-code $(LDFLAGS)' \
 	    CPPFLAGS='-idirafter $(B)/musl-include $(CPPFLAGS)' $(STATIC)
 natpunch-static: $(OBJ)
 	$(call say,LINK,$@)
@@ -90,10 +91,8 @@ programs: natpunch $(PROGRAMS)
 
 test:
 	$(Q)sh tests/run
-
 demo:
 	$(Q)sh tests/lab/demo
-
 lint:
 	$(Q)sh tests/run lint
 

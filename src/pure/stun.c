@@ -250,8 +250,8 @@ void stun_begin(struct wire_writer *writer, void *buffer, size_t capacity, enum 
 {
 	unsigned bits = (unsigned)class, type = (bits & 1) << 4 | (bits & 2) << 7;
 
-	if (capacity > STUN_MESSAGE_MAX)
-		capacity = STUN_MESSAGE_MAX;
+	if (capacity > STUN_DATAGRAM_MAX)
+		capacity = STUN_DATAGRAM_MAX;
 	type |= (method & 0x000fU) | (method & 0x0070U) << 1 | (method & 0x0f80U) << 2;
 	wire_writer_start(writer, buffer, capacity);
 	wire_write_u16(writer, (uint16_t)type);
@@ -271,6 +271,12 @@ void stun_put(struct wire_writer *writer, uint16_t type, const void *value, size
 	put_header(writer, type, size);
 	wire_write_bytes(writer, value, size);
 	wire_write_zeros(writer, round_up(size) - size);
+}
+
+void stun_put_zeros(struct wire_writer *writer, uint16_t type, size_t size)
+{
+	put_header(writer, type, size);
+	wire_write_zeros(writer, round_up(size));
 }
 
 static void put_address(

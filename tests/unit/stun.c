@@ -419,10 +419,10 @@ static void test_writing_limits(void)
 		ok(buffer[capacity] == 0xee, "and the byte behind is left alone");
 	}
 	stun_begin(&writer, buffer, sizeof(buffer), STUN_REQUEST, 1, transaction);
-	stun_put(&writer, STUN_SOFTWARE, zeros, 1000);
-	is_uint(stun_finish(&writer), STUN_MESSAGE_MAX, "the longest message");
+	stun_put(&writer, STUN_SOFTWARE, zeros, 2024);
+	is_uint(stun_finish(&writer), STUN_DATAGRAM_MAX, "the longest message");
 	stun_begin(&writer, buffer, sizeof(buffer), STUN_REQUEST, 1, transaction);
-	stun_put(&writer, STUN_SOFTWARE, zeros, 1001);
+	stun_put(&writer, STUN_SOFTWARE, zeros, 2025);
 	is_uint(stun_finish(&writer), 0, "one byte more is too long");
 	stun_begin(&writer, buffer, sizeof(buffer), STUN_REQUEST, 1, transaction);
 	stun_put(&writer, STUN_SOFTWARE, zeros, 65536);
