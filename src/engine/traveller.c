@@ -268,18 +268,25 @@ static void take_answer(struct traveller *traveller, const void *data, size_t si
 
 /* ---- the relay ---------------------------------------------------------------------------- */
 
+/* What the last try met with; the first one may still be under way. */
+static const char *why_no_way(const struct traveller *traveller)
+{
+	int problem = traveller->punch.problem;
+
+	return strerror(problem != 0 ? problem : ETIMEDOUT);
+}
+
 /* Neither a direct way nor this one. */
 static void fail(struct traveller *traveller, const char *why)
 {
-	const struct punch *punch = &traveller->punch;
 	char text[ADDR_TEXT_SIZE];
 
 	error_set(traveller->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
-		traveller->request->key->name, addr_format(&punch->remote, text),
-		strerror(punch->problem), why);
+		traveller->request->key->name, addr_format(&traveller->punch.remote, text),
+		why_no_way(traveller), why);
 	error_hint(traveller->error,
-		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh "
-		"-p 1337 HOST");
+		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh -p 1337 "
+		"HOST");
 	traveller->step = STEP_FAILED;
 }
 
@@ -296,15 +303,14 @@ static void ask_for_relay(struct traveller *traveller, uint64_t now)
 
 static void begin_relay(struct traveller *traveller, uint64_t now)
 {
-	const struct punch *punch = &traveller->punch;
 	char text[ADDR_TEXT_SIZE];
 
 	if (!rendezvous_take_offer(&traveller->rendezvous)) {
 		fail(traveller, "the reflector does not relay");
 		return;
 	}
-	log_detail("no direct way to %s: %s; asking for a relay", addr_format(&punch->remote, text),
-		strerror(punch->problem));
+	log_detail("no direct way to %s: %s; asking for a relay",
+		addr_format(&traveller->punch.remote, text), why_no_way(traveller));
 	ask_for_relay(traveller, now);
 }
 
@@ -511,7 +517,9 @@ static void run(struct traveller *traveller, uint64_t deadline)
 		now = clock_now_ms();
 		advance(traveller, fds, now);
 	}
-	if (traveller->step < STEP_OPEN)
+	if (traveller->step == STEP_PUNCHING || traveller->step == STEP_RELAYING)
+		fail(traveller, "the time is up");
+	else if (traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_FAILED, EXIT_STATUS_NETWORK, "no answer from",
 			"the time is up");
 }
