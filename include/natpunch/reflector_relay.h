@@ -33,9 +33,15 @@
 #define REFLECTOR_RELAY_DESCRIPTORS 6   /* of one relay */
 #define REFLECTOR_RELAY_ANSWER      128 /* longest answer to RELAY or JOIN */
 
-#define REFLECTOR_RELAY_IDLE_S  25 /* as HANDOVER_IDLE_S: NATs have been seen to forget in 30 s */
-#define REFLECTOR_RELAY_PROBE_S 60
-#define REFLECTOR_RELAY_PROBES  15
+/*
+ * After so long without a byte an end is asked whether it is there, and again, and given up after
+ * as many times without an answer, a quarter of an hour. Both times are the same: a kernel that has
+ * asked looks at the clock again after the second one, also when there was an answer (Linux,
+ * tcp_keepalive_timer()). NATs have been seen to forget what is silent for 30 s.
+ */
+#define REFLECTOR_RELAY_IDLE_S  25
+#define REFLECTOR_RELAY_PROBE_S 25
+#define REFLECTOR_RELAY_PROBES  36
 
 struct reflector_relay_limits {
 	uint32_t all; /* 1 to 4096 */
