@@ -28,7 +28,7 @@ SERVICE = $(foreach unit,natpunch-probe@.service natpunch-reflect.service,$(unit
 
 UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
-PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c)))
+PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c tests/bench/*.c)))
 LABTOOLS = $(patsubst tests/lab/%.c,$(B)/lab/%,$(sort $(wildcard tests/lab/*.c)))
 REPLAY   = $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(filter-out tests/fuzz/replay.c,$(sort $(wildcard tests/fuzz/*.c))))
 PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
@@ -36,7 +36,7 @@ PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all static checks programs test demo lint fuzz print-flags install clean
+.PHONY: all static checks programs test demo lint bench fuzz print-flags install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -93,8 +93,8 @@ test:
 	$(Q)sh tests/run
 demo:
 	$(Q)sh tests/lab/demo
-lint:
-	$(Q)sh tests/run lint
+bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
+	$(Q)perl tests/bench/run
 
 # What every source is compiled with, for the tests of the source.
 print-flags:

@@ -109,6 +109,10 @@ enum stun_frame {
  */
 enum stun_frame stun_frame(const void *data, size_t size, size_t *need);
 
+/* The method that a message names, whole and right or not; 0, which is none, if there is no header.
+ */
+uint16_t stun_peek_method(const void *data, size_t size);
+
 /*
  * Reads a whole message (a datagram, or what stun_frame() cut out). `size` must be the message to
  * the byte. Every attribute's length is checked here, so that stun_next() cannot fail later, and a

@@ -261,7 +261,8 @@ enum reflector_relay_verdict reflector_relay_hear(struct reflector_relay *relay,
 	int join;
 
 	*size = 0;
-	if (stun_parse(&message, data, data_size) < 0)
+	if (stun_peek_method(data, data_size) != STUN_METHOD_JOIN ||
+		stun_parse(&message, data, data_size) < 0)
 		return REFLECTOR_RELAY_OTHER;
 	join = relay_read_join(&message, number);
 	if (join > 0)

@@ -29,6 +29,7 @@
 
 #include "natpunch/clock.h"
 #include "natpunch/deadline.h"
+#include "natpunch/greeting.h"
 #include "natpunch/log.h"
 #include "natpunch/punch.h"
 #include "natpunch/random.h"
@@ -42,6 +43,7 @@
 #define NEXT_ADDRESS_MS   2000 /* of the reflector's: the next is tried then */
 #define ANSWER_TIMEOUT_MS 5000
 #define RELAY_TIMEOUT_MS  8000 /* the reflector's own patience with home, and more */
+#define TRIES_MAX         6    /* at an address where our question came too late */
 #define ARRIVALS_MAX      16 /* that wait on our port; rule for more: the kernel drops their SYNs */
 
 enum step {
@@ -51,6 +53,7 @@ enum step {
 	STEP_PUNCHING,
 	STEP_RELAYING, /* there is no direct way: home is waited for at the reflector */
 	STEP_OPEN,
+	STEP_AGAIN,  /* our question was late, and not heard */
 	STEP_NEXT,   /* this address of the reflector will not do */
 	STEP_FAILED, /* no other will do either */
 };
@@ -311,6 +314,7 @@ static void begin_relay(struct traveller *traveller, uint64_t now)
 	}
 	log_detail("no direct way to %s: %s; asking for a relay",
 		addr_format(&traveller->punch.remote, text), why_no_way(traveller));
+	traveller->received = 0;
 	ask_for_relay(traveller, now);
 }
 
@@ -366,16 +370,34 @@ static void lose_stream(struct traveller *traveller, const char *why)
 		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", why);
 }
 
+static void take_noise(struct traveller *traveller)
+{
+	if (traveller->step == STEP_RELAYING)
+		fail(traveller, "the reflector says what is not STUN");
+	else if (greeting_is_line(traveller->bytes, traveller->received))
+		stop(traveller, STEP_AGAIN, EXIT_STATUS_NETWORK, "no answer from",
+			"the question came too late");
+	else
+		stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
+}
+
+/* How much to read. Behind the answer to RELAY comes the session: of that not one byte. */
+static size_t wanted(const struct traveller *traveller)
+{
+	size_t need;
+
+	if (traveller->step != STEP_RELAYING)
+		return sizeof(traveller->bytes) - traveller->received;
+	(void)stun_frame(traveller->bytes, traveller->received, &need);
+	return need - traveller->received;
+}
+
 static void read_stream(struct traveller *traveller, uint64_t now)
 {
-	size_t need = STUN_HEADER_SIZE;
-	enum stun_frame frame;
-	ssize_t got;
+	ssize_t got = recv(
+		traveller->stream, traveller->bytes + traveller->received, wanted(traveller), 0);
+	size_t need;
 
-	/* Not one byte too many: what follows the answer to RELAY is the session. */
-	(void)stun_frame(traveller->bytes, traveller->received, &need);
-	got = recv(traveller->stream, traveller->bytes + traveller->received,
-		need - traveller->received, 0);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got <= 0) {
@@ -383,16 +405,19 @@ static void read_stream(struct traveller *traveller, uint64_t now)
 		return;
 	}
 	traveller->received += (size_t)got;
-	frame = stun_frame(traveller->bytes, traveller->received, &need);
-	if (frame == STUN_FRAME_NOT_STUN)
-		stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
-	if (frame != STUN_FRAME_COMPLETE)
-		return;
-	traveller->received = 0;
-	if (traveller->step == STEP_RELAYING)
-		take_relay(traveller, traveller->bytes, need, now);
-	else
-		take_answer(traveller, traveller->bytes, need, now);
+	while (traveller->step == STEP_ASKING || traveller->step == STEP_RELAYING) {
+		enum stun_frame frame = stun_frame(traveller->bytes, traveller->received, &need);
+		if (frame == STUN_FRAME_NOT_STUN)
+			take_noise(traveller);
+		if (frame != STUN_FRAME_COMPLETE)
+			return;
+		if (traveller->step == STEP_ASKING)
+			take_answer(traveller, traveller->bytes, need, now);
+		else
+			take_relay(traveller, traveller->bytes, need, now);
+		traveller->received -= need;
+		memmove(traveller->bytes, traveller->bytes + need, traveller->received);
+	}
 }
 
 /* ---- home's connection -------------------------------------------------------------------- */
@@ -574,12 +599,29 @@ static void wait_for_names(struct resolve *resolve, uint64_t deadline)
 	}
 }
 
+/* Sets *fd with STEP_OPEN, and *error with STEP_FAILED and STEP_NEXT: how it ended. */
+static enum step ask_at(const struct addr *reflector, const struct traveller_request *request,
+	uint64_t deadline, int *fd, struct error *error)
+{
+	struct traveller traveller;
+
+	for (int i = 0; i < TRIES_MAX; i++) {
+		start(&traveller, request, reflector, error);
+		run(&traveller, deadline);
+		*fd = end(&traveller);
+		if (traveller.step != STEP_AGAIN)
+			return traveller.step;
+		log_detail("%s", error->text);
+	}
+	return STEP_NEXT;
+}
+
 int traveller_connect(const struct traveller_request *request, struct error *error)
 {
 	const struct parse_host_port *reflector = request->reflector;
 	uint64_t deadline = clock_now_ms() + request->timeout_ms;
-	struct traveller traveller;
 	struct resolve resolve;
+	enum step step = STEP_NEXT;
 	int fd = -1;
 
 	resolve_start(&resolve, reflector->host, reflector->port, request->family);
@@ -587,13 +629,10 @@ int traveller_connect(const struct traveller_request *request, struct error *err
 	if (!resolve.done || resolve.count == 0)
 		error_set(error, EXIT_STATUS_NETWORK, "cannot look up %s: %s", reflector->host,
 			resolve.done ? resolve.error.text : "no answer from a name server");
-	for (size_t i = 0; i < resolve.count && fd < 0; i++) {
-		start(&traveller, request, &resolve.found[i], error);
-		run(&traveller, deadline);
-		fd = end(&traveller);
-		if (fd >= 0 || traveller.step == STEP_FAILED)
-			break;
-		log_detail("%s", error->text);
+	for (size_t i = 0; i < resolve.count && step == STEP_NEXT; i++) {
+		step = ask_at(&resolve.found[i], request, deadline, &fd, error);
+		if (step == STEP_NEXT)
+			log_detail("%s", error->text);
 	}
 	resolve_end(&resolve);
 	return fd;

@@ -30,7 +30,7 @@ road_keep()
 {
 	lab_spawn keep home "$natpunch" probe -k -v -r "$ROAD_ADDR" -n home \
 		-K "$LAB_DIR/home.key" "$@"
-	wait_for_line 10 "$LAB_DIR/keep.err" 'home is registered' ||
+	wait_for_line 20 "$LAB_DIR/keep.err" 'home is registered' ||
 		lab_die "home is not registered: $(cat "$LAB_DIR/keep.err")"
 }
 

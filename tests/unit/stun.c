@@ -155,6 +155,8 @@ static void test_types(void)
 		ok(stun_parse(&message, buffer, 20) == 0 && message.method == types[i].method &&
 				message.class == types[i].class,
 			"comes back");
+		is_uint(stun_peek_method(buffer, 20), types[i].method, "and its method alone");
+		is_uint(stun_peek_method(buffer, 19), 0, "but not without the whole header");
 	}
 }
 

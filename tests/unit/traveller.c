@@ -311,6 +311,7 @@ enum manner {
 	UNPROVEN,
 	OTHERS_ANSWERS,
 	TOO_LONG,
+	LINE,
 };
 
 /* Answers the first request so; the traveller is then at its end, or waits in vain. */
@@ -348,6 +349,9 @@ static void answer_so(int fd, enum manner manner)
 	case OTHERS_ANSWERS:
 		say(fd, bytes, size);
 		break;
+	case LINE:
+		say(fd, "192.0.2.7 40022\n", 16);
+		return;
 	case TOO_LONG:
 		bytes[2] = 0xff;
 		bytes[3] = 0xfc;
@@ -385,6 +389,23 @@ static void test_bad_reflectors(void)
 	test_manner(TOO_LONG, EXIT_STATUS_PEER, "it is not STUN", "a length beyond all bounds");
 }
 
+/* A reflector that hears nothing for a while takes who is there for a person: that is no end. */
+static void test_late(void)
+{
+	int listener = listen_on("127.0.0.1", 4000);
+	struct road road = travel("127.0.0.1", 4000, &home, 5000);
+
+	for (int i = 0; i < 3; i++) {
+		int fd = accept_patiently(listener);
+		if (!ok(fd >= 0, "it asks, time %d", i + 1))
+			break;
+		answer_so(fd, i < 2 ? LINE : UNPROVEN);
+		close(fd);
+	}
+	arrives(&road, EXIT_STATUS_PEER, "the question came too late", "late");
+	close(listener);
+}
+
 int main(void)
 {
 	network_enter();
@@ -402,6 +423,7 @@ int main(void)
 	server_start(&plain);
 	test_refusals();
 	test_bad_reflectors();
+	test_late();
 	test_direct();
 	test_arrival();
 	test_simultaneous();
