@@ -37,7 +37,8 @@
 #define KEEP_SETTLE_MS           100   /* network changes come in bursts */
 #define KEEP_BACKOFF_MAX_MS      60000
 #define KEEP_PUNCH_MAX           64 /* invitations followed at once; rule for more: passed over */
-#define KEEP_DOWN_MS             60000 /* without any answer, and three intervals: it is down */
+#define KEEP_JOIN_MAX            8  /* the same, at a relay */
+#define KEEP_DOWN_MS             180000 /* without any answer, and three intervals: it is down */
 
 struct keep_config {
 	struct probe_request probe; /* its mode, hold_seconds and first are set by keep_run() */

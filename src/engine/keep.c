@@ -14,6 +14,7 @@
 #include "natpunch/netwatch.h"
 #include "natpunch/punch.h"
 #include "natpunch/random.h"
+#include "natpunch/relay_join.h"
 #include "natpunch/signals.h"
 #include "natpunch/socket.h"
 #include "natpunch/socket_linux.h"
@@ -50,6 +51,7 @@ struct keeper {
 
 	struct name_keeper name;
 	struct punch punches[KEEP_PUNCH_MAX];
+	struct relay_join joins[KEEP_JOIN_MAX];
 
 	uint64_t interval_ms;
 	bool lost_while_idle;
@@ -100,6 +102,9 @@ static uint64_t earliest(const struct keeper *keeper)
 	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
 		if (keeper->punches[i].state != PUNCH_NONE && keeper->punches[i].due < due)
 			due = keeper->punches[i].due;
+	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
+		if (keeper->joins[i].state != RELAY_JOIN_NONE && keeper->joins[i].due < due)
+			due = keeper->joins[i].due;
 	return due;
 }
 
@@ -311,17 +316,59 @@ static void advance_punch(struct keeper *keeper, struct punch *punch, bool happe
 	}
 }
 
+/* There is no direct way to the traveller: home comes to the reflector, as it does. */
+static void follow_to_relay(
+	struct keeper *keeper, const struct invitation *invitation, uint64_t now)
+{
+	const struct relay_join_path path = {
+		.reflector = keeper->held.request.remote,
+		.local = keeper->config->probe.local,
+		.interface = keeper->request.interface,
+	};
+	char text[ADDR_TEXT_SIZE];
+
+	addr_format(&invitation->traveller, text);
+	for (size_t i = 0; i < KEEP_JOIN_MAX; i++) {
+		if (keeper->joins[i].state != RELAY_JOIN_NONE)
+			continue;
+		log_detail("%s wants to come in by a relay: joining it", text);
+		relay_join_start(
+			&keeper->joins[i], &path, &invitation->ticket, &invitation->traveller, now);
+		return;
+	}
+	log_warning("too many travellers at once: %s is passed over", text);
+}
+
+static void advance_join(
+	struct keeper *keeper, struct relay_join *join, bool happened, uint64_t now)
+{
+	struct addr traveller = join->traveller;
+	char text[ADDR_TEXT_SIZE];
+
+	relay_join_advance(join, happened, now);
+	addr_format(&traveller, text);
+	if (join->state == RELAY_JOIN_OPEN) {
+		log_detail("%s is here, relayed", text);
+		handover_give(keeper->config->handover, relay_join_take(join), &traveller);
+	} else if (join->state == RELAY_JOIN_FAILED) {
+		log_detail("%s: cannot join it at the relay: %s", text, join->problem);
+		relay_join_end(join);
+	}
+}
+
 /* What comes over the held connection and is not the answer to its question. */
 static void take_aside(void *context, const void *data, size_t size)
 {
 	struct keeper *keeper = context;
 	uint64_t now = clock_now_ms();
-	struct addr traveller;
+	struct invitation invitation;
 
-	if (name_keeper_take_invitation(&keeper->name, data, size, &traveller))
-		follow_invitation(keeper, &traveller, now);
-	else
+	if (!name_keeper_take_invitation(&keeper->name, data, size, &invitation))
 		name_keeper_take(&keeper->name, data, size, now);
+	else if (invitation.kind == INVITATION_RELAY)
+		follow_to_relay(keeper, &invitation, now);
+	else
+		follow_invitation(keeper, &invitation.traveller, now);
 }
 
 static void hold(struct keeper *keeper, struct probe_result *result, uint64_t now)
@@ -576,7 +623,8 @@ enum watch_slot {
 	WATCH_HELD,
 	WATCH_LISTENER,
 	WATCH_PUNCH,
-	WATCH_RACE = WATCH_PUNCH + KEEP_PUNCH_MAX,
+	WATCH_JOIN = WATCH_PUNCH + KEEP_PUNCH_MAX,
+	WATCH_RACE = WATCH_JOIN + KEEP_JOIN_MAX,
 	WATCH_MAX = WATCH_RACE + PROBE_WATCH_MAX,
 };
 
@@ -596,6 +644,9 @@ static void wait_for_something(struct keeper *keeper, struct pollfd fds[WATCH_MA
 	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
 		fds[WATCH_PUNCH + i] =
 			(struct pollfd){.fd = punch_fd(&keeper->punches[i]), .events = POLLOUT};
+	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
+		fds[WATCH_JOIN + i] = (struct pollfd){.fd = relay_join_fd(&keeper->joins[i]),
+			.events = relay_join_events(&keeper->joins[i])};
 	if (keeper->race != NULL) {
 		uint64_t race_due = probe_race_watch(keeper->race, fds + WATCH_RACE);
 		due = race_due < due ? race_due : due;
@@ -621,6 +672,10 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 		if (keeper->punches[i].state != PUNCH_NONE)
 			advance_punch(keeper, &keeper->punches[i],
 				fds[WATCH_PUNCH + i].revents != 0, now);
+	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
+		if (keeper->joins[i].state != RELAY_JOIN_NONE)
+			advance_join(
+				keeper, &keeper->joins[i], fds[WATCH_JOIN + i].revents != 0, now);
 	advance_held(keeper, fds[WATCH_HELD].revents != 0, now);
 	take_timers(keeper, now);
 	/* What poll() found belongs to the race that was running then. */
@@ -629,7 +684,7 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 
 static void start(struct keeper *keeper, const struct keep_config *config, uint64_t now)
 {
-	memset(keeper, 0, sizeof(*keeper)); /* every punch is PUNCH_NONE */
+	memset(keeper, 0, sizeof(*keeper)); /* every punch is PUNCH_NONE, and every join */
 	keeper->config = config;
 	keeper->request = config->probe;
 	keeper->interval_ms = config->interval_ms;
@@ -649,6 +704,8 @@ static void end(struct keeper *keeper)
 	abandon_race(keeper);
 	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
 		punch_end(&keeper->punches[i]);
+	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
+		relay_join_end(&keeper->joins[i]);
 	if (keeper->has_held)
 		transaction_end(&keeper->held);
 	if (keeper->up)
