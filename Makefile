@@ -28,7 +28,7 @@ SERVICE = $(foreach unit,natpunch-probe@.service natpunch-reflect.service,$(unit
 
 UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
-PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c)))
+PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c tests/bench/*.c)))
 LABTOOLS = $(patsubst tests/lab/%.c,$(B)/lab/%,$(sort $(wildcard tests/lab/*.c)))
 REPLAY   = $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(filter-out tests/fuzz/replay.c,$(sort $(wildcard tests/fuzz/*.c))))
 PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
@@ -36,9 +36,8 @@ PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all static checks programs test demo lint fuzz print-flags install clean
+.PHONY: all static checks programs test demo lint bench fuzz print-flags install clean
 .DELETE_ON_ERROR:
-.SECONDARY:
 
 all: natpunch
 
@@ -58,11 +57,12 @@ $(B)/flags: FORCE
 	    printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' > $@
 FORCE:
 
-# musl has no kernel headers of its own; the directory of links lends it the system's.
+# For small machines: for size, and with the kernel headers that musl has none of its own of.
 STATIC = natpunch-static
 static:
 	$(Q)sh tests/musl-headers $(B)/musl-include
-	$(Q)$(MAKE) B=$(B)/musl CC='$(MUSL_CC)' LDFLAGS='-static $(LDFLAGS)' \
+	$(Q)$(MAKE) B=$(B)/musl CC='$(MUSL_CC)' CFLAGS='-Os $(CFLAGS)' \
+	    LDFLAGS='-static -Wl,-z,noseparate-code $(LDFLAGS)' \
 	    CPPFLAGS='-idirafter $(B)/musl-include $(CPPFLAGS)' $(STATIC)
 natpunch-static: $(OBJ)
 	$(call say,LINK,$@)
@@ -88,14 +88,12 @@ $(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpu
 checks: $(UNIT) $(PROPERTY) $(REPLAY)
 programs: natpunch $(PROGRAMS)
 
-test:
-	$(Q)sh tests/run
-
+test lint:
+	$(Q)sh tests/run $(filter lint,$@)
 demo:
 	$(Q)sh tests/lab/demo
-
-lint:
-	$(Q)sh tests/run lint
+bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
+	$(Q)perl tests/bench/run
 
 # What every source is compiled with, for the tests of the source.
 print-flags:

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "natpunch/command.h"
+#include "natpunch/descriptors.h"
 #include "natpunch/log.h"
 #include "natpunch/text.h"
 
@@ -46,7 +47,8 @@ static int finish_output(int status)
 {
 	struct error error;
 
-	if (fflush(stdout) == 0 && !ferror(stdout))
+	/* A command that failed has told why. */
+	if (status != EXIT_STATUS_DONE || (fflush(stdout) == 0 && !ferror(stdout)))
 		return status;
 	error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output");
 	return command_fail(&error);
@@ -67,6 +69,8 @@ static int run_help(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	if (descriptors_fill_standard() != 0)
+		return EXIT_STATUS_LOCAL;
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_STATUS_USAGE;

@@ -32,6 +32,11 @@ struct binding_request {
 	uint8_t transaction[STUN_TRANSACTION_SIZE];
 	enum binding_mode mode;
 	uint16_t seconds;
+	/* RFC 5780, over UDP, of a server that has said OTHER-ADDRESS: */
+	bool change_ip;         /* answer from your other address */
+	bool change_port;       /* answer from your other port */
+	uint16_t response_port; /* answer to this port of the source; 0: to that of the source */
+	uint16_t padding;       /* so many bytes of PADDING, in the answer too; a multiple of 4 */
 };
 
 /* What kind of reply it was that came back. */
@@ -45,6 +50,7 @@ enum binding_outcome {
 struct binding_answer {
 	struct addr mapped; /* the reflexive address */
 	struct addr other;  /* OTHER-ADDRESS of RFC 5780, or ADDR_NONE */
+	struct addr origin; /* RESPONSE-ORIGIN of RFC 5780, or ADDR_NONE */
 	enum binding_mode mode;
 	uint16_t seconds;
 	unsigned code;   /* STUN error code with BINDING_REFUSED */
@@ -71,11 +77,24 @@ void binding_put_connection(struct wire_writer *writer, enum binding_mode mode, 
 enum binding_mode binding_read_connection(
 	const struct stun_attribute *attribute, uint16_t *seconds);
 
+/*
+ * RFC 5780: the four places that a server with two addresses and two ports answers from, as seen
+ * from the one that a request came to: 0 is that one, and the bits say what differs.
+ */
+#define BINDING_OTHER_PORT  1
+#define BINDING_OTHER_IP    2
+#define BINDING_PLACE_COUNT 4
+
+struct binding_places {
+	struct addr at[BINDING_PLACE_COUNT];
+};
+
 /* What the server decided for this connection, and what it adds to its answers. */
 struct binding_server {
 	const char *software; /* SOFTWARE attribute, or NULL */
 	bool can_forget;      /* CAP_NET_ADMIN is here: FORGET can be granted */
 	bool stream;          /* over TCP or TLS: NATPUNCH-CONNECTION means something */
+	const struct binding_places *places; /* NULL: RFC 5780 is not served */
 };
 
 /* What the server grants of what was asked for; *seconds is brought into range. */
@@ -98,6 +117,12 @@ enum binding_verdict {
  * request by more than the address, and an error has no reason phrase. Attributes behind
  * MESSAGE-INTEGRITY do not count (RFC 8489 14.5). *size is 0 unless BINDING_ANSWERED; *granted says
  * how the connection goes on.
+ *
+ * With places (RFC 5780 6.1) a success also has MAPPED-ADDRESS, RESPONSE-ORIGIN and OTHER-ADDRESS;
+ * one for an RFC 3489 request SOURCE-ADDRESS and CHANGED-ADDRESS. Over datagrams CHANGE-REQUEST,
+ * RESPONSE-PORT and PADDING are served then: *granted says from which place and to which port of
+ * the source the answer is to be sent, and its PADDING is as long as the request's, 1500 bytes at
+ * most. Errors always go from where the request came to, to where it came from.
  */
 enum binding_verdict binding_answer(const struct binding_server *server, const struct addr *source,
 	const void *data, size_t data_size, void *out, size_t capacity, size_t *size,

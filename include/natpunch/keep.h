@@ -6,11 +6,13 @@
  * outbound packets are sure to refresh a mapping (RFC 4787 REQ-6), and its answer proves that the
  * mapping is still what it was. What makes it ask at once, or look for a new mapping:
  *
- *   a link, an address or a route changed, the machine slept   -> ask, or anew from the new address
- *   no answer within KEEP_ANSWER_MS, the connection was reset  -> a race over all reflectors
- *   the reflector closed the connection (servers of strangers) -> the same; their patience is
- * learnt and the next connection is made before this one ends no reflector answers -> again, with
- * backoff and jitter
+ *   - a link, an address or a route changed, or the machine slept: it asks, or begins anew from
+ *     the new address;
+ *   - no answer came in time (three times the kernel's retransmission timeout, 1 s to 10 s), or
+ *     the connection was reset: a race over all reflectors;
+ *   - the reflector closed the connection, as servers of strangers do: the same; their patience is
+ *     learnt, and the next connection is made before this one ends;
+ *   - no reflector answers: again, with backoff and jitter.
  *
  * Invariants: what works is never given up because one reflector failed (a silent end leaves the
  * NAT's entry as it is, and other reflectors are asked first); each mapping is reported once.
@@ -30,7 +32,8 @@
 
 #define KEEP_INTERVAL_DEFAULT_MS 25000 /* under the 30 s after which some carriers forget */
 #define KEEP_INTERVAL_MIN_MS     5000  /* what learning never goes below; -i may */
-#define KEEP_ANSWER_MS           1000  /* how long an answer may take before it is doubted */
+#define KEEP_ANSWER_MS           1000  /* how long an answer may take before it is doubted, */
+#define KEEP_ANSWER_MAX_MS       10000 /* and where the way is long */
 #define KEEP_SETTLE_MS           100   /* network changes come in bursts */
 #define KEEP_BACKOFF_MAX_MS      60000
 #define KEEP_PUNCH_MAX           64 /* invitations followed at once; rule for more: passed over */

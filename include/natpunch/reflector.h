@@ -3,7 +3,9 @@
  *
  * One thread, one epoll loop, tables that are allocated at the start. reflector.c opens what is
  * listened on and dispatches; reflector_datagram.c answers UDP, reflector_accept.c takes new TCP
- * connections, reflector_table.c keeps them and reflector_stream.c talks with them.
+ * connections, reflector_table.c keeps them and reflector_stream.c talks with them;
+ * reflector_dial.c dials clients back. With an alternate address, reflector_places.c says from
+ * where else it answers.
  */
 #ifndef NATPUNCH_REFLECTOR_H
 #define NATPUNCH_REFLECTOR_H
@@ -56,6 +58,9 @@ struct reflector_times {
 struct reflector_config {
 	struct reflector_listen listen[REFLECTOR_LISTEN_MAX];
 	size_t listen_count;
+	struct addr
+		alternates[2];  /* a second address of this machine, IPv4 and IPv6; or ADDR_NONE */
+	bool no_dial;           /* dial nobody back */
 	uint32_t connections;   /* most TCP connections at once, 1 to REFLECTOR_CONNECTIONS_MAX */
 	bool connections_fixed; /* the user named that number: fewer will not do */
 	struct reflector_times times;

@@ -15,6 +15,7 @@
 #include "natpunch/addr.h"
 #include "natpunch/binding.h"
 #include "natpunch/reflector_names.h"
+#include "natpunch/reflector_places.h"
 
 struct reflector_datagram;
 
@@ -25,9 +26,20 @@ void reflector_datagram_close(struct reflector_datagram *batch);
 /* A socket bound to addr and made for reflector_datagram_serve(), or -1 and errno. */
 int reflector_datagram_listen(const struct addr *addr);
 
-/* Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. */
-void reflector_datagram_serve(struct reflector_datagram *batch, int fd,
-	const struct binding_server *server, struct reflector_names *names, uint64_t now);
+/* What one socket is served with. */
+struct reflector_datagram_port {
+	int fd;
+	struct addr bound;
+	const struct reflector_places *places; /* of its family; NULL: RFC 5780 is not served */
+};
+
+/*
+ * Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. What
+ * RFC 5780 wants sent from another place leaves through the socket there.
+ */
+void reflector_datagram_serve(struct reflector_datagram *batch,
+	const struct reflector_datagram_port *port, const struct binding_server *server,
+	struct reflector_names *names, uint64_t now);
 
 /*
  * Makes of the control message with the address that a packet came to, IP_PKTINFO or IPV6_PKTINFO,

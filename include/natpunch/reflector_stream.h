@@ -15,6 +15,10 @@
  * the answer, and then dropped without FIN or RST, so that the NATs on the way keep the mapping;
  * a client that closes meanwhile is closed with in order.
  *
+ * A DIAL request (dialback.h) is answered when the outcome is known; answers to later requests may
+ * come before that one. It does not change how the connection goes on, but for one that was to be
+ * forgotten, which stays as an ordinary one.
+ *
  * An answer that does not fit into the socket's buffer at once is a client that does not read; its
  * connection is closed. Every connection has a deadline at every moment.
  */
@@ -26,7 +30,9 @@
 #include "natpunch/binding.h"
 #include "natpunch/loop.h"
 #include "natpunch/reflector.h"
+#include "natpunch/reflector_dial.h"
 #include "natpunch/reflector_names.h"
+#include "natpunch/reflector_places.h"
 #include "natpunch/reflector_table.h"
 
 #define REFLECTOR_STREAM_INPUT  (STUN_MESSAGE_MAX + 4096) /* a begun request, and one read */
@@ -38,6 +44,8 @@ struct reflector_stream {
 	struct binding_server server;
 	struct reflector_names *names;
 	struct loop *loop;
+	struct reflector_dial *dial;           /* the caller's */
+	const struct reflector_places *places; /* two, the caller's; or NULL: no RFC 5780 */
 	uint8_t tag_kind;
 	uint8_t input[REFLECTOR_STREAM_INPUT]; /* of the connection at hand */
 	uint8_t output[REFLECTOR_STREAM_OUTPUT];
@@ -45,7 +53,8 @@ struct reflector_stream {
 
 /*
  * tag_kind marks the loop events that belong to reflector_stream_event(). `names` must outlive the
- * stream. Returns 0, or -1 when there is no memory for `connections`.
+ * stream. Returns 0, or -1 when there is no memory for `connections`. `dial` and
+ * `places` are set by the caller.
  */
 int reflector_stream_open(struct reflector_stream *stream, struct loop *loop, uint8_t tag_kind,
 	uint32_t connections, const struct reflector_times *times, struct reflector_names *names);
@@ -57,6 +66,13 @@ void reflector_stream_adopt(
 
 /* Something happened to a connection; an event of one that is gone is ignored. */
 void reflector_stream_event(struct reflector_stream *stream, struct loop_tag tag, uint64_t now);
+
+/*
+ * Sends what was not known when the request of that connection was read; nothing when it is gone.
+ * The tag is the one that reflector_dial was handed.
+ */
+void reflector_stream_deliver(struct reflector_stream *stream, struct loop_tag asker,
+	const void *data, size_t size, uint64_t now);
 
 /* When reflector_stream_expire() has something to do next, or DEADLINE_NONE. */
 uint64_t reflector_stream_next(struct reflector_stream *stream);

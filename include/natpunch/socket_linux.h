@@ -25,7 +25,20 @@ bool socket_can_forget(void);
 /* Bytes sent that the peer has not acknowledged (SIOCOUTQ); -1 when it cannot be told. */
 int socket_unacknowledged(int fd);
 
-/* Is this one of this machine's own addresses (getifaddrs, port ignored)? */
+/*
+ * After how many milliseconds without acknowledgement the kernel would send again on this connected
+ * TCP socket: a round trip and what it varies by, but at least 200 (RFC 6298). -1 when it cannot be
+ * told.
+ */
+int socket_retransmission_ms(int fd);
+
+/* Is this one of this machine\'s own addresses (getifaddrs, or loopback; port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);
+
+/*
+ * Another address of this machine of the same family as `ip`: the first of the same class
+ * (addr_classify()), public beside public. Returns 0, or -1 when there is none. Its port is 0.
+ */
+int socket_other_ip(const struct addr *ip, struct addr *out);
 
 #endif

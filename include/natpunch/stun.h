@@ -24,7 +24,8 @@
 #define STUN_HEADER_SIZE      20
 #define STUN_TRANSACTION_SIZE 16 /* cookie and id */
 #define STUN_MAGIC_COOKIE     0x2112A442U
-#define STUN_MESSAGE_MAX      1024 /* longest message that we write, or read from a stream */
+#define STUN_MESSAGE_MAX      1024 /* longest message on a stream, ours or not */
+#define STUN_DATAGRAM_MAX     2048 /* longest in a datagram: one with PADDING, RFC 5780 7.6 */
 #define STUN_DEFAULT_PORT     3478
 
 enum stun_class {
@@ -39,6 +40,7 @@ enum stun_method {
 	STUN_METHOD_REGISTER = 0x0E1, /* ours; rendezvous.h */
 	STUN_METHOD_LOOKUP = 0x0E2,
 	STUN_METHOD_CONNECT = 0x0E3,
+	STUN_METHOD_DIAL = 0x0E4,   /* dialback.h */
 	STUN_METHOD_INVITE = 0x0E5, /* invitation.h */
 };
 
@@ -66,6 +68,8 @@ enum stun_attribute_type {
 	STUN_NATPUNCH_REGISTRATION = 0xC6E1, /* rendezvous.h */
 	STUN_NATPUNCH_RECORD = 0xC6E2,
 	STUN_NATPUNCH_PADDING = 0xC6E3,
+	STUN_NATPUNCH_DIAL = 0xC6E4, /* dialback.h */
+	STUN_NATPUNCH_DIALLED = 0xC6E5,
 	STUN_NATPUNCH_INVITATION = 0xC6E6, /* invitation.h */
 };
 
@@ -100,6 +104,10 @@ enum stun_frame {
  */
 enum stun_frame stun_frame(const void *data, size_t size, size_t *need);
 
+/* The method that a message names, whole and right or not; 0, which is none, if there is no header.
+ */
+uint16_t stun_peek_method(const void *data, size_t size);
+
 /*
  * Reads a whole message (a datagram, or what stun_frame() cut out). `size` must be the message to
  * the byte. Every attribute's length is checked here, so that stun_next() cannot fail later, and a
@@ -132,11 +140,13 @@ int stun_read_error(const struct stun_attribute *attribute, unsigned *code, cons
 
 /*
  * Writing. stun_begin() writes the header, the puts append, stun_finish() sets the length and
- * returns the message's size, or 0 when anything did not fit. The writer's buffer is the caller's.
+ * returns the message's size, or 0 when anything did not fit, into the buffer or into
+ * STUN_DATAGRAM_MAX. The writer's buffer is the caller's.
  */
 void stun_begin(struct wire_writer *writer, void *buffer, size_t capacity, enum stun_class class,
 	uint16_t method, const uint8_t transaction[STUN_TRANSACTION_SIZE]);
 void stun_put(struct wire_writer *writer, uint16_t type, const void *value, size_t size);
+void stun_put_zeros(struct wire_writer *writer, uint16_t type, size_t size);
 void stun_put_address(struct wire_writer *writer, uint16_t type, const struct addr *addr);
 void stun_put_xor_address(struct wire_writer *writer, uint16_t type, const struct addr *addr);
 void stun_put_error(struct wire_writer *writer, unsigned code, const char *reason);

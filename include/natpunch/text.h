@@ -1,10 +1,11 @@
 /*
- * text.h - bytes from outside made fit for a terminal, a log and a shell.
+ * text.h - bytes from outside made fit for a terminal, a log and a shell; and numbers.
  */
 #ifndef NATPUNCH_TEXT_H
 #define NATPUNCH_TEXT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * Writes `size` bytes as printable ASCII into out: a backslash becomes "\\", every byte outside
@@ -24,5 +25,11 @@ const char *text_escape_json(char *out, size_t capacity, const char *text);
  * single quotes. Cut likewise, always closed; "" where capacity is below 3.
  */
 const char *text_escape_shell(char *out, size_t capacity, const char *text);
+
+#define TEXT_DECIMAL_SIZE 11 /* "4294967295" and a NUL */
+
+/* A number in decimal, for what is written too often for printf(3). Returns where its NUL stands.
+ */
+char *text_put_decimal(char out[TEXT_DECIMAL_SIZE], uint32_t number);
 
 #endif

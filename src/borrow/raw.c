@@ -61,8 +61,7 @@ static enum borrow_result tie_socket(
 	int fd, const struct borrow_request *request, const struct addr *local, struct error *error)
 {
 	if (request->interface != NULL && socket_bind_interface(fd, request->interface) != 0) {
-		error_set(error, EXIT_STATUS_LOCAL, "cannot use interface %s: %s",
-			request->interface, strerror(errno));
+		borrow_fail_interface(request, error);
 		return BORROW_UNREACHABLE;
 	}
 	if (socket_bind(fd, local) == 0)

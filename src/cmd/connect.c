@@ -41,6 +41,7 @@ struct connect_command {
 	const char *reflector_text;
 	const char *key_path;
 	const char *name;
+	struct key key;
 	bool ssh_config;
 	bool help;
 	bool ipv4;
@@ -190,14 +191,13 @@ static int print_ssh_config(const struct connect_command *command, struct error 
 
 static int connect_and_pump(struct connect_command *command, struct error *error)
 {
-	struct key key;
 	int fd;
 
-	if (keys_load_one(command->key_path, command->name, &key, error) != 0)
+	if (keys_load_one(command->key_path, command->name, &command->key, error) != 0)
 		return -1;
-	command->request.key = &key;
+	command->request.key = &command->key;
 	fd = traveller_connect(&command->request, error);
-	secret_wipe(&key, sizeof(key));
+	secret_wipe(&command->key, sizeof(command->key));
 	if (fd < 0)
 		return -1;
 	return pump_run(STDIN_FILENO, STDOUT_FILENO, fd, error);

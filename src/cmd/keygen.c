@@ -57,7 +57,7 @@ static int run(const struct command *command, int argc, char **argv)
 		command_print_help(command);
 		return EXIT_STATUS_DONE;
 	}
-	memcpy(key.name, name, strlen(name) + 1);
+	snprintf(key.name, sizeof(key.name), "%s", name != NULL ? name : "");
 	random_fill(key.secret, sizeof(key.secret));
 	puts(key_format(&key, line));
 	secret_wipe(&key, sizeof(key));

@@ -140,26 +140,46 @@ static int set_hook_order(
 	return 0;
 }
 
+/* Options without an argument; false for any other. */
+static bool set_flag(struct probe_options *options, int code)
+{
+	switch (code) {
+	case 'u':
+		options->request.protocol = MAPPING_UDP;
+		return true;
+	case '4':
+		options->ipv4 = true;
+		return true;
+	case '6':
+		options->ipv6 = true;
+		return true;
+	case 'k':
+		options->keep = true;
+		return true;
+	case 'q':
+		options->quiet = true;
+		return true;
+	case 'v':
+		options->verbose = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
 static int set_option(struct probe_options *options, const struct option_reader *reader, int code,
 	struct error *error)
 {
 	struct probe_request *request = &options->request;
 
+	if (set_flag(options, code))
+		return 0;
 	switch (code) {
 	case 'r':
 		return add_reflector(options, reader->argument, error);
 	case 'p':
 		if (parse_port(reader->argument, &request->local.port) != 0)
 			return option_bad_value(reader, "port", error);
-		return 0;
-	case 'u':
-		request->protocol = MAPPING_UDP;
-		return 0;
-	case '4':
-		options->ipv4 = true;
-		return 0;
-	case '6':
-		options->ipv6 = true;
 		return 0;
 	case 'b':
 		return set_bind(options, reader, error);
@@ -181,9 +201,6 @@ static int set_option(struct probe_options *options, const struct option_reader 
 		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "program", error);
 	case OPTION_HOOK_ARGS:
 		return set_hook_order(options, reader, error);
-	case 'k':
-		options->keep = true;
-		return 0;
 	case 'i':
 		if (parse_seconds(reader->argument, INTERVAL_MAX_MS, &options->interval_ms) != 0)
 			return option_bad_value(reader, "interval", error);
@@ -201,12 +218,6 @@ static int set_option(struct probe_options *options, const struct option_reader 
 	case 'K':
 		options->key_path = reader->argument;
 		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
-	case 'q':
-		options->quiet = true;
-		return 0;
-	case 'v':
-		options->verbose = true;
-		return 0;
 	default:
 		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
 	}

@@ -6,12 +6,19 @@
 #include "natpunch/reflector.h"
 #include "natpunch/stun.h"
 
+#define OPTION_NO_DIAL OPTION_LONG_ONLY
+
 static const struct option_row options[] = {
 	{'l', "listen", "[ADDR:]PORT", "listen here, UDP and TCP; repeatable; 3478", true},
 	{'T', "text", "[ADDR:]PORT", "also answer at once with the line; repeatable", true},
+	{'a', "alternate", "ADDR",
+		"a second local address, for RFC 5780 and dial-back; one of "
+		"IPv4, one of IPv6",
+		true},
 	{'C', "connections", "N", "most TCP connections at once; 1024", false},
 	{'K', "keys", "FILE", "serve the names in this file; read again on SIGHUP", false},
 	{'S', "state", "FILE", "keep here where names were seen, over restarts", false},
+	{OPTION_NO_DIAL, "no-dial", NULL, "dial nobody back", false},
 	{'q', "quiet", NULL, "print errors only", false},
 	{'v', "verbose", NULL, "print a line for each thing that happens", false},
 	{0, NULL, NULL, NULL, false},
@@ -61,6 +68,26 @@ static int read_listen(const struct option_reader *reader, struct reflector_conf
 		return option_bad_value(reader, "address to listen on", error);
 	listen.addr.port = parsed.port;
 	return add_listen(config, &listen, error);
+}
+
+static int read_alternate(
+	const struct option_reader *reader, struct reflector_config *config, struct error *error)
+{
+	struct addr addr;
+	struct addr *alternate;
+	enum addr_class class;
+
+	if (addr_parse_ip(&addr, reader->argument) != 0)
+		return option_bad_value(reader, "alternate address", error);
+	class = addr_classify(&addr);
+	if (class == ADDR_CLASS_UNSPECIFIED || class == ADDR_CLASS_MULTICAST)
+		return option_bad_value(reader, "alternate address", error);
+	alternate = &config->alternates[addr.family == ADDR_IPV6];
+	if (alternate->family != ADDR_NONE)
+		return error_set(error, EXIT_STATUS_USAGE,
+			"more than one alternate address for IPv%d", addr.family);
+	*alternate = addr;
+	return 0;
 }
 
 static int read_connections(
@@ -134,6 +161,12 @@ static int read_options(const struct command *command, int argc, char **argv,
 		case 'C':
 			result = read_connections(&reader, config, error);
 			break;
+		case 'a':
+			result = read_alternate(&reader, config, error);
+			break;
+		case OPTION_NO_DIAL:
+			config->no_dial = true;
+			break;
 		case 'K':
 			result = read_path(&reader, &config->keys_path, error);
 			break;
@@ -180,7 +213,8 @@ static int run(const struct command *command, int argc, char **argv)
 const struct command command_reflect = {
 	.name = "reflect",
 	.summary = "tell whoever asks which address it was seen from",
-	.synopsis = "[-l [ADDR:]PORT]... [-T [ADDR:]PORT]... [-C N] [-K FILE [-S FILE]] [-qv]",
+	.synopsis = "[-l [ADDR:]PORT]... [-T [ADDR:]PORT]... [-a ADDR]... [-C N] "
+		    "[-K FILE [-S FILE]] [--no-dial] [-qv]",
 	.options = options,
 	.run = run,
 };

@@ -16,6 +16,7 @@
 #include "natpunch/random.h"
 #include "natpunch/signals.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 #define RENEW_MIN_MS     2000 /* however impatient a stranger's server is */
 #define BACKOFF_FIRST_MS 500
@@ -430,12 +431,27 @@ static void advance_race(struct keeper *keeper, const struct pollfd *fds, uint64
 
 /* ---- the held connection ------------------------------------------------------------------ */
 
+/*
+ * Time for the question or the answer to be lost once. On a long way KEEP_ANSWER_MS would be less
+ * than a round trip: each connection would be given up while its answer is under way, and that
+ * answer then draws a RST, which makes NATs forget what is to be kept.
+ */
+static uint64_t patience_ms(const struct keeper *keeper)
+{
+	int again = socket_retransmission_ms(transaction_fd(&keeper->held));
+	uint64_t ms = again > 0 ? 3 * (uint64_t)again : 0;
+
+	if (ms < KEEP_ANSWER_MS)
+		return KEEP_ANSWER_MS;
+	return ms < KEEP_ANSWER_MAX_MS ? ms : KEEP_ANSWER_MAX_MS;
+}
+
 static void ask(struct keeper *keeper, uint64_t now)
 {
 	if (!keeper->has_held || keeper->held.state != TRANSACTION_ANSWERED)
 		return;
 	keeper->ask_due = DEADLINE_NONE;
-	keeper->answer_due = now + KEEP_ANSWER_MS;
+	keeper->answer_due = now + patience_ms(keeper);
 	transaction_ask_again(&keeper->held, now);
 }
 

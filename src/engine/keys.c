@@ -92,7 +92,7 @@ static int copy_sorted(
 static int sort_rows(
 	const char *path, const struct rows *rows, struct keys *out, struct error *error)
 {
-	const struct row **order = calloc(rows->count + 1, sizeof(*order));
+	const struct row **order = calloc(rows->count + 1, sizeof(const struct row *));
 	int result = -1;
 
 	out->rows = calloc(rows->count + 1, sizeof(*out->rows));
@@ -102,7 +102,7 @@ static int sort_rows(
 	} else {
 		for (size_t i = 0; i < rows->count; i++)
 			order[i] = &rows->all[i];
-		qsort(order, rows->count, sizeof(*order), compare_rows);
+		qsort(order, rows->count, sizeof(const struct row *), compare_rows);
 		result = copy_sorted(path, order, out, error);
 	}
 	free(order);

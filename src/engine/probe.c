@@ -240,7 +240,7 @@ uint64_t probe_race_watch(const struct probe_race *race, struct pollfd fds[PROBE
 		bool used = race->attempts[i].used && transaction->state < TRANSACTION_ANSWERED;
 		fds[PROBE_REFLECTOR_MAX + i] =
 			(struct pollfd){.fd = used ? transaction_fd(transaction) : -1,
-				.events = used ? transaction_events(transaction) : 0};
+				.events = transaction_events(transaction)};
 		if (used && transaction->due < due)
 			due = transaction->due;
 	}

@@ -1,7 +1,8 @@
 /*
- * The loop of `natpunch reflect`. Five kinds of descriptors are watched, told apart by their tag:
+ * The loop of `natpunch reflect`. Six kinds of descriptors are watched, told apart by their tag:
  * the signals, the UDP sockets, the TCP listeners, the connections, which belong to
- * reflector_stream.c, and the raw sockets. Nothing that comes from the network can end the process.
+ * reflector_stream.c, the raw sockets, and the calls to clients, which belong to reflector_dial.c.
+ * Nothing that comes from the network can end the process.
  *
  * When a listener cannot accept for want of descriptors or memory, all of them are left alone for
  * a moment: epoll would report them again and again, and the connections that are there, whose
@@ -24,7 +25,9 @@
 #include "natpunch/notify.h"
 #include "natpunch/reflector_accept.h"
 #include "natpunch/reflector_datagram.h"
+#include "natpunch/reflector_dial.h"
 #include "natpunch/reflector_names.h"
+#include "natpunch/reflector_places.h"
 #include "natpunch/reflector_raw.h"
 #include "natpunch/reflector_stream.h"
 #include "natpunch/signals.h"
@@ -32,6 +35,9 @@
 #define ACCEPT_BATCH      64  /* newcomers of one listener before the others have their turn */
 #define STARVED_PAUSE_MS  100 /* how long the listeners are left alone */
 #define DESCRIPTORS_OTHER 18  /* the loop, the signals, the spare, the standard three, raw, some */
+#define FAMILIES          2   /* IPv4, IPv6: index of what each has its own of */
+#define PORT_MAX          (REFLECTOR_LISTEN_MAX + FAMILIES * REFLECTOR_PLACES_EXTRA)
+#define DESCRIPTORS_DIAL  (REFLECTOR_DIAL_MAX * DIALBACK_RESULT_MAX)
 
 enum tag_kind {
 	TAG_SIGNAL,
@@ -39,11 +45,13 @@ enum tag_kind {
 	TAG_LISTENER,
 	TAG_CONNECTION,
 	TAG_RAW,
+	TAG_DIAL,
 };
 
 /* What one address is served by. */
 struct port {
 	struct reflector_listen listen;
+	struct reflector_datagram_port served;
 	int datagram; /* -1 for REFLECTOR_TEXT, and where the family is missing */
 	int listener;
 };
@@ -51,16 +59,19 @@ struct port {
 struct reflector {
 	struct loop loop;
 	int signals;
-	struct port ports[REFLECTOR_LISTEN_MAX];
+	struct port ports[PORT_MAX];
+	struct addr listens[PORT_MAX]; /* their addresses */
+	struct reflector_places places[FAMILIES];
 	uint32_t port_count;
 	struct reflector_accept acceptor;
 	uint64_t resume; /* when the listeners are looked at again, or DEADLINE_NONE */
 	struct reflector_datagram *datagrams;
 	struct binding_server datagram_server;
-	struct reflector_listen raw_listen[REFLECTOR_LISTEN_MAX];
+	struct reflector_listen raw_listen[PORT_MAX];
 	struct reflector_raw *raw; /* NULL: this machine cannot */
 	struct reflector_stream stream;
 	struct reflector_names names;
+	struct reflector_dial dial;
 	struct notify notify; /* the service manager, while the loop runs */
 	uint64_t watchdog;    /* when it wants to hear of us again, or DEADLINE_NONE */
 };
@@ -130,37 +141,125 @@ static int open_port(struct port *port, const struct reflector_listen *listen, s
 	return 0;
 }
 
+static int watch_port(struct reflector *reflector, uint32_t slot, struct error *error)
+{
+	const struct port *port = &reflector->ports[slot];
+
+	if (port->listener >= 0 && loop_add(&reflector->loop, port->listener, EPOLLIN,
+					   make_tag(TAG_LISTENER, slot)) != 0)
+		return fail_at_start(error, "watch a socket");
+	if (port->datagram >= 0 && loop_add(&reflector->loop, port->datagram, EPOLLIN,
+					   make_tag(TAG_DATAGRAM, slot)) != 0)
+		return fail_at_start(error, "watch a socket");
+	return 0;
+}
+
+static int open_list(struct reflector *reflector, const struct reflector_listen *list, size_t count,
+	struct error *error)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint32_t slot = reflector->port_count++;
+
+		reflector->listens[slot] = list[i].addr;
+		if (open_port(&reflector->ports[slot], &list[i], error) != 0 ||
+			watch_port(reflector, slot, error) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Opens what else the alternate address of a family takes, and ties the sockets to their places. */
+static int open_places(struct reflector *reflector, const struct reflector_config *config,
+	size_t family, struct error *error)
+{
+	struct reflector_places *places = &reflector->places[family];
+	struct reflector_listen extra[REFLECTOR_PLACES_EXTRA];
+	int count;
+
+	if (config->alternates[family].family == ADDR_NONE)
+		return 0;
+	count = reflector_places_plan(places, config, family, extra, error);
+	if (count < 0 || open_list(reflector, extra, (size_t)count, error) != 0)
+		return -1;
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		if (reflector->ports[i].datagram >= 0)
+			reflector_places_adopt(places, &reflector->ports[i].listen.addr,
+				reflector->ports[i].datagram);
+	reflector->stream.places = reflector->places;
+	return 0;
+}
+
+static void describe_datagrams(struct reflector *reflector)
+{
+	for (uint32_t i = 0; i < reflector->port_count; i++) {
+		struct port *port = &reflector->ports[i];
+		const struct reflector_places *places =
+			&reflector->places[port->listen.addr.family == ADDR_IPV6];
+
+		port->served.fd = port->datagram;
+		port->served.bound = port->listen.addr;
+		port->served.places = places->main.family != ADDR_NONE ? places : NULL;
+	}
+}
+
 static int open_ports(
 	struct reflector *reflector, const struct reflector_config *config, struct error *error)
 {
 	bool any = false;
 
-	for (size_t i = 0; i < config->listen_count; i++) {
-		struct port *port = &reflector->ports[reflector->port_count];
-		uint32_t slot = reflector->port_count++;
-		if (open_port(port, &config->listen[i], error) != 0)
+	if (open_list(reflector, config->listen, config->listen_count, error) != 0)
+		return -1;
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		any = any || reflector->ports[i].listener >= 0;
+	if (!any)
+		return error_set(error, EXIT_STATUS_LOCAL, "this kernel has neither IPv4 nor IPv6");
+	for (size_t family = 0; family < FAMILIES; family++)
+		if (open_places(reflector, config, family, error) != 0)
 			return -1;
-		any = any || port->listener >= 0;
-		if (port->listener >= 0 && loop_add(&reflector->loop, port->listener, EPOLLIN,
-						   make_tag(TAG_LISTENER, slot)) != 0)
-			return fail_at_start(error, "watch a socket");
-		if (port->datagram >= 0 && loop_add(&reflector->loop, port->datagram, EPOLLIN,
-						   make_tag(TAG_DATAGRAM, slot)) != 0)
-			return fail_at_start(error, "watch a socket");
-	}
-	if (any)
-		return 0;
-	return error_set(error, EXIT_STATUS_LOCAL, "this kernel has neither IPv4 nor IPv6");
+	describe_datagrams(reflector);
+	return 0;
+}
+
+static void deliver(
+	void *context, struct loop_tag asker, const void *data, size_t size, uint64_t now)
+{
+	reflector_stream_deliver(context, asker, data, size, now);
+}
+
+/* After the ports: a dialler knows what it must not dial. */
+static void open_dial(struct reflector *reflector, const struct reflector_config *config)
+{
+	const struct reflector_dial_config dial = {
+		.off = config->no_dial,
+		.places = reflector->places,
+		.listens = reflector->listens,
+		.listen_count = reflector->port_count,
+	};
+
+	reflector_dial_open(
+		&reflector->dial, &dial, &reflector->loop, TAG_DIAL, deliver, &reflector->stream);
+	reflector->stream.dial = &reflector->dial;
+}
+
+/* All but the connections. */
+static uint64_t count_other_descriptors(const struct reflector_config *config)
+{
+	uint64_t listens = config->listen_count;
+
+	for (size_t i = 0; i < FAMILIES; i++)
+		if (config->alternates[i].family != ADDR_NONE)
+			listens += REFLECTOR_PLACES_EXTRA;
+	return DESCRIPTORS_OTHER + 2 * listens + (config->no_dial ? 0 : DESCRIPTORS_DIAL);
 }
 
 /* Does without when it cannot: no error. */
-static int open_raw(
-	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+static int open_raw(struct reflector *reflector, struct error *error)
 {
 	const char *why;
 
-	memcpy(reflector->raw_listen, config->listen, sizeof(reflector->raw_listen));
-	reflector->raw = reflector_raw_open(reflector->raw_listen, config->listen_count, &why);
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		reflector->raw_listen[i] = reflector->ports[i].listen;
+	reflector->raw = reflector_raw_open(reflector->raw_listen, reflector->port_count, &why);
 	if (reflector->raw == NULL) {
 		log_detail("not listening for raw tcp: %s", why);
 		return 0;
@@ -176,7 +275,7 @@ static int open_raw(
 static int reserve_descriptors(
 	const struct reflector_config *config, uint32_t *connections, struct error *error)
 {
-	uint64_t other = DESCRIPTORS_OTHER + 2 * config->listen_count;
+	uint64_t other = count_other_descriptors(config);
 	uint64_t wanted = config->connections + other;
 	uint64_t limit = descriptors_reserve(wanted);
 
@@ -235,6 +334,15 @@ static void tell_ports(const struct reflector *reflector)
 			log_note("listening on %s %s", addr_format(&port->listen.addr, text),
 				port->datagram >= 0 ? "udp tcp" : "text");
 	}
+	for (size_t i = 0; i < FAMILIES; i++) {
+		const struct reflector_places *places = &reflector->places[i];
+		char main_text[ADDR_TEXT_SIZE];
+		char other_text[ADDR_TEXT_SIZE];
+		if (places->main.family != ADDR_NONE)
+			log_note("addresses for RFC 5780: %s and %s",
+				addr_format(&places->main, main_text),
+				addr_format(&places->alternate, other_text));
+	}
 	if (reflector->raw != NULL)
 		log_note("listening for raw tcp");
 	log_note("ready");
@@ -253,10 +361,10 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 	reflector->acceptor.spare = -1;
 	reflector->resume = DEADLINE_NONE;
 	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
-		open_ports(reflector, config, error) == 0 &&
-		open_raw(reflector, config, error) == 0 &&
+		open_ports(reflector, config, error) == 0 && open_raw(reflector, error) == 0 &&
 		reflector_names_open(&reflector->names, config->keys_path, config->state_path,
 			clock_now_ms(), error) == 0) {
+		open_dial(reflector, config);
 		tell_ports(reflector);
 		return reflector;
 	}
@@ -274,6 +382,7 @@ void reflector_close(struct reflector *reflector)
 		if (reflector->ports[i].listener >= 0)
 			close(reflector->ports[i].listener);
 	}
+	reflector_dial_close(&reflector->dial);
 	reflector_names_close(&reflector->names, clock_now_ms());
 	reflector_stream_close(&reflector->stream);
 	reflector_datagram_close(reflector->datagrams);
@@ -351,7 +460,7 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 		return take_signals(reflector, now);
 	case TAG_DATAGRAM:
 		reflector_datagram_serve(reflector->datagrams,
-			reflector->ports[event->tag.slot].datagram, &reflector->datagram_server,
+			&reflector->ports[event->tag.slot].served, &reflector->datagram_server,
 			&reflector->names, now);
 		break;
 	case TAG_LISTENER:
@@ -362,6 +471,9 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 		break;
 	case TAG_RAW:
 		reflector_raw_serve(reflector->raw, event->tag.slot);
+		break;
+	case TAG_DIAL:
+		reflector_dial_event(&reflector->dial, event->tag, now);
 		break;
 	}
 	return false;
@@ -378,8 +490,11 @@ static void feed_watchdog(struct reflector *reflector, uint64_t now)
 static uint64_t next_deadline(struct reflector *reflector, uint64_t now)
 {
 	uint64_t due = reflector_stream_next(&reflector->stream);
+	uint64_t dial = reflector_dial_next(&reflector->dial);
 	uint64_t names_due = reflector_names_next(&reflector->names, now);
 
+	if (dial < due)
+		due = dial;
 	if (reflector->resume < due)
 		due = reflector->resume;
 	if (names_due < due)
@@ -405,6 +520,7 @@ static int run_loop(struct reflector *reflector, struct error *error)
 			if (dispatch(reflector, &events[i], now))
 				return 0;
 		reflector_stream_expire(&reflector->stream, now);
+		reflector_dial_expire(&reflector->dial, now);
 		reflector_names_expire(&reflector->names, now);
 		if (now >= reflector->resume)
 			resume_listeners(reflector);

@@ -18,8 +18,8 @@
 #include "natpunch/socket.h"
 
 #define BATCH        64
-#define ROUNDS       4    /* batches for one socket before the others have their turn */
-#define REQUEST_SIZE 1500 /* longer ones are cut by the kernel, and then passed over */
+#define ROUNDS       4 /* batches for one socket before the others have their turn */
+#define REQUEST_SIZE STUN_DATAGRAM_MAX /* longer ones are cut by the kernel, and passed over */
 
 /* Both fit; the struct in front aligns it. */
 union control {
@@ -36,7 +36,7 @@ struct reflector_datagram {
 	struct sockaddr_storage peers[BATCH];
 	union control controls[BATCH];
 	uint8_t request_bytes[BATCH][REQUEST_SIZE];
-	uint8_t answer_bytes[BATCH][STUN_MESSAGE_MAX];
+	uint8_t answer_bytes[BATCH][STUN_DATAGRAM_MAX];
 };
 
 static void reset_request(struct reflector_datagram *batch, size_t index)
@@ -140,31 +140,135 @@ static void tell(const struct addr *peer, const char *what)
 		log_detail("udp %s %s", addr_format(peer, text), what);
 }
 
+/* The address of this machine that the request came to; its control message was turned. */
+static struct addr destination(
+	const struct msghdr *request, const struct reflector_datagram_port *port)
+{
+	const struct cmsghdr *control = CMSG_FIRSTHDR(request);
+	struct addr to = port->bound;
+
+	if (control == NULL)
+		return to;
+	if (control->cmsg_level == IPPROTO_IP)
+		memcpy(to.ip,
+			&((const struct in_pktinfo *)(const void *)CMSG_DATA(control))
+				 ->ipi_spec_dst,
+			4);
+	else
+		memcpy(to.ip,
+			&((const struct in6_pktinfo *)(const void *)CMSG_DATA(control))->ipi6_addr,
+			16);
+	return to;
+}
+
+/* Makes the control message of an answer that leaves from `from`. */
+static void set_source(struct msghdr *answer, union control *control, const struct addr *from)
+{
+	bool v6 = from->family == ADDR_IPV6;
+	struct in_pktinfo v4_info = {.ipi_ifindex = 0};
+	struct in6_pktinfo v6_info = {.ipi6_ifindex = from->scope};
+	struct cmsghdr *header;
+
+	memset(control, 0, sizeof(*control));
+	answer->msg_control = control;
+	answer->msg_controllen = v6 ? sizeof(control->v6) : sizeof(control->v4);
+	header = CMSG_FIRSTHDR(answer);
+	header->cmsg_level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+	header->cmsg_type = v6 ? IPV6_PKTINFO : IP_PKTINFO;
+	header->cmsg_len = v6 ? CMSG_LEN(sizeof(v6_info)) : CMSG_LEN(sizeof(v4_info));
+	memcpy(&v4_info.ipi_spec_dst, from->ip, 4);
+	memcpy(&v6_info.ipi6_addr, from->ip, 16);
+	if (v6)
+		memcpy(CMSG_DATA(header), &v6_info, sizeof(v6_info));
+	else
+		memcpy(CMSG_DATA(header), &v4_info, sizeof(v4_info));
+}
+
+static bool is_readable(const struct reflector_datagram *batch, size_t index)
+{
+	const struct msghdr *request = &batch->requests[index].msg_hdr;
+
+	return (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
+}
+
+static void prepare_answer(struct reflector_datagram *batch, size_t index, size_t at, size_t size)
+{
+	batch->answer_parts[at].iov_base = batch->answer_bytes[at];
+	batch->answer_parts[at].iov_len = size;
+	batch->answers[at].msg_hdr = batch->requests[index].msg_hdr;
+	batch->answers[at].msg_hdr.msg_flags = 0;
+	batch->answers[at].msg_hdr.msg_iov = &batch->answer_parts[at];
+}
+
 /* What a request is answered with. */
 struct service {
+	const struct reflector_datagram_port *port;
 	const struct binding_server *server;
 	struct reflector_names *names;
 	uint64_t now;
 };
 
-static enum binding_verdict write_answer(const struct service *service, const struct addr *peer,
-	const uint8_t *request, size_t request_size, uint8_t *out, size_t *size)
-{
-	const struct reflector_names_caller caller = {.source = peer, .server = service->server};
-	struct reflector_names_effect effect;
+/* One request, and what is to become of its answer. */
+struct call {
+	struct addr peer;
+	struct addr to; /* the address of this machine that it came to */
+	const uint8_t *request;
+	size_t request_size;
 	struct binding_request granted;
+	struct binding_places places;
+};
 
-	switch (reflector_names_answer(service->names, &caller, request, request_size, service->now,
-		out, STUN_MESSAGE_MAX, size, &effect)) {
-	case REFLECTOR_NAMES_ANSWERED:
-		return BINDING_ANSWERED;
-	case REFLECTOR_NAMES_SILENT:
-		return BINDING_SILENT;
-	case REFLECTOR_NAMES_OTHER:
-		break;
-	}
-	return binding_answer(service->server, peer, request, request_size, out, STUN_MESSAGE_MAX,
-		size, &granted);
+static enum binding_verdict answer_name(const struct service *service, const struct call *call,
+	uint8_t *out, size_t *size, bool *other)
+{
+	const struct reflector_names_caller caller = {
+		.source = &call->peer, .server = service->server};
+	struct reflector_names_effect effect;
+	enum reflector_names_verdict verdict =
+		reflector_names_answer(service->names, &caller, call->request, call->request_size,
+			service->now, out, STUN_MESSAGE_MAX, size, &effect);
+
+	*other = verdict == REFLECTOR_NAMES_OTHER;
+	return verdict == REFLECTOR_NAMES_ANSWERED ? BINDING_ANSWERED : BINDING_SILENT;
+}
+
+static enum binding_verdict write_answer(
+	const struct service *service, struct call *call, uint8_t *out, size_t *size)
+{
+	struct binding_server server = *service->server;
+	enum binding_verdict verdict;
+	bool other;
+
+	call->granted = (struct binding_request){.mode = BINDING_MODE_NONE};
+	verdict = answer_name(service, call, out, size, &other);
+	if (!other)
+		return verdict;
+	if (service->port->places != NULL &&
+		reflector_places_around(service->port->places, &call->to, &call->places))
+		server.places = &call->places;
+	return binding_answer(&server, &call->peer, call->request, call->request_size, out,
+		STUN_DATAGRAM_MAX, size, &call->granted);
+}
+
+/* Sends one answer from another place or to another port than a client would take it from. */
+static void send_elsewhere(struct reflector_datagram *batch, size_t at,
+	const struct reflector_datagram_port *port, const struct call *call)
+{
+	const struct addr *from =
+		&call->places.at[(call->granted.change_ip ? BINDING_OTHER_IP : 0) |
+				 (call->granted.change_port ? BINDING_OTHER_PORT : 0)];
+	struct sockaddr_storage sockaddr;
+	struct msghdr answer = batch->answers[at].msg_hdr;
+	union control control;
+	struct addr to = call->peer;
+
+	if (call->granted.response_port != 0)
+		to.port = call->granted.response_port;
+	answer.msg_namelen = socket_from_addr(&to, &sockaddr);
+	answer.msg_name = &sockaddr;
+	set_source(&answer, &control, from);
+	sendmsg(reflector_places_socket(port->places, from), &answer, 0);
+	tell(&call->peer, "asked, answered elsewhere");
 }
 
 /* Writes the answer to one request as answers[at]; false when there is none to be sent. */
@@ -172,28 +276,31 @@ static bool answer_one(
 	struct reflector_datagram *batch, size_t index, size_t at, const struct service *service)
 {
 	struct msghdr *request = &batch->requests[index].msg_hdr;
+	struct call call = {
+		.request = batch->request_bytes[index],
+		.request_size = batch->requests[index].msg_len,
+	};
 	enum binding_verdict verdict;
-	struct addr peer;
 	size_t size;
 
-	socket_to_addr(&batch->peers[index], &peer);
-	if (peer.port == 0 || (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
+	socket_to_addr(&batch->peers[index], &call.peer);
+	if (call.peer.port == 0 || !is_readable(batch, index) ||
 		!reflector_datagram_turn_control(request)) {
-		tell(&peer, "ignored");
+		tell(&call.peer, "ignored");
 		return false;
 	}
-	verdict = write_answer(service, &peer, batch->request_bytes[index],
-		batch->requests[index].msg_len, batch->answer_bytes[at], &size);
+	call.to = destination(request, service->port);
+	verdict = write_answer(service, &call, batch->answer_bytes[at], &size);
 	if (verdict != BINDING_ANSWERED) {
-		tell(&peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
+		tell(&call.peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
 		return false;
 	}
-	batch->answer_parts[at].iov_base = batch->answer_bytes[at];
-	batch->answer_parts[at].iov_len = size;
-	batch->answers[at].msg_hdr = *request;
-	batch->answers[at].msg_hdr.msg_flags = 0;
-	batch->answers[at].msg_hdr.msg_iov = &batch->answer_parts[at];
-	tell(&peer, "asked, answered");
+	prepare_answer(batch, index, at, size);
+	if (call.granted.change_ip || call.granted.change_port || call.granted.response_port != 0) {
+		send_elsewhere(batch, at, service->port, &call);
+		return false;
+	}
+	tell(&call.peer, "asked, answered");
 	return true;
 }
 
@@ -213,13 +320,14 @@ static void send_answers(struct reflector_datagram *batch, int fd, size_t count)
 	}
 }
 
-void reflector_datagram_serve(struct reflector_datagram *batch, int fd,
-	const struct binding_server *server, struct reflector_names *names, uint64_t now)
+void reflector_datagram_serve(struct reflector_datagram *batch,
+	const struct reflector_datagram_port *port, const struct binding_server *server,
+	struct reflector_names *names, uint64_t now)
 {
-	const struct service service = {.server = server, .names = names, .now = now};
+	const struct service service = {.port = port, .server = server, .names = names, .now = now};
 
 	for (int round = 0; round < ROUNDS; round++) {
-		int count = recvmmsg(fd, batch->requests, BATCH, MSG_DONTWAIT, NULL);
+		int count = recvmmsg(port->fd, batch->requests, BATCH, MSG_DONTWAIT, NULL);
 		size_t answers = 0;
 
 		/* An error that was pending (some ICMP) is taken by this and does not come again.
@@ -229,7 +337,7 @@ void reflector_datagram_serve(struct reflector_datagram *batch, int fd,
 		for (size_t i = 0; i < (size_t)count; i++)
 			if (answer_one(batch, i, answers, &service))
 				answers++;
-		send_answers(batch, fd, answers);
+		send_answers(batch, port->fd, answers);
 		for (size_t i = 0; i < (size_t)count; i++)
 			reset_request(batch, i);
 		if (count < BATCH)

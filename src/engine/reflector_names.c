@@ -131,15 +131,16 @@ static void take_attribute(struct question *question, const struct stun_attribut
 /* Returns false for what is not a question about a name. Its name is "" when that is none. */
 static bool read_question(const void *data, size_t size, struct question *question)
 {
+	uint16_t method = stun_peek_method(data, size);
 	struct stun_attribute attribute;
 	size_t offset = 0;
 
+	/* Most of what comes is a Binding, which is not to be read twice. */
+	if (method != STUN_METHOD_REGISTER && method != STUN_METHOD_LOOKUP &&
+		method != STUN_METHOD_CONNECT)
+		return false;
 	memset(question, 0, sizeof(*question));
 	if (stun_parse(&question->message, data, size) < 0)
-		return false;
-	if (question->message.method != STUN_METHOD_REGISTER &&
-		question->message.method != STUN_METHOD_LOOKUP &&
-		question->message.method != STUN_METHOD_CONNECT)
 		return false;
 	while (stun_next(&question->message, &offset, &attribute))
 		take_attribute(question, &attribute);

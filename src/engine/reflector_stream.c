@@ -58,6 +58,15 @@ static struct reflector_connection *at_slot(struct reflector_stream *stream, uin
 	return &stream->table.connections[slot];
 }
 
+static struct loop_tag tag_of(struct reflector_stream *stream, uint32_t slot)
+{
+	return (struct loop_tag){
+		.kind = stream->tag_kind,
+		.slot = slot,
+		.generation = at_slot(stream, slot)->generation,
+	};
+}
+
 static void set_deadline(struct reflector_stream *stream, uint32_t slot, uint64_t due)
 {
 	deadline_set(&stream->table.deadlines, slot, due);
@@ -179,7 +188,7 @@ static bool answer_name(struct reflector_stream *stream, uint32_t slot, const ui
 	size_t written;
 
 	if (reflector_names_answer(stream->names, &caller, message, size, now,
-		    stream->output + *used, sizeof(stream->output) - *used, &written,
+		    stream->output + *used, STUN_MESSAGE_MAX, &written,
 		    &effect) == REFLECTOR_NAMES_OTHER)
 		return false;
 	*used += written;
@@ -194,24 +203,43 @@ static bool answer_name(struct reflector_stream *stream, uint32_t slot, const ui
 	return true;
 }
 
-/* Answers one whole message behind what is already in the output. */
-static enum fate answer_message(struct reflector_stream *stream, uint32_t slot,
-	const uint8_t *message, size_t size, uint64_t now, size_t *used)
+/* Hands a DIAL request over. What it answers at once goes into the output. */
+static enum fate answer_dial(struct reflector_stream *stream, uint32_t slot, const uint8_t *message,
+	size_t size, uint64_t now, size_t *used)
 {
 	struct reflector_connection *connection = at_slot(stream, slot);
+	struct addr local;
+	struct reflector_dial_question question = {
+		.asker = tag_of(stream, slot),
+		.peer = &connection->peer,
+		.local = &local,
+		.message = message,
+		.size = size,
+	};
+
+	if (socket_local(connection->fd, &local) != 0)
+		return FATE_CLOSE;
+	*used += reflector_dial_ask(stream->dial, &question, stream->output + *used, now);
+	if (connection->mode == BINDING_MODE_FORGET)
+		connection->mode = BINDING_MODE_NONE;
+	return FATE_KEEP;
+}
+
+static enum fate answer_binding(struct reflector_stream *stream,
+	struct reflector_connection *connection, const uint8_t *message, size_t size, size_t *used)
+{
+	struct binding_server server = stream->server;
 	struct binding_request granted;
-	enum fate fate;
+	struct binding_places places;
+	struct addr local;
 	size_t written;
 
-	if (sizeof(stream->output) - *used < STUN_MESSAGE_MAX) {
-		if (!send_all(connection, stream->output, *used))
-			return FATE_CLOSE;
-		*used = 0;
-	}
-	if (answer_name(stream, slot, message, size, now, used, &fate))
-		return fate;
-	switch (binding_answer(&stream->server, &connection->peer, message, size,
-		stream->output + *used, sizeof(stream->output) - *used, &written, &granted)) {
+	if (stream->places != NULL && socket_local(connection->fd, &local) == 0 &&
+		reflector_places_around(
+			&stream->places[local.family == ADDR_IPV6 ? 1 : 0], &local, &places))
+		server.places = &places;
+	switch (binding_answer(&server, &connection->peer, message, size, stream->output + *used,
+		STUN_MESSAGE_MAX, &written, &granted)) {
 	case BINDING_SILENT:
 		return FATE_KEEP;
 	case BINDING_BROKEN:
@@ -221,6 +249,25 @@ static enum fate answer_message(struct reflector_stream *stream, uint32_t slot,
 	}
 	*used += written;
 	return set_mode(connection, granted.mode, granted.seconds);
+}
+
+/* Answers one whole message behind what is already in the output. */
+static enum fate answer_message(struct reflector_stream *stream, uint32_t slot,
+	const uint8_t *message, size_t size, uint64_t now, size_t *used)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	enum fate fate;
+
+	if (sizeof(stream->output) - *used < STUN_MESSAGE_MAX) {
+		if (!send_all(connection, stream->output, *used))
+			return FATE_CLOSE;
+		*used = 0;
+	}
+	if (answer_name(stream, slot, message, size, now, used, &fate))
+		return fate;
+	if (dialback_is_request(message, size))
+		return answer_dial(stream, slot, message, size, now, used);
+	return answer_binding(stream, connection, message, size, used);
 }
 
 /* Between two requests: how long the connection may be silent, and whether it makes room. */
@@ -381,14 +428,8 @@ static uint32_t make_room(
 
 static bool watch(struct reflector_stream *stream, uint32_t slot)
 {
-	struct reflector_connection *connection = at_slot(stream, slot);
-	struct loop_tag tag = {
-		.kind = stream->tag_kind,
-		.slot = slot,
-		.generation = connection->generation,
-	};
-
-	return loop_add(stream->loop, connection->fd, EPOLLIN, tag) == 0;
+	return loop_add(stream->loop, at_slot(stream, slot)->fd, EPOLLIN, tag_of(stream, slot)) ==
+	       0;
 }
 
 void reflector_stream_adopt(
@@ -413,15 +454,24 @@ void reflector_stream_adopt(
 		set_deadline(stream, slot, now + stream->times.silence);
 }
 
+static bool is_there(struct reflector_stream *stream, struct loop_tag tag)
+{
+	return tag.slot < stream->table.fresh && at_slot(stream, tag.slot)->fd >= 0 &&
+	       at_slot(stream, tag.slot)->generation == tag.generation;
+}
+
+void reflector_stream_deliver(struct reflector_stream *stream, struct loop_tag asker,
+	const void *data, size_t size, uint64_t now)
+{
+	if (is_there(stream, asker) && !send_all(at_slot(stream, asker.slot), data, size))
+		end_connection(stream, asker.slot, FATE_CLOSE, now);
+}
+
 void reflector_stream_event(struct reflector_stream *stream, struct loop_tag tag, uint64_t now)
 {
-	const struct reflector_connection *connection;
 	enum fate fate;
 
-	if (tag.slot >= stream->table.fresh)
-		return;
-	connection = at_slot(stream, tag.slot);
-	if (connection->fd < 0 || connection->generation != tag.generation)
+	if (!is_there(stream, tag))
 		return;
 	fate = converse(stream, tag.slot, now);
 	if (fate != FATE_KEEP)

@@ -194,10 +194,11 @@ static void run_writer(
 
 void registry_state_save(struct registry_state *state, struct registry *registry, uint64_t now)
 {
-	pid_t parent = getpid();
+	pid_t parent;
 
 	if (state->path == NULL || state->writer != 0 || (now < state->due && now < state->refresh))
 		return;
+	parent = getpid();
 	state->refresh = now + REGISTRY_SAVE_REFRESH_MS;
 	state->due = DEADLINE_NONE;
 	state->last = now;

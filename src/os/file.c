@@ -93,7 +93,7 @@ int file_read_secret(const char *path, size_t max, char **out, size_t *size, str
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	ssize_t got = -1;
-	size_t capacity;
+	size_t capacity = 0;
 
 	*out = NULL;
 	if (fd < 0)

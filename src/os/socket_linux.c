@@ -44,31 +44,70 @@ int socket_unacknowledged(int fd)
 	return ioctl(fd, SIOCOUTQ, &value) == 0 ? value : -1;
 }
 
-bool socket_is_local_ip(const struct addr *addr)
+int socket_retransmission_ms(int fd)
+{
+	struct tcp_info info;
+	socklen_t size = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+		return -1;
+	return (int)(info.tcpi_rto / 1000);
+}
+
+/* Reads the address of an interface. Returns false for one of another kind. */
+static bool read_interface(const struct ifaddrs *entry, struct addr *out)
+{
+	struct sockaddr_storage sockaddr;
+	size_t size;
+
+	if (entry->ifa_addr == NULL)
+		return false;
+	if (entry->ifa_addr->sa_family == AF_INET)
+		size = sizeof(struct sockaddr_in);
+	else if (entry->ifa_addr->sa_family == AF_INET6)
+		size = sizeof(struct sockaddr_in6);
+	else
+		return false;
+	memset(&sockaddr, 0, sizeof(sockaddr));
+	memcpy(&sockaddr, entry->ifa_addr, size);
+	socket_to_addr(&sockaddr, out);
+	out->port = 0;
+	return true;
+}
+
+/* Finds the first address of this machine that `fits` `ip`. */
+static bool find_interface(const struct addr *ip,
+	bool (*fits)(const struct addr *own, const struct addr *ip), struct addr *out)
 {
 	struct ifaddrs *list = NULL;
 	bool found = false;
 
 	if (getifaddrs(&list) != 0)
 		return false;
-	for (struct ifaddrs *entry = list; entry != NULL && !found; entry = entry->ifa_next) {
-		struct sockaddr_storage sockaddr;
-		struct addr own;
-		size_t size;
-
-		if (entry->ifa_addr == NULL)
-			continue;
-		if (entry->ifa_addr->sa_family == AF_INET)
-			size = sizeof(struct sockaddr_in);
-		else if (entry->ifa_addr->sa_family == AF_INET6)
-			size = sizeof(struct sockaddr_in6);
-		else
-			continue;
-		memset(&sockaddr, 0, sizeof(sockaddr));
-		memcpy(&sockaddr, entry->ifa_addr, size);
-		socket_to_addr(&sockaddr, &own);
-		found = addr_equal_ip(&own, addr);
-	}
+	for (struct ifaddrs *entry = list; entry != NULL && !found; entry = entry->ifa_next)
+		found = read_interface(entry, out) && fits(out, ip);
 	freeifaddrs(list);
 	return found;
+}
+
+bool socket_is_local_ip(const struct addr *addr)
+{
+	struct addr found;
+
+	/* All of 127/8 is, of which the interface has one (RFC 1122 3.2.1.3). */
+	if (addr_classify(addr) == ADDR_CLASS_LOOPBACK)
+		return true;
+	return find_interface(addr, addr_equal_ip, &found);
+}
+
+static bool is_beside(const struct addr *own, const struct addr *ip)
+{
+	return own->family == ip->family && !addr_equal_ip(own, ip) &&
+	       addr_classify(own) == addr_classify(ip);
+}
+
+int socket_other_ip(const struct addr *ip, struct addr *out)
+{
+	return find_interface(ip, is_beside, out) ? 0 : -1;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "natpunch/parse.h"
+#include "natpunch/text.h"
 
 #define GROUPS 8 /* an IPv6 address is eight groups of 16 bits (RFC 4291 2.2) */
 
@@ -330,12 +331,20 @@ static void format_ipv6(const struct addr *addr, char out[ADDR_IP_TEXT_SIZE])
 		snprintf(out + used, ADDR_IP_TEXT_SIZE - used, "%%%u", (unsigned)addr->scope);
 }
 
+static void format_ipv4(const struct addr *addr, char out[ADDR_IP_TEXT_SIZE])
+{
+	for (size_t i = 0; i < 4; i++) {
+		if (i > 0)
+			*out++ = '.';
+		out = text_put_decimal(out, addr->ip[i]);
+	}
+}
+
 const char *addr_format_ip(const struct addr *addr, char out[ADDR_IP_TEXT_SIZE])
 {
 	switch (addr->family) {
 	case ADDR_IPV4:
-		snprintf(out, ADDR_IP_TEXT_SIZE, "%u.%u.%u.%u", addr->ip[0], addr->ip[1],
-			addr->ip[2], addr->ip[3]);
+		format_ipv4(addr, out);
 		break;
 	case ADDR_IPV6:
 		format_ipv6(addr, out);

@@ -3,8 +3,9 @@
  *
  * The answering side is what strangers reach. It keeps nothing between two messages, and it is not
  * worth sending it a forged source address: over datagrams an answer is larger than its request by
- * no more than the address that the question was about, and an error has no words. Neither honours
- * RESPONSE-ADDRESS nor another wish to be answered elsewhere than at the source.
+ * no more than the address that the question was about, and an error has no words. RFC 5780, which
+ * is served where there are places to serve it from, makes that four addresses. No request is
+ * answered at another IP address than its source's: RESPONSE-ADDRESS is not known here.
  *
  * The asking side believes a reply only as far as it must: it carries the request's transaction,
  * the right method, an address that can be a mapping, and nothing that we would have to understand
@@ -21,6 +22,9 @@
 #define SOFTWARE_MAX   128    /* characters (RFC 8489 14.14) */
 #define COMPREHENSION  0x8000 /* types below must be understood (RFC 8489 section 14) */
 #define REFLECTED_FROM 0x000B /* RFC 3489 11.2.11 */
+#define CHANGE_IP      0x04   /* RFC 5780 7.2 */
+#define CHANGE_PORT    0x02
+#define PADDING_MAX    1500 /* Ethernet's MTU: RFC 5780 7.6 wants one packet to be too small */
 
 /*
  * The next attribute in front of MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256. What stands behind
@@ -51,6 +55,22 @@ void binding_put_connection(struct wire_writer *writer, enum binding_mode mode, 
 	stun_put(writer, STUN_NATPUNCH_CONNECTION, value, sizeof(value));
 }
 
+/* The attributes of RFC 5780 that a request may have. */
+static void put_wishes(struct wire_writer *writer, const struct binding_request *request)
+{
+	const uint8_t change[4] = {[3] = (uint8_t)((request->change_ip ? CHANGE_IP : 0) |
+						   (request->change_port ? CHANGE_PORT : 0))};
+	const uint8_t port[4] = {
+		(uint8_t)(request->response_port >> 8), (uint8_t)request->response_port};
+
+	if (change[3] != 0)
+		stun_put(writer, STUN_CHANGE_REQUEST, change, sizeof(change));
+	if (request->response_port != 0)
+		stun_put(writer, STUN_RESPONSE_PORT, port, sizeof(port));
+	if (request->padding != 0)
+		stun_put_zeros(writer, STUN_PADDING, request->padding);
+}
+
 size_t binding_write_request(const struct binding_request *request, void *out, size_t capacity)
 {
 	struct wire_writer writer;
@@ -58,6 +78,7 @@ size_t binding_write_request(const struct binding_request *request, void *out, s
 	stun_begin(&writer, out, capacity, STUN_REQUEST, STUN_METHOD_BINDING, request->transaction);
 	if (request->mode != BINDING_MODE_NONE)
 		binding_put_connection(&writer, request->mode, request->seconds);
+	put_wishes(&writer, request);
 	stun_put_fingerprint(&writer);
 	return stun_finish(&writer);
 }
@@ -68,6 +89,12 @@ struct question {
 	uint16_t seconds;
 	bool has_connection;
 	bool wants_change;
+	bool serves_wishes; /* the attributes of RFC 5780 are known here */
+	bool bad;           /* one of them is malformed, or two exclude each other */
+	uint8_t wishes;     /* which of them were there, a bit each */
+	uint8_t place;
+	uint16_t response_port;
+	uint16_t padding;
 	uint16_t unknown[UNKNOWN_MAX];
 	size_t unknown_count;
 };
@@ -81,9 +108,9 @@ static bool is_change_request(const struct stun_attribute *attribute)
 
 /*
  * Those about credentials are understood and not asked for: a server without authentication
- * answers everybody. RESPONSE-ADDRESS, RESPONSE-PORT and PADDING are wishes not granted here.
+ * answers everybody.
  */
-static bool is_known_in_request(const struct stun_attribute *attribute)
+static bool is_known_in_request(const struct stun_attribute *attribute, bool serves_wishes)
 {
 	switch (attribute->type) {
 	case STUN_USERNAME:
@@ -91,30 +118,93 @@ static bool is_known_in_request(const struct stun_attribute *attribute)
 	case STUN_NONCE:
 		return true;
 	case STUN_CHANGE_REQUEST:
-		return !is_change_request(attribute);
+		return serves_wishes || !is_change_request(attribute);
+	case STUN_RESPONSE_PORT:
+	case STUN_PADDING:
+		return serves_wishes;
 	default:
 		return attribute->type >= COMPREHENSION;
 	}
 }
 
-/* Fills in a question that is all zero. */
+static void read_change(const struct stun_attribute *attribute, struct question *question)
+{
+	if (attribute->size != 4) {
+		question->bad = true;
+		return;
+	}
+	question->place = 0;
+	if (attribute->value[3] & CHANGE_IP)
+		question->place |= BINDING_OTHER_IP;
+	if (attribute->value[3] & CHANGE_PORT)
+		question->place |= BINDING_OTHER_PORT;
+}
+
+/* 4 bytes, the last two of them filling (RFC 5780 7.5); some count them as padding and say 2. */
+static void read_response_port(const struct stun_attribute *attribute, struct question *question)
+{
+	if (attribute->size == 4 || attribute->size == 2)
+		question->response_port =
+			(uint16_t)(attribute->value[0] << 8 | attribute->value[1]);
+	if (question->response_port == 0)
+		question->bad = true;
+}
+
+static void read_padding(const struct stun_attribute *attribute, struct question *question)
+{
+	/* Never longer than what came: the answer must not outgrow its request by it. */
+	question->padding =
+		(uint16_t)(attribute->size < PADDING_MAX ? attribute->size & ~3 : PADDING_MAX);
+}
+
+/* An attribute of RFC 5780; the first of its type counts (RFC 8489 section 14). */
+static void read_wish(const struct stun_attribute *attribute, struct question *question)
+{
+	static const struct {
+		uint16_t type;
+		void (*read)(const struct stun_attribute *, struct question *);
+	} wishes[] = {
+		{STUN_CHANGE_REQUEST, read_change},
+		{STUN_RESPONSE_PORT, read_response_port},
+		{STUN_PADDING, read_padding},
+	};
+
+	for (size_t i = 0; i < sizeof(wishes) / sizeof(*wishes); i++) {
+		if (attribute->type != wishes[i].type || (question->wishes & 1U << i) != 0)
+			continue;
+		question->wishes |= (uint8_t)(1U << i);
+		wishes[i].read(attribute, question);
+	}
+	/* RFC 5780 6.1: fragments, and to a port that did not ask, are not to be had together. */
+	if (question->padding != 0 && question->response_port != 0)
+		question->bad = true;
+}
+
+static void read_attribute(const struct stun_attribute *attribute, struct question *question)
+{
+	if (is_change_request(attribute))
+		question->wants_change = true;
+	if (!is_known_in_request(attribute, question->serves_wishes)) {
+		if (question->unknown_count < UNKNOWN_MAX)
+			question->unknown[question->unknown_count++] = attribute->type;
+		return;
+	}
+	if (question->serves_wishes)
+		read_wish(attribute, question);
+	if (attribute->type == STUN_NATPUNCH_CONNECTION && !question->has_connection) {
+		question->has_connection = true;
+		question->mode = binding_read_connection(attribute, &question->seconds);
+	}
+}
+
+/* Fills in a question that is all zero but for serves_wishes. */
 static void read_question(const struct stun_message *message, struct question *question)
 {
 	struct stun_attribute attribute;
 	size_t offset = 0;
 
-	while (next_counted(message, &offset, &attribute)) {
-		if (is_change_request(&attribute))
-			question->wants_change = true;
-		if (!is_known_in_request(&attribute)) {
-			if (question->unknown_count < UNKNOWN_MAX)
-				question->unknown[question->unknown_count++] = attribute.type;
-		} else if (attribute.type == STUN_NATPUNCH_CONNECTION &&
-			   !question->has_connection) {
-			question->has_connection = true;
-			question->mode = binding_read_connection(&attribute, &question->seconds);
-		}
-	}
+	while (next_counted(message, &offset, &attribute))
+		read_attribute(&attribute, question);
 	/* RFC 3489 11.2.10 has no padding: one is repeated where their number is odd. */
 	if (message->classic && question->unknown_count % 2 == 1) {
 		question->unknown[question->unknown_count] =
@@ -138,10 +228,21 @@ enum binding_mode binding_grant(
 	return mode;
 }
 
+static void grant(const struct binding_server *server, const struct question *question,
+	struct binding_request *granted)
+{
+	granted->seconds = question->seconds;
+	granted->mode = binding_grant(server, question->mode, &granted->seconds);
+	granted->change_ip = (question->place & BINDING_OTHER_IP) != 0;
+	granted->change_port = (question->place & BINDING_OTHER_PORT) != 0;
+	granted->response_port = question->response_port;
+	granted->padding = question->padding;
+}
+
 static size_t write_error(const struct binding_server *server, const struct stun_message *message,
 	const struct question *question, void *out, size_t capacity)
 {
-	bool unknown = message->method == STUN_METHOD_BINDING;
+	bool unknown = question->unknown_count > 0;
 	const char *reason = unknown ? "Unknown Attribute" : "Bad Request";
 	struct wire_writer writer;
 
@@ -165,20 +266,34 @@ static bool software_fits(
 	return server->stream || beside_address <= message->size;
 }
 
+/* Where the answer comes from, and where another could (RFC 5780 7.3, 7.4; RFC 3489 11.2). */
+static void put_places(struct wire_writer *writer, const struct binding_places *places,
+	const struct question *question, bool classic)
+{
+	stun_put_address(writer, classic ? STUN_SOURCE_ADDRESS : STUN_RESPONSE_ORIGIN,
+		&places->at[question->place]);
+	stun_put_address(writer, classic ? STUN_CHANGED_ADDRESS : STUN_OTHER_ADDRESS,
+		&places->at[BINDING_OTHER_IP | BINDING_OTHER_PORT]);
+}
+
 static size_t write_success(const struct binding_server *server, const struct stun_message *message,
-	const struct binding_request *granted, const struct addr *source, void *out,
-	size_t capacity)
+	const struct question *question, const struct binding_request *granted,
+	const struct addr *source, void *out, size_t capacity)
 {
 	struct wire_writer writer;
 	size_t size;
 
 	stun_begin(&writer, out, capacity, STUN_SUCCESS, STUN_METHOD_BINDING, message->transaction);
-	if (message->classic)
-		stun_put_address(&writer, STUN_MAPPED_ADDRESS, source);
-	else
+	if (!message->classic)
 		stun_put_xor_address(&writer, STUN_XOR_MAPPED_ADDRESS, source);
+	if (message->classic || server->places)
+		stun_put_address(&writer, STUN_MAPPED_ADDRESS, source);
+	if (server->places)
+		put_places(&writer, server->places, question, message->classic);
 	if (granted->mode != BINDING_MODE_NONE)
 		binding_put_connection(&writer, granted->mode, granted->seconds);
+	if (granted->padding != 0)
+		stun_put_zeros(&writer, STUN_PADDING, granted->padding);
 	if (server->software) {
 		size = strnlen(server->software, SOFTWARE_MAX);
 		if (software_fits(server, message, size))
@@ -194,7 +309,8 @@ enum binding_verdict binding_answer(const struct binding_server *server, const s
 	struct binding_request *granted)
 {
 	struct stun_message message;
-	struct question question = {.mode = BINDING_MODE_NONE};
+	struct question question = {.mode = BINDING_MODE_NONE,
+		.serves_wishes = server->places != NULL && !server->stream};
 
 	*size = 0;
 	*granted = (struct binding_request){.mode = BINDING_MODE_NONE};
@@ -206,14 +322,13 @@ enum binding_verdict binding_answer(const struct binding_server *server, const s
 	if (message.method == STUN_METHOD_BINDING)
 		read_question(&message, &question);
 	/* Such clients take any reply, an error too, for one from the changed address. */
-	if (message.classic && question.wants_change)
+	if (message.classic && question.wants_change && !question.serves_wishes)
 		return BINDING_SILENT;
-	if (message.method != STUN_METHOD_BINDING || question.unknown_count > 0) {
+	if (message.method != STUN_METHOD_BINDING || question.unknown_count > 0 || question.bad) {
 		*size = write_error(server, &message, &question, out, capacity);
 	} else {
-		granted->seconds = question.seconds;
-		granted->mode = binding_grant(server, question.mode, &granted->seconds);
-		*size = write_success(server, &message, granted, source, out, capacity);
+		grant(server, &question, granted);
+		*size = write_success(server, &message, &question, granted, source, out, capacity);
 	}
 	return *size > 0 ? BINDING_ANSWERED : BINDING_SILENT;
 }
@@ -243,7 +358,7 @@ static bool is_known_in_answer(uint16_t type)
  * value and size 0, which is malformed for all of them.
  */
 struct reply {
-	struct stun_attribute xored, plain, other, connection, error;
+	struct stun_attribute xored, plain, other, origin, connection, error;
 	bool has_unknown;
 };
 
@@ -262,6 +377,8 @@ static void read_reply(const struct stun_message *message, struct reply *reply)
 			slot = &reply->plain;
 		else if (attribute.type == STUN_OTHER_ADDRESS)
 			slot = &reply->other;
+		else if (attribute.type == STUN_RESPONSE_ORIGIN)
+			slot = &reply->origin;
 		else if (attribute.type == STUN_NATPUNCH_CONNECTION)
 			slot = &reply->connection;
 		else if (attribute.type == STUN_ERROR_CODE)
@@ -328,7 +445,7 @@ static const char *read_refusal(const struct reply *reply, struct binding_answer
 static const char *read_mapping(const struct binding_request *request, enum addr_family transport,
 	const struct stun_message *message, const struct reply *reply, struct binding_answer *out)
 {
-	struct addr other;
+	struct addr other, origin;
 	const char *wrong;
 
 	if (reply->has_unknown)
@@ -338,6 +455,8 @@ static const char *read_mapping(const struct binding_request *request, enum addr
 		return wrong;
 	if (stun_read_address(message, &reply->other, false, &other) == 0)
 		out->other = other;
+	if (stun_read_address(message, &reply->origin, false, &origin) == 0)
+		out->origin = origin;
 	read_granted(request, reply, out);
 	return NULL;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "natpunch/text.h"
 #include "natpunch/parse.h"
 
 #define STUN_FIRST_BYTE_MAX 0x3f
@@ -59,12 +60,17 @@ bool greeting_skip_headers(uint8_t *state, const void *data, size_t size)
 size_t greeting_write_line(const struct addr *addr, char out[GREETING_LINE_SIZE])
 {
 	struct addr shown = *addr;
-	char ip[ADDR_IP_TEXT_SIZE];
+	char *end;
 
 	/* The scope is this machine's name for an interface; to the client it means nothing. */
 	shown.scope = 0;
-	return (size_t)snprintf(out, GREETING_LINE_SIZE, "%s %u\n", addr_format_ip(&shown, ip),
-		(unsigned)addr->port);
+	addr_format_ip(&shown, out);
+	end = out + strlen(out);
+	*end++ = ' ';
+	end = text_put_decimal(end, addr->port);
+	*end++ = '\n';
+	*end = '\0';
+	return (size_t)(end - out);
 }
 
 bool greeting_is_line(const void *data, size_t size)

@@ -145,6 +145,17 @@ static bool fingerprint_holds(
 	return get_u32(attribute->value) == (stun_crc32(data, offset) ^ FINGERPRINT_XOR);
 }
 
+/* The class's two bits lie between those of the method (RFC 8489 section 5, figure 3). */
+static uint16_t method_of(uint16_t type)
+{
+	return (uint16_t)((type & 0x000f) | (type & 0x00e0) >> 1 | (type & 0x3e00) >> 2);
+}
+
+uint16_t stun_peek_method(const void *data, size_t size)
+{
+	return size < STUN_HEADER_SIZE ? 0 : method_of(get_u16(data));
+}
+
 int stun_parse(struct stun_message *out, const void *data, size_t size)
 {
 	const uint8_t *bytes = data;
@@ -168,9 +179,8 @@ int stun_parse(struct stun_message *out, const void *data, size_t size)
 		out->has_fingerprint = true;
 	}
 
-	/* The class's two bits lie between those of the method (RFC 8489 section 5, figure 3). */
 	type = get_u16(bytes);
-	out->method = (uint16_t)((type & 0x000f) | (type & 0x00e0) >> 1 | (type & 0x3e00) >> 2);
+	out->method = method_of(type);
 	out->class = (enum stun_class)((type & 0x0010) >> 4 | (type & 0x0100) >> 7);
 	out->classic = get_u32(bytes + 4) != STUN_MAGIC_COOKIE;
 	out->data = bytes;
@@ -250,8 +260,8 @@ void stun_begin(struct wire_writer *writer, void *buffer, size_t capacity, enum 
 {
 	unsigned bits = (unsigned)class, type = (bits & 1) << 4 | (bits & 2) << 7;
 
-	if (capacity > STUN_MESSAGE_MAX)
-		capacity = STUN_MESSAGE_MAX;
+	if (capacity > STUN_DATAGRAM_MAX)
+		capacity = STUN_DATAGRAM_MAX;
 	type |= (method & 0x000fU) | (method & 0x0070U) << 1 | (method & 0x0f80U) << 2;
 	wire_writer_start(writer, buffer, capacity);
 	wire_write_u16(writer, (uint16_t)type);
@@ -271,6 +281,12 @@ void stun_put(struct wire_writer *writer, uint16_t type, const void *value, size
 	put_header(writer, type, size);
 	wire_write_bytes(writer, value, size);
 	wire_write_zeros(writer, round_up(size) - size);
+}
+
+void stun_put_zeros(struct wire_writer *writer, uint16_t type, size_t size)
+{
+	put_header(writer, type, size);
+	wire_write_zeros(writer, round_up(size));
 }
 
 static void put_address(

@@ -131,3 +131,18 @@ const char *text_escape_shell(char *out, size_t capacity, const char *text)
 		return text_escape(out, capacity, text, strlen(text));
 	return write_quoted(out, capacity, text, "'", make_shell_token);
 }
+
+char *text_put_decimal(char out[TEXT_DECIMAL_SIZE], uint32_t number)
+{
+	char reversed[TEXT_DECIMAL_SIZE];
+	size_t count = 0;
+
+	do {
+		reversed[count++] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number > 0);
+	while (count > 0)
+		*out++ = reversed[--count];
+	*out = '\0';
+	return out;
+}

@@ -69,7 +69,7 @@ check_command()
 		check_option "$1" "$option" "$argument"
 	done <"$lint_dir/others"
 	for option in -Z -? --no-such-option --; do
-		status_of ./natpunch "$1" "$option" operand
+		status_of ./natpunch "$1" "$option" two operands
 		is "$1: $option is a usage error" "$status" 2
 	done
 }

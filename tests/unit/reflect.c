@@ -67,6 +67,14 @@ static void test_all_refused(void)
 	test_refused(ARGUMENTS("-C", "1", "-C", "2"), "option given twice: -C");
 	test_refused(ARGUMENTS("-l", "3478", "-T", "3478"), "address given twice: 0.0.0.0:3478");
 	test_refused(ARGUMENTS("-l", "[::1]:5", "-l", "[::1]:5"), "address given twice: [::1]:5");
+	test_refused(ARGUMENTS("-a", "localhost"), "invalid alternate address: 'localhost'");
+	test_refused(
+		ARGUMENTS("-a", "127.0.0.2:3479"), "invalid alternate address: '127.0.0.2:3479'");
+	test_refused(ARGUMENTS("-a", "0.0.0.0"), "invalid alternate address: '0.0.0.0'");
+	test_refused(ARGUMENTS("-a", "ff02::1"), "invalid alternate address: 'ff02::1'");
+	test_refused(ARGUMENTS("-a", "127.0.0.2", "-a", "::1", "-a", "127.0.0.3"),
+		"more than one alternate address for IPv4");
+	test_refused(ARGUMENTS("--no-dial", "--no-dial"), "option given twice: --no-dial");
 	test_refused(ARGUMENTS("-q", "-v"), "-q and -v exclude each other");
 	test_refused(ARGUMENTS("3478"), "takes no operands");
 	test_refused(ARGUMENTS("-z"), "unknown option: -z");
@@ -182,6 +190,9 @@ int main(void)
 		"listening on [::]:3478 udp tcp\n");
 	test_listens("-l twice", ARGUMENTS("--listen", "127.0.0.1:5", "-l", "[::1]:6"), 2,
 		"listening on 127.0.0.1:5 udp tcp\n", "listening on [::1]:6 udp tcp\n");
+	test_listens("-a", ARGUMENTS("-l", "127.0.0.1:7", "-a", "127.0.0.2"), 4,
+		"listening on 127.0.0.2:8 udp tcp\n",
+		"addresses for RFC 5780: 127.0.0.1:7 and 127.0.0.2:8\n");
 	test_listens("-C", ARGUMENTS("-C", "5", "-l", "127.0.0.1:7"), 1,
 		"listening on 127.0.0.1:7 udp tcp\n", "ready\n");
 	test_quiet();

@@ -100,12 +100,12 @@ static void test_too_many_connections(void)
 	server.user = 65534; /* who may not raise the hard limit */
 	server.config.connections = 1000;
 	server.config.connections_fixed = true;
-	is_int(failed_status(&server, "1000 connections need 1022 descriptors, the limit is 100\n",
+	is_int(failed_status(&server, "1000 connections need 1086 descriptors, the limit is 100\n",
 		       "hint: raise it with ulimit -n or LimitNOFILE=, or lower -C\n"),
 		EXIT_STATUS_LOCAL, "more connections than descriptors: exit 3");
 	server.config.connections_fixed = false;
 	server_start(&server);
-	is_uint(server_said(&server, "warning: only 78 connections at once"), 1,
+	is_uint(server_said(&server, "warning: only 14 connections at once"), 1,
 		"where nobody named the number, there are fewer");
 	is_int(server_stop(&server), 0, "it ends cleanly");
 	setrlimit(RLIMIT_NOFILE, &before);

@@ -96,13 +96,13 @@ static void test_unknown_attribute(void)
 /* A request that would be right if it ended where the server stops reading. */
 static void say_longer_than_read(int fd, const uint8_t header[STUN_HEADER_SIZE])
 {
-	/* Type 0x8fff may be passed over; its value fills what is left of 1500 bytes. */
-	static const uint8_t attribute[4] = {0x8f, 0xff, 1476 >> 8, 1476 & 0xff};
-	uint8_t bytes[1504] = {0};
+	/* Type 0x8fff may be passed over; its value fills what is left of what is read. */
+	static const uint8_t attribute[4] = {0x8f, 0xff, 2024 >> 8, 2024 & 0xff};
+	uint8_t bytes[STUN_DATAGRAM_MAX + 4] = {0};
 
 	memcpy(bytes, header, STUN_HEADER_SIZE);
-	bytes[2] = 1480 >> 8;
-	bytes[3] = 1480 & 0xff;
+	bytes[2] = 2028 >> 8;
+	bytes[3] = 2028 & 0xff;
 	memcpy(bytes + STUN_HEADER_SIZE, attribute, sizeof(attribute));
 	say(fd, bytes, sizeof(bytes));
 }
@@ -111,7 +111,7 @@ static void test_ignored(void)
 {
 	struct question question = question_make(BINDING_MODE_NONE, 0);
 	int fd = connect_from(NULL, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
-	uint8_t bytes[2000];
+	uint8_t bytes[2500];
 
 	memset(bytes, 'x', sizeof(bytes));
 	say(fd, bytes, 0);
@@ -139,14 +139,14 @@ static void test_cut(struct server *server)
 	int fd = connect_from(NULL, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
 	unsigned before = server_said(server, "ignored\n");
 	/* One attribute that need not be understood fills it. */
-	uint8_t bytes[1504] = {
-		0, 1, 1480 >> 8, 1480 & 255, [20] = 0xff, 0xff, 1476 >> 8, 1476 & 255};
+	uint8_t bytes[STUN_DATAGRAM_MAX + 4] = {
+		0, 1, 2028 >> 8, 2028 & 255, [20] = 0xff, 0xff, 2024 >> 8, 2024 & 255};
 
 	memcpy(bytes + 4, question.request.transaction, STUN_TRANSACTION_SIZE);
-	say(fd, bytes, 1504);
+	say(fd, bytes, STUN_DATAGRAM_MAX + 4);
 	ok(server_says(server, "ignored\n", before + 1),
 		"a request as long as is read, and more: ignored");
-	say(fd, bytes, 1500);
+	say(fd, bytes, STUN_DATAGRAM_MAX);
 	ok(hear_answer(fd, SOCK_DGRAM, &question, NULL), "without that: answered");
 	ok(is_silent(fd), "once");
 	close(fd);

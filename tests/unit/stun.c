@@ -155,6 +155,8 @@ static void test_types(void)
 		ok(stun_parse(&message, buffer, 20) == 0 && message.method == types[i].method &&
 				message.class == types[i].class,
 			"comes back");
+		is_uint(stun_peek_method(buffer, 20), types[i].method, "and its method alone");
+		is_uint(stun_peek_method(buffer, 19), 0, "but not without the whole header");
 	}
 }
 
@@ -419,10 +421,10 @@ static void test_writing_limits(void)
 		ok(buffer[capacity] == 0xee, "and the byte behind is left alone");
 	}
 	stun_begin(&writer, buffer, sizeof(buffer), STUN_REQUEST, 1, transaction);
-	stun_put(&writer, STUN_SOFTWARE, zeros, 1000);
-	is_uint(stun_finish(&writer), STUN_MESSAGE_MAX, "the longest message");
+	stun_put(&writer, STUN_SOFTWARE, zeros, 2024);
+	is_uint(stun_finish(&writer), STUN_DATAGRAM_MAX, "the longest message");
 	stun_begin(&writer, buffer, sizeof(buffer), STUN_REQUEST, 1, transaction);
-	stun_put(&writer, STUN_SOFTWARE, zeros, 1001);
+	stun_put(&writer, STUN_SOFTWARE, zeros, 2025);
 	is_uint(stun_finish(&writer), 0, "one byte more is too long");
 	stun_begin(&writer, buffer, sizeof(buffer), STUN_REQUEST, 1, transaction);
 	stun_put(&writer, STUN_SOFTWARE, zeros, 65536);

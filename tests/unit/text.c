@@ -84,8 +84,26 @@ static void test_cuts(void)
 	is_str(text_escape_shell(out, 9, "a '"), "'a '\\'''", "a whole one fits");
 }
 
+static void test_decimal(void)
+{
+	static const struct {
+		uint32_t number;
+		const char *text;
+	} rows[] = {{0, "0"}, {9, "9"}, {10, "10"}, {255, "255"}, {65535, "65535"},
+		{1000000000, "1000000000"}, {UINT32_MAX, "4294967295"}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char out[TEXT_DECIMAL_SIZE + 1] = "~~~~~~~~~~~";
+		char *end = text_put_decimal(out, rows[i].number);
+
+		is_str(out, rows[i].text, "decimal %s", rows[i].text);
+		ok(end == out + strlen(rows[i].text), "and where it ends");
+	}
+}
+
 int main(void)
 {
+	test_decimal();
 	test_plain();
 	test_json();
 	test_shell();
