@@ -34,6 +34,7 @@ const struct option_row probe_option_rows[] = {
 	{'e', "exec", "PATH", "run this program when the mapping changes", false},
 	{OPTION_HOOK_ARGS, "hook-args", "natmap|natter",
 		"of -e's arguments: natmap or natter (natmap)", false},
+	{'V', "verify", NULL, "have it dialled from outside before success is claimed", false},
 	{'k', "keep", NULL, "stay, keep the mapping alive, print a line at every change", false},
 	{'i', "interval", "SECONDS", "between keep-alives with -k (25)", false},
 	{OPTION_TO, "to", "HOST:PORT", "with -k: splice connections that come in to HOST:PORT",
@@ -152,6 +153,9 @@ static bool set_flag(struct probe_options *options, int code)
 		return true;
 	case '6':
 		options->ipv6 = true;
+		return true;
+	case 'V':
+		options->verify = true;
 		return true;
 	case 'k':
 		options->keep = true;
@@ -287,6 +291,10 @@ static int check_combination(const struct probe_options *options, struct error *
 		return error_set(error, EXIT_STATUS_USAGE, "--hook-args needs -e");
 	if ((options->name == NULL) != (options->key_path == NULL))
 		return error_set(error, EXIT_STATUS_USAGE, "-n and -K need each other");
+	if (options->verify && options->request.protocol == MAPPING_UDP) {
+		error_set(error, EXIT_STATUS_USAGE, "-V dials over TCP, and does not go with -u");
+		return error_hint(error, "natpunch check -u tells about a UDP port");
+	}
 	if (options->command != NULL && options->to.port != 0)
 		return error_set(error, EXIT_STATUS_USAGE, "--to and a command exclude each other");
 	if (options->interval_ms != 0)
@@ -356,8 +364,10 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 		return -1;
 	if (options->request.reflector_count > 0)
 		return 0;
-	if (options->name == NULL)
+	if (options->name == NULL && !options->verify)
 		return add_public_servers(options, error);
-	error_set(error, EXIT_STATUS_USAGE, "-n needs a reflector that keeps names");
+	error_set(error, EXIT_STATUS_USAGE, "%s",
+		options->verify ? "-V needs a reflector that dials back"
+				: "-n needs a reflector that keeps names");
 	return error_hint(error, "-r HOST, or NATPUNCH_REFLECTOR in the environment");
 }
