@@ -66,6 +66,7 @@ struct reachability {
 	enum reachability_verdict verdict;
 	struct dialback_result evidence; /* what it rests on; with UNTOLD nothing */
 	struct dialback_result known;    /* how a known address fared; place 0: none tried */
+	bool stranger;                   /* the evidence is a stranger's */
 	bool unsupported;                /* UNTOLD: not one of them dials anybody */
 	struct error error;              /* UNTOLD: why; status NETWORK or what it was */
 	struct addr mapped;

@@ -112,7 +112,8 @@ static void explain_untold(struct reachability *reachability)
 
 static void decide(struct reachability *reachability)
 {
-	if (reachability->evidence.place != 0) {
+	reachability->stranger = reachability->evidence.place != 0;
+	if (reachability->stranger) {
 		reachability->verdict = dialback_is_through(reachability->evidence.outcome)
 						? REACHABILITY_OPEN
 						: REACHABILITY_SHUT;
