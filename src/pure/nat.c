@@ -114,6 +114,12 @@ enum nat_filtering nat_judge_filtering(enum nat_answer stranger, enum nat_answer
 	return known == NAT_YES ? NAT_FILTERING_ADDRESS_DEPENDENT : NAT_FILTERING_DEPENDENT;
 }
 
+/* Over UDP a port that nobody holds is as good as another to try: the questions hold it then. */
+static bool nobody_answers(const struct nat_report *report)
+{
+	return report->protocol == MAPPING_TCP && report->listens.answer == NAT_NO;
+}
+
 static bool lets_strangers_in(const struct nat_report *report)
 {
 	return report->filtering == NAT_FILTERING_ENDPOINT_INDEPENDENT;
@@ -131,7 +137,7 @@ static enum nat_obstacle find_obstacle(const struct nat_report *report)
 {
 	if (report->stranger.answer == NAT_YES)
 		return NAT_OBSTACLE_NONE;
-	if (report->listens.answer == NAT_NO)
+	if (nobody_answers(report))
 		return NAT_OBSTACLE_NOTHING_LISTENS;
 	if (report->firewall.answer == NAT_YES)
 		return NAT_OBSTACLE_FIREWALL;
@@ -144,10 +150,10 @@ static enum nat_obstacle find_obstacle(const struct nat_report *report)
 
 static enum nat_answer judge_direct(const struct nat_report *report)
 {
-	if (report->listens.answer == NAT_NO)
-		return NAT_NO;
 	if (report->stranger.answer != NAT_UNTOLD)
 		return report->stranger.answer;
+	if (nobody_answers(report))
+		return NAT_NO;
 	if (keeps_strangers_out(report) || report->firewall.answer == NAT_YES)
 		return NAT_NO;
 	/* Over UDP nobody answers for a service, but what the NAT lets in reaches it. */
