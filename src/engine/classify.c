@@ -14,6 +14,7 @@
 #include "natpunch/loop.h"
 #include "natpunch/resolve.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 #define HOPS_TIMEOUT_MS 400
 

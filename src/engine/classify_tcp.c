@@ -27,6 +27,7 @@
 #include "natpunch/loop.h"
 #include "natpunch/reachability.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 #include "natpunch/tap.h"
 #include "natpunch/transaction.h"
 

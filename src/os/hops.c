@@ -12,6 +12,7 @@
 #include "natpunch/clock.h"
 #include "natpunch/loop.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 #define FIRST_PORT 33434 /* as traceroute(8) has it: nothing listens there */
 
