@@ -2,12 +2,14 @@
 #include <string.h>
 
 #include "natpunch/command.h"
+#include "natpunch/descriptors.h"
 #include "natpunch/log.h"
 #include "natpunch/text.h"
 
 static const struct command *const commands[] = {
 	&command_probe,
 	&command_reflect,
+	&command_check,
 	&command_connect,
 	&command_lookup,
 	&command_keygen,
@@ -46,7 +48,8 @@ static int finish_output(int status)
 {
 	struct error error;
 
-	if (fflush(stdout) == 0 && !ferror(stdout))
+	/* A command that failed has told why. */
+	if (status != EXIT_STATUS_DONE || (fflush(stdout) == 0 && !ferror(stdout)))
 		return status;
 	error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output");
 	return command_fail(&error);
@@ -67,6 +70,8 @@ static int run_help(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	if (descriptors_fill_standard() != 0)
+		return EXIT_STATUS_LOCAL;
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_STATUS_USAGE;

@@ -113,6 +113,9 @@ enum borrow_result borrow_open_socket(const struct borrow_method *method,
 	const struct borrow_request *request, int (*bind_port)(int fd, const struct addr *local),
 	const char *verb, struct borrowed *out, struct error *error);
 
+/* For the methods: fills *error for an interface that cannot be used; errno says why. */
+void borrow_fail_interface(const struct borrow_request *request, struct error *error);
+
 /*
  * For the methods: opens a socket of the remote's family and the request's protocol, on its
  * interface; *fd is the method's then. And connects it to the remote address (it may be under way).

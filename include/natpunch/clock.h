@@ -6,7 +6,10 @@
 
 #include <stdint.h>
 
-/* Milliseconds of CLOCK_BOOTTIME: monotonic, and counting while the machine sleeps. */
+/*
+ * Milliseconds of CLOCK_BOOTTIME: monotonic, and counting while the machine sleeps. CLOCK_MONOTONIC
+ * on systems that have no such clock.
+ */
 uint64_t clock_now_ms(void);
 
 /* Seconds since 1970, for what people and files are shown. */

@@ -14,6 +14,14 @@
 uint64_t descriptors_reserve(uint64_t wanted);
 
 /*
+ * At the start of the process: gives 0, 1 and 2, where they are closed, to something that cannot be
+ * read or written, so that no socket gets one of these numbers and what is printed goes to nobody
+ * else. Writing to such a standard output fails with EBADF, as it should. Returns 0, or -1 and
+ * errno.
+ */
+int descriptors_fill_standard(void);
+
+/*
  * In a child, before exec: closes every descriptor from `first` (3 or more) up but `keep` (-1:
  * none), whoever opened it and whatever its flags say.
  */

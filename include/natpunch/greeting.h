@@ -47,6 +47,12 @@ bool greeting_skip_headers(uint8_t *state, const void *data, size_t size);
 size_t greeting_write_line(const struct addr *addr, char out[GREETING_LINE_SIZE]);
 
 /*
+ * Is this that line, whole? The reflector says it to who says nothing for a while: a request that
+ * was lost on the way and sent again comes too late.
+ */
+bool greeting_is_line(const void *data, size_t size);
+
+/*
  * An HTTP/1.0 answer with that line as text/plain; with `head_only` its headers alone, which say
  * the length of the body that is left out (RFC 9110 9.3.2). Returns its length.
  */

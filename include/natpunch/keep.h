@@ -6,11 +6,17 @@
  * outbound packets are sure to refresh a mapping (RFC 4787 REQ-6), and its answer proves that the
  * mapping is still what it was. What makes it ask at once, or look for a new mapping:
  *
- *   a link, an address or a route changed, the machine slept   -> ask, or anew from the new address
- *   no answer within KEEP_ANSWER_MS, the connection was reset  -> a race over all reflectors
- *   the reflector closed the connection (servers of strangers) -> the same; their patience is
- * learnt and the next connection is made before this one ends no reflector answers -> again, with
- * backoff and jitter
+ *   - a link, an address or a route changed, or the machine slept: it asks, or begins anew from
+ *     the new address;
+ *   - no answer came in time (three times the kernel's retransmission timeout, 1 s to 10 s), or
+ *     the connection was reset: a race over all reflectors;
+ *   - the reflector closed the connection, as servers of strangers do: the same; their patience is
+ *     learnt, and the next connection is made before this one ends;
+ *   - no reflector answers: again, with backoff and jitter.
+ *
+ * With `verify` each new mapping is dialled from outside (reachability.h) before it is reported,
+ * and again every KEEP_VERIFY_MS: HOOK_UNREACHABLE when strangers do not get in, HOOK_UP when they
+ * do again. A verdict that is not there leaves things as they are; it is asked for again soon.
  *
  * Invariants: what works is never given up because one reflector failed (a silent end leaves the
  * NAT's entry as it is, and other reflectors are asked first); each mapping is reported once.
@@ -18,6 +24,7 @@
 #ifndef NATPUNCH_KEEP_H
 #define NATPUNCH_KEEP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "natpunch/error.h"
@@ -30,15 +37,20 @@
 
 #define KEEP_INTERVAL_DEFAULT_MS 25000 /* under the 30 s after which some carriers forget */
 #define KEEP_INTERVAL_MIN_MS     5000  /* what learning never goes below; -i may */
-#define KEEP_ANSWER_MS           1000  /* how long an answer may take before it is doubted */
+#define KEEP_ANSWER_MS           1000  /* how long an answer may take before it is doubted, */
+#define KEEP_ANSWER_MAX_MS       10000 /* and where the way is long */
 #define KEEP_SETTLE_MS           100   /* network changes come in bursts */
 #define KEEP_BACKOFF_MAX_MS      60000
-#define KEEP_PUNCH_MAX           16 /* invitations followed at once; rule for more: passed over */
-#define KEEP_DOWN_MS             60000 /* without any answer, and three intervals: it is down */
+#define KEEP_PUNCH_MAX           64 /* invitations followed at once; rule for more: passed over */
+#define KEEP_JOIN_MAX            8  /* the same, at a relay */
+#define KEEP_VERIFY_MS           600000
+#define KEEP_VERIFY_AGAIN_MS     60000  /* while it is not reachable, or cannot be told */
+#define KEEP_DOWN_MS             180000 /* without any answer, and three intervals: it is down */
 
 struct keep_config {
 	struct probe_request probe; /* its mode, hold_seconds and first are set by keep_run() */
 	uint64_t interval_ms;
+	bool verify;           /* a mapping is reported once a reflector's dial-back got through */
 	const struct key *key; /* the name to keep registered (its secret too), or NULL */
 	struct hook *hook;     /* reaped and expired here */
 	/* Reaped here; gets what the listener accepts, and what travellers were let in by. */

@@ -1,5 +1,5 @@
 /*
- * random.h - unpredictable bytes from getrandom(2).
+ * random.h - unpredictable bytes from getrandom(2); from /dev/urandom on other systems than Linux.
  */
 #ifndef NATPUNCH_RANDOM_H
 #define NATPUNCH_RANDOM_H
@@ -7,8 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Fills out. A kernel without getrandom(2) cannot run natpunch: abort() is the answer to failure.
- */
+/* Fills out. A system without a source cannot run natpunch: abort() is the answer to failure. */
 void random_fill(void *out, size_t size);
 
 /* Uniform from 0 to bound - 1; bound must not be 0. */

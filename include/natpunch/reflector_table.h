@@ -5,10 +5,11 @@
  * in the order in which they were accepted; held ones (BINDING_MODE_HOLD) do not.
  *
  * The rule for a full table: the oldest connection that is not held is ended to make room for the
- * newcomer; when all are held, the newcomer is closed. Age, and not the nearest deadline, because
- * a client can choose its deadline: a crowd that has begun a request, or had its answer and idles,
- * would outlast every newcomer, who has said nothing yet. In the order of age a client has as long
- * as a whole table takes to be filled again, whatever the others do.
+ * newcomer. One eighth of a table of eight or more can never be held, so that nobody locks others
+ * out by holding all; in a smaller one, when all are held, the newcomer is closed. Age, and not the
+ * nearest deadline, because a client can choose its deadline: a crowd that has begun a request, or
+ * had its answer and idles, would outlast every newcomer, who has said nothing yet. In the order of
+ * age a client has as long as a whole table takes to be filled again, whatever the others do.
  *
  * Invariants: a slot is in the list just when its connection is there and not held; a generation
  * belongs to one connection only, so that a late event for the one before it is told apart.
@@ -60,6 +61,7 @@ struct reflector_table {
 	uint32_t free;  /* first of the free slots below that */
 	uint32_t oldest;
 	uint32_t youngest;
+	uint32_t held; /* how many are */
 };
 
 /* capacity is 1 to 2^24. Returns 0, or -1 when there is no memory for it. */
@@ -80,7 +82,11 @@ void reflector_table_release(struct reflector_table *table, uint32_t slot);
 /* The one to end when room is needed, or REFLECTOR_TABLE_NONE when all are held. */
 uint32_t reflector_table_oldest(const struct reflector_table *table);
 
-/* Takes the slot out of the list, or puts it back as the youngest. Twice is the same as once. */
+/*
+ * Takes the slot out of the list, or puts it back as the youngest. Twice is the same as once. When
+ * seven eighths of the table are held, one more stays in the list: it works as any held one does
+ * until room is needed.
+ */
 void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool held);
 
 /* Where the slot keeps a request that is not complete: STUN_MESSAGE_MAX bytes. */

@@ -1,7 +1,8 @@
 /*
  * socket.h - sockets and their addresses.
  *
- * Every descriptor made here is close-on-exec and non-blocking.
+ * Every descriptor made here is close-on-exec and non-blocking. POSIX.1-2008 and nothing
+ * else; the rest is in socket_linux.h.
  */
 #ifndef NATPUNCH_SOCKET_H
 #define NATPUNCH_SOCKET_H
@@ -27,34 +28,11 @@ int socket_open(enum addr_family family, int type, int protocol);
 /* Each returns 0, or -1 and errno. */
 int socket_set_flag(int fd, int level, int option, int value);
 int socket_bind(int fd, const struct addr *addr);
-int socket_bind_interface(int fd, const char *interface); /* SO_BINDTODEVICE */
-int socket_connect(int fd, const struct addr *addr);      /* 0 also when it is in progress */
+int socket_connect(int fd, const struct addr *addr); /* 0 also when it is in progress */
+int socket_accept(int listener, struct addr *peer);  /* or -1 and errno; not for hot paths */
 int socket_local(int fd, struct addr *out);
 int socket_peer(int fd, struct addr *out);
 int socket_take_error(int fd); /* SO_ERROR: 0, or an errno value */
-
-/*
- * Closes a connected TCP socket without FIN or RST: what the peer and the NATs on the way know of
- * it stays as it is. First acknowledges what was received (a lost delayed ACK would make the peer
- * send again, into a port where the answer is a RST). Needs CAP_NET_ADMIN. Returns false, with the
- * socket still open, when the kernel refuses; true when it is closed.
- */
-bool socket_forget(int fd);
-
-/* Is there CAP_NET_ADMIN in this network namespace for TCP_REPAIR? Tries on a socket of its own. */
-bool socket_can_forget(void);
-
-/* Bytes sent that the peer has not acknowledged (SIOCOUTQ); -1 when it cannot be told. */
-int socket_unacknowledged(int fd);
-
-/* Is this one of this machine's own addresses (getifaddrs, or loopback; port ignored)? */
-bool socket_is_local_ip(const struct addr *addr);
-
-/*
- * Another address of this machine of the same family as `ip`: the first of the same class
- * (addr_classify()), public beside public. Returns 0, or -1 when there is none. Its port is 0.
- */
-int socket_other_ip(const struct addr *ip, struct addr *out);
 
 /* The address that packets to `remote` would leave from; returns 0, or -1 and errno (no route). */
 int socket_source_for(const struct addr *remote, struct addr *out);

@@ -12,8 +12,6 @@ static int bind_free(int fd, const struct addr *local)
 	/* Without it a daemon could not bind its port again while this connection lives. */
 	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0)
 		return -1;
-	/* A listener of our own on the port has it as well; those of others mostly have not. */
-	socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	/* A listener of our own on the port asks for this of all beside it. */
 	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)
 		return -1;

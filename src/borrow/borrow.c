@@ -10,6 +10,8 @@
 #include "natpunch/holder.h"
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
+#include "natpunch/text.h"
 
 static const struct borrow_method *const methods[] = {
 	&borrow_method_bind,
@@ -62,6 +64,15 @@ enum borrow_result borrow_connect(int fd, const struct borrow_request *request, 
 	return BORROW_UNREACHABLE;
 }
 
+void borrow_fail_interface(const struct borrow_request *request, struct error *error)
+{
+	int number = errno;
+	char safe[64];
+
+	text_escape(safe, sizeof(safe), request->interface, strlen(request->interface));
+	error_set(error, EXIT_STATUS_LOCAL, "cannot use interface %s: %s", safe, strerror(number));
+}
+
 enum borrow_result borrow_make_socket(
 	const struct borrow_request *request, int *fd, struct error *error)
 {
@@ -73,8 +84,7 @@ enum borrow_result borrow_make_socket(
 		return BORROW_UNREACHABLE;
 	}
 	if (request->interface != NULL && socket_bind_interface(*fd, request->interface) != 0) {
-		error_set(error, EXIT_STATUS_LOCAL, "cannot use interface %s: %s",
-			request->interface, strerror(errno));
+		borrow_fail_interface(request, error);
 		close(*fd);
 		return BORROW_UNREACHABLE;
 	}

@@ -33,6 +33,7 @@
 #include "natpunch/packet.h"
 #include "natpunch/random.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 #define SEGMENT_SIZE  SEGMENT_TCP_MAX /* none of ours has data */
 #define DATAGRAM_SIZE 1500
@@ -60,8 +61,7 @@ static enum borrow_result tie_socket(
 	int fd, const struct borrow_request *request, const struct addr *local, struct error *error)
 {
 	if (request->interface != NULL && socket_bind_interface(fd, request->interface) != 0) {
-		error_set(error, EXIT_STATUS_LOCAL, "cannot use interface %s: %s",
-			request->interface, strerror(errno));
+		borrow_fail_interface(request, error);
 		return BORROW_UNREACHABLE;
 	}
 	if (socket_bind(fd, local) == 0)

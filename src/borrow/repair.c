@@ -48,6 +48,7 @@ static enum borrow_result repair_open(
 {
 	if (request->protocol != MAPPING_TCP) {
 		error_set(error, EXIT_STATUS_LOCAL, "method repair is for TCP");
+		error_hint(error, "for UDP there are bind, rewrite and raw: -m auto");
 		return BORROW_CANNOT;
 	}
 	return borrow_open_socket(&borrow_method_repair, request, bind_shared, "share", out, error);

@@ -54,6 +54,7 @@
 #include "natpunch/log.h"
 #include "natpunch/netfilter.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 #include "natpunch/translation.h"
 
 #define FIN_WAIT_MS 250 /* for the peer's FIN behind ours: a round trip */
@@ -167,6 +168,8 @@ static enum borrow_result translate(int fd, int guard, const struct borrow_reque
 	flow.source.port = 0;
 	if (socket_bind(fd, &flow.source) != 0 || socket_local(fd, &flow.source) != 0) {
 		error_set(error, EXIT_STATUS_LOCAL, "cannot bind a free port: %s", strerror(errno));
+		if (errno == EADDRNOTAVAIL)
+			error_hint(error, "the address of -b is not one of this machine's");
 		return BORROW_CANNOT;
 	}
 	/* The port is ours alone now: what is known of it is of a connection that is over. */

@@ -1,6 +1,6 @@
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,6 +16,7 @@
 
 #define DEFAULT_TIMEOUT_MS 10000
 #define TIMEOUT_MAX_MS     (3600 * 1000)
+#define PATH_SIZE          1024
 
 enum {
 	OPTION_SSH_CONFIG = OPTION_LONG_ONLY,
@@ -137,21 +138,54 @@ static int read_options(struct connect_command *command, const struct command *r
 	return check(command, &reader, error);
 }
 
-/* ssh runs the command with a shell, from any directory: a whole path, quoted. */
+/* What text_escape() has nothing to do for, and ssh does not take for one of its own tokens. */
+static bool is_plain(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if (*text < 0x20 || *text > 0x7e || *text == '\\' || *text == '%')
+			return false;
+	return true;
+}
+
+/* ssh runs the command with a shell, from any directory. Returns 0, or -1 with *error filled. */
+static int make_absolute(const char *path, char *out, size_t size, struct error *error)
+{
+	size_t used = 0;
+
+	if (path[0] != '/') {
+		if (getcwd(out, size) == NULL)
+			return error_set(error, EXIT_STATUS_LOCAL, "no current directory: %s",
+				strerror(errno));
+		used = strlen(out);
+		out[used++] = '/';
+	}
+	if (used > size || strlen(path) >= size - used)
+		return error_set(error, EXIT_STATUS_LOCAL, "the key file's path is too long");
+	memcpy(out + used, path, strlen(path) + 1);
+	return 0;
+}
+
 static int print_ssh_config(const struct connect_command *command, struct error *error)
 {
-	char *path = realpath(command->key_path, NULL);
-	char quoted[2048];
+	char path[PATH_SIZE];
+	char quoted_path[4 * PATH_SIZE];
+	char quoted_reflector[4 * PATH_SIZE];
 
-	if (path == NULL)
-		return error_set(error, EXIT_STATUS_LOCAL, "cannot find the key file");
-	text_escape_shell(quoted, sizeof(quoted), path);
+	if (access(command->key_path, R_OK) != 0)
+		return error_set(
+			error, EXIT_STATUS_LOCAL, "cannot read the key file: %s", strerror(errno));
+	if (make_absolute(command->key_path, path, sizeof(path), error) != 0)
+		return -1;
+	if (!is_plain(path) || !is_plain(command->reflector_text))
+		return error_set(error, EXIT_STATUS_LOCAL,
+			"a %%, a backslash or a byte that is not ASCII has no place in ssh_config");
+	text_escape_shell(quoted_path, sizeof(quoted_path), path);
+	text_escape_shell(quoted_reflector, sizeof(quoted_reflector), command->reflector_text);
 	printf("Host %s\n"
 	       "    HostKeyAlias %s\n"
 	       "    CheckHostIP no\n"
 	       "    ProxyCommand natpunch connect -q -r %s -K %s %s\n",
-		command->name, command->name, command->reflector_text, quoted, command->name);
-	free(path);
+		command->name, command->name, quoted_reflector, quoted_path, command->name);
 	return 0;
 }
 

@@ -24,6 +24,7 @@
 #include "natpunch/resolve.h"
 #include "natpunch/signals.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 #include "natpunch/splice.h"
 #include "natpunch/text.h"
 

@@ -14,6 +14,7 @@
 
 #define BACKLOG    4096 /* the kernel cuts it at net.core.somaxconn */
 #define DRAIN_SIZE 4096
+#define DRAIN_MAX  16 /* reads: who sends as fast as we read must not keep the others waiting */
 
 static int set_options(int fd, const struct addr *addr)
 {
@@ -135,8 +136,9 @@ void reflector_accept_answer_text(int fd, const struct addr *peer)
 	bool sent = send(fd, line, size, MSG_NOSIGNAL) == (ssize_t)size;
 
 	/* Closing with bytes unread would send a RST, which can overtake the line. */
-	while (recv(fd, drain, sizeof(drain), 0) == (ssize_t)sizeof(drain))
-		continue;
+	for (int i = 0; i < DRAIN_MAX; i++)
+		if (recv(fd, drain, sizeof(drain), 0) != (ssize_t)sizeof(drain))
+			break;
 	close(fd);
 	if (log_get_level() >= LOG_LEVEL_VERBOSE)
 		log_detail("tcp %s dialled, %s", addr_format(peer, text),

@@ -15,6 +15,7 @@
 #include "natpunch/deadline.h"
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 static struct reflector_dial_job *job_at(struct reflector_dial *dial, uint32_t slot)
 {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 static const struct reflector_listen *find_base(
 	const struct reflector_config *config, enum addr_family family)

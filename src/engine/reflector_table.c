@@ -99,7 +99,9 @@ void reflector_table_release(struct reflector_table *table, uint32_t slot)
 {
 	struct reflector_connection *connection = &table->connections[slot];
 
-	if (!connection->held)
+	if (connection->held)
+		table->held--;
+	else
 		list_remove(table, slot);
 	deadline_set(&table->deadlines, slot, DEADLINE_NONE);
 	connection->fd = -1;
@@ -119,7 +121,11 @@ void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool hel
 
 	if (connection->held == held)
 		return;
+	/* The last eighth is never held: else whoever holds all could lock everybody out. */
+	if (held && table->held >= table->capacity - table->capacity / 8)
+		return;
 	connection->held = held;
+	table->held = held ? table->held + 1 : table->held - 1;
 	if (held)
 		list_remove(table, slot);
 	else

@@ -131,7 +131,24 @@ void registry_put(struct registry *registry, uint32_t entry, const struct regist
 
 	to->places[place->addr.family == ADDR_IPV6 ? 1 : 0] = *place;
 	to->changes = next_change(registry);
+	to->used_count = 0;
 	registry->changed = true;
+}
+
+bool registry_use(struct registry *registry, uint32_t entry, const uint8_t salt[NONCE_SALT_SIZE])
+{
+	struct registry_entry *of = &registry->entries[entry];
+
+	for (size_t i = 0; i < of->used_count; i++)
+		if (memcmp(of->used[i], salt, NONCE_SALT_SIZE) == 0)
+			return false;
+	if (of->used_count == REGISTRY_USED_MAX) {
+		of->changes = next_change(registry);
+		of->used_count = 0;
+		return true;
+	}
+	memcpy(of->used[of->used_count++], salt, NONCE_SALT_SIZE);
+	return true;
 }
 
 void registry_release(

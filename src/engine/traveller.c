@@ -1,3 +1,22 @@
+/*
+ * How a connection may come to stand, whichever is first:
+ *
+ *   ours     connect() from our port to home's mapping. It meets home's own SYN (a simultaneous
+ *            open), or finds home's NAT open and sshd behind it.
+ *   home's   accepted on our port. Where home's NAT maps each destination to another port, home
+ *            comes from a port that nobody could foretell; it gets through to us when our own NAT
+ *            lets it, or when there is none. It also takes a SYN of home's that came while we were
+ *            between two tries.
+ *
+ * The listener is there before the reflector is asked, as home may be faster than the answer. It is
+ * not for strangers: who does not come from home's address is closed. That is no proof; ssh asks
+ * for one from both sides.
+ *
+ * Both ends' SYNs cross on their way, if the reflector is not on a much longer one: with one-way
+ * times l and h from the reflector to us and to home, and d between us, our SYN leaves l after the
+ * reflector's answer did, home's h after; each reaches the other's NAT d later, |l - h| <= d by the
+ * triangle's inequality. So mostly neither NAT sees a SYN before its own.
+ */
 #include "natpunch/traveller.h"
 
 #include <errno.h>
@@ -10,9 +29,11 @@
 
 #include "natpunch/clock.h"
 #include "natpunch/deadline.h"
+#include "natpunch/greeting.h"
 #include "natpunch/log.h"
 #include "natpunch/punch.h"
 #include "natpunch/random.h"
+#include "natpunch/relay.h"
 #include "natpunch/rendezvous.h"
 #include "natpunch/resolve.h"
 #include "natpunch/socket.h"
@@ -21,13 +42,18 @@
 #define NONCE_WAIT_MS     30   /* how much later than the handshake the nonce may come by UDP */
 #define NEXT_ADDRESS_MS   2000 /* of the reflector's: the next is tried then */
 #define ANSWER_TIMEOUT_MS 5000
+#define RELAY_TIMEOUT_MS  8000 /* the reflector's own patience with home, and more */
+#define TRIES_MAX         6    /* at an address where our question came too late */
+#define ARRIVALS_MAX      16 /* that wait on our port; rule for more: the kernel drops their SYNs */
 
 enum step {
 	STEP_CONNECTING, /* the handshake with the reflector */
 	STEP_NONCE,      /* it is done; the nonce is waited for a little longer */
 	STEP_ASKING,
 	STEP_PUNCHING,
+	STEP_RELAYING, /* there is no direct way: home is waited for at the reflector */
 	STEP_OPEN,
+	STEP_AGAIN,  /* our question was late, and not heard */
 	STEP_NEXT,   /* this address of the reflector will not do */
 	STEP_FAILED, /* no other will do either */
 };
@@ -39,6 +65,8 @@ struct traveller {
 	struct addr local; /* the port that everything leaves from */
 	int stream;        /* to the reflector, from that port; or -1 */
 	int datagram;      /* to the reflector, for the nonce; or -1 */
+	int listener;      /* on that port too, for home's connection; or -1 */
+	int arrived;       /* home's connection, once it is there; or -1 */
 	uint64_t due;
 	struct rendezvous rendezvous;
 	uint8_t bytes[STUN_MESSAGE_MAX];
@@ -57,25 +85,43 @@ static void stop(struct traveller *traveller, enum step step, enum exit_status s
 	traveller->step = step;
 }
 
-/* A socket that connects from our port, which the first one makes up. Returns -1 and errno. */
-static int open_from_port(struct traveller *traveller, const struct addr *remote)
+/* Closes and keeps errno. */
+static int give_up(int fd)
 {
-	struct addr local = traveller->local;
-	int saved;
-	int fd = socket_open((enum addr_family)remote->family, SOCK_STREAM, IPPROTO_TCP);
+	int saved = errno;
 
-	if (fd < 0)
-		return -1;
-	socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-	socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-	local.family = remote->family;
-	if (socket_bind(fd, &local) == 0 && socket_connect(fd, remote) == 0 &&
-		(local.port != 0 || socket_local(fd, &traveller->local) == 0))
-		return fd;
-	saved = errno;
 	close(fd);
 	errno = saved;
 	return -1;
+}
+
+/* A socket on our port, which the first one makes up. Returns -1 and errno. */
+static int bind_to_port(const struct traveller *traveller)
+{
+	struct addr local = traveller->local;
+	int fd;
+
+	local.family = traveller->reflector.family;
+	fd = socket_open((enum addr_family)local.family, SOCK_STREAM, IPPROTO_TCP);
+	if (fd < 0)
+		return -1;
+	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0 ||
+		socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0 ||
+		socket_bind(fd, &local) != 0)
+		return give_up(fd);
+	return fd;
+}
+
+static int open_from_port(struct traveller *traveller, const struct addr *remote)
+{
+	int fd = bind_to_port(traveller);
+
+	if (fd < 0)
+		return -1;
+	if (socket_connect(fd, remote) != 0 ||
+		(traveller->local.port == 0 && socket_local(fd, &traveller->local) != 0))
+		return give_up(fd);
+	return fd;
 }
 
 static int open_punch(void *context, const struct addr *remote)
@@ -223,30 +269,191 @@ static void take_answer(struct traveller *traveller, const void *data, size_t si
 	}
 }
 
+/* ---- the relay ---------------------------------------------------------------------------- */
+
+/* What the last try met with; the first one may still be under way. */
+static const char *why_no_way(const struct traveller *traveller)
+{
+	int problem = traveller->punch.problem;
+
+	return strerror(problem != 0 ? problem : ETIMEDOUT);
+}
+
+/* Neither a direct way nor this one. */
+static void fail(struct traveller *traveller, const char *why)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	error_set(traveller->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
+		traveller->request->key->name, addr_format(&traveller->punch.remote, text),
+		why_no_way(traveller), why);
+	error_hint(traveller->error,
+		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh -p 1337 "
+		"HOST");
+	traveller->step = STEP_FAILED;
+}
+
+static void ask_for_relay(struct traveller *traveller, uint64_t now)
+{
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	size_t size = write_request(traveller, bytes, sizeof(bytes));
+
+	traveller->step = STEP_RELAYING;
+	traveller->due = now + RELAY_TIMEOUT_MS;
+	if (send(traveller->stream, bytes, size, 0) != (ssize_t)size)
+		fail(traveller, "the reflector is gone");
+}
+
+static void begin_relay(struct traveller *traveller, uint64_t now)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	if (!rendezvous_take_offer(&traveller->rendezvous)) {
+		fail(traveller, "the reflector does not relay");
+		return;
+	}
+	log_detail("no direct way to %s: %s; asking for a relay",
+		addr_format(&traveller->punch.remote, text), why_no_way(traveller));
+	traveller->received = 0;
+	ask_for_relay(traveller, now);
+}
+
+static const char *why_no_relay(unsigned code)
+{
+	switch (code) {
+	case RELAY_OFF:
+		return "the reflector does not relay";
+	case RELAY_NOT_HOME:
+		return "home does not come to the reflector's relay";
+	case RELAY_NAME_FULL:
+		return "too many relayed connections for that name";
+	case RELAY_FULL:
+		return "the reflector's relay is full";
+	default:
+		return "the reflector refuses to relay";
+	}
+}
+
+static void take_relay(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+{
+	const char *why = "";
+	char text[ADDR_TEXT_SIZE];
+
+	switch (rendezvous_read(&traveller->rendezvous, data, size, &why)) {
+	case RENDEZVOUS_AGAIN:
+		ask_for_relay(traveller, now);
+		return;
+	case RENDEZVOUS_DONE:
+		log_detail("connected by a relay: all bytes pass through %s",
+			addr_format(&traveller->reflector, text));
+		traveller->arrived = traveller->stream;
+		traveller->stream = -1;
+		traveller->step = STEP_OPEN;
+		return;
+	case RENDEZVOUS_UNRELATED:
+		return;
+	case RENDEZVOUS_MALFORMED:
+		fail(traveller, why);
+		return;
+	default:
+		fail(traveller, why_no_relay(traveller->rendezvous.code));
+	}
+}
+
+/* ---- answers ------------------------------------------------------------------------------ */
+
+static void lose_stream(struct traveller *traveller, const char *why)
+{
+	if (traveller->step == STEP_RELAYING)
+		fail(traveller, "the reflector is gone");
+	else
+		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", why);
+}
+
+static void take_noise(struct traveller *traveller)
+{
+	if (traveller->step == STEP_RELAYING)
+		fail(traveller, "the reflector says what is not STUN");
+	else if (greeting_is_line(traveller->bytes, traveller->received))
+		stop(traveller, STEP_AGAIN, EXIT_STATUS_NETWORK, "no answer from",
+			"the question came too late");
+	else
+		stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
+}
+
+/* How much to read. Behind the answer to RELAY comes the session: of that not one byte. */
+static size_t wanted(const struct traveller *traveller)
+{
+	size_t need;
+
+	if (traveller->step != STEP_RELAYING)
+		return sizeof(traveller->bytes) - traveller->received;
+	(void)stun_frame(traveller->bytes, traveller->received, &need);
+	return need - traveller->received;
+}
+
 static void read_stream(struct traveller *traveller, uint64_t now)
 {
-	size_t left = sizeof(traveller->bytes) - traveller->received;
-	ssize_t got = recv(traveller->stream, traveller->bytes + traveller->received, left, 0);
+	ssize_t got = recv(
+		traveller->stream, traveller->bytes + traveller->received, wanted(traveller), 0);
 	size_t need;
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got <= 0) {
-		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from",
-			got == 0 ? "it closed the connection" : strerror(errno));
+		lose_stream(traveller, got == 0 ? "it closed the connection" : strerror(errno));
 		return;
 	}
 	traveller->received += (size_t)got;
-	while (traveller->step == STEP_ASKING) {
+	while (traveller->step == STEP_ASKING || traveller->step == STEP_RELAYING) {
 		enum stun_frame frame = stun_frame(traveller->bytes, traveller->received, &need);
 		if (frame == STUN_FRAME_NOT_STUN)
-			stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from",
-				"it is not STUN");
+			take_noise(traveller);
 		if (frame != STUN_FRAME_COMPLETE)
 			return;
-		take_answer(traveller, traveller->bytes, need, now);
+		if (traveller->step == STEP_ASKING)
+			take_answer(traveller, traveller->bytes, need, now);
+		else
+			take_relay(traveller, traveller->bytes, need, now);
 		traveller->received -= need;
 		memmove(traveller->bytes, traveller->bytes + need, traveller->received);
+	}
+}
+
+/* ---- home's connection -------------------------------------------------------------------- */
+
+/* Without it there is one way less. */
+static void listen_on_port(struct traveller *traveller)
+{
+	int fd = bind_to_port(traveller);
+
+	if (fd >= 0 && listen(fd, ARRIVALS_MAX) != 0)
+		fd = give_up(fd);
+	if (fd < 0)
+		log_detail("cannot listen for home: %s", strerror(errno));
+	traveller->listener = fd;
+}
+
+static void take_arrivals(struct traveller *traveller)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct addr peer;
+
+	/* What does not fit into one turn is there at the next. */
+	for (int i = 0; i < ARRIVALS_MAX && traveller->arrived < 0; i++) {
+		int fd = socket_accept(traveller->listener, &peer);
+
+		if (fd < 0)
+			return;
+		addr_format(&peer, text);
+		if (addr_equal_ip(&peer, &traveller->punch.remote)) {
+			log_detail("home connected to us, from %s", text);
+			traveller->arrived = fd;
+			traveller->step = STEP_OPEN;
+			return;
+		}
+		log_detail("%s is not home: closed", text);
+		close(fd);
 	}
 }
 
@@ -254,39 +461,45 @@ static void read_stream(struct traveller *traveller, uint64_t now)
 
 static void advance_punch(struct traveller *traveller, bool happened, uint64_t now)
 {
-	const char *name = traveller->request->key->name;
 	char text[ADDR_TEXT_SIZE];
 
 	punch_advance(&traveller->punch, happened, now);
-	addr_format(&traveller->punch.remote, text);
 	if (traveller->punch.state == PUNCH_OPEN) {
-		log_detail("connected to %s at try %u", text, traveller->punch.tries);
+		log_detail("connected to %s at try %u", addr_format(&traveller->punch.remote, text),
+			traveller->punch.tries);
 		traveller->step = STEP_OPEN;
 	} else if (traveller->punch.state == PUNCH_FAILED) {
-		error_set(traveller->error, EXIT_STATUS_UNREACHABLE,
-			"no direct way to %s at %s: %s", name, text,
-			strerror(traveller->punch.problem));
-		error_hint(traveller->error,
-			"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh "
-			"-p 1337 HOST");
-		traveller->step = STEP_FAILED;
+		begin_relay(traveller, now);
 	}
 }
 
-static void advance(struct traveller *traveller, const struct pollfd fds[3], uint64_t now)
+enum watch {
+	WATCH_STREAM,
+	WATCH_DATAGRAM,
+	WATCH_PUNCH,
+	WATCH_LISTENER,
+	WATCH_COUNT,
+};
+
+static void advance(struct traveller *traveller, const struct pollfd fds[WATCH_COUNT], uint64_t now)
 {
-	if (fds[1].revents != 0 && traveller->step <= STEP_NONCE)
+	if (fds[WATCH_DATAGRAM].revents != 0 && traveller->step <= STEP_NONCE)
 		take_nonce(traveller);
-	if (traveller->step == STEP_CONNECTING && fds[0].revents != 0)
+	if (traveller->step == STEP_CONNECTING && fds[WATCH_STREAM].revents != 0)
 		finish_handshake(traveller, now);
 	else if (traveller->step == STEP_NONCE && (has_nonce(traveller) || now >= traveller->due))
 		ask(traveller, now);
-	else if (traveller->step == STEP_ASKING && fds[0].revents != 0)
+	else if ((traveller->step == STEP_ASKING || traveller->step == STEP_RELAYING) &&
+		 fds[WATCH_STREAM].revents != 0)
 		read_stream(traveller, now);
 	else if (traveller->step == STEP_PUNCHING)
-		advance_punch(traveller, fds[2].revents != 0, now);
+		advance_punch(traveller, fds[WATCH_PUNCH].revents != 0, now);
 	else if (now >= traveller->due && traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", "the time is up");
+	else if (now >= traveller->due && traveller->step == STEP_RELAYING)
+		fail(traveller, "no answer from the reflector's relay");
+	if (traveller->step == STEP_PUNCHING && fds[WATCH_LISTENER].revents != 0)
+		take_arrivals(traveller);
 }
 
 static int poll_ms(uint64_t now, uint64_t due)
@@ -296,30 +509,42 @@ static int poll_ms(uint64_t now, uint64_t due)
 	return due - now > 1000 ? 1000 : (int)(due - now);
 }
 
+static uint64_t watch(const struct traveller *traveller, struct pollfd fds[WATCH_COUNT])
+{
+	for (size_t i = 0; i < WATCH_COUNT; i++)
+		fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+	if (traveller->step == STEP_PUNCHING) {
+		fds[WATCH_PUNCH].fd = punch_fd(&traveller->punch);
+		fds[WATCH_PUNCH].events = POLLOUT;
+		fds[WATCH_LISTENER].fd = traveller->listener;
+		return traveller->punch.due;
+	}
+	if (traveller->step != STEP_NONCE)
+		fds[WATCH_STREAM].fd = traveller->stream;
+	if (traveller->step == STEP_CONNECTING)
+		fds[WATCH_STREAM].events = POLLOUT;
+	if (traveller->step <= STEP_NONCE)
+		fds[WATCH_DATAGRAM].fd = traveller->datagram;
+	return traveller->due;
+}
+
 /* Runs until there is a connection, or this address of the reflector will not do. */
 static void run(struct traveller *traveller, uint64_t deadline)
 {
 	uint64_t now = clock_now_ms();
 
 	while (traveller->step < STEP_OPEN && now < deadline) {
-		bool punching = traveller->step == STEP_PUNCHING;
-		bool connecting = traveller->step == STEP_CONNECTING;
-		uint64_t due = punching ? traveller->punch.due : traveller->due;
-		struct pollfd fds[3] = {
-			{.fd = punching ? -1 : traveller->stream,
-				.events = connecting ? POLLOUT : POLLIN},
-			{.fd = traveller->step <= STEP_NONCE ? traveller->datagram : -1,
-				.events = POLLIN},
-			{.fd = punching ? punch_fd(&traveller->punch) : -1, .events = POLLOUT},
-		};
-		if (traveller->step == STEP_NONCE)
-			fds[0].fd = -1;
-		if (poll(fds, 3, poll_ms(now, due < deadline ? due : deadline)) < 0)
+		struct pollfd fds[WATCH_COUNT];
+		uint64_t due = watch(traveller, fds);
+
+		if (poll(fds, WATCH_COUNT, poll_ms(now, due < deadline ? due : deadline)) < 0)
 			memset(fds, 0, sizeof(fds));
 		now = clock_now_ms();
 		advance(traveller, fds, now);
 	}
-	if (traveller->step < STEP_OPEN)
+	if (traveller->step == STEP_PUNCHING || traveller->step == STEP_RELAYING)
+		fail(traveller, "the time is up");
+	else if (traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_FAILED, EXIT_STATUS_NETWORK, "no answer from",
 			"the time is up");
 }
@@ -331,6 +556,8 @@ static void start(struct traveller *traveller, const struct traveller_request *r
 	traveller->request = request;
 	traveller->reflector = *reflector;
 	traveller->datagram = -1;
+	traveller->listener = -1;
+	traveller->arrived = -1;
 	traveller->error = error;
 	traveller->step = STEP_CONNECTING;
 	traveller->due = clock_now_ms() + NEXT_ADDRESS_MS;
@@ -339,18 +566,24 @@ static void start(struct traveller *traveller, const struct traveller_request *r
 	traveller->stream = open_from_port(traveller, reflector);
 	if (traveller->stream < 0)
 		stop(traveller, STEP_NEXT, EXIT_STATUS_LOCAL, "cannot connect to", strerror(errno));
+	else
+		listen_on_port(traveller);
 }
 
 /* Returns the connection, or -1. */
 static int end(struct traveller *traveller)
 {
-	int fd = traveller->step == STEP_OPEN ? punch_take(&traveller->punch) : -1;
+	int fd = traveller->arrived;
 
+	if (traveller->step == STEP_OPEN && fd < 0)
+		fd = punch_take(&traveller->punch);
 	punch_end(&traveller->punch);
 	if (traveller->stream >= 0)
 		close(traveller->stream);
 	if (traveller->datagram >= 0)
 		close(traveller->datagram);
+	if (traveller->listener >= 0)
+		close(traveller->listener);
 	return fd;
 }
 
@@ -366,12 +599,29 @@ static void wait_for_names(struct resolve *resolve, uint64_t deadline)
 	}
 }
 
+/* Sets *fd with STEP_OPEN, and *error with STEP_FAILED and STEP_NEXT: how it ended. */
+static enum step ask_at(const struct addr *reflector, const struct traveller_request *request,
+	uint64_t deadline, int *fd, struct error *error)
+{
+	struct traveller traveller;
+
+	for (int i = 0; i < TRIES_MAX; i++) {
+		start(&traveller, request, reflector, error);
+		run(&traveller, deadline);
+		*fd = end(&traveller);
+		if (traveller.step != STEP_AGAIN)
+			return traveller.step;
+		log_detail("%s", error->text);
+	}
+	return STEP_NEXT;
+}
+
 int traveller_connect(const struct traveller_request *request, struct error *error)
 {
 	const struct parse_host_port *reflector = request->reflector;
 	uint64_t deadline = clock_now_ms() + request->timeout_ms;
-	struct traveller traveller;
 	struct resolve resolve;
+	enum step step = STEP_NEXT;
 	int fd = -1;
 
 	resolve_start(&resolve, reflector->host, reflector->port, request->family);
@@ -379,13 +629,10 @@ int traveller_connect(const struct traveller_request *request, struct error *err
 	if (!resolve.done || resolve.count == 0)
 		error_set(error, EXIT_STATUS_NETWORK, "cannot look up %s: %s", reflector->host,
 			resolve.done ? resolve.error.text : "no answer from a name server");
-	for (size_t i = 0; i < resolve.count && fd < 0; i++) {
-		start(&traveller, request, &resolve.found[i], error);
-		run(&traveller, deadline);
-		fd = end(&traveller);
-		if (fd >= 0 || traveller.step == STEP_FAILED)
-			break;
-		log_detail("%s", error->text);
+	for (size_t i = 0; i < resolve.count && step == STEP_NEXT; i++) {
+		step = ask_at(&resolve.found[i], request, deadline, &fd, error);
+		if (step == STEP_NEXT)
+			log_detail("%s", error->text);
 	}
 	resolve_end(&resolve);
 	return fd;

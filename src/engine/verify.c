@@ -9,6 +9,7 @@
 #include "natpunch/deadline.h"
 #include "natpunch/random.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 static void fail(struct verify *verify, enum exit_status status, const char *what, const char *why)
 {

@@ -1,6 +1,7 @@
 #include "natpunch/descriptors.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <sys/resource.h>
@@ -29,6 +30,20 @@ uint64_t descriptors_reserve(uint64_t wanted)
 	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
 		return raised.rlim_cur;
 	return limit.rlim_cur;
+}
+
+int descriptors_fill_standard(void)
+{
+	int fd;
+
+	/* Each gets the lowest number that is free. O_PATH allows neither reading nor writing. */
+	do
+		fd = open("/", O_PATH | O_DIRECTORY);
+	while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return 0;
 }
 
 /* close_range(2) is of Linux 5.9, and not every C library of that age has a function for it. */

@@ -208,9 +208,10 @@ int file_replace(const char *path, const void *data, size_t size, mode_t mode, s
 
 	if (append_suffix(path, ".XXXXXX", temporary) != 0)
 		return fail(error, "write", path, ENAMETOOLONG);
-	fd = mkostemp(temporary, O_CLOEXEC);
+	fd = mkstemp(temporary);
 	if (fd < 0)
 		return fail(error, "write", path, errno);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	return put_in_place(path, temporary, fd, data, size, mode, error);
 }
 

@@ -2,14 +2,35 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#ifdef __linux__
 #include <sys/random.h>
+#else
+#include <fcntl.h>
+#include <unistd.h>
+#endif
+
+#ifdef __linux__
+static ssize_t get_some(void *out, size_t size)
+{
+	return getrandom(out, size, 0);
+}
+#else /* POSIX has no source of random bytes; every system has this one */
+static ssize_t get_some(void *out, size_t size)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -1 : read(fd, out, size);
+}
+#endif
 
 void random_fill(void *out, size_t size)
 {
 	uint8_t *next = out;
 
 	while (size > 0) {
-		ssize_t got = getrandom(next, size, 0);
+		ssize_t got = get_some(next, size);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)

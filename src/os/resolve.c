@@ -14,7 +14,6 @@
 #include <unistd.h>
 #include <fcntl.h>
 
-#include "natpunch/signals.h"
 #include "natpunch/socket.h"
 #include "natpunch/text.h"
 
@@ -61,8 +60,11 @@ static void look_up(const char *host, enum addr_family family, struct reply *rep
 static void run_child(int fd, const char *host, enum addr_family family)
 {
 	struct reply reply;
+	sigset_t none;
 
-	signals_restore();
+	/* Who ends us from outside ends the look-up as well. */
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	memset(&reply, 0, sizeof(reply));
 	look_up(host, family, &reply);
 	/* One write of less than PIPE_BUF: the parent sees all of it or nothing. */
@@ -78,12 +80,30 @@ static void finish_with_error(struct resolve *resolve, const char *text)
 	error_set(&resolve->error, EXIT_STATUS_NETWORK, "%s", text);
 }
 
+/* pipe2(2) is not in POSIX.1-2008. Returns 0, or -1 and errno with both ends closed. */
+static int open_pipe(int ends[2])
+{
+	int saved;
+
+	if (pipe(ends) != 0)
+		return -1;
+	if (fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0 && fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0 &&
+		fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0 &&
+		fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0)
+		return 0;
+	saved = errno;
+	close(ends[0]);
+	close(ends[1]);
+	errno = saved;
+	return -1;
+}
+
 static void start_child(struct resolve *resolve, const char *host, enum addr_family family)
 {
 	int ends[2];
 	pid_t pid;
 
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+	if (open_pipe(ends) != 0) {
 		finish_with_error(resolve, strerror(errno));
 		return;
 	}

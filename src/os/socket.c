@@ -1,12 +1,9 @@
 #include "natpunch/socket.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
-#include <linux/sockios.h>
+#include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 socklen_t socket_from_addr(const struct addr *addr, struct sockaddr_storage *out)
@@ -55,9 +52,30 @@ int socket_domain(enum addr_family family)
 	return family == ADDR_IPV6 ? AF_INET6 : AF_INET;
 }
 
+/* Returns the descriptor, or -1 and errno with it closed. */
+static int set_flags(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+	int saved;
+
+	if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
+		fcntl(fd, F_SETFD, FD_CLOEXEC) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
 int socket_open(enum addr_family family, int type, int protocol)
 {
+#if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK)
 	return socket(socket_domain(family), type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+#else /* POSIX.1-2008 has neither */
+	int fd = socket(socket_domain(family), type, protocol);
+
+	return fd < 0 ? -1 : set_flags(fd);
+#endif
 }
 
 int socket_set_flag(int fd, int level, int option, int value)
@@ -73,11 +91,6 @@ int socket_bind(int fd, const struct addr *addr)
 	return bind(fd, (struct sockaddr *)&sockaddr, size);
 }
 
-int socket_bind_interface(int fd, const char *interface)
-{
-	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface));
-}
-
 int socket_connect(int fd, const struct addr *addr)
 {
 	struct sockaddr_storage sockaddr;
@@ -86,6 +99,20 @@ int socket_connect(int fd, const struct addr *addr)
 	if (connect(fd, (struct sockaddr *)&sockaddr, size) == 0 || errno == EINPROGRESS)
 		return 0;
 	return -1;
+}
+
+int socket_accept(int listener, struct addr *peer)
+{
+	struct sockaddr_storage sockaddr;
+	socklen_t size = sizeof(sockaddr);
+	int fd;
+
+	memset(&sockaddr, 0, sizeof(sockaddr));
+	fd = accept(listener, (struct sockaddr *)&sockaddr, &size);
+	if (fd < 0)
+		return -1;
+	socket_to_addr(&sockaddr, peer);
+	return set_flags(fd);
 }
 
 int socket_local(int fd, struct addr *out)
@@ -120,92 +147,6 @@ int socket_take_error(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &size) != 0)
 		return errno;
 	return value;
-}
-
-bool socket_forget(int fd)
-{
-	/* An acknowledgement that the kernel still holds back goes out now. */
-	socket_set_flag(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
-	if (socket_set_flag(fd, IPPROTO_TCP, TCP_REPAIR, 1) != 0)
-		return false;
-	close(fd);
-	return true;
-}
-
-bool socket_can_forget(void)
-{
-	int fd = socket_open(ADDR_IPV4, SOCK_STREAM, IPPROTO_TCP);
-	bool can;
-
-	if (fd < 0)
-		return false;
-	can = socket_set_flag(fd, IPPROTO_TCP, TCP_REPAIR, 1) == 0;
-	close(fd);
-	return can;
-}
-
-int socket_unacknowledged(int fd)
-{
-	int value = 0;
-
-	return ioctl(fd, SIOCOUTQ, &value) == 0 ? value : -1;
-}
-
-/* Reads the address of an interface. Returns false for one of another kind. */
-static bool read_interface(const struct ifaddrs *entry, struct addr *out)
-{
-	struct sockaddr_storage sockaddr;
-	size_t size;
-
-	if (entry->ifa_addr == NULL)
-		return false;
-	if (entry->ifa_addr->sa_family == AF_INET)
-		size = sizeof(struct sockaddr_in);
-	else if (entry->ifa_addr->sa_family == AF_INET6)
-		size = sizeof(struct sockaddr_in6);
-	else
-		return false;
-	memset(&sockaddr, 0, sizeof(sockaddr));
-	memcpy(&sockaddr, entry->ifa_addr, size);
-	socket_to_addr(&sockaddr, out);
-	out->port = 0;
-	return true;
-}
-
-/* Finds the first address of this machine that `fits` `ip`. */
-static bool find_interface(const struct addr *ip,
-	bool (*fits)(const struct addr *own, const struct addr *ip), struct addr *out)
-{
-	struct ifaddrs *list = NULL;
-	bool found = false;
-
-	if (getifaddrs(&list) != 0)
-		return false;
-	for (struct ifaddrs *entry = list; entry != NULL && !found; entry = entry->ifa_next)
-		found = read_interface(entry, out) && fits(out, ip);
-	freeifaddrs(list);
-	return found;
-}
-
-bool socket_is_local_ip(const struct addr *addr)
-{
-	struct addr found;
-
-	/* All of 127/8 is, of which the interface has one (RFC 1122 3.2.1.3). */
-	if (addr_classify(addr) == ADDR_CLASS_LOOPBACK)
-		return true;
-	return find_interface(addr, addr_equal_ip, &found);
-}
-
-static bool is_beside(const struct addr *own, const struct addr *ip)
-{
-	return own->family == ip->family && !addr_equal_ip(own, ip) &&
-	       addr_classify(own) == addr_classify(ip);
-}
-
-int socket_other_ip(const struct addr *ip, struct addr *out)
-{
-	return find_interface(ip, is_beside, out) ? 0 : -1;
 }
 
 int socket_source_for(const struct addr *remote, struct addr *out)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "natpunch/text.h"
+#include "natpunch/parse.h"
 
 #define STUN_FIRST_BYTE_MAX 0x3f
 
@@ -70,6 +71,26 @@ size_t greeting_write_line(const struct addr *addr, char out[GREETING_LINE_SIZE]
 	*end++ = '\n';
 	*end = '\0';
 	return (size_t)(end - out);
+}
+
+bool greeting_is_line(const void *data, size_t size)
+{
+	char line[GREETING_LINE_SIZE];
+	struct addr addr;
+	uint16_t port;
+	char *space;
+
+	if (size == 0 || size >= sizeof(line))
+		return false;
+	memcpy(line, data, size);
+	if (line[size - 1] != '\n')
+		return false;
+	line[size - 1] = '\0';
+	space = strchr(line, ' ');
+	if (space == NULL || strlen(line) != size - 1)
+		return false;
+	*space = '\0';
+	return addr_parse_ip(&addr, line) == 0 && parse_port(space + 1, &port) == 0;
 }
 
 size_t greeting_write_http(const struct addr *addr, bool head_only, char out[GREETING_HTTP_SIZE])

@@ -37,6 +37,7 @@ static void compute_seal(const uint8_t secret[NONCE_SECRET_SIZE],
 	hmac_sha256_update(&state, "nonce", 6);
 	add_number(&state, period);
 	hmac_sha256_update(&state, salt, NONCE_SALT_SIZE);
+	add_number(&state, subject->connection);
 	hmac_sha256_update(&state, &subject->source->family, 1);
 	hmac_sha256_update(&state, subject->source->ip, sizeof(subject->source->ip));
 	hmac_sha256_update(&state, subject->name, strlen(subject->name));
@@ -100,4 +101,14 @@ bool nonce_is_unused(const uint8_t secret[NONCE_SECRET_SIZE], const struct nonce
 		return false;
 	compute_use(secret, subject, raw, hash);
 	return secret_equal(hash, raw + NONCE_SALT_SIZE + SEAL_SIZE, USE_SIZE);
+}
+
+bool nonce_read_salt(const void *nonce, size_t size, uint8_t out[NONCE_SALT_SIZE])
+{
+	uint8_t raw[RAW_SIZE];
+
+	if (!decode(nonce, size, raw))
+		return false;
+	memcpy(out, raw, NONCE_SALT_SIZE);
+	return true;
 }

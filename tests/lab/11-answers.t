@@ -74,6 +74,19 @@ probe -u -p 5000 -m bind -r "$LAB_REFLECTOR4"
 is "over UDP a lost question is asked again" "$(cat "$LAB_DIR/out")" "$LAB_HOME4 5000"
 lab_kill liar KILL
 
+# A result that cannot be written: the line must not go into whatever socket has got the number 1.
+lab_spawn reflect reflector "$natpunch" reflect -v
+wait_for_line 5 "$LAB_DIR/reflect.err" ready || bail "the reflector does not start"
+# shellcheck disable=SC2016
+for where in '>&-' '>/dev/full' '<&- >&-'; do
+	lab_exec home sh -c 'eval "exec $3"; exec "$1" probe -q -p 5000 -r "$2"' - \
+		"$natpunch" "$LAB_REFLECTOR4" "$where" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+	status=$?
+	expect "probe $where" 3 'cannot write to standard output: '
+done
+unlike "nothing but questions came to the reflector" "$(cat "$LAB_DIR/reflect.err")" 'not STUN'
+lab_kill reflect
+
 # The command line.
 while read -r want arguments; do
 	# shellcheck disable=SC2086
@@ -108,5 +121,21 @@ done <<-END
 	3 -I nosuch0 -r $LAB_REFLECTOR4
 	3 -c /no/such/directory/file -r $LAB_REFLECTOR4
 END
+
+
+for method in bind raw; do
+	probe -p 5000 -m "$method" -I "$(printf 'l\no')" -r "$LAB_REFLECTOR4"
+	expect "$method, an interface with a newline" 3 'cannot use interface l.x0ao: '
+done
+
+# Root is told nothing about becoming root.
+probe -u -m repair -r "$LAB_REFLECTOR4"
+expect "repair over UDP" 3 'method repair is for TCP'
+unlike "repair over UDP: the hint is another method" "$(cat "$LAB_DIR/err")" 'as root'
+for method in bind repair rewrite raw; do
+	probe -p 5000 -m "$method" -b 192.0.2.99 -r "$LAB_REFLECTOR4"
+	expect "$method, somebody else's address" 3 'Cannot assign requested address'
+	unlike "$method: the hint is about the address" "$(cat "$LAB_DIR/err")" 'as root'
+done
 
 done_testing

@@ -1,6 +1,6 @@
 /*
- * The limit of descriptors is raised, as far as it may be, and never lowered; and all are closed,
- * by a new kernel and by one that has no call for it.
+ * The limit of descriptors is raised, as far as it may be, and never lowered; all are closed, by a
+ * new kernel and by one that has no call for it; standard input and output are nobody else's.
  */
 #include "natpunch/descriptors.h"
 
@@ -89,6 +89,41 @@ static int left_open(bool old, int first, int keep)
 	_exit(wrong);
 }
 
+/* In a child that was started without any of the three. */
+static bool standard_is_filled(void)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0) {
+		close(STDIN_FILENO);
+		close(STDOUT_FILENO);
+		close(STDERR_FILENO);
+		if (descriptors_fill_standard() != 0)
+			_exit(2);
+		for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+			if (write(fd, "x", 1) != -1 || errno != EBADF)
+				_exit(3);
+		_exit(open("/dev/null", O_RDONLY) > STDERR_FILENO ? 0 : 4);
+	}
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* What is open stays as it is, and nothing else is left open. */
+static bool open_standard_stays(void)
+{
+	int before = dup(STDOUT_FILENO);
+	int after;
+
+	close(before);
+	if (descriptors_fill_standard() != 0)
+		return false;
+	after = dup(STDOUT_FILENO);
+	close(after);
+	return after == before;
+}
+
 int main(void)
 {
 	for (int old = 0; old < 2; old++) {
@@ -99,6 +134,8 @@ int main(void)
 		is_int(left_open(old, 3, 60), 0, "%s: all but the last", kernel);
 		is_int(left_open(old, 5, 2), 0, "%s: all from 5", kernel);
 	}
+	ok(standard_is_filled(), "closed standard descriptors go to nobody");
+	ok(open_standard_stays(), "and open ones are left alone");
 	set(64, 200);
 	is_uint(descriptors_reserve(10), 64, "enough already");
 	is_uint(soft_limit(), 64, "so it stays");

@@ -122,8 +122,25 @@ static void test_answers(void)
 		"with its whole body");
 }
 
+static void test_line(void)
+{
+	static const char *const lines[] = {"192.0.2.7 40022\n", "fe80::1 7\n",
+		"1111:2222:3333:4444:5555:6666:7777:8888 65535\n"};
+	static const char *const others[] = {"", "\n", " \n", "192.0.2.7 40022", "192.0.2.7\n",
+		"192.0.2.7 \n", " 7\n", "192.0.2.7 0x7\n", "192.0.2.7 65536\n", "192.0.2.7 7\r\n",
+		"192.0.2.7  7\n", "SSH-2.0-OpenSSH 7\n",
+		"1111:2222:3333:4444:5555:6666:7777:8888 65535000\n"};
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		ok(greeting_is_line(lines[i], strlen(lines[i])), "a line, number %zu", i);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		ok(!greeting_is_line(others[i], strlen(others[i])), "none, number %zu", i);
+	ok(!greeting_is_line("192.0.2.7\0 7\n", 13), "none with a NUL in it");
+}
+
 int main(void)
 {
+	test_line();
 	test_first_bytes();
 	test_words();
 	test_headers();

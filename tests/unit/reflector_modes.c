@@ -8,6 +8,8 @@
 #include <netinet/ip.h>
 #include <netpacket/packet.h>
 
+#include "natpunch/socket_linux.h"
+
 #define CLIENT_PORT 40022
 
 /* States in /proc/net/tcp; 0 for no such connection. */

@@ -155,6 +155,27 @@ static void test_slots(void)
 	is_int(fcntl(fd, F_GETFD), -1, "the end closes what is open");
 }
 
+/* Who holds as many as it can still leaves an eighth for others. */
+static void test_reserve(void)
+{
+	struct reflector_table table;
+	uint32_t held = 0;
+
+	if (!is_int(reflector_table_open(&table, 16), 0, "opened"))
+		return;
+	for (uint32_t i = 0; i < 16; i++) {
+		uint32_t slot = reflector_table_take(&table, -1, &nobody);
+		reflector_table_hold(&table, slot, true);
+		held += table.connections[slot].held ? 1 : 0;
+	}
+	is_uint(held, 14, "of 16 at most 14 are held");
+	is_uint(reflector_table_oldest(&table), 14, "the others make room");
+	reflector_table_release(&table, 3);
+	reflector_table_hold(&table, 14, true);
+	ok(table.connections[14].held, "one more is held when one is gone");
+	reflector_table_close(&table);
+}
+
 int main(void)
 {
 	ok(sizeof(struct reflector_connection) + sizeof(struct deadline_entry) < 200,
@@ -162,5 +183,6 @@ int main(void)
 		sizeof(struct reflector_connection), sizeof(struct deadline_entry));
 	test_slots();
 	test_against_model();
+	test_reserve();
 	return done_testing();
 }

@@ -1,0 +1,113 @@
+#include "natpunch/socket_linux.h"
+
+#include <ifaddrs.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "natpunch/socket.h"
+
+int socket_bind_interface(int fd, const char *interface)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface));
+}
+
+bool socket_forget(int fd)
+{
+	/* An acknowledgement that the kernel still holds back goes out now. */
+	socket_set_flag(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
+	if (socket_set_flag(fd, IPPROTO_TCP, TCP_REPAIR, 1) != 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+bool socket_can_forget(void)
+{
+	int fd = socket_open(ADDR_IPV4, SOCK_STREAM, IPPROTO_TCP);
+	bool can;
+
+	if (fd < 0)
+		return false;
+	can = socket_set_flag(fd, IPPROTO_TCP, TCP_REPAIR, 1) == 0;
+	close(fd);
+	return can;
+}
+
+int socket_unacknowledged(int fd)
+{
+	int value = 0;
+
+	return ioctl(fd, SIOCOUTQ, &value) == 0 ? value : -1;
+}
+
+int socket_retransmission_ms(int fd)
+{
+	struct tcp_info info;
+	socklen_t size = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+		return -1;
+	return (int)(info.tcpi_rto / 1000);
+}
+
+/* Reads the address of an interface. Returns false for one of another kind. */
+static bool read_interface(const struct ifaddrs *entry, struct addr *out)
+{
+	struct sockaddr_storage sockaddr;
+	size_t size;
+
+	if (entry->ifa_addr == NULL)
+		return false;
+	if (entry->ifa_addr->sa_family == AF_INET)
+		size = sizeof(struct sockaddr_in);
+	else if (entry->ifa_addr->sa_family == AF_INET6)
+		size = sizeof(struct sockaddr_in6);
+	else
+		return false;
+	memset(&sockaddr, 0, sizeof(sockaddr));
+	memcpy(&sockaddr, entry->ifa_addr, size);
+	socket_to_addr(&sockaddr, out);
+	out->port = 0;
+	return true;
+}
+
+/* Finds the first address of this machine that `fits` `ip`. */
+static bool find_interface(const struct addr *ip,
+	bool (*fits)(const struct addr *own, const struct addr *ip), struct addr *out)
+{
+	struct ifaddrs *list = NULL;
+	bool found = false;
+
+	if (getifaddrs(&list) != 0)
+		return false;
+	for (struct ifaddrs *entry = list; entry != NULL && !found; entry = entry->ifa_next)
+		found = read_interface(entry, out) && fits(out, ip);
+	freeifaddrs(list);
+	return found;
+}
+
+bool socket_is_local_ip(const struct addr *addr)
+{
+	struct addr found;
+
+	/* All of 127/8 is, of which the interface has one (RFC 1122 3.2.1.3). */
+	if (addr_classify(addr) == ADDR_CLASS_LOOPBACK)
+		return true;
+	return find_interface(addr, addr_equal_ip, &found);
+}
+
+static bool is_beside(const struct addr *own, const struct addr *ip)
+{
+	return own->family == ip->family && !addr_equal_ip(own, ip) &&
+	       addr_classify(own) == addr_classify(ip);
+}
+
+int socket_other_ip(const struct addr *ip, struct addr *out)
+{
+	return find_interface(ip, is_beside, out) ? 0 : -1;
+}

@@ -1,0 +1,41 @@
+/*
+ * Fuzzes invitations twice over: as bytes that came, made with another key if with any, of which
+ * none may be taken; and as attributes
+ * to which the right key's proof is added, so that what is behind the proof is reached as well.
+ */
+#include <string.h>
+
+#include "fuzz.h"
+#include "natpunch/invitation.h"
+#include "natpunch/stun_integrity.h"
+
+static const uint8_t secret[KEY_SECRET_SIZE] = {1, 2, 3, 4, 5, 6, 7, 8};
+static const uint8_t other_secret[KEY_SECRET_SIZE] = {1, 2, 3, 4, 5, 6, 7, 9};
+static const uint8_t transaction[STUN_TRANSACTION_SIZE] = {0x21, 0x12, 0xa4, 0x42, 7};
+
+static size_t prove(const uint8_t *data, size_t size, uint8_t *out, size_t capacity)
+{
+	struct wire_writer writer;
+
+	stun_begin(&writer, out, capacity, STUN_INDICATION, STUN_METHOD_INVITE, transaction);
+	wire_write_bytes(&writer, data, size - size % 4);
+	stun_put_integrity(&writer, secret, KEY_SECRET_SIZE);
+	stun_put_fingerprint(&writer);
+	return stun_finish(&writer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct invitation expected = {.number = 0};
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	int result = invitation_read(&expected, other_secret, data, size);
+
+	fuzz_check(result == 1 || result == -1);
+	fuzz_check(expected.number == 0 && expected.traveller.family == ADDR_NONE);
+	result = invitation_read(&expected, secret, bytes, prove(data, size, bytes, sizeof(bytes)));
+	fuzz_check(result == 0 || (expected.number == 0 && expected.traveller.family == ADDR_NONE));
+	fuzz_check(result != 0 || expected.number > 0);
+	fuzz_check(result != 0 || expected.traveller.family == ADDR_IPV4 ||
+		   expected.traveller.family == ADDR_IPV6);
+	return 0;
+}

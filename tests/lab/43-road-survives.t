@@ -1,0 +1,152 @@
+#!/bin/sh
+# The road, when things happen: two at once and fifty, another address at home, a reflector that
+# was away, a traveller that left, a home that left, a path that loses packets; and IPv6 through
+# firewalls.
+
+# shellcheck source=tests/lab/lab.sh
+. "$(dirname "$0")/lab.sh"
+# shellcheck source=tests/lab/tap.sh
+. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/lab/road.sh
+. "$(dirname "$0")/road.sh"
+need ip nft conntrack ss ssh
+
+# N: so many ssh at once; how many of them came through?
+crowd()
+{
+	: >"$LAB_DIR/connect.err"
+	crowd_pids=
+	for crowd_i in $(seq "$1"); do
+		lab_exec laptop ssh -F "$LAB_DIR/ssh_config" home echo "well $crowd_i" </dev/null \
+			>"$LAB_DIR/crowd.$crowd_i" 2>&1 &
+		crowd_pids="$crowd_pids $!"
+	done
+	# shellcheck disable=SC2086 # a list of pids
+	wait $crowd_pids
+	crowd_well=0
+	for crowd_i in $(seq "$1"); do
+		[ "$(cat "$LAB_DIR/crowd.$crowd_i")" != "well $crowd_i" ] ||
+			crowd_well=$((crowd_well + 1))
+	done
+}
+
+# Is home kept at this address?
+kept_at()
+{
+	tail -n 1 "$LAB_DIR/keep.out" | grep -qx "$1 [0-9]*"
+}
+
+registrations()
+{
+	grep -c 'home is registered' "$LAB_DIR/keep.err"
+}
+
+registered_more_than()
+{
+	[ "$(registrations)" -gt "$1" ]
+}
+
+comes_in()
+{
+	[ "$(road_ssh echo well 2>/dev/null)" = well ]
+}
+
+umask 022
+LAB_DELAY=20
+lab_start port-restricted port-restricted
+road_start -i 2
+
+is 'ssh' "$(road_ssh echo well)" well
+
+# ---- at once
+
+crowd 2
+is 'two at once' "$crowd_well" 2
+crowd 50
+is 'fifty at once' "$crowd_well" 50
+[ "$crowd_well" -eq 50 ] || diag "$(sort "$LAB_DIR/connect.err" | uniq -c | sort -rn | head -n 20)"
+is 'and one after them' "$(road_ssh echo well)" well
+
+# ---- another address
+
+count=$(registrations)
+lab_nat_address home 203.0.113.40
+ok 'home finds out that its address is another' wait_for 15 kept_at 203.0.113.40
+ok 'and registers it' wait_for 10 registered_more_than "$count"
+is 'ssh to the new one' "$(road_ssh echo well)" well
+like 'that is where it went' "$(cat "$LAB_DIR/connect.err")" 'connected to 203\.0\.113\.40:22 '
+
+# ---- the reflector
+
+count=$(registrations)
+lab_kill reflect KILL
+said=$(road_ssh echo well 2>&1)
+isnt 'without a reflector there is no way' $? 0
+unlike 'and nothing of a session' "$said" well
+like 'it is said' "$(cat "$LAB_DIR/connect.err")" "cannot connect to $LAB_REFLECTOR4:3478"
+road_reflect
+ok 'home registers at the new one' wait_for 30 registered_more_than "$count"
+is 'ssh' "$(road_ssh echo well)" well
+
+# A session goes on without it.
+mkfifo "$LAB_DIR/go"
+lab_spawn session laptop ssh -F "$LAB_DIR/ssh_config" home \
+	"echo begun; cat '$LAB_DIR/go' >/dev/null; echo ended"
+ok 'a session has begun' wait_for_line 5 "$LAB_DIR/session.out" '^begun$'
+lab_kill keep
+lab_kill reflect KILL
+echo >"$LAB_DIR/go"
+ok 'it goes on without reflector and without probe' wait_for_line 5 "$LAB_DIR/session.out" '^ended$'
+road_reflect
+road_keep -i 2
+
+# ---- who went away
+
+# The traveller is gone when home connects to it: home gives up, and is there for the next.
+lab_spawn gone laptop "$natpunch" connect -v -r "$ROAD_ADDR" -K "$LAB_DIR/home.key" home
+ok 'somebody is on the way' wait_for_line 5 "$LAB_DIR/gone.err" 'is told to connect to us'
+lab_kill gone KILL
+lab_nat_flush laptop
+is 'the next comes in' "$(road_ssh echo well)" well
+ok 'home gives the other up, or found it gone' wait_for_line 10 "$LAB_DIR/keep.err" \
+	'gave up connecting|is through'
+is 'and the next' "$(road_ssh echo well)" well
+
+# Home is gone: its last address is tried, nothing answers, and what to do is said.
+lab_kill keep
+lab_nat_flush home
+road_ssh echo well 2>/dev/null
+like 'home is gone: its last address is tried' "$(cat "$LAB_DIR/connect.err")" \
+	'home (was last heard of [0-9]+ s ago, at|is at) 203\.0\.113\.40:22'
+like 'and no way found' "$(cat "$LAB_DIR/connect.err")" 'no direct way to home at 203\.0\.113\.40:22'
+road_connect </dev/null >/dev/null 2>&1
+is 'the exit status says that it cannot be reached' $? 5
+road_keep -i 2
+is 'home is back' "$(road_ssh echo well)" well
+
+# ---- loss
+
+lab_line home 20 10
+lab_line laptop 20 10
+came=0
+for _ in 1 2 3 4 5; do
+	comes_in && came=$((came + 1))
+done
+lab_line home 20 0
+lab_line laptop 20 0
+between 'of five over lines that lose every tenth packet, most come in' "$came" 3 5
+lab_stop
+
+# ---- IPv6, a stateful firewall on both sides
+
+LAB_IPV6=firewall LAB_LAPTOP_IPV6=firewall
+lab_start symmetric symmetric
+ROAD_ADDR=$LAB_REFLECTOR6
+road_start -i 2 -6
+is 'IPv6: ssh through two firewalls' "$(road_ssh echo well)" well
+like 'directly, from address to address' "$(cat "$LAB_DIR/connect.err")" \
+	"connected to \\[$LAB_HOME6\\]:22 at try"
+like "home's router let it out" "$(lab_exec home-router conntrack -f ipv6 -L -p tcp --sport 22 \
+	-d "$LAB_LAPTOP6" 2>/dev/null)" "dst=$LAB_LAPTOP6 sport=22"
+
+done_testing

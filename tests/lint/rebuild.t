@@ -1,0 +1,19 @@
+#!/bin/sh
+# Another directory for what is built, other flags or another compiler: the program is made again,
+# although no source is younger than the one that stands there.
+# shellcheck source=tests/lint/lint.sh
+. "$(dirname "$0")/lint.sh"
+
+cp -R Makefile src include "$lint_dir" || bail 'no copy of the source'
+cd "$lint_dir" || bail 'no copy of the source'
+
+links()
+{
+	make "$@" natpunch 2>make.log | grep -c 'LINK *natpunch$'
+}
+
+is 'the first time' "$(links CFLAGS=-O0)" 1
+is 'nothing changed' "$(links CFLAGS=-O0)" 0
+is 'other flags' "$(links CFLAGS='-O0 -DOTHER')" 1
+is 'another directory' "$(links CFLAGS=-O0 B=build/other)" 1
+done_testing
