@@ -36,7 +36,7 @@ PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all static checks programs test demo lint bench fuzz print-flags install clean
+.PHONY: all static checks programs test demo lint bench soak fuzz print-flags install clean
 .DELETE_ON_ERROR:
 
 all: natpunch
@@ -92,14 +92,15 @@ test lint:
 	$(Q)sh tests/run $(filter lint,$@)
 demo:
 	$(Q)sh tests/lab/demo
+# As long as one likes: make soak ROUNDS=1000, make fuzz SECONDS=600 (for each target)
+soak: programs
+	$(Q)ROUNDS=$(or $(ROUNDS),200) LOSS_SECONDS=60 sh tests/lab/20-keep.t
 bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
 	$(Q)perl tests/bench/run
 
 # What every source is compiled with, for the tests of the source.
 print-flags:
 	$(info $(BASE) $(WARN)) @:
-
-# For SECONDS each: make fuzz SECONDS=600
 fuzz:
 	$(Q)sh tests/fuzz/run $(SECONDS)
 

@@ -3,11 +3,12 @@
  * a home over the connection that holds its name, as bytes.
  *
  *   method      number  indication (reflector to home)
- *   INVITE      0x0E5   INVITATION, RECORD, MESSAGE-INTEGRITY-SHA256, FINGERPRINT
+ *   INVITE      0x0E5   INVITATION, RECORD [, TICKET], MESSAGE-INTEGRITY-SHA256, FINGERPRINT
  *
  * RECORD (rendezvous.h) holds where the traveller was seen: the source of its CONNECT request,
  * sealed under the name's key. Home connects to that address from the port that it keeps, while
- * the traveller connects to home's: a simultaneous open.
+ * the traveller connects to home's: a simultaneous open. With a TICKET (relay.h) there is no direct
+ * way to that address: home makes a connection to the reflector, and joins the traveller's with it.
  *
  * NATPUNCH-INVITATION (0xC6E6), 16 bytes: which registration it belongs to
  *
@@ -29,21 +30,29 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/keyfile.h"
+#include "natpunch/relay.h"
 #include "natpunch/rendezvous.h"
 #include "natpunch/stun.h"
 
 #define INVITATION_SESSION_SIZE 12
 #define INVITATION_SIZE_MAX     256 /* bytes that invitation_write() needs at most */
 
+enum invitation_kind {
+	INVITATION_PUNCH, /* connect to the traveller */
+	INVITATION_RELAY, /* join it at the reflector: `ticket` */
+};
+
 struct invitation {
 	uint8_t session[INVITATION_SESSION_SIZE]; /* of the REGISTER that stands */
 	uint32_t number;                          /* 1 for the first, then one more each time */
 	struct addr traveller;
+	enum invitation_kind kind;
+	struct relay_ticket ticket; /* INVITATION_RELAY */
 };
 
 /*
  * Returns the bytes written, or 0 when capacity is too small. `random` and `salt` are random and
- * never used twice.
+ * never used twice; the salt serves record and ticket, which are sealed under different labels.
  */
 size_t invitation_write(const struct invitation *invitation, const uint8_t secret[KEY_SECRET_SIZE],
 	const uint8_t random[12], const uint8_t salt[RENDEZVOUS_SALT_SIZE], void *out,
@@ -51,7 +60,7 @@ size_t invitation_write(const struct invitation *invitation, const uint8_t secre
 
 /*
  * Takes one whole message that came over the held connection. `expected` has the session and the
- * number of the last invitation that was taken; on success its number and traveller are set.
+ * number of the last invitation that was taken; on success the rest of it is set.
  * Returns 0; 1 for a message that is no invitation; -1 for one that is false: another key's,
  * another session's, a replay, or malformed.
  */

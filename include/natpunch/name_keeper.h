@@ -47,11 +47,11 @@ void name_keeper_lose(struct name_keeper *keeper);
 void name_keeper_take(struct name_keeper *keeper, const void *data, size_t size, uint64_t now);
 
 /*
- * Is this message an invitation for the name, from who knows its key, and new? Then *traveller is
- * where somebody waits for a connection from here.
+ * Is this message an invitation for the name, from who knows its key, and new? Then *out says where
+ * somebody waits for us.
  */
 bool name_keeper_take_invitation(
-	struct name_keeper *keeper, const void *data, size_t size, struct addr *traveller);
+	struct name_keeper *keeper, const void *data, size_t size, struct invitation *out);
 
 /* When name_keeper_expire() wants to be called, or DEADLINE_NONE. */
 uint64_t name_keeper_next(const struct name_keeper *keeper);

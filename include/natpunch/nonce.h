@@ -3,7 +3,7 @@
  * whoever asks, not by the server.
  *
  *   40 characters of base64url: salt (8 bytes), seal (14), use (8)
- *   seal = HMAC-SHA256(secret, "nonce" NUL period salt address name), its first 14 bytes
+ *   seal = HMAC-SHA256(secret, "nonce" NUL period salt connection address name), its first 14 bytes
  *   use  = HMAC-SHA256(secret, "use" NUL salt changes name), its first 8 bytes
  *
  * The seal binds a nonce to the address that it was issued to, to the name and to the time. The
@@ -30,7 +30,8 @@
 struct nonce_subject {
 	const struct addr *source; /* its address counts, its port does not */
 	const char *name;
-	uint32_t changes; /* of the name, so far; 0 for a name that does not exist */
+	uint32_t changes;    /* of the name, so far; 0 for a name that does not exist */
+	uint64_t connection; /* the one that it must come back over, or 0: any will do */
 };
 
 /* `salt` is random and never used twice. `now` in ms. */

@@ -16,6 +16,7 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/error.h"
+#include "natpunch/reflector_relay.h"
 
 #define REFLECTOR_LISTEN_MAX          32
 #define REFLECTOR_CONNECTIONS_DEFAULT 1024
@@ -66,6 +67,8 @@ struct reflector_config {
 	struct reflector_times times;
 	const char *keys_path;  /* NULL: no names. Read again on SIGHUP */
 	const char *state_path; /* NULL: where names were seen is forgotten at the end */
+	bool relay;             /* pass connections on for names that cannot be had directly */
+	struct reflector_relay_limits relay_limits; /* with `relay` */
 };
 
 struct reflector;

@@ -16,6 +16,7 @@
 #include "natpunch/error.h"
 #include "natpunch/invitation.h"
 #include "natpunch/nonce.h"
+#include "natpunch/reflector_relay.h"
 #include "natpunch/registry.h"
 #include "natpunch/registry_state.h"
 
@@ -23,6 +24,7 @@ struct reflector_names {
 	struct registry registry;
 	struct registry_state state;
 	const char *keys_path;
+	struct reflector_relay *relay; /* the caller's, set after _open(); or NULL: no relaying */
 	uint8_t nonce_secret[NONCE_SECRET_SIZE];
 	uint8_t stranger[KEY_SECRET_SIZE]; /* checked against where there is no such name */
 };
@@ -70,6 +72,11 @@ struct reflector_names_effect {
 	uint32_t home_slot;
 	uint32_t home_generation;
 	uint8_t invitation[INVITATION_SIZE_MAX];
+	/*
+	 * RELAY: not 0, and then the answer is not to be sent, but handed to the relay of this
+	 * number with the connection: reflector_relay_wait().
+	 */
+	uint64_t relay;
 };
 
 /*

@@ -19,6 +19,9 @@
  * come before that one. It does not change how the connection goes on, but for one that was to be
  * forgotten, which stays as an ordinary one.
  *
+ * With RELAY and JOIN (relay.h) the connection is handed to reflector_relay.c, and is none of ours
+ * from then on.
+ *
  * An answer that does not fit into the socket's buffer at once is a client that does not read; its
  * connection is closed. Every connection has a deadline at every moment.
  */

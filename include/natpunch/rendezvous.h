@@ -7,6 +7,9 @@
  *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to two
  *   CONNECT     0x0E3   the same, over TCP from the port   the same, and home is sent an INVITE
  *                       that will connect to home          (invitation.h)
+ *                                                          [, OFFER]
+ *   RELAY       0x0E6   the same, over the connection      nothing; when home has come
+ *                       that had the offer                 (relay.h)
  *
  * The numbers are from the unassigned part of IANA's registry, the attributes from its
  * comprehension-optional part, so that every other server and client answers or passes over them
@@ -22,6 +25,13 @@
  *   438  the NONCE is too old, was issued to another address, or was used. With a new NONCE.
  *   420  an attribute that must be understood and is not (RFC 8489 6.3.1).
  *   400  anything else.
+ *
+ * and RELAY, from who has proven to know the key, by
+ *
+ *   403  there is no relaying here
+ *   447  home is not connected, or did not come in time (RFC 6062 6.3)
+ *   486  the name has as many relayed connections as it may (RFC 8656 19)
+ *   508  the reflector has as many as it can, or no descriptor left (RFC 8656 19)
  *
  * Over UDP no answer is larger than its request: the requests are padded to
  * RENDEZVOUS_REQUEST_MIN, and what would be larger is not sent.
@@ -53,8 +63,11 @@
  *   family  1: IPv4, in the address' first 32 bits, the rest zero; 2: IPv6
  *   flags   1: held now: home's connection to the reflector stands
  *   age     since home was last heard of there
- *   pad     HMAC-SHA256(key, "natpunch record 1" NUL, transaction (128 bits), salt). That text
- *           cannot begin a STUN message, so no pad is ever a message's HMAC.
+ *   pad     that of seal.h with the label "natpunch record 1"
+ *
+ * NATPUNCH-OFFER (0xC6E7): "where no direct way can be had, ask for RELAY over this connection".
+ * Its value is the NONCE for that. It is bound to the connection as well, and not to an address
+ * alone, so a RELAY request that somebody heard is worth nothing to him on any other.
  */
 #ifndef NATPUNCH_RENDEZVOUS_H
 #define NATPUNCH_RENDEZVOUS_H
@@ -67,10 +80,11 @@
 #include "natpunch/binding.h"
 #include "natpunch/keyfile.h"
 #include "natpunch/mapping.h"
+#include "natpunch/seal.h"
 #include "natpunch/stun.h"
 
 #define RENDEZVOUS_RECORD_MAX  2 /* one for each family */
-#define RENDEZVOUS_SALT_SIZE   8
+#define RENDEZVOUS_SALT_SIZE   SEAL_SALT_SIZE
 #define RENDEZVOUS_REQUEST_MIN 160
 #define RENDEZVOUS_NONCE_MAX   128 /* characters (RFC 8489 14.10) */
 
@@ -136,11 +150,19 @@ struct rendezvous {
 	struct rendezvous_record records[RENDEZVOUS_RECORD_MAX];
 	size_t record_count;
 	enum binding_mode granted;
+	uint8_t offer[RENDEZVOUS_NONCE_MAX]; /* of a relay */
+	size_t offer_size;                   /* 0: none was made */
 	unsigned code;
 };
 
 /* All zero but for the method and the key; the rest may be set before the first write. */
 void rendezvous_start(struct rendezvous *rendezvous, uint16_t method, const struct key *key);
+
+/*
+ * After CONNECT: the next request is RELAY, as was offered. Returns false when nothing was. Further
+ * requests must go over the same connection.
+ */
+bool rendezvous_take_offer(struct rendezvous *rendezvous);
 
 /*
  * Writes the next request, under a transaction id of its own made from 12 random bytes. Returns

@@ -32,7 +32,7 @@ int socket_unacknowledged(int fd);
  */
 int socket_retransmission_ms(int fd);
 
-/* Is this one of this machine\'s own addresses (getifaddrs, or loopback; port ignored)? */
+/* Is this one of this machine's own addresses (getifaddrs, or loopback; port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);
 
 /*

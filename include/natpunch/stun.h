@@ -42,6 +42,8 @@ enum stun_method {
 	STUN_METHOD_CONNECT = 0x0E3,
 	STUN_METHOD_DIAL = 0x0E4,   /* dialback.h */
 	STUN_METHOD_INVITE = 0x0E5, /* invitation.h */
+	STUN_METHOD_RELAY = 0x0E6,  /* rendezvous.h */
+	STUN_METHOD_JOIN = 0x0E7,   /* relay.h */
 };
 
 enum stun_attribute_type {
@@ -71,6 +73,9 @@ enum stun_attribute_type {
 	STUN_NATPUNCH_DIAL = 0xC6E4, /* dialback.h */
 	STUN_NATPUNCH_DIALLED = 0xC6E5,
 	STUN_NATPUNCH_INVITATION = 0xC6E6, /* invitation.h */
+	STUN_NATPUNCH_OFFER = 0xC6E7,      /* rendezvous.h */
+	STUN_NATPUNCH_TICKET = 0xC6E8,     /* relay.h */
+	STUN_NATPUNCH_JOIN = 0xC6E9,
 };
 
 /* A message that stun_parse() found well formed. Points into the caller's bytes. */

@@ -8,6 +8,9 @@
  *   connect()      from the same port to home's mapping, while home connects to ours: the first SYN
  *                  that finds the other side's NAT open, or a NAT that lets strangers in, makes it
  *
+ *   RELAY          where that did not come to stand and the reflector offers it: the connection to
+ *                  the reflector becomes the one to home
+ *
  * Uses no call that only Linux has: POSIX.1-2008 and SO_REUSEPORT.
  */
 #ifndef NATPUNCH_TRAVELLER_H
@@ -31,7 +34,7 @@ struct traveller_request {
 /*
  * Returns a connected, non-blocking socket, the caller's; or -1 with *error filled:
  * EXIT_STATUS_NETWORK when the reflector cannot be asked or knows no address,
- * EXIT_STATUS_UNREACHABLE when home is known and there is no direct way to it.
+ * EXIT_STATUS_UNREACHABLE when home is known and there is no way to it.
  */
 int traveller_connect(const struct traveller_request *request, struct error *error);
 

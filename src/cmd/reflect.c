@@ -18,6 +18,7 @@ static const struct option_row options[] = {
 	{'C', "connections", "N", "most TCP connections at once; 1024", false},
 	{'K', "keys", "FILE", "serve the names in this file; read again on SIGHUP", false},
 	{'S', "state", "FILE", "keep here where names were seen, over restarts", false},
+	{'R', "relay", NULL, "pass connections on where no direct way can be had", false},
 	{OPTION_NO_DIAL, "no-dial", NULL, "dial nobody back", false},
 	{'q', "quiet", NULL, "print errors only", false},
 	{'v', "verbose", NULL, "print a line for each thing that happens", false},
@@ -126,6 +127,10 @@ static int check_options(const struct option_reader *reader, struct reflector_co
 		error_set(error, EXIT_STATUS_USAGE, "-S without -K");
 		return error_hint(error, "without keys there are no names to keep");
 	}
+	if (config->relay && config->keys_path == NULL) {
+		error_set(error, EXIT_STATUS_USAGE, "-R without -K");
+		return error_hint(error, "connections are passed on for names with a key alone");
+	}
 	if (!listens_in_full(config))
 		return add_port(config, STUN_DEFAULT_PORT, REFLECTOR_FULL, error);
 	return 0;
@@ -173,6 +178,9 @@ static int read_options(const struct command *command, int argc, char **argv,
 		case 'S':
 			result = read_path(&reader, &config->state_path, error);
 			break;
+		case 'R':
+			config->relay = true;
+			break;
 		case 'q':
 			quiet = true;
 			break;
@@ -191,6 +199,7 @@ static int run(const struct command *command, int argc, char **argv)
 	struct reflector_config config = {
 		.connections = REFLECTOR_CONNECTIONS_DEFAULT,
 		.times = REFLECTOR_TIMES_DEFAULT,
+		.relay_limits = REFLECTOR_RELAY_LIMITS_DEFAULT,
 	};
 	struct reflector *reflector;
 	struct error error;
@@ -214,7 +223,7 @@ const struct command command_reflect = {
 	.name = "reflect",
 	.summary = "tell whoever asks which address it was seen from",
 	.synopsis = "[-l [ADDR:]PORT]... [-T [ADDR:]PORT]... [-a ADDR]... [-C N] "
-		    "[-K FILE [-S FILE]] [--no-dial] [-qv]",
+		    "[-K FILE [-S FILE] [-R]] [--no-dial] [-qv]",
 	.options = options,
 	.run = run,
 };

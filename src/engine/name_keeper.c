@@ -111,13 +111,13 @@ void name_keeper_take(struct name_keeper *keeper, const void *data, size_t size,
 }
 
 bool name_keeper_take_invitation(
-	struct name_keeper *keeper, const void *data, size_t size, struct addr *traveller)
+	struct name_keeper *keeper, const void *data, size_t size, struct invitation *out)
 {
 	if (keeper->key == NULL || keeper->over == NULL)
 		return false;
 	switch (invitation_read(&keeper->expected, keeper->key->secret, data, size)) {
 	case 0:
-		*traveller = keeper->expected.traveller;
+		*out = keeper->expected;
 		return true;
 	case 1:
 		return false;

@@ -1,8 +1,9 @@
 /*
- * The loop of `natpunch reflect`. Six kinds of descriptors are watched, told apart by their tag:
+ * The loop of `natpunch reflect`. Seven kinds of descriptors are watched, told apart by their tag:
  * the signals, the UDP sockets, the TCP listeners, the connections, which belong to
- * reflector_stream.c, the raw sockets, and the calls to clients, which belong to reflector_dial.c.
- * Nothing that comes from the network can end the process.
+ * reflector_stream.c, the raw sockets, the calls to clients, which belong to reflector_dial.c, and
+ * the connections that are passed on, which belong to reflector_relay.c. Nothing that comes from
+ * the network can end the process.
  *
  * When a listener cannot accept for want of descriptors or memory, all of them are left alone for
  * a moment: epoll would report them again and again, and the connections that are there, whose
@@ -45,6 +46,7 @@ enum tag_kind {
 	TAG_LISTENER,
 	TAG_CONNECTION,
 	TAG_RAW,
+	TAG_RELAY,
 	TAG_DIAL,
 };
 
@@ -71,6 +73,7 @@ struct reflector {
 	struct reflector_raw *raw; /* NULL: this machine cannot */
 	struct reflector_stream stream;
 	struct reflector_names names;
+	struct reflector_relay relay;
 	struct reflector_dial dial;
 	struct notify notify; /* the service manager, while the loop runs */
 	uint64_t watchdog;    /* when it wants to hear of us again, or DEADLINE_NONE */
@@ -249,7 +252,8 @@ static uint64_t count_other_descriptors(const struct reflector_config *config)
 	for (size_t i = 0; i < FAMILIES; i++)
 		if (config->alternates[i].family != ADDR_NONE)
 			listens += REFLECTOR_PLACES_EXTRA;
-	return DESCRIPTORS_OTHER + 2 * listens + (config->no_dial ? 0 : DESCRIPTORS_DIAL);
+	return DESCRIPTORS_OTHER + 2 * listens + (config->no_dial ? 0 : DESCRIPTORS_DIAL) +
+	       (config->relay ? config->relay_limits.all * REFLECTOR_RELAY_DESCRIPTORS : 0);
 }
 
 /* Does without when it cannot: no error. */
@@ -312,6 +316,21 @@ static int open_tables(
 	return 0;
 }
 
+static int open_names(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	if (reflector_names_open(&reflector->names, config->keys_path, config->state_path,
+		    clock_now_ms(), error) != 0)
+		return -1;
+	if (!config->relay)
+		return 0;
+	if (reflector_relay_open(
+		    &reflector->relay, &reflector->loop, TAG_RELAY, &config->relay_limits) != 0)
+		return error_set(error, EXIT_STATUS_LOCAL, "no memory for relaying");
+	reflector->names.relay = &reflector->relay;
+	return 0;
+}
+
 static int open_loop(struct reflector *reflector, struct error *error)
 {
 	if (loop_open(&reflector->loop) != 0)
@@ -345,6 +364,8 @@ static void tell_ports(const struct reflector *reflector)
 	}
 	if (reflector->raw != NULL)
 		log_note("listening for raw tcp");
+	if (reflector->names.relay != NULL)
+		log_note("relaying for names that cannot be had directly");
 	log_note("ready");
 }
 
@@ -362,8 +383,7 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 	reflector->resume = DEADLINE_NONE;
 	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
 		open_ports(reflector, config, error) == 0 && open_raw(reflector, error) == 0 &&
-		reflector_names_open(&reflector->names, config->keys_path, config->state_path,
-			clock_now_ms(), error) == 0) {
+		open_names(reflector, config, error) == 0) {
 		open_dial(reflector, config);
 		tell_ports(reflector);
 		return reflector;
@@ -382,6 +402,7 @@ void reflector_close(struct reflector *reflector)
 		if (reflector->ports[i].listener >= 0)
 			close(reflector->ports[i].listener);
 	}
+	reflector_relay_close(&reflector->relay);
 	reflector_dial_close(&reflector->dial);
 	reflector_names_close(&reflector->names, clock_now_ms());
 	reflector_stream_close(&reflector->stream);
@@ -472,6 +493,9 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 	case TAG_RAW:
 		reflector_raw_serve(reflector->raw, event->tag.slot);
 		break;
+	case TAG_RELAY:
+		reflector_relay_event(&reflector->relay, event->tag, event->events, now);
+		break;
 	case TAG_DIAL:
 		reflector_dial_event(&reflector->dial, event->tag, now);
 		break;
@@ -492,6 +516,7 @@ static uint64_t next_deadline(struct reflector *reflector, uint64_t now)
 	uint64_t due = reflector_stream_next(&reflector->stream);
 	uint64_t dial = reflector_dial_next(&reflector->dial);
 	uint64_t names_due = reflector_names_next(&reflector->names, now);
+	uint64_t relay_due = reflector_relay_next(&reflector->relay);
 
 	if (dial < due)
 		due = dial;
@@ -499,6 +524,8 @@ static uint64_t next_deadline(struct reflector *reflector, uint64_t now)
 		due = reflector->resume;
 	if (names_due < due)
 		due = names_due;
+	if (relay_due < due)
+		due = relay_due;
 	return reflector->watchdog < due ? reflector->watchdog : due;
 }
 
@@ -522,6 +549,7 @@ static int run_loop(struct reflector *reflector, struct error *error)
 		reflector_stream_expire(&reflector->stream, now);
 		reflector_dial_expire(&reflector->dial, now);
 		reflector_names_expire(&reflector->names, now);
+		reflector_relay_expire(&reflector->relay, now);
 		if (now >= reflector->resume)
 			resume_listeners(reflector);
 		feed_watchdog(reflector, now);

@@ -137,7 +137,7 @@ static bool read_question(const void *data, size_t size, struct question *questi
 
 	/* Most of what comes is a Binding, which is not to be read twice. */
 	if (method != STUN_METHOD_REGISTER && method != STUN_METHOD_LOOKUP &&
-		method != STUN_METHOD_CONNECT)
+		method != STUN_METHOD_CONNECT && method != STUN_METHOD_RELAY)
 		return false;
 	memset(question, 0, sizeof(*question));
 	if (stun_parse(&question->message, data, size) < 0)
@@ -249,7 +249,7 @@ static void write_refusal(struct answer *answer, const struct reflector_names *n
 		stun_put_unknown(&answer->writer, question->unknown, question->unknown_count);
 		break;
 	default:
-		put_error(answer, code, "Bad Request");
+		put_error(answer, code, relay_reason(code));
 	}
 }
 
@@ -331,6 +331,46 @@ static bool register_name(struct reflector_names *names, uint32_t entry,
 	return true;
 }
 
+/* Over which connection a nonce must come back, when it is for RELAY. */
+static uint64_t connection_number(const struct reflector_names_caller *caller)
+{
+	return ((uint64_t)caller->slot + 1) << 32 | caller->generation;
+}
+
+/* CONNECT: with this nonce the traveller can ask for RELAY, here and nowhere else. */
+static void put_offer(struct answer *answer, const struct reflector_names *names,
+	const struct nonce_subject *asked, const struct reflector_names_caller *caller,
+	uint64_t now)
+{
+	struct nonce_subject subject = *asked;
+	uint8_t salt[NONCE_SALT_SIZE];
+	char nonce[NONCE_SIZE];
+
+	if (names->relay == NULL || !caller->server->stream)
+		return;
+	subject.connection = connection_number(caller);
+	random_fill(salt, sizeof(salt));
+	nonce_make(names->nonce_secret, &subject, salt, now, nonce);
+	stun_put(&answer->writer, STUN_NATPUNCH_OFFER, nonce, sizeof(nonce));
+}
+
+/* What home is to be told, over the connection that holds this place. */
+static void write_invitation(const struct registry_entry *known, struct registry_place *place,
+	struct invitation *invitation, struct reflector_names_effect *effect)
+{
+	uint8_t salt[RENDEZVOUS_SALT_SIZE];
+	uint8_t random[12];
+
+	random_fill(random, sizeof(random));
+	random_fill(salt, sizeof(salt));
+	memcpy(invitation->session, place->session, sizeof(invitation->session));
+	invitation->number = ++place->invitations;
+	effect->home_slot = place->slot;
+	effect->home_generation = place->generation;
+	effect->invitation_size = invitation_write(invitation, known->key.secret, random, salt,
+		effect->invitation, sizeof(effect->invitation));
+}
+
 /*
  * CONNECT: home is to be told where the traveller was seen, over the connection that holds it in
  * the traveller's family: an address of the other one would be of no use to it.
@@ -341,43 +381,78 @@ static void invite(struct reflector_names *names, uint32_t entry,
 	struct registry_entry *known = &names->registry.entries[entry];
 	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
 	struct invitation invitation = {.traveller = *caller->source};
-	uint8_t salt[RENDEZVOUS_SALT_SIZE];
-	uint8_t random[12];
 
-	if (!caller->server->stream || place->slot == REGISTRY_NONE)
-		return;
-	random_fill(random, sizeof(random));
-	random_fill(salt, sizeof(salt));
-	memcpy(invitation.session, place->session, sizeof(invitation.session));
-	invitation.number = ++place->invitations;
-	effect->home_slot = place->slot;
-	effect->home_generation = place->generation;
-	effect->invitation_size = invitation_write(&invitation, known->key.secret, random, salt,
-		effect->invitation, sizeof(effect->invitation));
+	if (caller->server->stream && place->slot != REGISTRY_NONE)
+		write_invitation(known, place, &invitation, effect);
 }
 
-/* The request is proven. Returns false when it makes no sense all the same. */
-static bool write_answer(struct reflector_names *names, uint32_t entry, struct answer *answer,
-	const struct reflector_names_caller *caller, const struct question *question, uint64_t now,
-	struct reflector_names_effect *effect)
+/*
+ * RELAY: home is to come to this traveller's connection, as it was told over either family. Returns
+ * 0, or the error to answer.
+ */
+static unsigned invite_to_relay(struct reflector_names *names, uint32_t entry,
+	const struct reflector_names_caller *caller, struct reflector_names_effect *effect)
+{
+	struct registry_entry *known = &names->registry.entries[entry];
+	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
+	struct invitation invitation = {.traveller = *caller->source, .kind = INVITATION_RELAY};
+	unsigned code;
+
+	if (!caller->server->stream)
+		return 400;
+	if (names->relay == NULL)
+		return RELAY_OFF;
+	if (place->slot == REGISTRY_NONE)
+		place = &known->places[caller->source->family != ADDR_IPV6];
+	if (place->slot == REGISTRY_NONE)
+		return RELAY_NOT_HOME;
+	code = reflector_relay_reserve(names->relay, known->key.name, &invitation.ticket);
+	if (code != 0)
+		return code;
+	effect->relay = invitation.ticket.number;
+	write_invitation(known, place, &invitation, effect);
+	secret_wipe(&invitation.ticket, sizeof(invitation.ticket));
+	return 0;
+}
+
+static void put_places(struct answer *answer, const struct registry_entry *known, uint64_t now)
+{
+	for (size_t i = 0; i < REGISTRY_PLACES; i++)
+		if (registry_is_known(&known->places[i], now))
+			put_place(answer, known, &known->places[i], now);
+}
+
+/* The request is proven. Returns 0, or the error to answer all the same. */
+static unsigned write_answer(struct reflector_names *names, uint32_t entry, struct answer *answer,
+	const struct reflector_names_caller *caller, const struct question *question,
+	const struct nonce_subject *subject, uint64_t now, struct reflector_names_effect *effect)
 {
 	const struct registry_entry *known = &names->registry.entries[entry];
+	unsigned code;
 
-	if (question->message.method == STUN_METHOD_REGISTER) {
+	switch (question->message.method) {
+	case STUN_METHOD_REGISTER:
 		if (!register_name(names, entry, caller, question, now, effect))
-			return false;
+			return 400;
 		put_place(answer, known, &known->places[caller->source->family == ADDR_IPV6], now);
 		if (effect->has_mode)
 			binding_put_connection(&answer->writer, effect->mode, effect->seconds);
-	} else {
-		for (size_t i = 0; i < REGISTRY_PLACES; i++)
-			if (registry_is_known(&known->places[i], now))
-				put_place(answer, known, &known->places[i], now);
-		if (question->message.method == STUN_METHOD_CONNECT)
-			invite(names, entry, caller, effect);
+		break;
+	case STUN_METHOD_CONNECT:
+		invite(names, entry, caller, effect);
+		put_places(answer, known, now);
+		put_offer(answer, names, subject, caller, now);
+		break;
+	case STUN_METHOD_RELAY:
+		code = invite_to_relay(names, entry, caller, effect);
+		if (code != 0)
+			return code;
+		break;
+	default:
+		put_places(answer, known, now);
 	}
 	stun_put_integrity(&answer->writer, known->key.secret, KEY_SECRET_SIZE);
-	return true;
+	return 0;
 }
 
 enum reflector_names_verdict reflector_names_answer(struct reflector_names *names,
@@ -396,11 +471,14 @@ enum reflector_names_verdict reflector_names_answer(struct reflector_names *name
 	effect->entry = REGISTRY_NONE;
 	effect->has_mode = false;
 	effect->invitation_size = 0;
+	effect->relay = 0;
 	if (names->keys_path == NULL || !read_question(data, data_size, &question))
 		return REFLECTOR_NAMES_OTHER;
 	if (question.message.class != STUN_REQUEST || question.message.classic)
 		return REFLECTOR_NAMES_SILENT;
 	subject.name = question.name;
+	if (question.message.method == STUN_METHOD_RELAY && caller->server->stream)
+		subject.connection = connection_number(caller);
 	entry = registry_find(&names->registry, question.name);
 	if (entry != REGISTRY_NONE) {
 		secret = names->registry.entries[entry].key.secret;
@@ -412,8 +490,9 @@ enum reflector_names_verdict reflector_names_answer(struct reflector_names *name
 	if (code == 0 && !use_nonce(names, entry, &question))
 		code = 438;
 	begin(&answer, &question, caller, STUN_SUCCESS, out, capacity);
-	if (code == 0 && !write_answer(names, entry, &answer, caller, &question, now, effect))
-		code = 400;
+	if (code == 0)
+		code = write_answer(
+			names, entry, &answer, caller, &question, &subject, now, effect);
 	if (code != 0) {
 		begin(&answer, &question, caller, STUN_ERROR, out, capacity);
 		write_refusal(&answer, names, &question, &subject, code, now);

@@ -23,6 +23,7 @@ enum fate {
 	FATE_KEEP,
 	FATE_CLOSE,
 	FATE_FORGET,
+	FATE_GIVEN, /* the descriptor belongs to a relay now */
 };
 
 int reflector_stream_open(struct reflector_stream *stream, struct loop *loop, uint8_t tag_kind,
@@ -89,7 +90,7 @@ static void end_connection(
 	struct reflector_connection *connection = at_slot(stream, slot);
 
 	release_name(stream, slot, now);
-	if (fate != FATE_FORGET || !socket_forget(connection->fd))
+	if (fate != FATE_GIVEN && (fate != FATE_FORGET || !socket_forget(connection->fd)))
 		close(connection->fd);
 	reflector_table_release(&stream->table, slot);
 }
@@ -154,22 +155,86 @@ static enum fate set_mode(
 }
 
 /*
- * What a traveller's question has home told. A home that does not read is one that a keep-alive
- * will find gone; nothing is queued for it.
+ * What a traveller's question has home told. Returns whether it was. A home that does not read is
+ * one that a keep-alive will find gone; nothing is queued for it.
  */
-static void send_invitation(
+static bool send_invitation(
 	struct reflector_stream *stream, const struct reflector_names_effect *effect)
 {
-	struct reflector_connection *home;
+	const struct reflector_connection *home;
+	bool sent;
 
 	if (effect->invitation_size == 0 || effect->home_slot >= stream->table.fresh)
-		return;
+		return false;
 	home = at_slot(stream, effect->home_slot);
 	if (home->fd < 0 || home->generation != effect->home_generation)
-		return;
-	tell(home, send_all(home, effect->invitation, effect->invitation_size)
-			   ? "invited to a traveller"
-			   : "does not read its invitation");
+		return false;
+	sent = send_all(home, effect->invitation, effect->invitation_size);
+	tell(home, sent ? "invited to a traveller" : "does not read its invitation");
+	return sent;
+}
+
+/*
+ * Sends the answers to earlier requests and takes the connection out of the loop: a relay is to
+ * have it. What the client has sent behind this request is lost; it was to wait.
+ */
+static enum fate give_away(struct reflector_stream *stream, uint32_t slot, size_t used)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+
+	/* One that has just come is not in the loop yet. */
+	loop_remove(stream->loop, connection->fd);
+	return send_all(connection, stream->output, used) ? FATE_GIVEN : FATE_CLOSE;
+}
+
+/* RELAY was granted: the traveller's connection waits for home's. */
+static enum fate give_traveller(struct reflector_stream *stream, uint32_t slot,
+	const uint8_t *message, const struct reflector_names_effect *effect, bool told, size_t used,
+	size_t written, uint64_t now)
+{
+	const struct reflector_connection *connection = at_slot(stream, slot);
+	enum fate fate = give_away(stream, slot, used);
+	struct reflector_relay_traveller traveller = {
+		.fd = connection->fd,
+		.peer = connection->peer,
+		.answer = stream->output + used,
+		.answer_size = written,
+	};
+
+	memcpy(traveller.transaction, message + 4, sizeof(traveller.transaction));
+	reflector_relay_wait(
+		stream->names->relay, effect->relay, &traveller, told && fate == FATE_GIVEN, now);
+	return FATE_GIVEN;
+}
+
+/* A JOIN, which makes a connection home's end of a relay. Returns false for any other message. */
+static bool answer_join(struct reflector_stream *stream, uint32_t slot, const uint8_t *message,
+	size_t size, uint64_t now, size_t *used, enum fate *fate)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	uint8_t *out = stream->output + *used;
+	uint64_t number;
+	size_t written;
+
+	if (stream->names->relay == NULL)
+		return false;
+	switch (reflector_relay_hear(stream->names->relay, message, size, out,
+		sizeof(stream->output) - *used, &written, &number)) {
+	case REFLECTOR_RELAY_OTHER:
+		return false;
+	case REFLECTOR_RELAY_REFUSED:
+		*used += written;
+		tell(connection, "is refused at a relay");
+		*fate = FATE_CLOSE;
+		return true;
+	case REFLECTOR_RELAY_JOINED:
+		*fate = give_away(stream, slot, *used);
+		if (*fate == FATE_GIVEN)
+			reflector_relay_begin(stream->names->relay, number, connection->fd,
+				&connection->peer, out, written, now);
+		return true;
+	}
+	return false;
 }
 
 /* A question about a name, or one that is. Returns false for any other message. */
@@ -186,14 +251,19 @@ static bool answer_name(struct reflector_stream *stream, uint32_t slot, const ui
 	};
 	struct reflector_names_effect effect;
 	size_t written;
+	bool told;
 
 	if (reflector_names_answer(stream->names, &caller, message, size, now,
 		    stream->output + *used, STUN_MESSAGE_MAX, &written,
 		    &effect) == REFLECTOR_NAMES_OTHER)
 		return false;
-	*used += written;
 	*fate = FATE_KEEP;
-	send_invitation(stream, &effect);
+	told = send_invitation(stream, &effect);
+	if (effect.relay != 0) {
+		*fate = give_traveller(stream, slot, message, &effect, told, *used, written, now);
+		return true;
+	}
+	*used += written;
 	if (effect.entry != REGISTRY_NONE && connection->name != effect.entry + 1) {
 		release_name(stream, slot, now);
 		connection->name = effect.entry + 1;
@@ -263,7 +333,8 @@ static enum fate answer_message(struct reflector_stream *stream, uint32_t slot,
 			return FATE_CLOSE;
 		*used = 0;
 	}
-	if (answer_name(stream, slot, message, size, now, used, &fate))
+	if (answer_name(stream, slot, message, size, now, used, &fate) ||
+		answer_join(stream, slot, message, size, now, used, &fate))
 		return fate;
 	if (dialback_is_request(message, size))
 		return answer_dial(stream, slot, message, size, now, used);
@@ -321,6 +392,8 @@ static enum fate read_stun(
 		fate = answer_message(stream, slot, message, need, now, &used);
 		offset += need;
 	}
+	if (fate == FATE_GIVEN)
+		return fate;
 	if (used > 0)
 		tell(connection, "asked, answered");
 	if (!send_all(connection, stream->output, used) || fate != FATE_KEEP)

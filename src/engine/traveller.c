@@ -33,6 +33,7 @@
 #include "natpunch/log.h"
 #include "natpunch/punch.h"
 #include "natpunch/random.h"
+#include "natpunch/relay.h"
 #include "natpunch/rendezvous.h"
 #include "natpunch/resolve.h"
 #include "natpunch/socket.h"
@@ -41,7 +42,8 @@
 #define NONCE_WAIT_MS     30   /* how much later than the handshake the nonce may come by UDP */
 #define NEXT_ADDRESS_MS   2000 /* of the reflector's: the next is tried then */
 #define ANSWER_TIMEOUT_MS 5000
-#define TRIES_MAX         6  /* at an address where our question came too late */
+#define RELAY_TIMEOUT_MS  8000 /* the reflector's own patience with home, and more */
+#define TRIES_MAX         6    /* at an address where our question came too late */
 #define ARRIVALS_MAX      16 /* that wait on our port; rule for more: the kernel drops their SYNs */
 
 enum step {
@@ -49,6 +51,7 @@ enum step {
 	STEP_NONCE,      /* it is done; the nonce is waited for a little longer */
 	STEP_ASKING,
 	STEP_PUNCHING,
+	STEP_RELAYING, /* there is no direct way: home is waited for at the reflector */
 	STEP_OPEN,
 	STEP_AGAIN,  /* our question was late, and not heard */
 	STEP_NEXT,   /* this address of the reflector will not do */
@@ -266,36 +269,152 @@ static void take_answer(struct traveller *traveller, const void *data, size_t si
 	}
 }
 
+/* ---- the relay ---------------------------------------------------------------------------- */
+
+/* What the last try met with; the first one may still be under way. */
+static const char *why_no_way(const struct traveller *traveller)
+{
+	int problem = traveller->punch.problem;
+
+	return strerror(problem != 0 ? problem : ETIMEDOUT);
+}
+
+/* Neither a direct way nor this one. */
+static void fail(struct traveller *traveller, const char *why)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	error_set(traveller->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
+		traveller->request->key->name, addr_format(&traveller->punch.remote, text),
+		why_no_way(traveller), why);
+	error_hint(traveller->error,
+		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh -p 1337 "
+		"HOST");
+	traveller->step = STEP_FAILED;
+}
+
+static void ask_for_relay(struct traveller *traveller, uint64_t now)
+{
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	size_t size = write_request(traveller, bytes, sizeof(bytes));
+
+	traveller->step = STEP_RELAYING;
+	traveller->due = now + RELAY_TIMEOUT_MS;
+	if (send(traveller->stream, bytes, size, 0) != (ssize_t)size)
+		fail(traveller, "the reflector is gone");
+}
+
+static void begin_relay(struct traveller *traveller, uint64_t now)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	if (!rendezvous_take_offer(&traveller->rendezvous)) {
+		fail(traveller, "the reflector does not relay");
+		return;
+	}
+	log_detail("no direct way to %s: %s; asking for a relay",
+		addr_format(&traveller->punch.remote, text), why_no_way(traveller));
+	traveller->received = 0;
+	ask_for_relay(traveller, now);
+}
+
+static const char *why_no_relay(unsigned code)
+{
+	switch (code) {
+	case RELAY_OFF:
+		return "the reflector does not relay";
+	case RELAY_NOT_HOME:
+		return "home does not come to the reflector's relay";
+	case RELAY_NAME_FULL:
+		return "too many relayed connections for that name";
+	case RELAY_FULL:
+		return "the reflector's relay is full";
+	default:
+		return "the reflector refuses to relay";
+	}
+}
+
+static void take_relay(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+{
+	const char *why = "";
+	char text[ADDR_TEXT_SIZE];
+
+	switch (rendezvous_read(&traveller->rendezvous, data, size, &why)) {
+	case RENDEZVOUS_AGAIN:
+		ask_for_relay(traveller, now);
+		return;
+	case RENDEZVOUS_DONE:
+		log_detail("connected by a relay: all bytes pass through %s",
+			addr_format(&traveller->reflector, text));
+		traveller->arrived = traveller->stream;
+		traveller->stream = -1;
+		traveller->step = STEP_OPEN;
+		return;
+	case RENDEZVOUS_UNRELATED:
+		return;
+	case RENDEZVOUS_MALFORMED:
+		fail(traveller, why);
+		return;
+	default:
+		fail(traveller, why_no_relay(traveller->rendezvous.code));
+	}
+}
+
+/* ---- answers ------------------------------------------------------------------------------ */
+
+static void lose_stream(struct traveller *traveller, const char *why)
+{
+	if (traveller->step == STEP_RELAYING)
+		fail(traveller, "the reflector is gone");
+	else
+		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", why);
+}
+
 static void take_noise(struct traveller *traveller)
 {
-	if (greeting_is_line(traveller->bytes, traveller->received))
+	if (traveller->step == STEP_RELAYING)
+		fail(traveller, "the reflector says what is not STUN");
+	else if (greeting_is_line(traveller->bytes, traveller->received))
 		stop(traveller, STEP_AGAIN, EXIT_STATUS_NETWORK, "no answer from",
 			"the question came too late");
 	else
 		stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
 }
 
+/* How much to read. Behind the answer to RELAY comes the session: of that not one byte. */
+static size_t wanted(const struct traveller *traveller)
+{
+	size_t need;
+
+	if (traveller->step != STEP_RELAYING)
+		return sizeof(traveller->bytes) - traveller->received;
+	(void)stun_frame(traveller->bytes, traveller->received, &need);
+	return need - traveller->received;
+}
+
 static void read_stream(struct traveller *traveller, uint64_t now)
 {
-	size_t left = sizeof(traveller->bytes) - traveller->received;
-	ssize_t got = recv(traveller->stream, traveller->bytes + traveller->received, left, 0);
+	ssize_t got = recv(
+		traveller->stream, traveller->bytes + traveller->received, wanted(traveller), 0);
 	size_t need;
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got <= 0) {
-		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from",
-			got == 0 ? "it closed the connection" : strerror(errno));
+		lose_stream(traveller, got == 0 ? "it closed the connection" : strerror(errno));
 		return;
 	}
 	traveller->received += (size_t)got;
-	while (traveller->step == STEP_ASKING) {
+	while (traveller->step == STEP_ASKING || traveller->step == STEP_RELAYING) {
 		enum stun_frame frame = stun_frame(traveller->bytes, traveller->received, &need);
 		if (frame == STUN_FRAME_NOT_STUN)
 			take_noise(traveller);
 		if (frame != STUN_FRAME_COMPLETE)
 			return;
-		take_answer(traveller, traveller->bytes, need, now);
+		if (traveller->step == STEP_ASKING)
+			take_answer(traveller, traveller->bytes, need, now);
+		else
+			take_relay(traveller, traveller->bytes, need, now);
 		traveller->received -= need;
 		memmove(traveller->bytes, traveller->bytes + need, traveller->received);
 	}
@@ -340,20 +459,6 @@ static void take_arrivals(struct traveller *traveller)
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-static void fail_punch(struct traveller *traveller)
-{
-	int problem = traveller->punch.problem;
-	char text[ADDR_TEXT_SIZE];
-
-	error_set(traveller->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s",
-		traveller->request->key->name, addr_format(&traveller->punch.remote, text),
-		strerror(problem != 0 ? problem : ETIMEDOUT));
-	error_hint(traveller->error,
-		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh -p 1337 "
-		"HOST");
-	traveller->step = STEP_FAILED;
-}
-
 static void advance_punch(struct traveller *traveller, bool happened, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
@@ -364,7 +469,7 @@ static void advance_punch(struct traveller *traveller, bool happened, uint64_t n
 			traveller->punch.tries);
 		traveller->step = STEP_OPEN;
 	} else if (traveller->punch.state == PUNCH_FAILED) {
-		fail_punch(traveller);
+		begin_relay(traveller, now);
 	}
 }
 
@@ -384,12 +489,15 @@ static void advance(struct traveller *traveller, const struct pollfd fds[WATCH_C
 		finish_handshake(traveller, now);
 	else if (traveller->step == STEP_NONCE && (has_nonce(traveller) || now >= traveller->due))
 		ask(traveller, now);
-	else if (traveller->step == STEP_ASKING && fds[WATCH_STREAM].revents != 0)
+	else if ((traveller->step == STEP_ASKING || traveller->step == STEP_RELAYING) &&
+		 fds[WATCH_STREAM].revents != 0)
 		read_stream(traveller, now);
 	else if (traveller->step == STEP_PUNCHING)
 		advance_punch(traveller, fds[WATCH_PUNCH].revents != 0, now);
 	else if (now >= traveller->due && traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", "the time is up");
+	else if (now >= traveller->due && traveller->step == STEP_RELAYING)
+		fail(traveller, "no answer from the reflector's relay");
 	if (traveller->step == STEP_PUNCHING && fds[WATCH_LISTENER].revents != 0)
 		take_arrivals(traveller);
 }
@@ -434,8 +542,8 @@ static void run(struct traveller *traveller, uint64_t deadline)
 		now = clock_now_ms();
 		advance(traveller, fds, now);
 	}
-	if (traveller->step == STEP_PUNCHING)
-		fail_punch(traveller);
+	if (traveller->step == STEP_PUNCHING || traveller->step == STEP_RELAYING)
+		fail(traveller, "the time is up");
 	else if (traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_FAILED, EXIT_STATUS_NETWORK, "no answer from",
 			"the time is up");

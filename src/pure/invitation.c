@@ -23,6 +23,8 @@ size_t invitation_write(const struct invitation *invitation, const uint8_t secre
 	stun_begin(&writer, out, capacity, STUN_INDICATION, STUN_METHOD_INVITE, transaction);
 	stun_put(&writer, STUN_NATPUNCH_INVITATION, value, sizeof(value));
 	rendezvous_put_record(&writer, &record, secret, salt);
+	if (invitation->kind == INVITATION_RELAY)
+		relay_put_ticket(&writer, &invitation->ticket, secret, salt);
 	stun_put_integrity(&writer, secret, KEY_SECRET_SIZE);
 	stun_put_fingerprint(&writer);
 	return stun_finish(&writer);
@@ -51,6 +53,8 @@ int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET
 	struct stun_message message;
 	struct stun_attribute attribute;
 	struct rendezvous_record record;
+	struct relay_ticket ticket = {.number = 0};
+	enum invitation_kind kind;
 	uint32_t number;
 
 	if (stun_parse(&message, data, size) < 0 || message.class != STUN_INDICATION ||
@@ -65,6 +69,13 @@ int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET
 		rendezvous_read_record(&message, &attribute, secret, &record) < 0 ||
 		record.protocol != MAPPING_TCP)
 		return -1;
+	kind = stun_find(&message, STUN_NATPUNCH_TICKET, &attribute) ? INVITATION_RELAY
+								     : INVITATION_PUNCH;
+	if (kind == INVITATION_RELAY &&
+		relay_read_ticket(&message, &attribute, secret, &ticket) < 0)
+		return -1;
+	expected->kind = kind;
+	expected->ticket = ticket;
 	expected->number = number;
 	expected->traveller = record.addr;
 	return 0;

@@ -37,6 +37,7 @@ static void compute_seal(const uint8_t secret[NONCE_SECRET_SIZE],
 	hmac_sha256_update(&state, "nonce", 6);
 	add_number(&state, period);
 	hmac_sha256_update(&state, salt, NONCE_SALT_SIZE);
+	add_number(&state, subject->connection);
 	hmac_sha256_update(&state, &subject->source->family, 1);
 	hmac_sha256_update(&state, subject->source->ip, sizeof(subject->source->ip));
 	hmac_sha256_update(&state, subject->name, strlen(subject->name));

@@ -11,10 +11,11 @@
 
 #include <string.h>
 
-#include "natpunch/secret.h"
+#include "natpunch/seal.h"
 #include "natpunch/sha256.h"
 #include "natpunch/stun_integrity.h"
 
+#define LABEL             "natpunch record 1"
 #define REGISTRATION_SIZE 8
 #define PLAIN_SIZE        32
 #define RECORD_SIZE       (RENDEZVOUS_SALT_SIZE + PLAIN_SIZE)
@@ -66,23 +67,6 @@ int rendezvous_read_registration(
 	return 0;
 }
 
-static void apply_pad(uint8_t plain[PLAIN_SIZE], const uint8_t secret[KEY_SECRET_SIZE],
-	const uint8_t transaction[STUN_TRANSACTION_SIZE], const uint8_t *salt)
-{
-	static const char label[] = "natpunch record 1";
-	struct hmac_sha256 state;
-	uint8_t pad[SHA256_SIZE];
-
-	hmac_sha256_start(&state, secret, KEY_SECRET_SIZE);
-	hmac_sha256_update(&state, label, sizeof(label));
-	hmac_sha256_update(&state, transaction, STUN_TRANSACTION_SIZE);
-	hmac_sha256_update(&state, salt, RENDEZVOUS_SALT_SIZE);
-	hmac_sha256_finish(&state, pad);
-	for (size_t i = 0; i < PLAIN_SIZE; i++)
-		plain[i] ^= pad[i];
-	secret_wipe(pad, sizeof(pad));
-}
-
 void rendezvous_put_record(struct wire_writer *writer, const struct rendezvous_record *record,
 	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[RENDEZVOUS_SALT_SIZE])
 {
@@ -103,7 +87,7 @@ void rendezvous_put_record(struct wire_writer *writer, const struct rendezvous_r
 	wire_write_u16(&inner, record->seconds);
 	wire_write_u16(&inner, 0);
 	wire_write_bytes(&inner, record->addr.ip, sizeof(record->addr.ip));
-	apply_pad(value + RENDEZVOUS_SALT_SIZE, secret, writer->data + 4, salt);
+	seal_apply(value + RENDEZVOUS_SALT_SIZE, PLAIN_SIZE, secret, LABEL, writer->data + 4, salt);
 	stun_put(writer, STUN_NATPUNCH_RECORD, value, sizeof(value));
 }
 
@@ -146,7 +130,7 @@ int rendezvous_read_record(const struct stun_message *message,
 	if (attribute->size != RECORD_SIZE)
 		return -1;
 	memcpy(plain, attribute->value + RENDEZVOUS_SALT_SIZE, PLAIN_SIZE);
-	apply_pad(plain, secret, message->transaction, attribute->value);
+	seal_apply(plain, sizeof(plain), secret, LABEL, message->transaction, attribute->value);
 	return read_plain(plain, out);
 }
 
@@ -165,6 +149,17 @@ static void put_padding(struct wire_writer *writer, size_t behind)
 
 	if (size < RENDEZVOUS_REQUEST_MIN)
 		stun_put(writer, STUN_NATPUNCH_PADDING, zeros, RENDEZVOUS_REQUEST_MIN - size);
+}
+
+bool rendezvous_take_offer(struct rendezvous *rendezvous)
+{
+	if (rendezvous->offer_size == 0)
+		return false;
+	memcpy(rendezvous->nonce, rendezvous->offer, rendezvous->offer_size);
+	rendezvous->nonce_size = rendezvous->offer_size;
+	rendezvous->method = STUN_METHOD_RELAY;
+	rendezvous->tries = 0;
+	return true;
 }
 
 size_t rendezvous_write(
@@ -231,6 +226,14 @@ static enum rendezvous_outcome read_error(
 	return proven ? RENDEZVOUS_FAILED : RENDEZVOUS_UNSUPPORTED;
 }
 
+static void take_offer(struct rendezvous *rendezvous, const struct stun_attribute *attribute)
+{
+	if (attribute->size > sizeof(rendezvous->offer))
+		return;
+	memcpy(rendezvous->offer, attribute->value, attribute->size);
+	rendezvous->offer_size = attribute->size;
+}
+
 /* Attributes of a success response whose proof holds. */
 static enum rendezvous_outcome read_success(
 	struct rendezvous *rendezvous, const struct stun_message *message, const char **why)
@@ -241,6 +244,7 @@ static enum rendezvous_outcome read_success(
 
 	rendezvous->record_count = 0;
 	rendezvous->granted = BINDING_MODE_NONE;
+	rendezvous->offer_size = 0;
 	while (stun_next(message, &offset, &attribute)) {
 		size_t count = rendezvous->record_count;
 
@@ -250,6 +254,8 @@ static enum rendezvous_outcome read_success(
 			return RENDEZVOUS_MALFORMED;
 		if (attribute.type == STUN_NATPUNCH_CONNECTION)
 			rendezvous->granted = binding_read_connection(&attribute, &seconds);
+		if (attribute.type == STUN_NATPUNCH_OFFER)
+			take_offer(rendezvous, &attribute);
 		if (attribute.type != STUN_NATPUNCH_RECORD || count == RENDEZVOUS_RECORD_MAX)
 			continue;
 		*why = "malformed record";

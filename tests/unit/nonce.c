@@ -32,15 +32,16 @@ static void test_subject(void)
 		bool fresh, unused;
 		const char *name;
 	} rows[] = {
-		{{&here, "home", 7}, true, true, "the same"},
-		{{&port, "home", 7}, true, true, "another port of the address"},
-		{{&there, "home", 7}, false, true, "another address"},
-		{{&six, "home", 7}, false, true, "another family"},
-		{{&alike, "home", 7}, false, true, "another family with the same bytes"},
-		{{&here, "work", 7}, false, false, "another name"},
-		{{&here, "hom", 7}, false, false, "the begin of the name"},
-		{{&here, "home", 8}, true, false, "a name that changed"},
-		{{&here, "home", 0}, true, false, "a name that began anew"},
+		{{&here, "home", 7, 0}, true, true, "the same"},
+		{{&port, "home", 7, 0}, true, true, "another port of the address"},
+		{{&there, "home", 7, 0}, false, true, "another address"},
+		{{&six, "home", 7, 0}, false, true, "another family"},
+		{{&alike, "home", 7, 0}, false, true, "another family with the same bytes"},
+		{{&here, "work", 7, 0}, false, false, "another name"},
+		{{&here, "hom", 7, 0}, false, false, "the begin of the name"},
+		{{&here, "home", 8, 0}, true, false, "a name that changed"},
+		{{&here, "home", 0, 0}, true, false, "a name that began anew"},
+		{{&here, "home", 7, 1}, false, true, "where one of a connection is wanted"},
 	};
 	char nonce[NONCE_SIZE];
 
@@ -51,6 +52,26 @@ static void test_subject(void)
 		is_int(nonce_is_unused(secret, &rows[i].subject, nonce, NONCE_SIZE), rows[i].unused,
 			"%s: unused", rows[i].name);
 	}
+}
+
+/* What RELAY takes: a nonce that is good for one connection. */
+static void test_connection(void)
+{
+	struct addr here = make_addr("203.0.113.2", 1);
+	struct nonce_subject bound = {
+		.source = &here, .name = "home", .connection = 5ULL << 32 | 9};
+	struct nonce_subject other = bound, next = bound, any = bound;
+	char nonce[NONCE_SIZE];
+
+	other.connection = 6ULL << 32 | 9;
+	next.connection = 5ULL << 32 | 10;
+	any.connection = 0;
+	nonce_make(secret, &bound, salt, START_MS, nonce);
+	ok(nonce_is_fresh(secret, &bound, nonce, NONCE_SIZE, START_MS), "over its connection");
+	ok(!nonce_is_fresh(secret, &other, nonce, NONCE_SIZE, START_MS), "not over another");
+	ok(!nonce_is_fresh(secret, &next, nonce, NONCE_SIZE, START_MS),
+		"nor over the next in its slot");
+	ok(!nonce_is_fresh(secret, &any, nonce, NONCE_SIZE, START_MS), "nor for what is not bound");
 }
 
 static void test_time(void)
@@ -108,6 +129,7 @@ static void test_forged(void)
 int main(void)
 {
 	test_subject();
+	test_connection();
 	test_time();
 	test_forged();
 	return done_testing();

@@ -1,0 +1,119 @@
+/*
+ * reflector_relay.h - connections of a traveller and a home that are passed on to each other
+ * (relay.h), in a table fixed at the start.
+ *
+ *   FREE --reserve--> RESERVED --wait--> WAITING --begin--> FLOWING --> FREE
+ *                                           \--> FREE: home does not come, the traveller goes
+ *
+ *   RESERVED  has a ticket; for as long as one request is answered
+ *   WAITING   the traveller's connection is here; home was told and has `join_ms` to come
+ *   FLOWING   both are here, and each is sent what the other says (flow.h)
+ *
+ * The rule for a full table, and for a name that has as many as it may: the newcomer is refused,
+ * with an error that says which of the two it was. No relay is ever ended for another, and none for
+ * being silent: TCP keep-alives on both connections hold the NATs on the way open, and find out
+ * within a quarter of an hour when an end is gone. A FIN is passed on in its place and the other
+ * direction goes on; when one end is cut off, so is the other. A relay outlives the removal of its
+ * name's key.
+ *
+ * What it costs: six descriptors each, and in the kernel the sockets' buffers and two pipes.
+ */
+#ifndef NATPUNCH_REFLECTOR_RELAY_H
+#define NATPUNCH_REFLECTOR_RELAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/addr.h"
+#include "natpunch/keyfile.h"
+#include "natpunch/loop.h"
+#include "natpunch/relay.h"
+
+#define REFLECTOR_RELAY_DESCRIPTORS 6   /* of one relay */
+#define REFLECTOR_RELAY_ANSWER      128 /* longest answer to RELAY or JOIN */
+
+/*
+ * After so long without a byte an end is asked whether it is there, and again, and given up after
+ * as many times without an answer, a quarter of an hour. Both times are the same: a kernel that has
+ * asked looks at the clock again after the second one, also when there was an answer (Linux,
+ * tcp_keepalive_timer()). NATs have been seen to forget what is silent for 30 s.
+ */
+#define REFLECTOR_RELAY_IDLE_S  25
+#define REFLECTOR_RELAY_PROBE_S 25
+#define REFLECTOR_RELAY_PROBES  36
+
+struct reflector_relay_limits {
+	uint32_t all; /* 1 to 4096 */
+	uint32_t name;
+	uint32_t join_ms; /* how long a traveller's connection waits for home's */
+};
+
+#define REFLECTOR_RELAY_LIMITS_DEFAULT                                                             \
+	((struct reflector_relay_limits){.all = 128, .name = 8, .join_ms = 5000})
+
+struct reflector_relay_slot;
+
+struct reflector_relay {
+	struct reflector_relay_limits limits;
+	struct reflector_relay_slot *slots;
+	uint32_t used; /* slots that are not FREE */
+	struct loop *loop;
+	uint8_t tag_kind;
+	uint64_t sessions; /* that came to FLOWING, so far */
+	uint64_t passed;   /* bytes of those that have ended */
+};
+
+/* tag_kind marks the events for reflector_relay_event(). Returns 0, or -1: no memory. */
+int reflector_relay_open(struct reflector_relay *relay, struct loop *loop, uint8_t tag_kind,
+	const struct reflector_relay_limits *limits);
+
+/* Closes every connection; says how many there were. Fine on one that is all zero. */
+void reflector_relay_close(struct reflector_relay *relay);
+
+/*
+ * Takes a slot for the name and makes its ticket. Returns 0, or RELAY_NAME_FULL or RELAY_FULL.
+ * reflector_relay_wait() must follow for the ticket's number before anything else is asked.
+ */
+unsigned reflector_relay_reserve(
+	struct reflector_relay *relay, const char *name, struct relay_ticket *ticket);
+
+/* A request RELAY, and what it is to be answered once home is there. */
+struct reflector_relay_traveller {
+	int fd; /* the relay's from then on, in every case; in no event loop */
+	struct addr peer;
+	uint8_t transaction[STUN_TRANSACTION_SIZE];
+	const uint8_t *answer; /* copied */
+	size_t answer_size;    /* REFLECTOR_RELAY_ANSWER at most */
+};
+
+/* `told`: whether home could be told; if not, the traveller will hear so. */
+void reflector_relay_wait(struct reflector_relay *relay, uint64_t number,
+	const struct reflector_relay_traveller *traveller, bool told, uint64_t now);
+
+enum reflector_relay_verdict {
+	REFLECTOR_RELAY_OTHER,   /* not a JOIN */
+	REFLECTOR_RELAY_REFUSED, /* the answer says so; then the connection is to be closed */
+	REFLECTOR_RELAY_JOINED,  /* reflector_relay_begin() must follow, with this answer */
+};
+
+/* Judges one whole message of a connection. The answer fits REFLECTOR_RELAY_ANSWER bytes. */
+enum reflector_relay_verdict reflector_relay_hear(struct reflector_relay *relay, const void *data,
+	size_t data_size, void *out, size_t capacity, size_t *size, uint64_t *number);
+
+/*
+ * Sends the answers to both and begins. `fd` is home's connection, in no event loop, and the
+ * relay's from then on in every case.
+ */
+void reflector_relay_begin(struct reflector_relay *relay, uint64_t number, int fd,
+	const struct addr *peer, const void *answer, size_t answer_size, uint64_t now);
+
+/* Something happened to a connection; an event of one that is gone is ignored. */
+void reflector_relay_event(
+	struct reflector_relay *relay, struct loop_tag tag, uint32_t events, uint64_t now);
+
+/* When reflector_relay_expire() has something to do next, or DEADLINE_NONE. */
+uint64_t reflector_relay_next(const struct reflector_relay *relay);
+void reflector_relay_expire(struct reflector_relay *relay, uint64_t now);
+
+#endif
