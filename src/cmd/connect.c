@@ -167,7 +167,7 @@ static int make_absolute(const char *path, char *out, size_t size, struct error 
 
 static int print_ssh_config(const struct connect_command *command, struct error *error)
 {
-	char path[PATH_SIZE];
+	char path[PATH_SIZE] = "";
 	char quoted_path[4 * PATH_SIZE];
 	char quoted_reflector[4 * PATH_SIZE];
 

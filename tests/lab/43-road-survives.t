@@ -137,6 +137,15 @@ lab_line laptop 20 0
 between 'of five over lines that lose every tenth packet, most come in' "$came" 3 5
 lab_stop
 
+# ---- a home that lets strangers in: straight to sshd
+
+lab_start full-cone port-restricted
+road_start -i 2
+is 'ssh' "$(road_ssh echo well)" well
+like "sshd sees the laptop's public address" "$(cat "$LAB_SSHD_LOG")" \
+	"^Accepted publickey for root from $LAB_LAPTOP_PUBLIC4 port "
+lab_stop
+
 # ---- IPv6, a stateful firewall on both sides
 
 LAB_IPV6=firewall LAB_LAPTOP_IPV6=firewall
