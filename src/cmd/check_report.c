@@ -45,13 +45,15 @@ static void print_punch(const struct nat_report *report)
 		return;
 	switch (report->punch) {
 	case NAT_YES:
-		puts("natpunch connect: yes, from travellers whose own NAT keeps their mapping "
-		     "too, "
-		     "and from those without a NAT");
+		puts(report->filtering == NAT_FILTERING_ADDRESS_DEPENDENT
+				? "natpunch connect: yes, from everywhere"
+				: "natpunch connect: yes, from travellers without a NAT or with "
+				  "one whose mapping is endpoint-independent; from others "
+				  "through a relay (reflect -R)");
 		break;
 	case NAT_NO:
-		puts("natpunch connect: only from travellers whose own NAT lets strangers in, or "
-		     "who have none; from others through a relay (reflect -R)");
+		puts("natpunch connect: only from travellers without a NAT or with one that does "
+		     "not filter by port; from others through a relay (reflect -R)");
 		break;
 	case NAT_UNTOLD:
 		puts("natpunch connect: perhaps; the mapping behaviour cannot be told");

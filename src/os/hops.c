@@ -35,7 +35,17 @@ static int send_one(const struct addr *remote, const char *interface, int limit)
 	return -1;
 }
 
-/* Returns false when there is nothing in the error queue. */
+/* Is it "time exceeded"? ICMP type 11, ICMPv6 type 3. */
+static bool is_exceeded(const struct sock_extended_err *error)
+{
+	return (error->ee_origin == SO_EE_ORIGIN_ICMP && error->ee_type == 11) ||
+	       (error->ee_origin == SO_EE_ORIGIN_ICMP6 && error->ee_type == 3);
+}
+
+/*
+ * Returns false when there is nothing in the error queue. What is there has one control message,
+ * as nothing else was asked for: the error, and behind it the address of who sent it.
+ */
 static bool take_one(int fd, struct addr *hop)
 {
 	uint8_t control[512];
@@ -45,28 +55,24 @@ static bool take_one(int fd, struct addr *hop)
 		.msg_iovlen = 1,
 		.msg_control = control,
 		.msg_controllen = sizeof(control)};
+	const struct cmsghdr *header;
 	struct sock_extended_err error;
 	struct sockaddr_storage from;
+	size_t size;
 
 	if (recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
 		return false;
-	for (struct cmsghdr *part_of = CMSG_FIRSTHDR(&message); part_of != NULL;
-		part_of = CMSG_NXTHDR(&message, part_of)) {
-		size_t size = part_of->cmsg_len - CMSG_LEN(0);
-		if (size < sizeof(error))
-			continue;
-		memcpy(&error, CMSG_DATA(part_of), sizeof(error));
-		/* ICMP type 11, ICMPv6 type 3: time exceeded. */
-		if (!(error.ee_origin == SO_EE_ORIGIN_ICMP && error.ee_type == 11) &&
-			!(error.ee_origin == SO_EE_ORIGIN_ICMP6 && error.ee_type == 3))
-			continue;
-		size -= sizeof(error);
-		memset(&from, 0, sizeof(from));
-		memcpy(&from, CMSG_DATA(part_of) + sizeof(error),
-			size < sizeof(from) ? size : sizeof(from));
-		socket_to_addr(&from, hop);
-		hop->port = 0;
-	}
+	header = CMSG_FIRSTHDR(&message);
+	if (header == NULL || header->cmsg_len < CMSG_LEN(sizeof(error)))
+		return true;
+	memcpy(&error, CMSG_DATA(header), sizeof(error));
+	if (!is_exceeded(&error))
+		return true;
+	size = header->cmsg_len - CMSG_LEN(sizeof(error));
+	memset(&from, 0, sizeof(from));
+	memcpy(&from, CMSG_DATA(header) + sizeof(error), size < sizeof(from) ? size : sizeof(from));
+	socket_to_addr(&from, hop);
+	hop->port = 0;
 	return true;
 }
 

@@ -93,7 +93,7 @@ int tap_receive(int fd, enum mapping_protocol protocol, struct addr *source, voi
 	size_t capacity, size_t *size)
 {
 	uint8_t bytes[PACKET_SIZE];
-	struct sockaddr_ll from = {.sll_pkttype = PACKET_OUTGOING};
+	struct sockaddr_ll from = {.sll_protocol = 0};
 	socklen_t from_size = sizeof(from);
 	struct segment_packet packet;
 	struct segment segment;

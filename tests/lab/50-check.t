@@ -215,6 +215,14 @@ try_home()
 	check_both -r "$LAB_REFLECTOR4"
 	judge '--no-dial' tcp null null null
 	lab_kill mute
+	# Its other address is its own: no stranger, and nothing to compare with.
+	lab_spawn liar reflector "$LAB_BIN/liar" other 3478
+	wait_for_line 5 "$LAB_DIR/liar.out" ready || bail 'the liar does not start'
+	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
+	is 'a lie: exit 5' $? 5
+	is 'a lie: the mapping cannot be told' "$(field "$LAB_DIR/tcp.out" mapping)" null
+	like 'a lie: it is found out' "$(cat "$LAB_DIR/tcp.out")" 'which is a lie'
+	lab_kill liar KILL
 	lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4" >"$LAB_DIR/out" 2>"$LAB_DIR/said"
 	is 'no reflector: exit 1' $? 1
 	is 'no reflector: no verdict' "$(cat "$LAB_DIR/out")" ''
