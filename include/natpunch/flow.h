@@ -47,7 +47,10 @@ int flow_open(struct flow *flow, int from, int to);
 /* Closes the pipe; what it held is lost. */
 void flow_close(struct flow *flow);
 
-/* Moves what can be moved, in at most so many turns, each of some 64 KiB in or out. */
+/*
+ * Moves what can be moved, in at most so many turns, each of some 64 KiB in or out. SIGPIPE must be
+ * ignored.
+ */
 enum flow_result flow_advance(struct flow *flow, unsigned turns);
 
 /* Closes a socket of a stream that was cut: with RST, so that it is not taken for one that ended.

@@ -354,6 +354,12 @@ static void put_offer(struct answer *answer, const struct reflector_names *names
 	stun_put(&answer->writer, STUN_NATPUNCH_OFFER, nonce, sizeof(nonce));
 }
 
+/* Is there a connection to say it over? A place that was never written is all zero. */
+static bool can_be_told(const struct registry_place *place)
+{
+	return place->addr.family != ADDR_NONE && place->slot != REGISTRY_NONE;
+}
+
 /* What home is to be told, over the connection that holds this place. */
 static void write_invitation(const struct registry_entry *known, struct registry_place *place,
 	struct invitation *invitation, struct reflector_names_effect *effect)
@@ -382,7 +388,7 @@ static void invite(struct reflector_names *names, uint32_t entry,
 	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
 	struct invitation invitation = {.traveller = *caller->source};
 
-	if (caller->server->stream && place->slot != REGISTRY_NONE)
+	if (caller->server->stream && can_be_told(place))
 		write_invitation(known, place, &invitation, effect);
 }
 
@@ -402,9 +408,9 @@ static unsigned invite_to_relay(struct reflector_names *names, uint32_t entry,
 		return 400;
 	if (names->relay == NULL)
 		return RELAY_OFF;
-	if (place->slot == REGISTRY_NONE)
+	if (!can_be_told(place))
 		place = &known->places[caller->source->family != ADDR_IPV6];
-	if (place->slot == REGISTRY_NONE)
+	if (!can_be_told(place))
 		return RELAY_NOT_HOME;
 	code = reflector_relay_reserve(names->relay, known->key.name, &invitation.ticket);
 	if (code != 0)

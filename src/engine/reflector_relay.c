@@ -69,9 +69,9 @@ int reflector_relay_open(struct reflector_relay *relay, struct loop *loop, uint8
 	return relay->slots != NULL ? 0 : -1;
 }
 
-static uint64_t number_of(const struct reflector_relay *relay, uint32_t slot)
+static uint64_t make_number(uint64_t slot, uint32_t generation)
 {
-	return (uint64_t)slot << 32 | relay->slots[slot].generation;
+	return slot << 32 | generation;
 }
 
 /* The slot of that number, or NULL when it is another's by now, or nobody's. */
@@ -97,25 +97,35 @@ static void release(struct reflector_relay *relay, struct reflector_relay_slot *
 	relay->used--;
 }
 
+/* The first slot that is free, or NULL; and how many the name has. */
+static struct reflector_relay_slot *find_free(
+	const struct reflector_relay *relay, const char *name, uint32_t *same)
+{
+	struct reflector_relay_slot *found = NULL;
+
+	*same = 0;
+	for (uint32_t i = 0; i < relay->limits.all; i++) {
+		struct reflector_relay_slot *slot = &relay->slots[i];
+
+		if (slot->phase != PHASE_FREE)
+			*same += strcmp(slot->name, name) == 0;
+		else if (found == NULL)
+			found = slot;
+	}
+	return found;
+}
+
 unsigned reflector_relay_reserve(
 	struct reflector_relay *relay, const char *name, struct relay_ticket *ticket)
 {
 	static const struct flow none = {.pipe = {-1, -1}};
-	struct reflector_relay_slot *slot;
-	uint32_t same = 0;
-	uint32_t free_one = relay->limits.all;
+	uint32_t same;
+	struct reflector_relay_slot *slot = find_free(relay, name, &same);
 
-	for (uint32_t i = relay->limits.all; i-- > 0;) {
-		if (relay->slots[i].phase == PHASE_FREE)
-			free_one = i;
-		else if (strcmp(relay->slots[i].name, name) == 0)
-			same++;
-	}
 	if (same >= relay->limits.name)
 		return RELAY_NAME_FULL;
-	if (free_one == relay->limits.all)
+	if (slot == NULL)
 		return RELAY_FULL;
-	slot = &relay->slots[free_one];
 	slot->generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
 	slot->phase = PHASE_RESERVED;
 	slot->fds[LEG_TRAVELLER] = slot->fds[LEG_HOME] = -1;
@@ -123,7 +133,7 @@ unsigned reflector_relay_reserve(
 	memcpy(slot->name, name, strlen(name) + 1);
 	random_fill(slot->token, sizeof(slot->token));
 	relay->used++;
-	ticket->number = number_of(relay, free_one);
+	ticket->number = make_number((uint32_t)(slot - relay->slots), slot->generation);
 	memcpy(ticket->token, slot->token, sizeof(ticket->token));
 	return 0;
 }
@@ -334,7 +344,7 @@ void reflector_relay_begin(struct reflector_relay *relay, uint64_t number, int f
 void reflector_relay_event(
 	struct reflector_relay *relay, struct loop_tag tag, uint32_t events, uint64_t now)
 {
-	uint64_t number = (uint64_t)(tag.slot / LEGS) << 32 | tag.generation;
+	uint64_t number = make_number(tag.slot / LEGS, tag.generation);
 	struct reflector_relay_slot *slot = find(relay, number);
 
 	if (slot == NULL)

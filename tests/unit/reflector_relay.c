@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -462,6 +463,7 @@ int main(void)
 	static const struct reflector_relay_limits limits = {.all = 3, .name = 2, .join_ms = 5000};
 	unsigned before;
 
+	signal(SIGPIPE, SIG_IGN);
 	if (addr_parse_ip(&here, "192.0.2.2") != 0 || loop_open(&loop) != 0)
 		bail_out("no loop");
 	here.port = 40000;
