@@ -101,6 +101,9 @@ static void add_name(struct registry *registry, const struct key *key, uint32_t 
 	memset(entry, 0, sizeof(*entry));
 	entry->key = *key;
 	entry->changes = next_change(registry);
+	/* 0 is a connection like any other. */
+	for (size_t place = 0; place < REGISTRY_PLACES; place++)
+		entry->places[place].slot = REGISTRY_NONE;
 	registry->index[find_position(registry, key->name)] = i + 1;
 	registry->count++;
 }
