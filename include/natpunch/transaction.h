@@ -41,6 +41,7 @@ struct transaction {
 	uint64_t due; /* when advance() wants to be called without an event; DEADLINE_NONE */
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	size_t received;
+	unsigned lines; /* times that a text line came, as the question was too late */
 	void (*listener)(void *context, const void *data, size_t size);
 	void *listener_context;
 	struct binding_answer answer; /* when ANSWERED */

@@ -6,10 +6,12 @@
 #include <sys/socket.h>
 
 #include "natpunch/deadline.h"
+#include "natpunch/greeting.h"
 #include "natpunch/random.h"
 #include "natpunch/socket.h"
 
 #define BUSY_RETRY_MS 50
+#define LINES_MAX     3
 
 static void fail(struct transaction *transaction)
 {
@@ -215,8 +217,24 @@ static void take_message(struct transaction *transaction, const uint8_t *data, s
 		judge(transaction, data, size);
 }
 
+/*
+ * The line that a reflector sends to who says nothing for a while: our question was lost, and came
+ * too late when it was sent again. A new connection has it asked again.
+ */
+static bool ask_anew(struct transaction *transaction, uint64_t now)
+{
+	if (transaction->state != TRANSACTION_ASKING || transaction->lines == LINES_MAX ||
+		!greeting_is_line(transaction->bytes, transaction->received))
+		return false;
+	transaction->lines++;
+	borrow_close(&transaction->port);
+	renew_question(transaction);
+	open_port(transaction, now);
+	return true;
+}
+
 /* Cuts what was received into messages, until one fails the transaction. */
-static void take_messages(struct transaction *transaction)
+static void take_messages(struct transaction *transaction, uint64_t now)
 {
 	size_t used = 0;
 
@@ -224,6 +242,8 @@ static void take_messages(struct transaction *transaction)
 		const uint8_t *data = transaction->bytes + used;
 		size_t need;
 		enum stun_frame frame = stun_frame(data, transaction->received - used, &need);
+		if (frame == STUN_FRAME_NOT_STUN && ask_anew(transaction, now))
+			return;
 		if (frame == STUN_FRAME_NOT_STUN)
 			fail_with(
 				transaction, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
@@ -236,7 +256,7 @@ static void take_messages(struct transaction *transaction)
 	memmove(transaction->bytes, transaction->bytes + used, transaction->received);
 }
 
-static void receive_stream(struct transaction *transaction)
+static void receive_stream(struct transaction *transaction, uint64_t now)
 {
 	size_t left = sizeof(transaction->bytes) - transaction->received;
 	ssize_t got =
@@ -256,7 +276,7 @@ static void receive_stream(struct transaction *transaction)
 		return;
 	}
 	transaction->received += (size_t)got;
-	take_messages(transaction);
+	take_messages(transaction, now);
 }
 
 /* Takes all datagrams that are there, until one decides. */
@@ -357,7 +377,7 @@ void transaction_advance(struct transaction *transaction, uint64_t now)
 		return;
 	case TRANSACTION_ASKING:
 		if (transaction->port.kind == BORROW_STREAM) {
-			receive_stream(transaction);
+			receive_stream(transaction, now);
 			return;
 		}
 		if (transaction->port.kind == BORROW_HANDSHAKE)
@@ -369,7 +389,7 @@ void transaction_advance(struct transaction *transaction, uint64_t now)
 		return;
 	case TRANSACTION_ANSWERED:
 		if (transaction->port.kind == BORROW_STREAM)
-			receive_stream(transaction);
+			receive_stream(transaction, now);
 		else
 			pass_over(transaction);
 		return;

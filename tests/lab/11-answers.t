@@ -63,6 +63,12 @@ expect "a host that is not there" 1 'no answer from |No route to host|Host is un
 probe -r '[2001:db8::1]' -4
 expect "the other family" 1 'cannot look up 2001:db8::1: '
 
+lab_spawn liar reflector "$LAB_BIN/liar" late 3478
+wait_for_line 5 "$LAB_DIR/liar.out" ready || bail "the liar does not start"
+probe -r "$LAB_REFLECTOR4"
+is "a question that was late is asked again" "$(cat "$LAB_DIR/out")" "$LAB_HOME4 22"
+lab_kill liar KILL
+
 lab_spawn liar reflector "$LAB_BIN/liar" udp-id 3478
 wait_for_line 5 "$LAB_DIR/liar.out" ready || bail "the liar does not start"
 probe -u -p 5000 -m bind -r "$LAB_REFLECTOR4"

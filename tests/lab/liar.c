@@ -10,6 +10,7 @@
  *   drip        a right answer, a byte a second   huge      a length of 65532
  *   unknown     a family that does not exist   elsewhere  an address that is not the asker's
  *   other       OTHER-ADDRESS (RFC 5780) with its own address again, and another port
+ *   late        the first time a line of text, as if the question had come too late
  *   udp-id      over UDP: another transaction's answer, then garbage, then the right one
  *   udp-twice   over UDP: answers only the second sending of a request
  */
@@ -24,6 +25,8 @@
 #include "natpunch/parse.h"
 #include "natpunch/socket.h"
 #include "natpunch/stun.h"
+
+static unsigned connections;
 
 struct lie {
 	const char *mode;
@@ -70,7 +73,10 @@ static void compose(struct lie *lie)
 	if (strcmp(mode, "elsewhere") == 0)
 		lie->source.ip[3] ^= 0x55;
 	write_success(lie, &lie->source, strcmp(mode, "id") == 0);
-	if (strcmp(mode, "garbage") == 0)
+	if (strcmp(mode, "late") == 0 && connections == 1)
+		lie->size = (size_t)snprintf(
+			(char *)lie->answer, sizeof(lie->answer), "192.0.2.1 4711\n");
+	else if (strcmp(mode, "garbage") == 0)
 		lie->size = (size_t)snprintf((char *)lie->answer, sizeof(lie->answer),
 			"220 mail.example ESMTP, not what you look for\r\n");
 	else if (strcmp(mode, "half") == 0)
@@ -123,7 +129,7 @@ static void serve_stream(int fd, const char *mode)
 		else if (send(fd, lie.answer, lie.size, MSG_NOSIGNAL) < 0)
 			return;
 	}
-	if (strcmp(mode, "half") != 0)
+	if (strcmp(mode, "half") != 0 && strcmp(mode, "late") != 0)
 		while (recv(fd, bytes, sizeof(bytes), 0) > 0)
 			;
 }
@@ -179,6 +185,7 @@ int main(int argc, char **argv)
 		int connection = accept(fd, NULL, NULL);
 		if (connection < 0)
 			continue;
+		connections++;
 		serve_stream(connection, argv[1]);
 		close(connection);
 	}
