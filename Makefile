@@ -1,4 +1,4 @@
-# natpunch: make, make test, make demo, make lint, make install; V=1 shows the commands.
+# natpunch: make, make test, make demo, make lint, make bench, make install; V=1 shows the commands.
 VERSION = 0.1.0
 PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin

@@ -9,6 +9,7 @@
 static const struct command *const commands[] = {
 	&command_probe,
 	&command_reflect,
+	&command_check,
 	&command_connect,
 	&command_lookup,
 	&command_keygen,

@@ -33,6 +33,7 @@ struct command {
 };
 
 /* Each subcommand's row lives in its own file. */
+extern const struct command command_check;
 extern const struct command command_keygen;
 extern const struct command command_lookup;
 extern const struct command command_connect;

@@ -46,4 +46,7 @@ bool nonce_is_fresh(const uint8_t secret[NONCE_SECRET_SIZE], const struct nonce_
 bool nonce_is_unused(const uint8_t secret[NONCE_SECRET_SIZE], const struct nonce_subject *subject,
 	const void *nonce, size_t size);
 
+/* Its salt, which no two nonces have in common. For a nonce that is fresh; false for no nonce. */
+bool nonce_read_salt(const void *nonce, size_t size, uint8_t out[NONCE_SALT_SIZE]);
+
 #endif

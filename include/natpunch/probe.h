@@ -43,10 +43,11 @@ struct probe_request {
 
 struct probe_result {
 	struct mapping mapping;
-	size_t reflector;          /* its index in the request */
-	bool no_nat;               /* the public address is one of this machine's own */
-	bool differs;              /* with must_agree: the port depends on who is asked */
-	struct transaction winner; /* still open, the caller's: transaction_end() */
+	size_t reflector;                    /* its index in the request */
+	bool no_nat;                         /* the public address is one of this machine's own */
+	bool differs;                        /* with must_agree: the port depends on who is asked */
+	bool contacted[PROBE_REFLECTOR_MAX]; /* which reflectors the port has spoken to */
+	struct transaction winner;           /* still open, the caller's: transaction_end() */
 };
 
 /*

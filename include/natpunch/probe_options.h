@@ -22,6 +22,7 @@ struct probe_options {
 	bool hook_order_given;
 	const char *name;     /* -n, or NULL */
 	const char *key_path; /* -K, or NULL */
+	bool verify;
 	bool keep;
 	uint64_t interval_ms;
 	struct parse_host_port to; /* --to: port 0 when not given */

@@ -19,9 +19,11 @@
 #include "natpunch/error.h"
 #include "natpunch/keys.h"
 #include "natpunch/mapping.h"
+#include "natpunch/nonce.h"
 
-#define REGISTRY_NONE   UINT32_MAX
-#define REGISTRY_PLACES 2 /* IPv4, IPv6 */
+#define REGISTRY_NONE     UINT32_MAX
+#define REGISTRY_PLACES   2  /* IPv4, IPv6 */
+#define REGISTRY_USED_MAX 16 /* nonces remembered; rule for more: all that were issued are void */
 
 /* After so long unheard of, a place is forgotten. */
 #define REGISTRY_AGE_MAX_MS (30LL * 24 * 3600 * 1000)
@@ -42,6 +44,10 @@ struct registry_place {
 struct registry_entry {
 	struct key key;   /* name "": free */
 	uint32_t changes; /* another number after each change (nonce.h); never 0 */
+	/* Salts of the nonces that were used up since; of those before no nonce is good any more.
+	 */
+	uint8_t used[REGISTRY_USED_MAX][NONCE_SALT_SIZE];
+	uint8_t used_count;
 	bool marked;
 	struct registry_place places[REGISTRY_PLACES];
 };
@@ -72,6 +78,12 @@ uint32_t registry_find(const struct registry *registry, const char *name);
 
 /* Writes down where a name is; the place's family is its address'. */
 void registry_put(struct registry *registry, uint32_t entry, const struct registry_place *place);
+
+/*
+ * Uses up a nonce, fresh and unused so far (nonce.h), for a request that changes nothing of the
+ * name and must work once all the same. Returns false when it was used up before.
+ */
+bool registry_use(struct registry *registry, uint32_t entry, const uint8_t salt[NONCE_SALT_SIZE]);
 
 /* The connection is held no longer: what it held was heard until now. */
 void registry_release(struct registry *registry, uint32_t entry, uint32_t slot, uint32_t generation,

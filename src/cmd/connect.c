@@ -123,7 +123,7 @@ static int check(
 static int read_options(struct connect_command *command, const struct command *row, int argc,
 	char **argv, struct error *error)
 {
-	struct option_reader reader;
+	struct option_reader reader = {.first_operand = 0};
 	int code;
 
 	option_start(&reader, row, argc, argv);
@@ -167,11 +167,11 @@ static int make_absolute(const char *path, char *out, size_t size, struct error 
 
 static int print_ssh_config(const struct connect_command *command, struct error *error)
 {
-	char path[PATH_SIZE];
+	char path[PATH_SIZE] = "";
 	char quoted_path[4 * PATH_SIZE];
 	char quoted_reflector[4 * PATH_SIZE];
 
-	if (access(command->key_path, R_OK) != 0)
+	if (command->key_path == NULL || access(command->key_path, R_OK) != 0)
 		return error_set(
 			error, EXIT_STATUS_LOCAL, "cannot read the key file: %s", strerror(errno));
 	if (make_absolute(command->key_path, path, sizeof(path), error) != 0)

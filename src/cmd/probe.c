@@ -18,6 +18,7 @@
 #include "natpunch/notify.h"
 #include "natpunch/probe.h"
 #include "natpunch/probe_options.h"
+#include "natpunch/reachability.h"
 #include "natpunch/secret.h"
 #include "natpunch/socket.h"
 #include "natpunch/socket_linux.h"
@@ -184,11 +185,50 @@ static void register_name(struct teller *teller, const struct probe_request *req
 			teller->key.name, text);
 }
 
+/* Does somebody listen on the local port? Where that cannot be told: perhaps. */
+static bool is_served(const struct probe_request *request)
+{
+	struct holder holder;
+
+	return holder_find(request->protocol, (enum addr_family)request->local.family,
+		       request->local.port, &holder) != 0 ||
+	       holder.listens;
+}
+
+/* -V: returns 0 when somebody from outside got through to the local port. */
+static int verify(const struct probe_request *request, const struct probe_result *result,
+	uint64_t deadline, struct error *error)
+{
+	struct reachability reachability;
+	struct reachability_request question = {
+		.mapped = result->mapping.public_addr,
+		.asked = result->winner.request.remote,
+		.probe = request,
+		.reflector = result->reflector,
+	};
+	uint64_t now = clock_now_ms();
+
+	memcpy(question.contacted, result->contacted, sizeof(question.contacted));
+	question.timeout_ms = deadline > now ? deadline - now : 0;
+	switch (reachability_run(&reachability, &question)) {
+	case REACHABILITY_OPEN:
+	case REACHABILITY_KNOWN:
+		return 0;
+	case REACHABILITY_SHUT:
+		reachability_explain(&reachability, is_served(request), error);
+		return -1;
+	default:
+		*error = reachability.error;
+		return -1;
+	}
+}
+
 static int run_once(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
 	struct probe_request request = options->request;
 	enum binding_mode mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE;
+	uint64_t deadline = clock_now_ms() + request.timeout_ms;
 	struct probe_result result;
 
 	/* With more to ask, the connection has to stand until the last answer. */
@@ -196,6 +236,10 @@ static int run_once(struct teller *teller)
 	request.hold_seconds = HOLD_SECONDS;
 	if (probe_run(&request, &result, &teller->error) != 0)
 		return command_fail(&teller->error);
+	if (options->verify && verify(&request, &result, deadline, &teller->error) != 0) {
+		transaction_end(&result.winner);
+		return command_fail(&teller->error);
+	}
 	tell(teller, HOOK_UP, &result.mapping);
 	remark(&result);
 	if (options->name != NULL)
@@ -230,8 +274,9 @@ static void report(void *context, enum hook_event event, const struct probe_resu
 	char text[ADDR_TEXT_SIZE];
 
 	addr_format(&result->mapping.public_addr, text);
-	if (event == HOOK_DOWN) {
-		log_note("%s is not kept any more", text);
+	if (event == HOOK_DOWN || event == HOOK_UNREACHABLE) {
+		if (event == HOOK_DOWN)
+			log_note("%s is not kept any more", text);
 		hook_call(&teller->hook, event, &result->mapping, clock_now_ms());
 		return;
 	}
@@ -275,6 +320,7 @@ static int run_kept(struct teller *teller)
 	struct keep_config config = {
 		.probe = options->request,
 		.interval_ms = options->interval_ms,
+		.verify = options->verify,
 		.key = options->name != NULL ? &teller->key : NULL,
 		.hook = &teller->hook,
 		.handover = &handover,

@@ -1,4 +1,3 @@
-#include <stdlib.h>
 #include <string.h>
 
 #include "natpunch/keep.h"
@@ -6,7 +5,7 @@
 #include "natpunch/mapping.h"
 #include "natpunch/parse.h"
 #include "natpunch/probe_options.h"
-#include "natpunch/random.h"
+#include "natpunch/reflectors.h"
 #include "natpunch/text.h"
 
 #define DEFAULT_PORT       22
@@ -34,6 +33,7 @@ const struct option_row probe_option_rows[] = {
 	{'e', "exec", "PATH", "run this program when the mapping changes", false},
 	{OPTION_HOOK_ARGS, "hook-args", "natmap|natter",
 		"of -e's arguments: natmap or natter (natmap)", false},
+	{'V', "verify", NULL, "have it dialled from outside before success is claimed", false},
 	{'k', "keep", NULL, "stay, keep the mapping alive, print a line at every change", false},
 	{'i', "interval", "SECONDS", "between keep-alives with -k (25)", false},
 	{OPTION_TO, "to", "HOST:PORT", "with -k: splice connections that come in to HOST:PORT",
@@ -44,46 +44,6 @@ const struct option_row probe_option_rows[] = {
 	{'v', "verbose", NULL, "say what is tried and why", false},
 	{0, NULL, NULL, NULL, false},
 };
-
-static int add_reflector(struct probe_options *options, const char *text, struct error *error)
-{
-	struct probe_request *request = &options->request;
-	char safe[128];
-
-	if (request->reflector_count == PROBE_REFLECTOR_MAX)
-		return error_set(
-			error, EXIT_STATUS_USAGE, "more than %d reflectors", PROBE_REFLECTOR_MAX);
-	if (parse_host_port(
-		    text, STUN_DEFAULT_PORT, &request->reflectors[request->reflector_count]) == 0 &&
-		request->reflectors[request->reflector_count].host[0] != '\0') {
-		request->reflector_count++;
-		return 0;
-	}
-	text_escape(safe, sizeof(safe), text, strlen(text));
-	return error_set(error, EXIT_STATUS_USAGE, "invalid reflector: '%s'", safe);
-}
-
-/* $NATPUNCH_REFLECTOR: the same as several -r, with spaces between. */
-static int add_reflectors_from_environment(struct probe_options *options, struct error *error)
-{
-	const char *rest = getenv("NATPUNCH_REFLECTOR");
-
-	while (rest != NULL && *rest != '\0') {
-		char word[PARSE_HOST_SIZE + 16];
-		size_t size = strcspn(rest, " ");
-
-		if (size >= sizeof(word))
-			return error_set(error, EXIT_STATUS_USAGE,
-				"invalid reflector in NATPUNCH_REFLECTOR");
-		memcpy(word, rest, size);
-		word[size] = '\0';
-		if (size > 0 && add_reflector(options, word, error) != 0)
-			return -1;
-		rest += size;
-		rest += strspn(rest, " ");
-	}
-	return 0;
-}
 
 static int set_bind(
 	struct probe_options *options, const struct option_reader *reader, struct error *error)
@@ -153,6 +113,9 @@ static bool set_flag(struct probe_options *options, int code)
 	case '6':
 		options->ipv6 = true;
 		return true;
+	case 'V':
+		options->verify = true;
+		return true;
 	case 'k':
 		options->keep = true;
 		return true;
@@ -176,7 +139,7 @@ static int set_option(struct probe_options *options, const struct option_reader 
 		return 0;
 	switch (code) {
 	case 'r':
-		return add_reflector(options, reader->argument, error);
+		return reflectors_add(&options->request, reader->argument, error);
 	case 'p':
 		if (parse_port(reader->argument, &request->local.port) != 0)
 			return option_bad_value(reader, "port", error);
@@ -243,39 +206,6 @@ static int settle_family(struct probe_options *options, struct error *error)
 	return 0;
 }
 
-/*
- * Public STUN servers that answer over TCP, for who names no reflector. Nobody vouches for them, so
- * two must agree; the order is shuffled so that no operator is everybody's first.
- */
-static const char *const public_servers[] = {
-	"stun.mixvoip.com",
-	"stun.m-online.net",
-	"stun.sip.us",
-	"stun.voipgate.com",
-	"stun.telnyx.com",
-	"stun.threema.ch",
-	"stun.nextcloud.com:443",
-};
-#define PUBLIC_SERVER_COUNT (sizeof(public_servers) / sizeof(public_servers[0]))
-
-static int add_public_servers(struct probe_options *options, struct error *error)
-{
-	const char *shuffled[PUBLIC_SERVER_COUNT] = {NULL};
-
-	memcpy(shuffled, public_servers, sizeof(shuffled));
-	for (size_t i = PUBLIC_SERVER_COUNT - 1; i > 0; i--) {
-		size_t other = random_below((uint32_t)i + 1);
-		const char *server = shuffled[i];
-		shuffled[i] = shuffled[other];
-		shuffled[other] = server;
-	}
-	for (size_t i = 0; i < PUBLIC_SERVER_COUNT; i++)
-		if (add_reflector(options, shuffled[i], error) != 0)
-			return -1;
-	options->request.must_agree = true;
-	return 0;
-}
-
 /* Options that mean nothing without another, or exclude each other. */
 static int check_combination(const struct probe_options *options, struct error *error)
 {
@@ -287,6 +217,10 @@ static int check_combination(const struct probe_options *options, struct error *
 		return error_set(error, EXIT_STATUS_USAGE, "--hook-args needs -e");
 	if ((options->name == NULL) != (options->key_path == NULL))
 		return error_set(error, EXIT_STATUS_USAGE, "-n and -K need each other");
+	if (options->verify && options->request.protocol == MAPPING_UDP) {
+		error_set(error, EXIT_STATUS_USAGE, "-V dials over TCP, and does not go with -u");
+		return error_hint(error, "natpunch check -u tells about a UDP port");
+	}
 	if (options->command != NULL && options->to.port != 0)
 		return error_set(error, EXIT_STATUS_USAGE, "--to and a command exclude each other");
 	if (options->interval_ms != 0)
@@ -351,13 +285,14 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 		return -1;
 	if (options->interval_ms == 0)
 		options->interval_ms = KEEP_INTERVAL_DEFAULT_MS;
-	if (options->request.reflector_count == 0 &&
-		add_reflectors_from_environment(options, error) != 0)
+	if (options->name == NULL && !options->verify)
+		return reflectors_settle(&options->request, error);
+	if (reflectors_add_from_environment(&options->request, error) != 0)
 		return -1;
 	if (options->request.reflector_count > 0)
 		return 0;
-	if (options->name == NULL)
-		return add_public_servers(options, error);
-	error_set(error, EXIT_STATUS_USAGE, "-n needs a reflector that keeps names");
+	error_set(error, EXIT_STATUS_USAGE, "%s",
+		options->verify ? "-V needs a reflector that dials back"
+				: "-n needs a reflector that keeps names");
 	return error_hint(error, "-r HOST, or NATPUNCH_REFLECTOR in the environment");
 }

@@ -13,7 +13,9 @@
 #include "natpunch/name_keeper.h"
 #include "natpunch/netwatch.h"
 #include "natpunch/punch.h"
+#include "natpunch/holder.h"
 #include "natpunch/random.h"
+#include "natpunch/reachability.h"
 #include "natpunch/relay_join.h"
 #include "natpunch/signals.h"
 #include "natpunch/socket.h"
@@ -49,6 +51,14 @@ struct keeper {
 	bool has_known;
 	bool up;
 
+	struct reachability reachability; /* with `verify` */
+	bool verifying;
+	bool changed; /* the mapping did, since the last verdict */
+	bool judged;  /* there was a verdict, be it that there is none */
+	bool shut;    /* the last verdict: strangers do not get in */
+	bool doubted; /* said already that it cannot be told */
+	bool contacted[PROBE_REFLECTOR_MAX];
+
 	struct name_keeper name;
 	struct punch punches[KEEP_PUNCH_MAX];
 	struct relay_join joins[KEEP_JOIN_MAX];
@@ -61,6 +71,7 @@ struct keeper {
 	uint64_t answer_due; /* an answer is waited for until then */
 	uint64_t renew_due;  /* the server will close soon */
 	uint64_t race_due;   /* backoff is over */
+	uint64_t verify_due; /* it is to be dialled again */
 	uint64_t check_due;  /* the network changed and has settled */
 	uint64_t down_due;
 	uint64_t watchdog_due;
@@ -92,7 +103,7 @@ static uint64_t earliest(const struct keeper *keeper)
 {
 	const uint64_t dues[] = {keeper->ask_due, keeper->answer_due, keeper->renew_due,
 		keeper->race_due, keeper->check_due, keeper->down_due, keeper->watchdog_due,
-		keeper->config->hook->kill_at, name_keeper_next(&keeper->name),
+		keeper->verify_due, keeper->config->hook->kill_at, name_keeper_next(&keeper->name),
 		keeper->has_held ? keeper->held.due : DEADLINE_NONE};
 	uint64_t due = DEADLINE_NONE;
 
@@ -142,14 +153,104 @@ static void notify_state(struct keeper *keeper)
 	struct notify *notify = keeper->config->notify;
 
 	addr_format(&keeper->known.mapping.public_addr, text);
-	notify_status(notify, keeper->up ? "reachable as %s" : "no answer; last seen as %s", text);
+	notify_status(notify,
+		keeper->shut ? "not reachable from elsewhere as %s"
+		: keeper->up ? "reachable as %s"
+			     : "no answer; last seen as %s",
+		text);
 }
 
 static void report(struct keeper *keeper, enum hook_event event)
 {
 	keeper->up = event != HOOK_DOWN;
+	keeper->shut = event == HOOK_UNREACHABLE;
 	keeper->config->report(keeper->config->context, event, &keeper->known);
 	notify_state(keeper);
+}
+
+/* ---- verification ------------------------------------------------------------------------- */
+
+static void start_verifying(struct keeper *keeper, uint64_t now)
+{
+	struct reachability_request request = {
+		.mapped = keeper->known.mapping.public_addr,
+		.asked = keeper->held.request.remote,
+		.probe = &keeper->config->probe,
+		.reflector = keeper->held_reflector,
+		.timeout_ms = VERIFY_TIMEOUT_MS,
+	};
+
+	if (keeper->verifying)
+		reachability_end(&keeper->reachability);
+	keeper->verifying = false;
+	keeper->verify_due = now + KEEP_VERIFY_AGAIN_MS;
+	if (!keeper->has_held)
+		return;
+	memcpy(request.contacted, keeper->contacted, sizeof(request.contacted));
+	reachability_start(&keeper->reachability, &request, now);
+	keeper->verifying = true;
+}
+
+static void take_untold(struct keeper *keeper)
+{
+	const struct error *error = &keeper->reachability.error;
+
+	if (keeper->reachability.unsupported && !keeper->up) {
+		keeper->error = *error;
+		keeper->refused = true;
+		return;
+	}
+	if (!keeper->doubted)
+		log_warning("%s; trying again", error->text);
+	keeper->doubted = true;
+}
+
+static void take_shut(struct keeper *keeper)
+{
+	const struct mapping *mapping = &keeper->known.mapping;
+	struct holder holder = {.listens = true};
+	struct error error;
+
+	if (keeper->up && keeper->shut && !keeper->changed)
+		return;
+	if (holder_find(mapping->protocol, (enum addr_family)mapping->local.family,
+		    mapping->local.port, &holder) != 0)
+		holder.listens = true;
+	reachability_explain(&keeper->reachability, holder.listens, &error);
+	log_warning("%s", error.text);
+	log_note("%s", error.hint);
+	report(keeper, HOOK_UNREACHABLE);
+}
+
+static void advance_verifying(struct keeper *keeper, const struct pollfd *fds, uint64_t now)
+{
+	enum reachability_verdict verdict;
+	bool was_up = keeper->up;
+
+	if (!keeper->verifying)
+		return;
+	verdict = reachability_advance(&keeper->reachability, fds, now);
+	if (verdict == REACHABILITY_PENDING)
+		return;
+	reachability_end(&keeper->reachability);
+	keeper->verifying = false;
+	if (verdict == REACHABILITY_UNTOLD)
+		take_untold(keeper);
+	else
+		keeper->doubted = false;
+	if (verdict == REACHABILITY_SHUT)
+		take_shut(keeper);
+	if (verdict == REACHABILITY_OPEN || verdict == REACHABILITY_KNOWN) {
+		keeper->verify_due = now + KEEP_VERIFY_MS;
+		if (!was_up || keeper->shut || keeper->changed)
+			report(keeper,
+				keeper->changed && was_up && !keeper->shut ? HOOK_CHANGE : HOOK_UP);
+	}
+	if (verdict != REACHABILITY_UNTOLD)
+		keeper->changed = false;
+	if (!keeper->judged)
+		notify_ready(keeper->config->notify);
+	keeper->judged = true;
 }
 
 /* The mapping was just seen to be this. */
@@ -162,7 +263,8 @@ static void confirm(struct keeper *keeper, const struct probe_result *result, ui
 	keeper->failures = 0;
 	keeper->warned = false;
 	keeper->down_due = now + (patience > KEEP_DOWN_MS ? patience : KEEP_DOWN_MS);
-	if (same && keeper->up) {
+	/* One that is to be verified is reported when that is done. */
+	if (same && (keeper->up || keeper->verify_due != DEADLINE_NONE)) {
 		keeper->lost_while_idle = false;
 		return;
 	}
@@ -171,6 +273,11 @@ static void confirm(struct keeper *keeper, const struct probe_result *result, ui
 	keeper->lost_while_idle = false;
 	keeper->known = *result;
 	keeper->has_known = true;
+	if (keeper->config->verify) {
+		keeper->changed = !same;
+		start_verifying(keeper, now);
+		return;
+	}
 	report(keeper, keeper->up && !first ? HOOK_CHANGE : HOOK_UP);
 	if (first)
 		notify_ready(keeper->config->notify);
@@ -422,6 +529,8 @@ static void take_winner(struct keeper *keeper, uint64_t now)
 
 	probe_race_take(keeper->race, &result);
 	abandon_race(keeper);
+	for (size_t i = 0; i < PROBE_REFLECTOR_MAX; i++)
+		keeper->contacted[i] = keeper->contacted[i] || result.contacted[i];
 	if (keeper->purpose == RACE_COMPARE) {
 		compare(keeper, &result);
 		transaction_end(&result.winner);
@@ -431,7 +540,8 @@ static void take_winner(struct keeper *keeper, uint64_t now)
 	keeper->request.method = result.winner.port.method;
 	hold(keeper, &result, now);
 	confirm(keeper, &result, now);
-	if (!keeper->compared && !keeper->request.must_agree &&
+	/* To be verified with, the others must stay strangers; what they dial tells more. */
+	if (!keeper->compared && !keeper->request.must_agree && !keeper->config->verify &&
 		keeper->request.reflector_count > 1) {
 		keeper->compared = true;
 		start_race(keeper, RACE_COMPARE, now);
@@ -445,6 +555,7 @@ static void take_failure(struct keeper *keeper, uint64_t now)
 	bool cannot = probe_race_cannot(keeper->race);
 
 	abandon_race(keeper);
+	memset(keeper->contacted, 1, sizeof(keeper->contacted));
 	if (purpose == RACE_COMPARE)
 		return;
 	keeper->request.method = keeper->config->probe.method;
@@ -606,8 +717,12 @@ static void take_timers(struct keeper *keeper, uint64_t now)
 	if (take_due(&keeper->race_due, now))
 		start_race(keeper, RACE_REPLACE, now);
 	name_keeper_expire(&keeper->name, now);
-	if (take_due(&keeper->down_due, now) && keeper->up)
+	if (take_due(&keeper->verify_due, now))
+		start_verifying(keeper, now);
+	if (take_due(&keeper->down_due, now) && keeper->up) {
+		keeper->verify_due = DEADLINE_NONE;
 		report(keeper, HOOK_DOWN);
+	}
 	if (keeper->config->hook->kill_at <= now)
 		hook_expire(keeper->config->hook, now);
 	if (take_due(&keeper->watchdog_due, now)) {
@@ -624,7 +739,8 @@ enum watch_slot {
 	WATCH_LISTENER,
 	WATCH_PUNCH,
 	WATCH_JOIN = WATCH_PUNCH + KEEP_PUNCH_MAX,
-	WATCH_RACE = WATCH_JOIN + KEEP_JOIN_MAX,
+	WATCH_VERIFY = WATCH_JOIN + KEEP_JOIN_MAX,
+	WATCH_RACE = WATCH_VERIFY + REACHABILITY_WATCH_MAX,
 	WATCH_MAX = WATCH_RACE + PROBE_WATCH_MAX,
 };
 
@@ -647,6 +763,12 @@ static void wait_for_something(struct keeper *keeper, struct pollfd fds[WATCH_MA
 	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
 		fds[WATCH_JOIN + i] = (struct pollfd){.fd = relay_join_fd(&keeper->joins[i]),
 			.events = relay_join_events(&keeper->joins[i])};
+	for (size_t i = 0; i < REACHABILITY_WATCH_MAX; i++)
+		fds[WATCH_VERIFY + i] = (struct pollfd){.fd = -1};
+	if (keeper->verifying) {
+		uint64_t verify_due = reachability_watch(&keeper->reachability, fds + WATCH_VERIFY);
+		due = verify_due < due ? verify_due : due;
+	}
 	if (keeper->race != NULL) {
 		uint64_t race_due = probe_race_watch(keeper->race, fds + WATCH_RACE);
 		due = race_due < due ? race_due : due;
@@ -661,6 +783,7 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 {
 	struct probe_race *watched = keeper->race;
 
+	advance_verifying(keeper, fds + WATCH_VERIFY, now);
 	if (fds[WATCH_SIGNALS].revents != 0)
 		take_signals(keeper, now);
 	if ((fds[WATCH_ROUTE].revents != 0 || fds[WATCH_CLOCK].revents != 0) &&
@@ -692,6 +815,7 @@ static void start(struct keeper *keeper, const struct keep_config *config, uint6
 	keeper->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
 	keeper->ask_due = keeper->answer_due = keeper->renew_due = DEADLINE_NONE;
 	keeper->race_due = keeper->check_due = keeper->down_due = DEADLINE_NONE;
+	keeper->verify_due = DEADLINE_NONE;
 	name_keeper_init(&keeper->name, config->key);
 	keeper->watchdog_due = config->notify->watchdog_ms != 0 ? now : DEADLINE_NONE;
 	netwatch_open(&keeper->watch);
@@ -702,6 +826,8 @@ static void end(struct keeper *keeper)
 {
 	notify_stopping(keeper->config->notify);
 	abandon_race(keeper);
+	if (keeper->verifying)
+		reachability_end(&keeper->reachability);
 	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
 		punch_end(&keeper->punches[i]);
 	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)

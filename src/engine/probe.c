@@ -377,6 +377,8 @@ void probe_race_take(struct probe_race *race, struct probe_result *result)
 	winner->used = false;
 	result->reflector = winner->lane;
 	result->differs = race->differs;
+	for (size_t i = 0; i < PROBE_REFLECTOR_MAX; i++)
+		result->contacted[i] = race->lanes[i].next > 0;
 	mapping->public_addr = result->winner.answer.mapped;
 	mapping->local = result->winner.local;
 	mapping->protocol = race->request->protocol;

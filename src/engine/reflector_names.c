@@ -217,6 +217,20 @@ static unsigned judge(const struct reflector_names *names, const struct question
 	return 0;
 }
 
+/*
+ * CONNECT sends home somewhere: a captured one must not, sent again from behind the same NAT. (A
+ * REGISTER uses its nonce up by what it changes; a LOOKUP's answer is of no use without the key.)
+ */
+static bool use_nonce(
+	struct reflector_names *names, uint32_t entry, const struct question *question)
+{
+	uint8_t salt[NONCE_SALT_SIZE];
+
+	return question->message.method != STUN_METHOD_CONNECT ||
+	       (nonce_read_salt(question->nonce.value, question->nonce.size, salt) &&
+		       registry_use(&names->registry, entry, salt));
+}
+
 static void write_refusal(struct answer *answer, const struct reflector_names *names,
 	const struct question *question, const struct nonce_subject *subject, unsigned code,
 	uint64_t now)
@@ -479,6 +493,8 @@ enum reflector_names_verdict reflector_names_answer(struct reflector_names *name
 	code = judge(names, &question, &subject, secret, now);
 	if (code == 0 && entry == REGISTRY_NONE)
 		code = 401;
+	if (code == 0 && !use_nonce(names, entry, &question))
+		code = 438;
 	begin(&answer, &question, caller, STUN_SUCCESS, out, capacity);
 	if (code == 0)
 		code = write_answer(

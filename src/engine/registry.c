@@ -101,6 +101,9 @@ static void add_name(struct registry *registry, const struct key *key, uint32_t 
 	memset(entry, 0, sizeof(*entry));
 	entry->key = *key;
 	entry->changes = next_change(registry);
+	/* 0 is a connection like any other. */
+	for (size_t place = 0; place < REGISTRY_PLACES; place++)
+		entry->places[place].slot = REGISTRY_NONE;
 	registry->index[find_position(registry, key->name)] = i + 1;
 	registry->count++;
 }
@@ -131,7 +134,24 @@ void registry_put(struct registry *registry, uint32_t entry, const struct regist
 
 	to->places[place->addr.family == ADDR_IPV6 ? 1 : 0] = *place;
 	to->changes = next_change(registry);
+	to->used_count = 0;
 	registry->changed = true;
+}
+
+bool registry_use(struct registry *registry, uint32_t entry, const uint8_t salt[NONCE_SALT_SIZE])
+{
+	struct registry_entry *of = &registry->entries[entry];
+
+	for (size_t i = 0; i < of->used_count; i++)
+		if (memcmp(of->used[i], salt, NONCE_SALT_SIZE) == 0)
+			return false;
+	if (of->used_count == REGISTRY_USED_MAX) {
+		of->changes = next_change(registry);
+		of->used_count = 0;
+		return true;
+	}
+	memcpy(of->used[of->used_count++], salt, NONCE_SALT_SIZE);
+	return true;
 }
 
 void registry_release(

@@ -102,3 +102,13 @@ bool nonce_is_unused(const uint8_t secret[NONCE_SECRET_SIZE], const struct nonce
 	compute_use(secret, subject, raw, hash);
 	return secret_equal(hash, raw + NONCE_SALT_SIZE + SEAL_SIZE, USE_SIZE);
 }
+
+bool nonce_read_salt(const void *nonce, size_t size, uint8_t out[NONCE_SALT_SIZE])
+{
+	uint8_t raw[RAW_SIZE];
+
+	if (!decode(nonce, size, raw))
+		return false;
+	memcpy(out, raw, NONCE_SALT_SIZE);
+	return true;
+}

@@ -136,7 +136,7 @@ ok "one hook call" wait_for 2 hooks_are 1
 line=$(cat "$LAB_DIR/keep.out")
 like "the hook's event and arguments" "$(cat "$LAB_DIR/hooks")" \
 	"^up ${line% *} ${line#* } 2001::[0-9a-f]{4}:[0-9a-f]{4}:[0-9a-f]{4} 22 tcp $LAB_HOME4\$"
-like "it says who takes the connections" "$(cat "$LAB_DIR/keep.err")" 'sshd listens on port 22 itself'
+ok "it says who takes the connections" wait_for_line 2 "$LAB_DIR/keep.err" 'sshd listens on port 22 itself'
 memory=$(memory)
 descriptors=$(descriptors)
 

@@ -18,10 +18,12 @@ lab_spawn keep home "$natpunch" probe -k -v -i 1 -r "$LAB_REFLECTOR4"
 wait_for_line 10 "$LAB_DIR/keep.err" 'keeping ' || bail "no mapping"
 before=$(lab_exec home ss -tnH state established | grep -c ':3478')
 asked=$(grep -c 'asked, answered' "$LAB_DIR/reflect.err")
-sleep 8
+answered_more()
+{
+	[ "$(grep -c 'asked, answered' "$LAB_DIR/reflect.err")" -ge $((asked + 4)) ]
+}
+ok "four keep-alives are answered" wait_for 20 answered_more
 is "one connection" "$before" 1
-between "its keep-alives are answered" \
-	"$(($(grep -c 'asked, answered' "$LAB_DIR/reflect.err") - asked))" 2 8
 unlike "none is given up" "$(cat "$LAB_DIR/keep.err")" 'no answer to the keep-alive'
 is "and no segment was reset" \
 	"$(lab_exec home nstat -asz TcpOutRsts | awk '/TcpOutRsts/ { print $2 }')" 0

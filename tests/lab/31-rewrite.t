@@ -1,5 +1,5 @@
 #!/bin/sh
-# Method rewrite, and bind on a free port beside it: in front of every kind of
+# Method rewrite, and repair and bind (on a free port) beside it: in front of every kind of
 # NAT, over TCP, IPv4 and IPv6, the printed mapping is the one that the
 # outermost NAT holds; and home is afterwards as it was before, rules, sockets
 # and connection tracking, after SIGKILL as well.
@@ -65,6 +65,7 @@ try_kind()
 	for family in 4 6; do
 		for again in once again; do
 			try_method "$1, IPv$family, bind $again" bind 2222 $family
+			try_method "$1, IPv$family, repair $again" repair 22 $family
 			try_method "$1, IPv$family, rewrite $again" rewrite 22 $family
 		done
 	done

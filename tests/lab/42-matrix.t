@@ -7,14 +7,14 @@
 need ip nft conntrack ssh
 
 # HOME LAPTOP -> how it goes. A symmetric NAT comes from a port that the other side does not know:
-# that needs a NAT there which lets a known address in from any port.
+# that needs a NAT there which lets a known address in from any port, or a relay.
 theory()
 {
 	case $1,$2 in
 	symmetric,open | symmetric,full-cone* | symmetric,address-restricted) echo in ;;
-	symmetric,*) echo - ;;
+	symmetric,*) echo relay ;;
 	open,* | full-cone*,* | address-restricted,*) echo out ;;
-	*,symmetric) echo - ;;
+	*,symmetric) echo relay ;;
 	*) echo out ;;
 	esac
 }

@@ -93,8 +93,17 @@ mkfifo "$LAB_DIR/go"
 lab_spawn session laptop ssh -F "$LAB_DIR/ssh_config" home \
 	"echo begun; cat '$LAB_DIR/go' >/dev/null; echo ended"
 ok 'a session has begun' wait_for_line 5 "$LAB_DIR/session.out" '^begun$'
-lab_kill keep
 lab_kill reflect KILL
+held()
+{
+	[ -n "$(lab_exec home ss -tnH state established 'sport = :22 and dport = :3478')" ]
+}
+lost()
+{
+	! held
+}
+ok 'home loses its connection' wait_for 5 lost
+lab_kill keep
 echo >"$LAB_DIR/go"
 ok 'it goes on without reflector and without probe' wait_for_line 5 "$LAB_DIR/session.out" '^ended$'
 road_reflect
@@ -114,7 +123,6 @@ is 'and the next' "$(road_ssh echo well)" well
 
 # Home is gone: its last address is tried, nothing answers, and what to do is said.
 lab_kill keep
-lab_nat_flush home
 road_ssh echo well 2>/dev/null
 like 'home is gone: its last address is tried' "$(cat "$LAB_DIR/connect.err")" \
 	'home (was last heard of [0-9]+ s ago, at|is at) 203\.0\.113\.40:22'
@@ -135,6 +143,15 @@ done
 lab_line home 20 0
 lab_line laptop 20 0
 between 'of five over lines that lose every tenth packet, most come in' "$came" 3 5
+lab_stop
+
+# ---- a home that lets strangers in: straight to sshd
+
+lab_start full-cone port-restricted
+road_start -i 2
+is 'ssh' "$(road_ssh echo well)" well
+like "sshd sees the laptop's public address" "$(cat "$LAB_SSHD_LOG")" \
+	"^Accepted publickey for root from $LAB_LAPTOP_PUBLIC4 port "
 lab_stop
 
 # ---- IPv6, a stateful firewall on both sides

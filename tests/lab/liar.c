@@ -9,6 +9,7 @@
  *   none        a success without an address      indication  an indication
  *   drip        a right answer, a byte a second   huge      a length of 65532
  *   unknown     a family that does not exist   elsewhere  an address that is not the asker's
+ *   other       OTHER-ADDRESS (RFC 5780) with its own address again, and another port
  *   udp-id      over UDP: another transaction's answer, then garbage, then the right one
  *   udp-twice   over UDP: answers only the second sending of a request
  */
@@ -28,6 +29,7 @@ struct lie {
 	const char *mode;
 	struct stun_message question;
 	struct addr source;
+	struct addr own;
 	uint8_t answer[STUN_MESSAGE_MAX];
 	size_t size;
 };
@@ -43,6 +45,8 @@ static void write_success(struct lie *lie, const struct addr *mapped, uint8_t fl
 		transaction);
 	if (mapped != NULL)
 		stun_put_xor_address(&writer, STUN_XOR_MAPPED_ADDRESS, mapped);
+	if (strcmp(lie->mode, "other") == 0)
+		stun_put_address(&writer, STUN_OTHER_ADDRESS, &lie->own);
 	lie->size = stun_finish(&writer);
 }
 
@@ -107,8 +111,9 @@ static void serve_stream(int fd, const char *mode)
 
 	if (strcmp(mode, "close") == 0)
 		return;
-	if (socket_peer(fd, &lie.source) != 0)
+	if (socket_peer(fd, &lie.source) != 0 || socket_local(fd, &lie.own) != 0)
 		return;
+	lie.own.port++;
 	got = recv(fd, bytes, sizeof(bytes), 0);
 	if (got > 0 && stun_parse(&lie.question, bytes, (size_t)got) == 0 &&
 		strcmp(mode, "silent") != 0) {

@@ -15,7 +15,8 @@
 #                           connect's words go to $LAB_DIR/banner.err
 #
 # Variables: ROAD_REFLECT, ROAD_CONNECT: further arguments of reflect and of
-# connect. ROAD_ADDR: where the reflector is asked; its IPv4 address.
+# connect. ROAD_ADDR: where the reflector is asked; its IPv4 address. ROAD_KEYS:
+# a file of further keys for the reflector.
 
 natpunch=${lab_top:?}/natpunch
 
@@ -38,7 +39,7 @@ road_start()
 {
 	ROAD_ADDR=${ROAD_ADDR:-$LAB_REFLECTOR4}
 	(umask 077 && "$natpunch" keygen home >"$LAB_DIR/home.key" &&
-		cp "$LAB_DIR/home.key" "$LAB_DIR/keys") || lab_die "no key"
+		cat "$LAB_DIR/home.key" ${ROAD_KEYS:+"$ROAD_KEYS"} >"$LAB_DIR/keys") || lab_die "no key"
 	cat >"$LAB_DIR/ssh_config" <<-END
 	Host home
 	    HostKeyAlias home

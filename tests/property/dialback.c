@@ -37,7 +37,7 @@ static struct dialback_answer pick_answer(uint8_t places)
 {
 	struct dialback_answer answer = {.target = pick_addr()};
 
-	for (uint8_t place = 1; place <= 2; place <<= 1) {
+	for (uint8_t place = 1; place <= 2; place++) {
 		struct dialback_result *result = &answer.results[answer.count];
 
 		if ((places & place) == 0)

@@ -178,10 +178,9 @@ static void test_truncations(void)
 
 	for (size_t size = 0; size < message.size; size++) {
 		struct invitation expected = expect(0);
-		uint8_t *exact = malloc(size + 1); /* so that a sanitizer sees a read beyond */
+		uint8_t *exact = malloc(size > 0 ? size : 1); /* a sanitizer sees a read beyond */
 
 		memcpy(exact, message.bytes, size);
-		exact = realloc(exact, size > 0 ? size : 1);
 		if (invitation_read(&expected, secret, exact, size) == 0)
 			taken++;
 		free(exact);

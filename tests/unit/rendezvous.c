@@ -351,6 +351,43 @@ static void test_replay(void)
 	caller.source = &here;
 }
 
+/*
+ * CONNECT changes nothing of the name, and must not be sent again all the same: home would connect
+ * to whoever did. Many, so that what is remembered of them is full more than once.
+ */
+static void test_replayed_connect(void)
+{
+	static struct message captured[3 * REGISTRY_USED_MAX];
+	const size_t count = sizeof(captured) / sizeof(captured[0]);
+	struct addr beside = elsewhere;
+	struct rendezvous client;
+	size_t invited = 0;
+	size_t again = 0;
+	size_t refused = 0;
+
+	caller.mode = BINDING_MODE_HOLD;
+	is_int(register_as(&home), RENDEZVOUS_DONE, "home registers, and is held");
+	caller.mode = BINDING_MODE_NONE;
+	caller.source = &elsewhere;
+	for (size_t i = 0; i < count; i++) {
+		rendezvous_start(&client, STUN_METHOD_CONNECT, &home);
+		if (converse(&client) == RENDEZVOUS_DONE && effect.invitation_size > 0)
+			invited++;
+		captured[i] = sent;
+	}
+	is_uint(invited, count, "home is told of each of many travellers");
+	beside.port = 666;
+	caller.source = &beside;
+	for (size_t i = 0; i < count; i++) {
+		struct message reply = answer(&captured[i]);
+		refused += error_code(&reply) == 438;
+		again += effect.invitation_size > 0;
+	}
+	is_uint(refused, count, "their requests again, from behind the same NAT: stale");
+	is_uint(again, 0, "and home is told of nobody");
+	caller.source = &here;
+}
+
 static bool contains(const struct message *message, const void *bytes, size_t size)
 {
 	return memmem(message->bytes, message->size, bytes, size) != NULL;
@@ -667,6 +704,7 @@ int main(void)
 	test_strangers();
 	test_other_name();
 	test_replay();
+	test_replayed_connect();
 	test_eavesdropper();
 	test_stale();
 	test_every_bit();

@@ -1,0 +1,144 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "natpunch/check_report.h"
+#include "natpunch/classify.h"
+#include "natpunch/command.h"
+#include "natpunch/log.h"
+#include "natpunch/parse.h"
+#include "natpunch/reflectors.h"
+#include "natpunch/text.h"
+
+#define DEFAULT_PORT 22
+#define TIMEOUT_MS   5000 /* for a reflector to answer */
+
+static const struct option_row options[] = {
+	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, the more the better",
+		true},
+	{'p', "port", "PORT", "the local port in question (22)", false},
+	{'u', "udp", NULL, "a UDP port instead of a TCP port", false},
+	{'4', NULL, NULL, "IPv4 only", false},
+	{'6', NULL, NULL, "IPv6 only", false},
+	{'f', "format", "text|json", "of what is printed: text or json (text)", false},
+	{'v', "verbose", NULL, "say what is tried and how it went", false},
+	{0, NULL, NULL, NULL, false},
+};
+
+struct check_options {
+	struct probe_request request;
+	bool json;
+	bool help;
+	bool ipv4;
+	bool ipv6;
+	bool verbose;
+};
+
+static int set_format(
+	struct check_options *check, const struct option_reader *reader, struct error *error)
+{
+	check->json = strcmp(reader->argument, "json") == 0;
+	if (!check->json && strcmp(reader->argument, "text") != 0)
+		return option_bad_value(reader, "format", error);
+	return 0;
+}
+
+static int set_option(struct check_options *check, const struct option_reader *reader, int code,
+	struct error *error)
+{
+	switch (code) {
+	case 'r':
+		return reflectors_add(&check->request, reader->argument, error);
+	case 'p':
+		if (parse_port(reader->argument, &check->request.local.port) != 0)
+			return option_bad_value(reader, "port", error);
+		return 0;
+	case 'u':
+		check->request.protocol = MAPPING_UDP;
+		return 0;
+	case '4':
+		check->ipv4 = true;
+		return 0;
+	case '6':
+		check->ipv6 = true;
+		return 0;
+	case 'f':
+		return set_format(check, reader, error);
+	case 'v':
+		check->verbose = true;
+		return 0;
+	default:
+		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
+	}
+}
+
+static int settle(
+	struct check_options *check, const struct option_reader *reader, struct error *error)
+{
+	char safe[128];
+
+	if (reader->first_operand < reader->argc) {
+		const char *word = reader->argv[reader->first_operand];
+		return error_set(error, EXIT_STATUS_USAGE, "unexpected argument: %s",
+			text_escape(safe, sizeof(safe), word, strlen(word)));
+	}
+	if (check->ipv4 && check->ipv6)
+		return error_set(error, EXIT_STATUS_USAGE, "-4 and -6 exclude each other");
+	if (check->ipv4)
+		check->request.family = ADDR_IPV4;
+	if (check->ipv6)
+		check->request.family = ADDR_IPV6;
+	return reflectors_settle(&check->request, error);
+}
+
+static int read_options(struct check_options *check, const struct command *row, int argc,
+	char **argv, struct error *error)
+{
+	struct option_reader reader;
+	int code;
+
+	check->request.local.port = DEFAULT_PORT;
+	check->request.protocol = MAPPING_TCP;
+	check->request.timeout_ms = TIMEOUT_MS;
+	option_start(&reader, row, argc, argv);
+	while ((code = option_next(&reader, error)) != OPTION_END) {
+		if (code == OPTION_HELP) {
+			check->help = true;
+			return 0;
+		}
+		if (code == OPTION_ERROR || set_option(check, &reader, code, error) != 0)
+			return -1;
+	}
+	return settle(check, &reader, error);
+}
+
+static int run(const struct command *row, int argc, char **argv)
+{
+	struct check_options check = {.json = false};
+	struct nat_report report;
+	struct error error;
+
+	if (read_options(&check, row, argc, argv, &error) != 0)
+		return command_fail(&error);
+	if (check.help) {
+		command_print_help(row);
+		return EXIT_STATUS_DONE;
+	}
+	if (check.verbose)
+		log_set_level(LOG_LEVEL_VERBOSE);
+	if (classify_run(&check.request, &report, &error) != 0)
+		return command_fail(&error);
+	if (check.json)
+		check_report_json(&report);
+	else
+		check_report_text(&report);
+	return report.direct == NAT_YES ? EXIT_STATUS_DONE : EXIT_STATUS_UNREACHABLE;
+}
+
+const struct command command_check = {
+	.name = "check",
+	.summary = "tell which kind of NAT this is, and what works through it",
+	.synopsis = "[options]",
+	.options = options,
+	.run = run,
+};

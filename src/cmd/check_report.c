@@ -1,0 +1,260 @@
+#include "natpunch/check_report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "natpunch/text.h"
+
+/* ---- the verdict -------------------------------------------------------------------------- */
+
+static const char *protocol_word(const struct nat_report *report)
+{
+	return report->protocol == MAPPING_TCP ? "TCP" : "UDP";
+}
+
+static void print_direct(const struct nat_report *report)
+{
+	char ip[ADDR_IP_TEXT_SIZE];
+	unsigned port = report->mapped.port;
+
+	addr_format_ip(&report->mapped, ip);
+	switch (report->direct) {
+	case NAT_YES:
+		printf("yes: strangers get in to %s port %u through %s port %u\n",
+			protocol_word(report), report->local.port, ip, port);
+		if (report->protocol == MAPPING_TCP && report->local.port == 22)
+			printf("  ssh -p %u %s\n", port, ip);
+		return;
+	case NAT_NO:
+		printf("no: strangers do not get in to %s port %u through %s port %u\n",
+			protocol_word(report), report->local.port, ip, port);
+		return;
+	case NAT_UNTOLD:
+		printf("perhaps: whether strangers get in to %s port %u cannot be told with these "
+		       "reflectors\n",
+			protocol_word(report), report->local.port);
+		printf("  name a second one with -r, or one that runs `natpunch reflect -a "
+		       "ADDR`\n");
+		return;
+	}
+}
+
+static void print_punch(const struct nat_report *report)
+{
+	if (report->direct == NAT_YES || report->protocol == MAPPING_UDP)
+		return;
+	switch (report->punch) {
+	case NAT_YES:
+		puts(report->filtering == NAT_FILTERING_ADDRESS_DEPENDENT
+				? "natpunch connect: yes, from everywhere"
+				: "natpunch connect: yes, from travellers without a NAT or with "
+				  "one whose mapping is endpoint-independent; from others "
+				  "through a relay (reflect -R)");
+		break;
+	case NAT_NO:
+		puts("natpunch connect: only from travellers without a NAT or with one that does "
+		     "not filter by port; from others through a relay (reflect -R)");
+		break;
+	case NAT_UNTOLD:
+		puts("natpunch connect: perhaps; the mapping behaviour cannot be told");
+		break;
+	}
+	printf("what works through any NAT, run here, with a HOST of yours outside:\n"
+	       "  ssh -R 1337:localhost:%u HOST\n",
+		report->local.port);
+}
+
+static void print_change(const struct nat_report *report)
+{
+	unsigned port = report->local.port;
+
+	switch (report->obstacle) {
+	case NAT_OBSTACLE_NOTHING_LISTENS:
+		printf("what would change it: nothing listens on port %u; start the service\n",
+			port);
+		return;
+	case NAT_OBSTACLE_FIREWALL:
+		printf("what would change it: a firewall of this machine keeps port %u shut; allow "
+		       "it\n  %s\n",
+			port, report->firewall.evidence);
+		return;
+	case NAT_OBSTACLE_ROUTER:
+		if (report->nat.answer == NAT_NO)
+			printf("what would change it: a firewall on the way keeps strangers out; "
+			       "allow port %u in the router\n",
+				port);
+		else
+			printf("what would change it: the router; forward %s port %u to this "
+			       "machine, or set its NAT to full cone\n",
+				protocol_word(report), port);
+		return;
+	case NAT_OBSTACLE_CARRIER:
+		puts("what would change it: the carrier's NAT; ask the carrier for a public "
+		     "address, or use IPv6");
+		return;
+	case NAT_OBSTACLE_NONE:
+	case NAT_OBSTACLE_UNTOLD:
+		return;
+	}
+}
+
+/* ---- the picture -------------------------------------------------------------------------- */
+
+static void print_picture(const struct nat_report *report)
+{
+	char text[ADDR_TEXT_SIZE];
+	char name[sizeof(report->reflector)];
+	bool inside = report->nat.answer == NAT_YES;
+
+	printf("\n  this machine  %s\n", addr_format(&report->local, text));
+	for (size_t i = 0; i < NAT_HOP_MAX; i++) {
+		const struct addr *hop = &report->hops[i];
+		if (hop->family == ADDR_NONE)
+			continue;
+		if (inside && addr_classify(hop) == ADDR_CLASS_PUBLIC) {
+			printf("       |\n   [ the NAT ]  %s outside\n",
+				addr_format(&report->mapped, text));
+			inside = false;
+		}
+		printf("       |\n     router     %s (%s)\n", addr_format_ip(hop, text),
+			addr_class_name(addr_classify(hop)));
+	}
+	if (inside)
+		printf("       |\n   [ the NAT ]  %s outside\n",
+			addr_format(&report->mapped, text));
+	printf("       |\n   reflector    %s\n\n",
+		text_escape(name, sizeof(name), report->reflector, strlen(report->reflector)));
+}
+
+/* ---- the table ---------------------------------------------------------------------------- */
+
+static void print_row(const char *name, const char *value, const char *evidence)
+{
+	printf("  %-18s %s\n", name, value);
+	if (evidence[0] != '\0')
+		printf("  %-18s   %s\n", "", evidence);
+}
+
+static void print_finding(const char *name, const struct nat_finding *finding)
+{
+	print_row(name, nat_answer_name(finding->answer), finding->evidence);
+}
+
+static void print_table(const struct nat_report *report)
+{
+	char layers[32];
+
+	print_finding("listens", &report->listens);
+	print_finding("NAT", &report->nat);
+	snprintf(layers, sizeof(layers), report->layers > 0 ? "%u at least" : "%u", report->layers);
+	print_row("layers", layers, report->layers_evidence);
+	print_row("mapping", nat_mapping_name(report->mapping), report->mapping_evidence);
+	print_row("filtering", nat_filtering_name(report->filtering), report->filtering_evidence);
+	print_row("unsolicited", nat_unsolicited_name(report->unsolicited),
+		report->unsolicited_evidence);
+	print_finding("port preserved", &report->preserved);
+	print_finding("parity preserved", &report->parity);
+	print_finding("hairpinning", &report->hairpin);
+	print_finding("local firewall", &report->firewall);
+	print_finding("stranger got in", &report->stranger);
+}
+
+void check_report_text(const struct nat_report *report)
+{
+	print_direct(report);
+	print_punch(report);
+	print_change(report);
+	print_picture(report);
+	print_table(report);
+}
+
+/* ---- for machines ------------------------------------------------------------------------- */
+
+static void put_text(const char *name, const char *value)
+{
+	char quoted[2 * NAT_EVIDENCE_SIZE + 16];
+
+	printf(",\"%s\":%s", name, text_escape_json(quoted, sizeof(quoted), value));
+}
+
+static void put_answer(const char *name, enum nat_answer answer)
+{
+	printf(",\"%s\":%s", name,
+		answer == NAT_UNTOLD ? "null"
+		: answer == NAT_YES  ? "true"
+				     : "false");
+}
+
+static void put_finding(const char *name, const struct nat_finding *finding)
+{
+	char evidence[48];
+
+	put_answer(name, finding->answer);
+	snprintf(evidence, sizeof(evidence), "%s_evidence", name);
+	put_text(evidence, finding->evidence);
+}
+
+/* What cannot be told is null. */
+static void put_name(const char *name, bool told, const char *value)
+{
+	if (told)
+		put_text(name, value);
+	else
+		printf(",\"%s\":null", name);
+}
+
+static void put_addr(const char *name, const struct addr *addr)
+{
+	char key[48];
+	char ip[ADDR_IP_TEXT_SIZE];
+
+	snprintf(key, sizeof(key), "%s_addr", name);
+	put_text(key, addr_format_ip(addr, ip));
+	printf(",\"%s_port\":%u", name, addr->port);
+}
+
+static void put_hops(const struct nat_report *report)
+{
+	char ip[ADDR_IP_TEXT_SIZE];
+
+	printf(",\"hops\":[");
+	for (size_t i = 0; i < NAT_HOP_MAX; i++) {
+		bool known = report->hops[i].family != ADDR_NONE;
+		printf("%s%s%s%s", i > 0 ? "," : "", known ? "\"" : "",
+			known ? addr_format_ip(&report->hops[i], ip) : "null", known ? "\"" : "");
+	}
+	printf("]");
+}
+
+void check_report_json(const struct nat_report *report)
+{
+	printf("{\"protocol\":\"%s\"", mapping_protocol_name(report->protocol));
+	put_answer("direct", report->direct);
+	put_answer("connect", report->punch);
+	put_name("obstacle", report->obstacle != NAT_OBSTACLE_UNTOLD,
+		nat_obstacle_name(report->obstacle));
+	put_addr("local", &report->local);
+	put_addr("public", &report->mapped);
+	put_text("reflector", report->reflector);
+	put_text("method", report->method);
+	put_finding("listens", &report->listens);
+	put_finding("nat", &report->nat);
+	printf(",\"layers\":%u", report->layers);
+	put_text("layers_evidence", report->layers_evidence);
+	put_hops(report);
+	put_name("mapping", report->mapping != NAT_MAPPING_UNTOLD,
+		nat_mapping_name(report->mapping));
+	put_text("mapping_evidence", report->mapping_evidence);
+	put_name("filtering", report->filtering != NAT_FILTERING_UNTOLD,
+		nat_filtering_name(report->filtering));
+	put_text("filtering_evidence", report->filtering_evidence);
+	put_name("unsolicited", report->unsolicited != NAT_UNSOLICITED_UNTOLD,
+		nat_unsolicited_name(report->unsolicited));
+	put_text("unsolicited_evidence", report->unsolicited_evidence);
+	put_finding("port_preserved", &report->preserved);
+	put_finding("parity_preserved", &report->parity);
+	put_finding("hairpinning", &report->hairpin);
+	put_finding("local_firewall", &report->firewall);
+	put_finding("stranger", &report->stranger);
+	puts("}");
+}
