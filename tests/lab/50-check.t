@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
-need ip nft conntrack tcpdump sshd setpriv
+need ip nft conntrack tcpdump sshd setpriv turnserver nc.openbsd
 
 natpunch=$lab_top/natpunch
 ei='"endpoint-independent"'
@@ -247,8 +247,27 @@ try_blind()
 	lab_stop
 }
 
+# Another server of RFC 5780: all over UDP, the mapping over TCP, and nobody is dialled.
+try_coturn()
+{
+	lab_start address-restricted open
+	lab_spawn coturn reflector turnserver -n --stun-only --no-cli --no-tls --no-dtls \
+		--log-file stdout --simple-log --pidfile "$LAB_DIR/coturn.own.pid" \
+		--userdb "$LAB_DIR/coturn.db" -L "$LAB_REFLECTOR4" -L "$LAB_REFLECTOR_B4"
+	wait_for 10 lab_exec reflector nc.openbsd -z "$LAB_REFLECTOR_B4" 3479 ||
+		bail 'coturn does not start'
+	check_both -r "$LAB_REFLECTOR4"
+	judge coturn udp "$ei" "$ad" false
+	judge coturn tcp "$ei" null null
+	lab_exec home "$natpunch" probe -V -r "$LAB_REFLECTOR4" >"$LAB_DIR/out" 2>"$LAB_DIR/said"
+	is 'probe -V: exit 1' $? 1
+	is 'probe -V: no line' "$(cat "$LAB_DIR/out")" ''
+	lab_stop
+}
+
 try_home
 try_blind
+try_coturn
 try_kind open '"none"' "$ei"
 for kind in full-cone full-cone-port full-cone+full-cone-port; do
 	try_kind "$kind" "$ei" "$ei"
