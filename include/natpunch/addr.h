@@ -26,7 +26,7 @@ struct addr {
 /* What an address says of where it lies; see addr_classify(). */
 enum addr_class {
 	ADDR_CLASS_PUBLIC,
-	ADDR_CLASS_UNSPECIFIED, /* 0.0.0.0, :: */
+	ADDR_CLASS_UNSPECIFIED, /* 0/8 (RFC 6890), :: */
 	ADDR_CLASS_LOOPBACK,    /* 127/8, ::1 (RFC 6890) */
 	ADDR_CLASS_PRIVATE,     /* RFC 1918; IPv6 unique local, RFC 4193 */
 	ADDR_CLASS_SHARED,      /* 100.64/10, carrier-grade NAT (RFC 6598) */

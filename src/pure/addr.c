@@ -56,9 +56,9 @@ void addr_unmap(struct addr *addr)
 
 static enum addr_class classify_ipv4(const uint8_t ip[4])
 {
-	static const uint8_t zeros[4], ones[4] = {255, 255, 255, 255};
+	static const uint8_t ones[4] = {255, 255, 255, 255};
 
-	if (memcmp(ip, zeros, 4) == 0)
+	if (ip[0] == 0) /* "this network", RFC 6890 */
 		return ADDR_CLASS_UNSPECIFIED;
 	if (memcmp(ip, ones, 4) == 0 || (ip[0] & 0xf0) == 224)
 		return ADDR_CLASS_MULTICAST;
