@@ -137,7 +137,7 @@ static const struct {
 	enum addr_class class;
 } classes[] = {
 	{"0.0.0.0", ADDR_CLASS_UNSPECIFIED},
-	{"0.0.0.1", ADDR_CLASS_PUBLIC},
+	{"0.0.0.1", ADDR_CLASS_UNSPECIFIED},
 	{"::", ADDR_CLASS_UNSPECIFIED},
 	{"126.255.255.255", ADDR_CLASS_PUBLIC},
 	{"127.0.0.1", ADDR_CLASS_LOOPBACK},
