@@ -145,9 +145,9 @@ lab_line laptop 20 0
 between 'of five over lines that lose every tenth packet, most come in' "$came" 3 5
 lab_stop
 
-# ---- a home that lets strangers in: straight to sshd
+# ---- a home that lets strangers in, and a laptop that home cannot reach: straight to sshd
 
-lab_start full-cone port-restricted
+lab_start full-cone symmetric
 road_start -i 2
 is 'ssh' "$(road_ssh echo well)" well
 like "sshd sees the laptop's public address" "$(cat "$LAB_SSHD_LOG")" \
