@@ -88,8 +88,10 @@ $(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpu
 checks: $(UNIT) $(PROPERTY) $(REPLAY)
 programs: natpunch $(PROGRAMS)
 
-test lint:
-	$(Q)sh tests/run $(filter lint,$@)
+test:
+	$(Q)sh tests/run
+lint:
+	$(Q)sh tests/run lint
 demo:
 	$(Q)sh tests/lab/demo
 # As long as one likes: make soak ROUNDS=1000, make fuzz SECONDS=600 (for each target)
@@ -97,9 +99,7 @@ soak: programs
 	$(Q)ROUNDS=$(or $(ROUNDS),200) LOSS_SECONDS=60 sh tests/lab/20-keep.t
 bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
 	$(Q)perl tests/bench/run
-
-# What every source is compiled with, for the tests of the source.
-print-flags:
+print-flags: # what every source is compiled with, for the tests of the source
 	$(info $(BASE) $(WARN)) @:
 fuzz:
 	$(Q)sh tests/fuzz/run $(SECONDS)
