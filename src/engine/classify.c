@@ -16,7 +16,7 @@
 #include "natpunch/socket.h"
 #include "natpunch/socket_linux.h"
 
-#define HOPS_TIMEOUT_MS 400
+#define HOPS_TIMEOUT_MS 800
 
 static_assert(HOPS_MAX == NAT_HOP_MAX, "as many hops in the report as are looked for");
 

@@ -177,7 +177,7 @@ try_loss()
 		captures_end "$(address_of $v)"
 		# The rule drops the very first one of both families together.
 		if [ $v = 4 ]; then
-			between "first $1 lost: half a second more" $((lab_now - began)) 49 90
+			between "first $1 lost: half a second more" $((lab_now - began)) 49 145
 			is "first $1 lost: segments at home" "$(flags at-home)" "$3"
 			is "first $1 lost: the same SYN again" "$(lab_captured at-home 'tcp[tcpflags] == tcp-syn and port 3478' |
 				sed 's/.* seq \([0-9]*\),.*/\1/' | sort | uniq -c | awk '{ print $1 }')" 2

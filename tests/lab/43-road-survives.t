@@ -18,7 +18,7 @@ crowd()
 	crowd_pids=
 	for crowd_i in $(seq "$1"); do
 		lab_exec laptop ssh -F "$LAB_DIR/ssh_config" home echo "well $crowd_i" </dev/null \
-			>"$LAB_DIR/crowd.$crowd_i" 2>&1 &
+			>"$LAB_DIR/crowd.$crowd_i" 2>"$LAB_DIR/crowd.$crowd_i.err" &
 		crowd_pids="$crowd_pids $!"
 	done
 	# shellcheck disable=SC2086 # a list of pids

@@ -467,6 +467,8 @@ echo 0 >ipv6/conf/default/accept_ra
 echo 0 >ipv6/conf/all/accept_dad
 echo 0 >ipv4/conf/default/rp_filter
 echo 0 >ipv4/conf/all/rp_filter
+echo 0 >ipv4/icmp_ratelimit
+echo 0 >ipv6/icmp/ratelimit
 '
 lab_sysctl_router='
 echo 1 >ipv4/ip_forward
