@@ -96,7 +96,7 @@ demo:
 	$(Q)sh tests/lab/demo
 # As long as one likes: make soak ROUNDS=1000, make fuzz SECONDS=600 (for each target)
 soak: programs
-	$(Q)ROUNDS=$(or $(ROUNDS),200) LOSS_SECONDS=60 sh tests/lab/20-keep.t
+	$(Q)ROUNDS=$(or $(ROUNDS),200) LOSS_SECONDS=60 sh tests/lab/91-keep.t
 bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
 	$(Q)perl tests/bench/run
 print-flags: # what every source is compiled with, for the tests of the source

@@ -59,8 +59,10 @@ fault_flush()
 
 fault_address()
 {
-	random 50
-	lab_nat_address home 203.0.113.$((10 + drawn))
+	random 24
+	# Never the one that it has: even and odd take turns.
+	addresses=$((${addresses:-0} + 1))
+	lab_nat_address home 203.0.113.$((10 + 2 * drawn + addresses % 2))
 	lab_nat_flush home
 }
 
