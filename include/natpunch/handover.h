@@ -24,13 +24,12 @@
 
 /*
  * A connection that is idle is asked after this time whether its peer is there, which also keeps
- * the NATs on its way from forgetting it (down to 30 s have been seen). An answer starts the time
- * anew. Without answers it is given up after HANDOVER_IDLE_S + HANDOVER_PROBES * HANDOVER_PROBE_S,
- * some 2 h, which is what the kernel's own defaults come to: a machine that sleeps for an hour
- * finds its session as it was.
+ * the NATs on its way from forgetting it (down to 30 s have been seen; from the second question on
+ * Linux waits HANDOVER_PROBE_S). An answer starts the time anew. Without answers it is given up
+ * after HANDOVER_IDLE_S + HANDOVER_PROBES * HANDOVER_PROBE_S, some 53 minutes.
  */
 #define HANDOVER_IDLE_S  25
-#define HANDOVER_PROBE_S 60
+#define HANDOVER_PROBE_S 25
 #define HANDOVER_PROBES  127 /* the most that Linux takes */
 
 struct handover {

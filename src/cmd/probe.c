@@ -287,8 +287,8 @@ static void report(void *context, enum hook_event event, const struct probe_resu
 	if (teller->failed)
 		log_print_error(&teller->error);
 	remark(result);
-	log_note("keeping %s by %s, asking %s every %g s", text, result->mapping.method,
-		result->mapping.reflector, (double)teller->options->interval_ms / 1000);
+	log_note("keeping %s by %s, asking %s", text, result->mapping.method,
+		result->mapping.reflector);
 	if (!teller->remarked)
 		remark_receiver(teller->options);
 	teller->remarked = true;

@@ -540,6 +540,8 @@ static void take_winner(struct keeper *keeper, uint64_t now)
 	keeper->request.method = result.winner.port.method;
 	hold(keeper, &result, now);
 	confirm(keeper, &result, now);
+	/* By what was learnt just now. */
+	keeper->ask_due = now + with_jitter(keeper->interval_ms);
 	/* To be verified with, the others must stay strangers; what they dial tells more. */
 	if (!keeper->compared && !keeper->request.must_agree && !keeper->config->verify &&
 		keeper->request.reflector_count > 1) {

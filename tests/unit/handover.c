@@ -207,7 +207,7 @@ static bool has_line(const char *text, const char *line)
 static void test_command(void)
 {
 	static const char *const lines[] = {"descriptors 3", "blocking 1", "leader 1",
-		"keepalive 1 25 60 127", "signals 0 0", "pipe default"};
+		"keepalive 1 25 25 127", "signals 0 0", "pipe default"};
 	struct handover handover;
 	uint16_t port = 0;
 	int listener = listen_at("127.0.0.1", &port);

@@ -1,0 +1,41 @@
+#!/bin/sh
+# A NAT that forgets an idle connection sooner than the keep-alive comes: the
+# new mapping is told, and from then on the keep-alive comes sooner.
+
+# shellcheck source=tests/lab/lab.sh
+. "$(dirname "$0")/lab.sh"
+# shellcheck source=tests/lab/tap.sh
+. "$(dirname "$0")/tap.sh"
+need ip nft conntrack
+
+natpunch=$lab_top/natpunch
+export LAB_NAT_ESTABLISHED=8
+# A symmetric NAT gives another port after it forgot, which is how it shows.
+lab_start symmetric open
+lab_spawn reflect reflector "$natpunch" reflect
+wait_for_line 5 "$LAB_DIR/reflect.err" ready || bail "the reflector does not start"
+lab_spawn keep home "$natpunch" probe -k -v -i 12 -r "$LAB_REFLECTOR4"
+ok "a mapping is there" wait_for_line 5 "$LAB_DIR/keep.out" .
+
+two_lines()
+{
+	[ "$(wc -l <"$LAB_DIR/keep.out")" -eq 2 ]
+}
+ok "it is lost while idle, and another is told" wait_for 20 two_lines
+ok "that is learnt from" wait_for_line 2 "$LAB_DIR/keep.err" \
+	'the mapping was lost while idle: keep-alives every 6 s from now on$'
+
+# Longer than the old interval, and with it than the NAT's patience.
+lab_clock
+until=$((lab_now + 1400))
+over()
+{
+	lab_clock
+	[ "$lab_now" -ge "$until" ]
+}
+wait_for 16 over
+ok "from then on it is kept" two_lines
+is "as the NAT has it" "$(tail -n 1 "$LAB_DIR/keep.out")" \
+	"$(lab_mapping home tcp 22 "$LAB_REFLECTOR4" 3478 | tail -n 1)"
+
+done_testing
