@@ -133,10 +133,8 @@ static void send_question(struct transaction *transaction)
 	int problem = socket_take_error(transaction->port.fd);
 
 	if (problem != 0) {
-		fail_with(transaction,
-			problem == ENETUNREACH || problem == EHOSTUNREACH ? EXIT_STATUS_LOCAL
-									  : EXIT_STATUS_NETWORK,
-			"cannot connect to", strerror(problem));
+		/* What a router says, no route from there among it, is the network's word. */
+		fail_with(transaction, EXIT_STATUS_NETWORK, "cannot connect to", strerror(problem));
 		return;
 	}
 	/* An empty send buffer of a new connection takes a question whole. */

@@ -59,7 +59,7 @@ expect "a closed port" 1 'cannot connect to .*:9: Connection refused$'
 probe -r no-such-host.invalid
 expect "an unknown host" 1 'cannot look up no-such-host.invalid'
 probe -r 198.51.100.77
-expect "a host that is not there" 1 'no answer from |No route to host|Host is unreachable'
+expect "a host that is not there" 1 'no answer from |No route to host|Host is unreachable|Network is unreachable'
 probe -r '[2001:db8::1]' -4
 expect "the other family" 1 'cannot look up 2001:db8::1: '
 
