@@ -67,6 +67,9 @@ static void test_names(void)
 	set_keys(&registry, 1, 3, first);
 	is_uint(registry.count, 3, "three names");
 	work = registry_find(&registry, "work");
+	for (size_t i = 0; i < REGISTRY_PLACES; i++)
+		ok(!registry_is_held(&registry.entries[work].places[i], 5),
+			"place %zu of a new name is held by no connection", i);
 	registry_put(&registry, work, &place);
 	registry_put(&registry, registry_find(&registry, "home"), &place);
 	changes = registry.entries[work].changes;
