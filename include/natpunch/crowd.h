@@ -1,0 +1,67 @@
+/*
+ * crowd.h - members of one table, by the source that each belongs to (rate_network()), and which
+ * source has the most: the one that gives something up when room is needed.
+ *
+ *   ranks     1 ─ source ─ source      those with one member, longest in this rank first
+ *             2 ─ source
+ *             5 ─ source               `most`: 5
+ *
+ * Joining and leaving move a source by one rank, so each costs the same however many there are. A
+ * source stands here for as long as it has a member, so there are never more of them than members,
+ * and this cannot become full before its table is. A source is found by a keyed hash: nobody can
+ * choose addresses that fall together.
+ *
+ * A member is the number of a slot in the caller's table, below `capacity`.
+ */
+#ifndef NATPUNCH_CROWD_H
+#define NATPUNCH_CROWD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/addr.h"
+#include "natpunch/siphash.h"
+
+#define CROWD_NONE UINT32_MAX
+
+struct crowd {
+	uint8_t key[SIPHASH_KEY_SIZE];
+	struct crowd_member *members;
+	struct crowd_source *sources;
+	struct crowd_rank *ranks; /* by the number of members, from 1 */
+	uint32_t *index;          /* first source of each chain + 1, or 0 */
+	uint32_t mask;
+	uint32_t fresh; /* sources from here on were never used */
+	uint32_t free;  /* first of the free ones below that + 1, or 0 */
+	uint32_t most;
+};
+
+/* How many bytes a crowd takes, of the alignment of malloc(3). capacity is 1 to 2^24. */
+size_t crowd_memory(uint32_t capacity);
+
+/*
+ * `memory` is all zero, and the caller's; what is not used of it is not touched. `key` is random.
+ */
+void crowd_init(
+	struct crowd *crowd, void *memory, uint32_t capacity, const uint8_t key[SIPHASH_KEY_SIZE]);
+
+/* The member must not be in it; it is its source's youngest. */
+void crowd_join(struct crowd *crowd, uint32_t member, const struct addr *source);
+
+/* The member must be in it. */
+void crowd_leave(struct crowd *crowd, uint32_t member);
+
+/* How many the source has. */
+uint32_t crowd_count(const struct crowd *crowd, const struct addr *source);
+
+/*
+ * The oldest and the youngest member of the source that has the most; of several, of the one that
+ * has had so many for longest. CROWD_NONE when there is no member.
+ */
+uint32_t crowd_oldest(const struct crowd *crowd);
+uint32_t crowd_youngest(const struct crowd *crowd);
+
+/* The oldest member of that source, or CROWD_NONE when it has none. */
+uint32_t crowd_oldest_of(const struct crowd *crowd, const struct addr *source);
+
+#endif
