@@ -1,17 +1,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "natpunch/check_report.h"
 #include "natpunch/classify.h"
 #include "natpunch/command.h"
+#include "natpunch/lifetime.h"
+#include "natpunch/lifetime_search.h"
 #include "natpunch/log.h"
 #include "natpunch/parse.h"
+#include "natpunch/privileges.h"
 #include "natpunch/reflectors.h"
+#include "natpunch/signals.h"
 #include "natpunch/text.h"
 
 #define DEFAULT_PORT 22
 #define TIMEOUT_MS   5000 /* for a reflector to answer */
+
+enum long_option {
+	OPTION_LIFETIME = OPTION_LONG_ONLY,
+};
 
 static const struct option_row options[] = {
 	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, the more the better",
@@ -21,12 +30,15 @@ static const struct option_row options[] = {
 	{'4', NULL, NULL, "IPv4 only", false},
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'f', "format", "text|json", "of what is printed: text or json (text)", false},
+	{OPTION_LIFETIME, "lifetime", "SECONDS",
+		"find out how long a silent mapping lives, up to so long", false},
 	{'v', "verbose", NULL, "say what is tried and how it went", false},
 	{0, NULL, NULL, NULL, false},
 };
 
 struct check_options {
 	struct probe_request request;
+	uint16_t lifetime; /* seconds; 0: not asked for */
 	bool json;
 	bool help;
 	bool ipv4;
@@ -40,6 +52,17 @@ static int set_format(
 	check->json = strcmp(reader->argument, "json") == 0;
 	if (!check->json && strcmp(reader->argument, "text") != 0)
 		return option_bad_value(reader, "format", error);
+	return 0;
+}
+
+static int set_lifetime(
+	struct check_options *check, const struct option_reader *reader, struct error *error)
+{
+	uint64_t value;
+
+	if (parse_number(reader->argument, LIFETIME_BOUND_MIN, LIFETIME_BOUND_MAX, &value) != 0)
+		return option_bad_value(reader, "lifetime", error);
+	check->lifetime = (uint16_t)value;
 	return 0;
 }
 
@@ -64,6 +87,8 @@ static int set_option(struct check_options *check, const struct option_reader *r
 		return 0;
 	case 'f':
 		return set_format(check, reader, error);
+	case OPTION_LIFETIME:
+		return set_lifetime(check, reader, error);
 	case 'v':
 		check->verbose = true;
 		return 0;
@@ -112,6 +137,42 @@ static int read_options(struct check_options *check, const struct command *row, 
 	return settle(check, &reader, error);
 }
 
+/* On one line of a terminal, written over again and again. */
+static void show_progress(void *context, const struct lifetime_progress *progress)
+{
+	char so_far[32] = "";
+
+	(void)context;
+	if (progress->least > 0)
+		snprintf(so_far, sizeof(so_far), ", %u s at least", progress->least);
+	fprintf(stderr, "\r\033[Kmapping lifetime: %u of at most %u s%s (Ctrl-C ends it)",
+		progress->elapsed, progress->bound, so_far);
+}
+
+/* A signal that would end the program ends the search: what was found out until then is told. */
+static void find_lifetime(const struct check_options *check, struct nat_report *report)
+{
+	bool terminal = isatty(STDERR_FILENO) && !check->verbose;
+	struct lifetime_request request = {
+		.probe = &check->request,
+		.asked = report->asked,
+		.reflector = report->asked_number,
+		.bound = check->lifetime,
+		.stop = signals_open(),
+		.progress = terminal ? show_progress : NULL,
+	};
+
+	lifetime_search(&request, &report->lifetime);
+	if (terminal)
+		fputs("\r\033[K", stderr);
+	if (request.stop < 0)
+		return;
+	while (signals_take(request.stop) != 0)
+		;
+	close(request.stop);
+	signals_restore();
+}
+
 static int run(const struct command *row, int argc, char **argv)
 {
 	struct check_options check = {.json = false};
@@ -126,8 +187,12 @@ static int run(const struct command *row, int argc, char **argv)
 	}
 	if (check.verbose)
 		log_set_level(LOG_LEVEL_VERBOSE);
+	privileges_lock();
+	privileges_keep(PRIVILEGES_PORT | PRIVILEGES_HOLDER);
 	if (classify_run(&check.request, &report, &error) != 0)
 		return command_fail(&error);
+	if (check.lifetime > 0)
+		find_lifetime(&check, &report);
 	if (check.json)
 		check_report_json(&report);
 	else

@@ -24,6 +24,9 @@ static void print_direct(const struct nat_report *report)
 			protocol_word(report), report->local.port, ip, port);
 		if (report->protocol == MAPPING_TCP && report->local.port == 22)
 			printf("  ssh -p %u %s\n", port, ip);
+		if (report->listens.answer == NAT_NO)
+			printf("  but nothing listens on port %u yet; start the service\n",
+				report->local.port);
 		return;
 	case NAT_NO:
 		printf("no: strangers do not get in to %s port %u through %s port %u\n",
@@ -140,6 +143,22 @@ static void print_finding(const char *name, const struct nat_finding *finding)
 	print_row(name, nat_answer_name(finding->answer), finding->evidence);
 }
 
+static void print_lifetime(const struct nat_lifetime *lifetime)
+{
+	char value[64];
+
+	if (!lifetime->wanted)
+		return;
+	if (lifetime->least == 0)
+		snprintf(value, sizeof(value), "%s", nat_answer_name(NAT_UNTOLD));
+	else if (lifetime->most == 0)
+		snprintf(value, sizeof(value), "at least %u s", lifetime->least);
+	else
+		snprintf(value, sizeof(value), "between %u and %u s", lifetime->least,
+			lifetime->most);
+	print_row("mapping lifetime", value, lifetime->evidence);
+}
+
 static void print_table(const struct nat_report *report)
 {
 	char layers[32];
@@ -157,6 +176,7 @@ static void print_table(const struct nat_report *report)
 	print_finding("hairpinning", &report->hairpin);
 	print_finding("local firewall", &report->firewall);
 	print_finding("stranger got in", &report->stranger);
+	print_lifetime(&report->lifetime);
 }
 
 void check_report_text(const struct nat_report *report)
@@ -226,6 +246,14 @@ static void put_hops(const struct nat_report *report)
 	printf("]");
 }
 
+static void put_seconds(const char *name, uint16_t seconds)
+{
+	if (seconds > 0)
+		printf(",\"%s\":%u", name, seconds);
+	else
+		printf(",\"%s\":null", name);
+}
+
 void check_report_json(const struct nat_report *report)
 {
 	printf("{\"protocol\":\"%s\"", mapping_protocol_name(report->protocol));
@@ -256,5 +284,9 @@ void check_report_json(const struct nat_report *report)
 	put_finding("hairpinning", &report->hairpin);
 	put_finding("local_firewall", &report->firewall);
 	put_finding("stranger", &report->stranger);
+	put_seconds("lifetime_least", report->lifetime.least);
+	put_seconds("lifetime_most", report->lifetime.most);
+	put_text("lifetime_evidence",
+		report->lifetime.wanted ? report->lifetime.evidence : "not asked for");
 	puts("}");
 }
