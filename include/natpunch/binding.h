@@ -26,6 +26,7 @@ enum binding_mode {
 	BINDING_MODE_CLOSE = 1,  /* close in order, server first, right after the answer */
 	BINDING_MODE_FORGET = 2, /* neither end sends FIN or RST: both forget the connection */
 	BINDING_MODE_HOLD = 3,   /* keep it; the client speaks at least every `seconds` */
+	BINDING_MODE_WAIT = 4,   /* be silent for `seconds`, and then close in order */
 };
 
 struct binding_request {

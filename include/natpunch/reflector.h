@@ -1,11 +1,18 @@
 /*
  * reflector.h - the server that tells whoever asks from which address it was seen.
  *
- * One thread, one epoll loop, tables that are allocated at the start. reflector.c opens what is
- * listened on and dispatches; reflector_datagram.c answers UDP, reflector_accept.c takes new TCP
- * connections, reflector_table.c keeps them and reflector_stream.c talks with them;
- * reflector_dial.c dials clients back. With an alternate address, reflector_places.c says from
- * where else it answers.
+ * An epoll loop, and tables that are allocated at the start. reflector.c opens all of it,
+ * reflector_ports.c what is listened on, and reflector_thread.c is the loop that hands out what
+ * comes in: reflector_datagram.c answers UDP, reflector_accept.c takes new TCP connections,
+ * reflector_table.c keeps them and reflector_stream.c talks with them; reflector_dial.c dials
+ * clients back; reflector_metrics.c tells what was done (counters.h), which SIGUSR1 has written to
+ * the log.
+ *
+ * With `jobs` there are more threads, each with a loop, sockets and tables of its own, among which
+ * the kernel shares out who comes. They share nothing, so nothing is locked. Names, relays, calls
+ * to clients and raw handshakes are the first one's alone; what is about them is handed to it
+ * (reflector_handoff.h). With an alternate address, reflector_places.c says from where else it
+ * answers.
  */
 #ifndef NATPUNCH_REFLECTOR_H
 #define NATPUNCH_REFLECTOR_H
@@ -16,11 +23,14 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/error.h"
+#include "natpunch/privileges.h"
+#include "natpunch/rate.h"
 #include "natpunch/reflector_relay.h"
 
 #define REFLECTOR_LISTEN_MAX          32
 #define REFLECTOR_CONNECTIONS_DEFAULT 1024
 #define REFLECTOR_CONNECTIONS_MAX     1000000
+#define REFLECTOR_JOBS_MAX            64
 
 enum reflector_service {
 	REFLECTOR_FULL, /* UDP and TCP: STUN, and over TCP also the line and HTTP */
@@ -56,6 +66,25 @@ struct reflector_times {
 		.forget = 5000,                                                                    \
 		.hold = 30000})
 
+/*
+ * How often one source, an IPv4 address or an IPv6 /64, may ask over TCP, or over UDP with a nonce
+ * that proves it; and how often may be asked about one name by those who know its key. Both are for
+ * who hammers and not for who shares an address: homes that ask every 25 seconds, as probe -k does,
+ * come to 2000 in a second when there are 50000 of them behind one address of a carrier. It cannot
+ * take more than some hundredths of a processor's time.
+ */
+struct reflector_limits {
+	struct rate_quota source;
+	struct rate_quota name;
+	bool loopback; /* also for sources on this host, which have none else */
+};
+
+#define REFLECTOR_LIMITS_DEFAULT                                                                   \
+	((struct reflector_limits){.source = {.per_second = 2000, .burst = 4000},                  \
+		.name = {.per_second = 20, .burst = 200}})
+
+#define REFLECTOR_SOURCES_BITS 9 /* 512 sets of RATE_SET sources, 96 kB */
+
 struct reflector_config {
 	struct reflector_listen listen[REFLECTOR_LISTEN_MAX];
 	size_t listen_count;
@@ -69,6 +98,13 @@ struct reflector_config {
 	const char *state_path; /* NULL: where names were seen is forgotten at the end */
 	bool relay;             /* pass connections on for names that cannot be had directly */
 	struct reflector_relay_limits relay_limits; /* with `relay` */
+	struct reflector_limits limits;
+	uint32_t jobs;         /* threads, to REFLECTOR_JOBS_MAX; 0 is as 1 */
+	uint16_t metrics_port; /* tell the counters there, on loopback; or 0 */
+	/* Once all is open (reflector_confinement.h): for good, and for the whole process. */
+	bool confine;
+	bool has_user;
+	struct privileges_user user; /* with has_user: becomes that user before it reads the keys */
 };
 
 struct reflector;
@@ -82,7 +118,10 @@ struct reflector;
  */
 struct reflector *reflector_open(const struct reflector_config *config, struct error *error);
 
-/* Serves until SIGTERM or SIGINT. Returns 0, or -1 with *error filled (a bug). */
+/*
+ * Serves until SIGTERM or SIGINT; starts the other threads before, which so have whatever rights
+ * and filters the caller has by then. Returns 0, or -1 with *error filled (a bug, or no thread).
+ */
 int reflector_run(struct reflector *reflector, struct error *error);
 
 /* Closes every connection and frees everything; NULL is fine. */

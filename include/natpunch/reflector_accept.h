@@ -10,7 +10,10 @@
 #ifndef NATPUNCH_REFLECTOR_ACCEPT_H
 #define NATPUNCH_REFLECTOR_ACCEPT_H
 
+#include <stdbool.h>
+
 #include "natpunch/addr.h"
+#include "natpunch/counters.h"
 
 #define ACCEPT_NONE    (-1) /* nobody waits any more */
 #define ACCEPT_DROPPED (-2) /* a newcomer went away or was turned away; there may be another */
@@ -18,10 +21,14 @@
 
 struct reflector_accept {
 	int spare;
+	struct counters *counters; /* the caller's, or NULL */
 };
 
-/* A listening socket bound to addr, or -1 and errno. */
-int reflector_accept_listen(const struct addr *addr);
+/*
+ * A listening socket bound to addr, or -1 and errno. `shared`: one of several, among which the
+ * kernel shares out who comes (SO_REUSEPORT); all of them must be.
+ */
+int reflector_accept_listen(const struct addr *addr, bool shared);
 
 /* Returns 0, or -1 and errno. */
 int reflector_accept_open(struct reflector_accept *acceptor);
@@ -34,6 +41,7 @@ void reflector_accept_close(struct reflector_accept *acceptor);
 int reflector_accept_next(struct reflector_accept *acceptor, int listener, struct addr *peer);
 
 /* The whole service of REFLECTOR_TEXT: sends the line and closes fd. Never waits. */
-void reflector_accept_answer_text(int fd, const struct addr *peer);
+void reflector_accept_answer_text(
+	const struct reflector_accept *acceptor, int fd, const struct addr *peer);
 
 #endif

@@ -2,7 +2,15 @@
  * reflector_datagram.h - STUN over UDP, in batches.
  *
  * No state is kept of a client. Whatever is not a STUN request is passed over without a word, so
- * that two servers never answer each other's answers. The answer leaves from the address that the
+ * that two servers never answer each other's answers.
+ *
+ * There is no limit for a source here: whoever wants one to go without an answer would only have to
+ * forge it. An answer costs little more than to find out that there should be none. A question
+ * about a name costs more; see reflector_names.h for its limits, which only a source that was
+ * proven has. What comes faster than it can be answered is dropped by the kernel, and ROUNDS in the
+ * source says when the clients over TCP have their turn.
+ *
+ * The answer leaves from the address that the
  * request came to, also on a host with several (RFC 8489 6.3.1.2): a client, and the NAT in front
  * of it, take it from no other.
  */
@@ -14,6 +22,8 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/binding.h"
+#include "natpunch/counters.h"
+#include "natpunch/reflector_handoff.h"
 #include "natpunch/reflector_names.h"
 #include "natpunch/reflector_places.h"
 
@@ -23,23 +33,34 @@ struct reflector_datagram;
 struct reflector_datagram *reflector_datagram_open(void);
 void reflector_datagram_close(struct reflector_datagram *batch);
 
-/* A socket bound to addr and made for reflector_datagram_serve(), or -1 and errno. */
-int reflector_datagram_listen(const struct addr *addr);
+/*
+ * A socket bound to addr and made for reflector_datagram_serve(), or -1 and errno. `shared` is as
+ * for reflector_accept_listen().
+ */
+int reflector_datagram_listen(const struct addr *addr, bool shared);
 
 /* What one socket is served with. */
 struct reflector_datagram_port {
 	int fd;
 	struct addr bound;
-	const struct reflector_places *places; /* of its family; NULL: RFC 5780 is not served */
+	const struct reflector_places *places;   /* of its family; NULL: RFC 5780 is not served */
+	const struct reflector_handoff *handoff; /* where names are served; NULL: here */
+	uint32_t number;                         /* of this port, there */
 };
 
 /*
  * Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. What
- * RFC 5780 wants sent from another place leaves through the socket there.
+ * RFC 5780 wants sent from another place leaves through the socket there. `counters` may be NULL.
  */
 void reflector_datagram_serve(struct reflector_datagram *batch,
 	const struct reflector_datagram_port *port, const struct binding_server *server,
-	struct reflector_names *names, uint64_t now);
+	struct reflector_names *names, struct counters *counters, uint64_t now);
+
+/* Answers one that another thread has handed over, at the port that it came to. */
+void reflector_datagram_serve_handed(struct reflector_datagram *batch,
+	const struct reflector_datagram_port *port, const struct binding_server *server,
+	struct reflector_names *names, struct counters *counters,
+	const struct reflector_handed *handed, uint64_t now);
 
 /*
  * Makes of the control message with the address that a packet came to, IP_PKTINFO or IPV6_PKTINFO,

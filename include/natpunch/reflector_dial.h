@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "natpunch/addr.h"
+#include "natpunch/counters.h"
 #include "natpunch/dialback.h"
 #include "natpunch/loop.h"
 #include "natpunch/rate.h"
@@ -57,6 +58,7 @@ struct reflector_dial_config {
 	const struct reflector_places *places; /* two, IPv4 and IPv6: where the other address is */
 	const struct addr *listens;            /* what is listened on */
 	size_t listen_count;
+	struct counters *counters; /* or NULL */
 };
 
 /* What is asked, and over which connection. */

@@ -4,6 +4,13 @@
  * What a stranger can find out: nothing. A name that exists, one that does not, a wrong key: the
  * same bytes come back but for the random ones, after the same work. What a captured request is
  * good for: nothing; see nonce.h for the order of checks that makes it so.
+ *
+ * What is limited is what somebody has proven. A name: how often those who know its key may ask,
+ * all together, so that one of them can neither wear out home with invitations nor this host with
+ * changes to write down. Over UDP also a source, once it has shown a nonce that was sent to it;
+ * over TCP the connection limits it (reflector_stream.h). A question without such a nonce is as
+ * cheap as its answer, which is one. What is beyond a limit gets no answer over UDP, as if it had
+ * been lost: it is sent again later. Over TCP it gets 486.
  */
 #ifndef NATPUNCH_REFLECTOR_NAMES_H
 #define NATPUNCH_REFLECTOR_NAMES_H
@@ -13,9 +20,11 @@
 #include <stdint.h>
 
 #include "natpunch/binding.h"
+#include "natpunch/counters.h"
 #include "natpunch/error.h"
 #include "natpunch/invitation.h"
 #include "natpunch/nonce.h"
+#include "natpunch/rate.h"
 #include "natpunch/reflector_relay.h"
 #include "natpunch/registry.h"
 #include "natpunch/registry_state.h"
@@ -25,6 +34,10 @@ struct reflector_names {
 	struct registry_state state;
 	const char *keys_path;
 	struct reflector_relay *relay; /* the caller's, set after _open(); or NULL: no relaying */
+	struct counters *counters;     /* likewise */
+	struct rate_table *sources;    /* likewise; NULL: no limit for a source */
+	struct rate_quota each;        /* likewise, of a name; 0 in a second: no limit */
+	bool limits_loopback;          /* the limits are also for sources on this host */
 	uint8_t nonce_secret[NONCE_SECRET_SIZE];
 	uint8_t stranger[KEY_SECRET_SIZE]; /* checked against where there is no such name */
 };
@@ -67,6 +80,7 @@ struct reflector_names_effect {
 	bool has_mode;  /* the connection goes on in another way: */
 	enum binding_mode mode;
 	uint16_t seconds;
+	uint32_t asked; /* CONNECT over this connection, or REGISTRY_NONE */
 	/* CONNECT: this is to be said to home over the connection that holds the name. */
 	size_t invitation_size; /* 0: there is nothing to be said */
 	uint32_t home_slot;
@@ -87,6 +101,14 @@ enum reflector_names_verdict reflector_names_answer(struct reflector_names *name
 	const struct reflector_names_caller *caller, const void *data, size_t data_size,
 	uint64_t now, void *out, size_t capacity, size_t *size,
 	struct reflector_names_effect *effect);
+
+/*
+ * A FORECAST (invitation.h). Returns whose it is, and in *connection which connection it is for:
+ * the slot + 1 in the upper half, the generation in the lower. REGISTRY_NONE: not one, or not
+ * proven.
+ */
+uint32_t reflector_names_hear_forecast(
+	struct reflector_names *names, const void *data, size_t size, uint64_t *connection);
 
 /* The connection over which the entry was registered is over, or not held any more. */
 void reflector_names_release(struct reflector_names *names, uint32_t entry, uint32_t slot,

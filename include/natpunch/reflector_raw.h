@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "natpunch/counters.h"
 #include "natpunch/reflector.h"
 
 #define REFLECTOR_RAW_SOCKETS 2
@@ -18,9 +19,10 @@
 struct reflector_raw;
 
 /*
- * Opens what it can for those of `listen` that are REFLECTOR_FULL; the array must outlive it.
- * Returns NULL with *why, a constant or what strerror(3) says, when this machine cannot: no
- * CAP_NET_RAW, no memory, or a kernel that would answer such a SYN itself.
+ * Opens what it can for those of `listen` that are REFLECTOR_FULL, and logs which family it has to
+ * do without; the array must outlive it. Returns NULL with *why, a constant or what strerror(3)
+ * says, when this machine cannot: no CAP_NET_RAW, no memory, or a kernel that would answer such a
+ * SYN itself.
  */
 struct reflector_raw *reflector_raw_open(
 	const struct reflector_listen *listen, size_t listen_count, const char **why);
@@ -29,7 +31,10 @@ void reflector_raw_close(struct reflector_raw *raw); /* NULL is fine */
 /* The descriptor to watch, 0 <= index < REFLECTOR_RAW_SOCKETS; -1 where there is none. */
 int reflector_raw_fd(const struct reflector_raw *raw, size_t index);
 
-/* Answers what waits at a socket, up to a bound, so that other clients get their turn. */
-void reflector_raw_serve(struct reflector_raw *raw, size_t index);
+/*
+ * Answers what waits at a socket, up to a bound, so that other clients get their turn. `counters`
+ * may be NULL.
+ */
+void reflector_raw_serve(struct reflector_raw *raw, size_t index, struct counters *counters);
 
 #endif

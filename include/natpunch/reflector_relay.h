@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "natpunch/addr.h"
+#include "natpunch/counters.h"
 #include "natpunch/keyfile.h"
 #include "natpunch/loop.h"
 #include "natpunch/relay.h"
@@ -60,8 +61,9 @@ struct reflector_relay {
 	uint32_t used; /* slots that are not FREE */
 	struct loop *loop;
 	uint8_t tag_kind;
-	uint64_t sessions; /* that came to FLOWING, so far */
-	uint64_t passed;   /* bytes of those that have ended */
+	struct counters *counters; /* the caller's, set after _open(); or NULL */
+	uint64_t sessions;         /* that came to FLOWING, so far */
+	uint64_t passed;           /* bytes of those that have ended */
 };
 
 /* tag_kind marks the events for reflector_relay_event(). Returns 0, or -1: no memory. */
@@ -70,6 +72,9 @@ int reflector_relay_open(struct reflector_relay *relay, struct loop *loop, uint8
 
 /* Closes every connection; says how many there were. Fine on one that is all zero. */
 void reflector_relay_close(struct reflector_relay *relay);
+
+/* Adds how many there are and can be, and what those of now have passed on so far. */
+void reflector_relay_count(const struct reflector_relay *relay, struct counters *counters);
 
 /*
  * Takes a slot for the name and makes its ticket. Returns 0, or RELAY_NAME_FULL or RELAY_FULL.

@@ -10,30 +10,42 @@
  *
  * After a STUN answer the connection stays for more requests, which are answered in their order:
  * for the idle time when the client is an ordinary one, until its interval has passed three times
- * when it is held. With CLOSE it is closed at once: we first, so that the TIME_WAIT is here and
- * the client can use its port again. With FORGET it is looked at until the client has acknowledged
- * the answer, and then dropped without FIN or RST, so that the NATs on the way keep the mapping;
- * a client that closes meanwhile is closed with in order.
+ * when it is held, for as long as it wants with WAIT. With CLOSE it is closed at once: we first, so
+ * that the TIME_WAIT is here and the client can use its port again. With FORGET it is looked at
+ * until the client has acknowledged the answer, and then dropped without FIN or RST, so that the
+ * NATs on the way keep the mapping; a client that closes meanwhile is closed with in order.
  *
  * A DIAL request (dialback.h) is answered when the outcome is known; answers to later requests may
  * come before that one. It does not change how the connection goes on, but for one that was to be
  * forgotten, which stays as an ordinary one.
+ *
+ * With `handoff` a connection whose request is for the first thread goes there, with all that it
+ * has sent from that request on.
  *
  * With RELAY and JOIN (relay.h) the connection is handed to reflector_relay.c, and is none of ours
  * from then on.
  *
  * An answer that does not fit into the socket's buffer at once is a client that does not read; its
  * connection is closed. Every connection has a deadline at every moment.
+ *
+ * Over TCP a source is who it says it is, so there is a limit that forging cannot turn against
+ * others (rate_table): a source that has asked more than its measure is not read for as long as it
+ * has to wait. Nothing is refused, nothing is lost; it is the client that is slowed down, by its
+ * own window. This host itself has no limit: a proxy there asks for everybody.
  */
 #ifndef NATPUNCH_REFLECTOR_STREAM_H
 #define NATPUNCH_REFLECTOR_STREAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "natpunch/binding.h"
+#include "natpunch/counters.h"
 #include "natpunch/loop.h"
+#include "natpunch/rate.h"
 #include "natpunch/reflector.h"
 #include "natpunch/reflector_dial.h"
+#include "natpunch/reflector_handoff.h"
 #include "natpunch/reflector_names.h"
 #include "natpunch/reflector_places.h"
 #include "natpunch/reflector_table.h"
@@ -47,8 +59,13 @@ struct reflector_stream {
 	struct binding_server server;
 	struct reflector_names *names;
 	struct loop *loop;
-	struct reflector_dial *dial;           /* the caller's */
-	const struct reflector_places *places; /* two, the caller's; or NULL: no RFC 5780 */
+	struct reflector_dial *dial;             /* the caller's */
+	struct counters *counters;               /* the caller's, or NULL */
+	const struct reflector_handoff *handoff; /* the caller's; NULL: all is answered here */
+	struct rate_table *sources;              /* the caller's; or NULL: no limit for a source */
+	bool limits_loopback;                    /* also for one on this host */
+	uint32_t asked;                          /* messages of the connection at hand */
+	const struct reflector_places *places;   /* two, the caller's; or NULL: no RFC 5780 */
 	uint8_t tag_kind;
 	uint8_t input[REFLECTOR_STREAM_INPUT]; /* of the connection at hand */
 	uint8_t output[REFLECTOR_STREAM_OUTPUT];
@@ -56,8 +73,8 @@ struct reflector_stream {
 
 /*
  * tag_kind marks the loop events that belong to reflector_stream_event(). `names` must outlive the
- * stream. Returns 0, or -1 when there is no memory for `connections`. `dial` and
- * `places` are set by the caller.
+ * stream. Returns 0, or -1 when there is no memory for `connections`. What is
+ * the caller's is set after this.
  */
 int reflector_stream_open(struct reflector_stream *stream, struct loop *loop, uint8_t tag_kind,
 	uint32_t connections, const struct reflector_times *times, struct reflector_names *names);
@@ -66,6 +83,10 @@ void reflector_stream_close(struct reflector_stream *stream);
 /* Takes over a new connection and answers at once what has come with it. */
 void reflector_stream_adopt(
 	struct reflector_stream *stream, int fd, const struct addr *peer, uint64_t now);
+
+/* Takes over a connection that speaks STUN from another thread, and goes on with it. */
+void reflector_stream_take_over(
+	struct reflector_stream *stream, const struct reflector_handed *handed, uint64_t now);
 
 /* Something happened to a connection; an event of one that is gone is ignored. */
 void reflector_stream_event(struct reflector_stream *stream, struct loop_tag tag, uint64_t now);

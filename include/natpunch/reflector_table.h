@@ -1,17 +1,25 @@
 /*
  * reflector_table.h - the reflector's TCP connections, in memory fixed at the start.
  *
- * A slot is free, or it holds a connection. Those that may be ended to make room stand in a list
- * in the order in which they were accepted; held ones (BINDING_MODE_HOLD) do not.
+ * A slot is free, or it holds a connection. Those that may be ended to make room stand in one
+ * crowd (crowd.h), the held ones (BINDING_MODE_HOLD) in another: by the source that they come from.
  *
- * The rule for a full table: the oldest connection that is not held is ended to make room for the
- * newcomer. One eighth of a table of eight or more can never be held, so that nobody locks others
- * out by holding all; in a smaller one, when all are held, the newcomer is closed. Age, and not the
- * nearest deadline, because a client can choose its deadline: a crowd that has begun a request, or
- * had its answer and idles, would outlast every newcomer, who has said nothing yet. In the order of
- * age a client has as long as a whole table takes to be filled again, whatever the others do.
+ * The rule for a full table: the source that has the most of those that are not held gives up its
+ * oldest one; it is the newcomer's own source when none has more. So who floods the table ends his
+ * own connections, and nobody is ended for him who has fewer. While there is room there is no limit
+ * for a source: behind one address of a carrier there may be many homes.
  *
- * Invariants: a slot is in the list just when its connection is there and not held; a generation
+ * Age, and not the nearest deadline, because a client can choose its deadline: a crowd that has
+ * begun a request, or had its answer and idles, would outlast every newcomer, who has said nothing
+ * yet. In the order of age a client has as long as a whole table takes to be filled again, whatever
+ * the others do.
+ *
+ * One eighth of a table of eight or more can never be held, so that nobody locks others out by
+ * holding all; in a smaller one, when all are held, the newcomer is closed. When the other seven
+ * eighths are held, the source that holds the most lets its youngest go to one that holds fewer by
+ * two or more: that one is not ended, but it may be, as any other, when room is needed.
+ *
+ * Invariants: a slot is in one crowd or the other just when its connection is there; a generation
  * belongs to one connection only, so that a late event for the one before it is told apart.
  */
 #ifndef NATPUNCH_REFLECTOR_TABLE_H
@@ -21,6 +29,7 @@
 #include <stdint.h>
 
 #include "natpunch/addr.h"
+#include "natpunch/crowd.h"
 #include "natpunch/deadline.h"
 
 #define REFLECTOR_TABLE_NONE UINT32_MAX
@@ -35,13 +44,14 @@ enum reflector_phase {
 struct reflector_connection {
 	int fd; /* -1 in a free slot */
 	uint32_t generation;
-	uint32_t older; /* neighbours in the list; `younger` also links free slots */
-	uint32_t younger;
+	uint32_t next_free; /* of a free slot */
 	struct addr peer;
+	uint64_t due_later;    /* `paused`: its deadline from then on */
 	uint64_t forget_by;    /* BINDING_MODE_FORGET: when to give up waiting, ms */
 	uint32_t forget_wait;  /* and the present wait between two looks, ms */
 	uint32_t name;         /* entry in the registry + 1 that is held by this, or 0 */
-	uint16_t hold_seconds; /* BINDING_MODE_HOLD: the client's interval */
+	uint32_t asked;        /* entry + 1 that a CONNECT over this was about, or 0 */
+	uint16_t hold_seconds; /* BINDING_MODE_HOLD: the client's interval; WAIT: how long */
 	uint16_t partial_size; /* bytes of a begun request at reflector_table_partial() */
 	uint16_t header_size;  /* bytes of HTTP headers so far */
 	uint8_t phase;         /* enum reflector_phase */
@@ -49,6 +59,8 @@ struct reflector_connection {
 	uint8_t header_state;  /* of greeting_skip_headers() */
 	bool head_only;        /* HEAD */
 	bool held;
+	bool paused;    /* not read for a while: its source has asked too often */
+	uint8_t ending; /* why it is over: from COUNTER_ENDED_DONE (counters.h) */
 };
 
 struct reflector_table {
@@ -59,9 +71,12 @@ struct reflector_table {
 	uint32_t capacity;
 	uint32_t fresh; /* slots from here on were never used */
 	uint32_t free;  /* first of the free slots below that */
-	uint32_t oldest;
-	uint32_t youngest;
-	uint32_t held; /* how many are */
+	uint32_t used;
+	uint32_t held;   /* how many are */
+	uint64_t unheld; /* counter: asked to be held and were not, or not any longer */
+	struct crowd passing;
+	struct crowd holding;
+	void *crowds; /* their memory */
 };
 
 /* capacity is 1 to 2^24. Returns 0, or -1 when there is no memory for it. */
@@ -71,21 +86,27 @@ int reflector_table_open(struct reflector_table *table, uint32_t capacity);
 void reflector_table_close(struct reflector_table *table);
 
 /*
- * Puts a connection into a free slot, as the youngest, without a deadline; the descriptor is the
- * table's from then on. Returns the slot, or REFLECTOR_TABLE_NONE when all are taken.
+ * Puts a connection into a free slot, as its source's youngest, without a deadline; the descriptor
+ * is the table's from then on. Returns the slot, or REFLECTOR_TABLE_NONE when all are taken.
  */
 uint32_t reflector_table_take(struct reflector_table *table, int fd, const struct addr *peer);
 
 /* Frees the slot and its deadline. The descriptor must have been closed. */
 void reflector_table_release(struct reflector_table *table, uint32_t slot);
 
-/* The one to end when room is needed, or REFLECTOR_TABLE_NONE when all are held. */
-uint32_t reflector_table_oldest(const struct reflector_table *table);
+/*
+ * The one to end when room is needed for a connection of `newcomer`, or REFLECTOR_TABLE_NONE when
+ * all are held.
+ */
+uint32_t reflector_table_victim(const struct reflector_table *table, const struct addr *newcomer);
+
+/* How many can be held at once. */
+uint32_t reflector_table_hold_max(const struct reflector_table *table);
 
 /*
- * Takes the slot out of the list, or puts it back as the youngest. Twice is the same as once. When
- * seven eighths of the table are held, one more stays in the list: it works as any held one does
- * until room is needed.
+ * Has the slot held, or not any longer; then it is its source's youngest. Twice is the same as
+ * once. When no more can be held it may stay as it is: it works as any held one does until room is
+ * needed.
  */
 void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool held);
 

@@ -49,6 +49,7 @@ struct registry_entry {
 	uint8_t used[REGISTRY_USED_MAX][NONCE_SALT_SIZE];
 	uint8_t used_count;
 	bool marked;
+	uint64_t spent_us; /* of the name's measure (rate.h) */
 	struct registry_place places[REGISTRY_PLACES];
 };
 

@@ -16,11 +16,15 @@
 
 #include "natpunch/error.h"
 #include "natpunch/registry.h"
+#include "natpunch/sandbox.h"
 
 #define REGISTRY_SAVE_DELAY_MS     1000
 #define REGISTRY_SAVE_DELAY_MAX_MS 60000
 #define REGISTRY_SAVE_RETRY_MS     30000   /* after one that failed */
 #define REGISTRY_SAVE_REFRESH_MS   3600000 /* for what is held, and so heard of all the while */
+
+/* The writer's own; it also takes those of fork(2) and of file_write_calls. */
+extern const struct sandbox_call registry_state_calls[];
 
 struct registry_state {
 	const char *path; /* NULL: nothing is kept */

@@ -7,6 +7,11 @@
 #include "natpunch/stun.h"
 
 #define OPTION_NO_DIAL OPTION_LONG_ONLY
+#define OPTION_METRICS (OPTION_LONG_ONLY + 1)
+
+/* So many lines about clients in a second, so many after a rest. */
+#define LOG_PER_SECOND 100
+#define LOG_BURST      1000
 
 static const struct option_row options[] = {
 	{'l', "listen", "[ADDR:]PORT", "listen here, UDP and TCP; repeatable; 3478", true},
@@ -19,7 +24,11 @@ static const struct option_row options[] = {
 	{'K', "keys", "FILE", "serve the names in this file; read again on SIGHUP", false},
 	{'S', "state", "FILE", "keep here where names were seen, over restarts", false},
 	{'R', "relay", NULL, "pass connections on where no direct way can be had", false},
+	{'U', "user", "USER", "become this user once the ports are open", false},
 	{OPTION_NO_DIAL, "no-dial", NULL, "dial nobody back", false},
+	{'j', "jobs", "N", "threads, for as many processors; 1", false},
+	{OPTION_METRICS, "metrics", "PORT", "tell counters by HTTP there, on loopback alone",
+		false},
 	{'q', "quiet", NULL, "print errors only", false},
 	{'v', "verbose", NULL, "print a line for each thing that happens", false},
 	{0, NULL, NULL, NULL, false},
@@ -103,6 +112,25 @@ static int read_connections(
 	return 0;
 }
 
+static int read_jobs(
+	const struct option_reader *reader, struct reflector_config *config, struct error *error)
+{
+	uint64_t number;
+
+	if (parse_number(reader->argument, 1, REFLECTOR_JOBS_MAX, &number) != 0)
+		return option_bad_value(reader, "number of threads", error);
+	config->jobs = (uint32_t)number;
+	return 0;
+}
+
+static int read_metrics(
+	const struct option_reader *reader, struct reflector_config *config, struct error *error)
+{
+	if (parse_port(reader->argument, &config->metrics_port) != 0)
+		return option_bad_value(reader, "port", error);
+	return 0;
+}
+
 static bool listens_in_full(const struct reflector_config *config)
 {
 	for (size_t i = 0; i < config->listen_count; i++)
@@ -172,11 +200,21 @@ static int read_options(const struct command *command, int argc, char **argv,
 		case OPTION_NO_DIAL:
 			config->no_dial = true;
 			break;
+		case 'j':
+			result = read_jobs(&reader, config, error);
+			break;
+		case OPTION_METRICS:
+			result = read_metrics(&reader, config, error);
+			break;
 		case 'K':
 			result = read_path(&reader, &config->keys_path, error);
 			break;
 		case 'S':
 			result = read_path(&reader, &config->state_path, error);
+			break;
+		case 'U':
+			config->has_user = true;
+			result = privileges_find_user(reader.argument, &config->user, error);
 			break;
 		case 'R':
 			config->relay = true;
@@ -199,7 +237,9 @@ static int run(const struct command *command, int argc, char **argv)
 	struct reflector_config config = {
 		.connections = REFLECTOR_CONNECTIONS_DEFAULT,
 		.times = REFLECTOR_TIMES_DEFAULT,
+		.confine = true,
 		.relay_limits = REFLECTOR_RELAY_LIMITS_DEFAULT,
+		.limits = REFLECTOR_LIMITS_DEFAULT,
 	};
 	struct reflector *reflector;
 	struct error error;
@@ -211,6 +251,7 @@ static int run(const struct command *command, int argc, char **argv)
 		command_print_help(command);
 		return EXIT_STATUS_DONE;
 	}
+	log_set_limit(LOG_PER_SECOND, LOG_BURST);
 	reflector = reflector_open(&config, &error);
 	if (reflector == NULL)
 		return command_fail(&error);
@@ -223,7 +264,7 @@ const struct command command_reflect = {
 	.name = "reflect",
 	.summary = "tell whoever asks which address it was seen from",
 	.synopsis = "[-l [ADDR:]PORT]... [-T [ADDR:]PORT]... [-a ADDR]... [-C N] "
-		    "[-K FILE [-S FILE] [-R]] [--no-dial] [-qv]",
+		    "[-K FILE [-S FILE] [-R]] [-U USER] [--no-dial] [-j N] [--metrics PORT] [-qv]",
 	.options = options,
 	.run = run,
 };

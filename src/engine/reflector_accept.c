@@ -16,8 +16,10 @@
 #define DRAIN_SIZE 4096
 #define DRAIN_MAX  16 /* reads: who sends as fast as we read must not keep the others waiting */
 
-static int set_options(int fd, const struct addr *addr)
+static int set_options(int fd, const struct addr *addr, bool shared)
 {
+	if (shared && socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)
+		return -1;
 	/* A restart must not wait for the TIME_WAIT of the connections that we closed. */
 	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0)
 		return -1;
@@ -29,14 +31,15 @@ static int set_options(int fd, const struct addr *addr)
 	return 0;
 }
 
-int reflector_accept_listen(const struct addr *addr)
+int reflector_accept_listen(const struct addr *addr, bool shared)
 {
 	int fd = socket_open((enum addr_family)addr->family, SOCK_STREAM, IPPROTO_TCP);
 	int saved;
 
 	if (fd < 0)
 		return -1;
-	if (set_options(fd, addr) == 0 && socket_bind(fd, addr) == 0 && listen(fd, BACKLOG) == 0)
+	if (set_options(fd, addr, shared) == 0 && socket_bind(fd, addr) == 0 &&
+		listen(fd, BACKLOG) == 0)
 		return fd;
 	saved = errno;
 	close(fd);
@@ -91,7 +94,8 @@ static int turn_away(struct reflector_accept *acceptor, int listener)
 	acceptor->spare = open_spare();
 	if (fd < 0)
 		return errno == EAGAIN ? ACCEPT_NONE : ACCEPT_STARVED;
-	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+	count_one(acceptor->counters, COUNTER_NO_DESCRIPTOR);
+	if (log_admits())
 		log_detail("tcp %s turned away: no descriptor left", addr_format(&peer, text));
 	return ACCEPT_DROPPED;
 }
@@ -100,8 +104,10 @@ int reflector_accept_next(struct reflector_accept *acceptor, int listener, struc
 {
 	int fd = accept_one(listener, peer);
 
-	if (fd >= 0)
+	if (fd >= 0) {
+		count_one(acceptor->counters, COUNTER_ACCEPTED);
 		return fd;
+	}
 	switch (errno) {
 	case EAGAIN:
 		return ACCEPT_NONE;
@@ -127,7 +133,8 @@ int reflector_accept_next(struct reflector_accept *acceptor, int listener, struc
 	}
 }
 
-void reflector_accept_answer_text(int fd, const struct addr *peer)
+void reflector_accept_answer_text(
+	const struct reflector_accept *acceptor, int fd, const struct addr *peer)
 {
 	char line[GREETING_LINE_SIZE];
 	char drain[DRAIN_SIZE];
@@ -140,7 +147,10 @@ void reflector_accept_answer_text(int fd, const struct addr *peer)
 		if (recv(fd, drain, sizeof(drain), 0) != (ssize_t)sizeof(drain))
 			break;
 	close(fd);
-	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+	count_one(acceptor->counters, COUNTER_LINE_REQUESTS);
+	count_many(acceptor->counters, COUNTER_LINE_ANSWERS, sent ? 1 : 0);
+	count_one(acceptor->counters, COUNTER_ENDED_DONE);
+	if (log_admits())
 		log_detail("tcp %s dialled, %s", addr_format(peer, text),
 			sent ? "line sent" : "gone before the line");
 }

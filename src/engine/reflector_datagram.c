@@ -7,6 +7,7 @@
  */
 #include "natpunch/reflector_datagram.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -73,11 +74,13 @@ void reflector_datagram_close(struct reflector_datagram *batch)
 	free(batch);
 }
 
-static int set_options(int fd, const struct addr *addr)
+static int set_options(int fd, const struct addr *addr, bool shared)
 {
 	/* A socket on one address answers from it anyway. */
 	bool wildcard = addr_classify(addr) == ADDR_CLASS_UNSPECIFIED;
 
+	if (shared && socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)
+		return -1;
 	if (addr->family == ADDR_IPV6) {
 		if (socket_set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) != 0)
 			return -1;
@@ -86,14 +89,14 @@ static int set_options(int fd, const struct addr *addr)
 	return wildcard ? socket_set_flag(fd, IPPROTO_IP, IP_PKTINFO, 1) : 0;
 }
 
-int reflector_datagram_listen(const struct addr *addr)
+int reflector_datagram_listen(const struct addr *addr, bool shared)
 {
 	int fd = socket_open((enum addr_family)addr->family, SOCK_DGRAM, IPPROTO_UDP);
 	int saved;
 
 	if (fd < 0)
 		return -1;
-	if (set_options(fd, addr) == 0 && socket_bind(fd, addr) == 0)
+	if (set_options(fd, addr, shared) == 0 && socket_bind(fd, addr) == 0)
 		return fd;
 	saved = errno;
 	close(fd);
@@ -136,7 +139,7 @@ static void tell(const struct addr *peer, const char *what)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+	if (log_admits())
 		log_detail("udp %s %s", addr_format(peer, text), what);
 }
 
@@ -205,6 +208,7 @@ struct service {
 	const struct reflector_datagram_port *port;
 	const struct binding_server *server;
 	struct reflector_names *names;
+	struct counters *counters;
 	uint64_t now;
 };
 
@@ -271,6 +275,28 @@ static void send_elsewhere(struct reflector_datagram *batch, size_t at,
 	tell(&call->peer, "asked, answered elsewhere");
 }
 
+static_assert(sizeof(union control) <= REFLECTOR_HANDOFF_CONTROL &&
+		      REQUEST_SIZE <= REFLECTOR_HANDOFF_BYTES,
+	"all of a datagram can be handed over");
+
+/* One that is lost on the way is sent again by its sender, as any other. */
+static void hand_over(const struct reflector_datagram *batch, size_t index,
+	const struct reflector_datagram_port *port)
+{
+	const struct msghdr *request = &batch->requests[index].msg_hdr;
+	struct reflector_handed handed = {.fd = -1,
+		.port = port->number,
+		.from = batch->peers[index],
+		.from_size = request->msg_namelen,
+		.control_size = (socklen_t)request->msg_controllen,
+		.size = batch->requests[index].msg_len};
+
+	memcpy(handed.control, &batch->controls[index], sizeof(batch->controls[index]));
+	memcpy(handed.bytes, batch->request_bytes[index], handed.size);
+	if (!reflector_handoff_send(port->handoff, &handed))
+		return;
+}
+
 /* Writes the answer to one request as answers[at]; false when there is none to be sent. */
 static bool answer_one(
 	struct reflector_datagram *batch, size_t index, size_t at, const struct service *service)
@@ -283,18 +309,30 @@ static bool answer_one(
 	enum binding_verdict verdict;
 	size_t size;
 
+	if (service->port->handoff != NULL && is_readable(batch, index) &&
+		reflector_handoff_wants(call.request, call.request_size)) {
+		hand_over(batch, index, service->port);
+		return false;
+	}
 	socket_to_addr(&batch->peers[index], &call.peer);
 	if (call.peer.port == 0 || !is_readable(batch, index) ||
 		!reflector_datagram_turn_control(request)) {
+		count_one(service->counters, COUNTER_UDP_UNREADABLE);
 		tell(&call.peer, "ignored");
 		return false;
 	}
 	call.to = destination(request, service->port);
 	verdict = write_answer(service, &call, batch->answer_bytes[at], &size);
+	if (verdict == BINDING_BROKEN)
+		count_one(service->counters, COUNTER_UDP_NOT_STUN);
+	else if (!count_request(
+			 service->counters, COUNTER_UDP_REQUESTS, call.request, call.request_size))
+		count_one(service->counters, COUNTER_UDP_NO_REQUEST);
 	if (verdict != BINDING_ANSWERED) {
 		tell(&call.peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
 		return false;
 	}
+	count_answer(service->counters, COUNTER_UDP_ANSWERS, batch->answer_bytes[at], size);
 	prepare_answer(batch, index, at, size);
 	if (call.granted.change_ip || call.granted.change_port || call.granted.response_port != 0) {
 		send_elsewhere(batch, at, service->port, &call);
@@ -322,9 +360,10 @@ static void send_answers(struct reflector_datagram *batch, int fd, size_t count)
 
 void reflector_datagram_serve(struct reflector_datagram *batch,
 	const struct reflector_datagram_port *port, const struct binding_server *server,
-	struct reflector_names *names, uint64_t now)
+	struct reflector_names *names, struct counters *counters, uint64_t now)
 {
-	const struct service service = {.port = port, .server = server, .names = names, .now = now};
+	const struct service service = {
+		.port = port, .server = server, .names = names, .counters = counters, .now = now};
 
 	for (int round = 0; round < ROUNDS; round++) {
 		int count = recvmmsg(port->fd, batch->requests, BATCH, MSG_DONTWAIT, NULL);
@@ -343,4 +382,25 @@ void reflector_datagram_serve(struct reflector_datagram *batch,
 		if (count < BATCH)
 			return;
 	}
+}
+
+void reflector_datagram_serve_handed(struct reflector_datagram *batch,
+	const struct reflector_datagram_port *port, const struct binding_server *server,
+	struct reflector_names *names, struct counters *counters,
+	const struct reflector_handed *handed, uint64_t now)
+{
+	const struct service service = {
+		.port = port, .server = server, .names = names, .counters = counters, .now = now};
+
+	if (handed->size > REQUEST_SIZE || handed->control_size > sizeof(batch->controls[0]))
+		return;
+	batch->peers[0] = handed->from;
+	memcpy(&batch->controls[0], handed->control, sizeof(batch->controls[0]));
+	memcpy(batch->request_bytes[0], handed->bytes, handed->size);
+	batch->requests[0].msg_len = (unsigned)handed->size;
+	batch->requests[0].msg_hdr.msg_namelen = handed->from_size;
+	batch->requests[0].msg_hdr.msg_controllen = handed->control_size;
+	if (answer_one(batch, 0, 0, &service))
+		send_answers(batch, port->fd, 1);
+	reset_request(batch, 0);
 }

@@ -57,14 +57,40 @@ static void tell_result(
 	char target[ADDR_TEXT_SIZE];
 	char from[ADDR_TEXT_SIZE];
 
-	if (log_get_level() < LOG_LEVEL_VERBOSE)
+	if (!log_admits())
 		return;
 	log_detail("tcp %s dialled back from %s: %s, %llu ms",
 		addr_format(&job->answer.target, target), addr_format(&result->from, from),
 		dialback_outcome_name(result->outcome), (unsigned long long)(now - job->began));
 }
 
-static void end_call(struct reflector_dial_job *job, size_t index, uint64_t now)
+static void count_outcome(const struct reflector_dial *dial, enum dialback_outcome outcome)
+{
+	struct counters *counters = dial->config.counters;
+
+	switch (outcome) {
+	case DIALBACK_CONNECTED:
+		count_one(counters, COUNTER_DIAL_CONNECTED);
+		break;
+	case DIALBACK_CLOSED:
+		count_one(counters, COUNTER_DIAL_CLOSED);
+		break;
+	case DIALBACK_REFUSED:
+		count_one(counters, COUNTER_DIAL_REFUSED);
+		break;
+	case DIALBACK_TIMED_OUT:
+		count_one(counters, COUNTER_DIAL_TIMED_OUT);
+		break;
+	case DIALBACK_UNREACHABLE:
+		count_one(counters, COUNTER_DIAL_UNREACHABLE);
+		break;
+	default:
+		count_one(counters, COUNTER_DIAL_FAILED);
+	}
+}
+
+static void end_call(const struct reflector_dial *dial, struct reflector_dial_job *job,
+	size_t index, uint64_t now)
 {
 	struct dialback_result *result = &job->answer.results[index];
 	uint64_t took = now - job->began;
@@ -73,6 +99,7 @@ static void end_call(struct reflector_dial_job *job, size_t index, uint64_t now)
 	close(job->calls[index].fd);
 	job->calls[index].fd = -1;
 	result->milliseconds = (uint16_t)(took < UINT16_MAX ? took : UINT16_MAX);
+	count_outcome(dial, result->outcome);
 	tell_result(job, result, now);
 }
 
@@ -134,8 +161,10 @@ static void begin_call(
 	int fd = socket_open((enum addr_family)from.family, SOCK_STREAM, IPPROTO_TCP);
 
 	result->outcome = DIALBACK_FAILED;
-	if (fd < 0)
+	if (fd < 0) {
+		count_outcome(dial, result->outcome);
 		return;
+	}
 	if (prepare_socket(fd, &from) == 0) {
 		result->outcome = DIALBACK_TIMED_OUT;
 		if (socket_connect(fd, &job->answer.target) != 0)
@@ -145,10 +174,12 @@ static void begin_call(
 		else if (socket_local(fd, &result->from) == 0)
 			job->calls[index] = (struct reflector_dial_call){.fd = fd};
 	}
-	if (job->calls[index].fd < 0)
-		close(fd);
-	else
+	if (job->calls[index].fd >= 0) {
 		dial->dialled++;
+		return;
+	}
+	close(fd);
+	count_outcome(dial, result->outcome);
 }
 
 /* Would that be a call to this reflector itself? */
@@ -184,7 +215,8 @@ static void list_places(const struct reflector_dial *dial, const struct dialback
 	const struct reflector_places *places =
 		&dial->config.places[local->family == ADDR_IPV6 ? 1 : 0];
 
-	for (uint8_t place = DIALBACK_SAME_ADDRESS; place <= DIALBACK_OTHER_ADDRESS; place <<= 1) {
+	for (uint8_t place = DIALBACK_SAME_ADDRESS; place <= DIALBACK_OTHER_ADDRESS;
+		place = (uint8_t)(place << 1)) {
 		struct addr *from = &froms[answer->count];
 		struct dialback_result *result = &answer->results[answer->count];
 
@@ -200,24 +232,31 @@ static void list_places(const struct reflector_dial *dial, const struct dialback
 	}
 }
 
-/* The outcome for all that was asked for when nothing is to be dialled, or 0. */
-static int find_obstacle(
-	struct reflector_dial *dial, const struct dialback_answer *answer, uint64_t now)
+/*
+ * The outcome for all that was asked for when nothing is to be dialled, or 0; and what that counts
+ * as.
+ */
+static int find_obstacle(struct reflector_dial *dial, const struct dialback_answer *answer,
+	enum counter *reason, uint64_t now)
 {
 	bool any = false;
 
 	for (size_t i = 0; i < answer->count; i++)
 		any = any || answer->results[i].outcome == 0;
+	*reason = COUNTER_NO_DIAL_OFF;
 	if (dial->config.off)
 		return DIALBACK_OFF;
+	*reason = COUNTER_NO_DIAL_NO_PLACE;
 	if (!any)
 		return DIALBACK_NO_PLACE;
+	*reason = COUNTER_NO_DIAL_FORBIDDEN;
 	if (is_own(dial, &answer->target))
 		return DIALBACK_FORBIDDEN;
-	if (dial->busy == REFLECTOR_DIAL_MAX || is_being_dialled(dial, &answer->target) ||
-		!rate_take(&dial->rate, &answer->target, now))
+	*reason = COUNTER_NO_DIAL_BUSY;
+	if (dial->busy == REFLECTOR_DIAL_MAX || is_being_dialled(dial, &answer->target))
 		return DIALBACK_LIMITED;
-	return 0;
+	*reason = COUNTER_NO_DIAL_OFTEN;
+	return rate_take(&dial->rate, &answer->target, now) ? 0 : DIALBACK_LIMITED;
 }
 
 static size_t refuse(struct reflector_dial *dial, const struct dialback_request *request,
@@ -229,7 +268,7 @@ static size_t refuse(struct reflector_dial *dial, const struct dialback_request 
 		if (answer->results[i].outcome == 0)
 			answer->results[i].outcome = outcome;
 	dial->refused++;
-	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+	if (log_admits())
 		log_detail("tcp %s not dialled back: %s", addr_format(&answer->target, text),
 			dialback_outcome_name(outcome));
 	return dialback_write_answer(request->transaction, answer, out, DIALBACK_ANSWER_MAX);
@@ -243,6 +282,7 @@ size_t reflector_dial_ask(struct reflector_dial *dial,
 	struct dialback_request request;
 	struct stun_message message;
 	struct reflector_dial_job *job;
+	enum counter reason;
 	size_t size = 0;
 	int obstacle;
 
@@ -252,9 +292,11 @@ size_t reflector_dial_ask(struct reflector_dial *dial,
 	if (request.port != 0)
 		answer.target.port = request.port;
 	list_places(dial, &request, question->local, &answer, froms);
-	obstacle = find_obstacle(dial, &answer, now);
-	if (obstacle != 0)
+	obstacle = find_obstacle(dial, &answer, &reason, now);
+	if (obstacle != 0) {
+		count_one(dial->config.counters, reason);
 		return refuse(dial, &request, &answer, (enum dialback_outcome)obstacle, out);
+	}
 	job = find_free(dial);
 	job->busy = true;
 	job->asker = question->asker;
@@ -323,7 +365,7 @@ void reflector_dial_event(struct reflector_dial *dial, struct loop_tag tag, uint
 					    : finish_connecting(dial, job, index, tag.slot);
 	if (goes_on)
 		return;
-	end_call(job, index, now);
+	end_call(dial, job, index, now);
 	if (is_over(job))
 		end_job(dial, job, now);
 }
@@ -351,7 +393,7 @@ void reflector_dial_expire(struct reflector_dial *dial, uint64_t now)
 			continue;
 		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
 			if (job->calls[k].fd >= 0)
-				end_call(job, k, now);
+				end_call(dial, job, k, now);
 		end_job(dial, job, now);
 	}
 }

@@ -93,7 +93,7 @@ void reflector_names_release(struct reflector_names *names, uint32_t entry, uint
 /* What a request says. Attributes point into the message; `value` NULL where missing. */
 struct question {
 	struct stun_message message;
-	struct stun_attribute username, nonce, registration, connection;
+	struct stun_attribute username, nonce, registration, connection, forecast;
 	uint16_t unknown[UNKNOWN_MAX];
 	size_t unknown_count;
 	char name[KEY_NAME_SIZE];
@@ -115,6 +115,9 @@ static void take_attribute(struct question *question, const struct stun_attribut
 		break;
 	case STUN_NATPUNCH_CONNECTION:
 		slot = &question->connection;
+		break;
+	case STUN_NATPUNCH_FORECAST:
+		slot = &question->forecast;
 		break;
 	case STUN_MESSAGE_INTEGRITY_SHA256:
 	case STUN_REALM:
@@ -193,28 +196,64 @@ static void put_nonce(struct answer *answer, const struct reflector_names *names
 	stun_put(&answer->writer, STUN_NONCE, nonce, sizeof(nonce));
 }
 
-/* 0 when the request has shown that it knows the key just now; else the error to answer. */
+/*
+ * 0 when the request has shown that it knows the key just now; else the error to answer. *fresh:
+ * whether it has shown a nonce that its source was sent.
+ */
 static unsigned judge(const struct reflector_names *names, const struct question *question,
-	const struct nonce_subject *subject, const uint8_t secret[KEY_SECRET_SIZE], uint64_t now)
+	const struct nonce_subject *subject, const uint8_t secret[KEY_SECRET_SIZE], uint64_t now,
+	bool *fresh)
 {
 	const struct stun_attribute *nonce = &question->nonce;
 	enum stun_integrity proof =
 		stun_check_integrity(&question->message, secret, KEY_SECRET_SIZE);
 
+	*fresh = false;
 	if (question->unknown_count > 0)
 		return 420;
 	if (question->name[0] == '\0')
 		return 400;
 	if (proof == STUN_INTEGRITY_ABSENT)
 		return 401;
-	if (nonce->value == NULL ||
-		!nonce_is_fresh(names->nonce_secret, subject, nonce->value, nonce->size, now))
+	*fresh = nonce->value != NULL &&
+		 nonce_is_fresh(names->nonce_secret, subject, nonce->value, nonce->size, now);
+	if (!*fresh)
 		return 438;
 	if (proof != STUN_INTEGRITY_VALID)
 		return 401;
 	if (!nonce_is_unused(names->nonce_secret, subject, nonce->value, nonce->size))
 		return 438;
 	return 0;
+}
+
+static bool may_ask(const struct rate_quota *quota, uint64_t *spent, uint64_t now)
+{
+	if (rate_wait(quota, *spent, now) > 0)
+		return false;
+	rate_charge(quota, spent, 1, now);
+	return true;
+}
+
+/* What the source has proven to be and, with `code` 0, to know: has it asked too much by that? */
+static bool asks_too_much(struct reflector_names *names,
+	const struct reflector_names_caller *caller, uint32_t entry, unsigned code, bool fresh,
+	uint64_t now)
+{
+	uint64_t *spent = NULL;
+
+	if (!names->limits_loopback && addr_classify(caller->source) == ADDR_CLASS_LOOPBACK)
+		return false;
+	if (!caller->server->stream && fresh && names->sources != NULL)
+		spent = rate_table_find(names->sources, caller->source, now);
+	if (spent != NULL && !may_ask(&names->sources->each, spent, now)) {
+		count_one(names->counters, COUNTER_LIMITED_SOURCE);
+		return true;
+	}
+	if (code != 0 || names->each.per_second == 0 ||
+		may_ask(&names->each, &names->registry.entries[entry].spent_us, now))
+		return false;
+	count_one(names->counters, COUNTER_LIMITED_NAME);
+	return true;
 }
 
 /*
@@ -354,6 +393,16 @@ static void put_offer(struct answer *answer, const struct reflector_names *names
 	stun_put(&answer->writer, STUN_NATPUNCH_OFFER, nonce, sizeof(nonce));
 }
 
+/* CONNECT: where else we are, so that the traveller can find out what its NAT does. */
+static void put_other_address(struct answer *answer, const struct reflector_names_caller *caller)
+{
+	const struct binding_places *places = caller->server->places;
+
+	if (places != NULL && caller->server->stream)
+		stun_put_address(&answer->writer, STUN_OTHER_ADDRESS,
+			&places->at[BINDING_OTHER_IP | BINDING_OTHER_PORT]);
+}
+
 /* Is there a connection to say it over? A place that was never written is all zero. */
 static bool can_be_told(const struct registry_place *place)
 {
@@ -377,18 +426,37 @@ static void write_invitation(const struct registry_entry *known, struct registry
 		effect->invitation, sizeof(effect->invitation));
 }
 
+/* The traveller's forecast, and how home's comes back to it. */
+static void add_forecast(struct invitation *invitation, const struct reflector_names_caller *caller,
+	const struct question *question)
+{
+	if (question->forecast.value == NULL ||
+		forecast_read(&question->forecast, &invitation->forecast) < 0 ||
+		invitation->forecast.port == 0)
+		return;
+	invitation->kind = INVITATION_FORECAST;
+	invitation->asker.connection = connection_number(caller);
+	memcpy(invitation->asker.transaction, question->message.transaction + 4,
+		sizeof(invitation->asker.transaction));
+}
+
 /*
  * CONNECT: home is to be told where the traveller was seen, over the connection that holds it in
  * the traveller's family: an address of the other one would be of no use to it.
  */
 static void invite(struct reflector_names *names, uint32_t entry,
-	const struct reflector_names_caller *caller, struct reflector_names_effect *effect)
+	const struct reflector_names_caller *caller, const struct question *question,
+	struct reflector_names_effect *effect)
 {
 	struct registry_entry *known = &names->registry.entries[entry];
 	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
 	struct invitation invitation = {.traveller = *caller->source};
 
-	if (caller->server->stream && can_be_told(place))
+	if (!caller->server->stream)
+		return;
+	effect->asked = entry;
+	add_forecast(&invitation, caller, question);
+	if (can_be_told(place))
 		write_invitation(known, place, &invitation, effect);
 }
 
@@ -445,8 +513,9 @@ static unsigned write_answer(struct reflector_names *names, uint32_t entry, stru
 			binding_put_connection(&answer->writer, effect->mode, effect->seconds);
 		break;
 	case STUN_METHOD_CONNECT:
-		invite(names, entry, caller, effect);
+		invite(names, entry, caller, question, effect);
 		put_places(answer, known, now);
+		put_other_address(answer, caller);
 		put_offer(answer, names, subject, caller, now);
 		break;
 	case STUN_METHOD_RELAY:
@@ -461,6 +530,15 @@ static unsigned write_answer(struct reflector_names *names, uint32_t entry, stru
 	return 0;
 }
 
+static void forget_effect(struct reflector_names_effect *effect)
+{
+	effect->entry = REGISTRY_NONE;
+	effect->asked = REGISTRY_NONE;
+	effect->has_mode = false;
+	effect->invitation_size = 0;
+	effect->relay = 0;
+}
+
 enum reflector_names_verdict reflector_names_answer(struct reflector_names *names,
 	const struct reflector_names_caller *caller, const void *data, size_t data_size,
 	uint64_t now, void *out, size_t capacity, size_t *size,
@@ -472,12 +550,10 @@ enum reflector_names_verdict reflector_names_answer(struct reflector_names *name
 	struct question question;
 	struct answer answer;
 	unsigned code;
+	bool fresh;
 
 	*size = 0;
-	effect->entry = REGISTRY_NONE;
-	effect->has_mode = false;
-	effect->invitation_size = 0;
-	effect->relay = 0;
+	forget_effect(effect);
 	if (names->keys_path == NULL || !read_question(data, data_size, &question))
 		return REFLECTOR_NAMES_OTHER;
 	if (question.message.class != STUN_REQUEST || question.message.classic)
@@ -490,9 +566,14 @@ enum reflector_names_verdict reflector_names_answer(struct reflector_names *name
 		secret = names->registry.entries[entry].key.secret;
 		subject.changes = names->registry.entries[entry].changes;
 	}
-	code = judge(names, &question, &subject, secret, now);
+	code = judge(names, &question, &subject, secret, now, &fresh);
 	if (code == 0 && entry == REGISTRY_NONE)
 		code = 401;
+	if (asks_too_much(names, caller, entry, code, fresh, now)) {
+		if (!caller->server->stream)
+			return REFLECTOR_NAMES_SILENT;
+		code = RELAY_NAME_FULL;
+	}
 	if (code == 0 && !use_nonce(names, entry, &question))
 		code = 438;
 	begin(&answer, &question, caller, STUN_SUCCESS, out, capacity);
@@ -505,4 +586,30 @@ enum reflector_names_verdict reflector_names_answer(struct reflector_names *name
 	}
 	*size = finish(&answer);
 	return *size > 0 ? REFLECTOR_NAMES_ANSWERED : REFLECTOR_NAMES_SILENT;
+}
+
+uint32_t reflector_names_hear_forecast(
+	struct reflector_names *names, const void *data, size_t size, uint64_t *connection)
+{
+	struct question question = {.name = ""};
+	struct invitation_asker asker;
+	struct stun_attribute attribute;
+	uint32_t entry;
+
+	*connection = 0;
+	if (names->keys_path == NULL || stun_parse(&question.message, data, size) < 0 ||
+		question.message.class != STUN_INDICATION ||
+		!stun_find(&question.message, STUN_USERNAME, &question.username) ||
+		!key_is_name((const char *)question.username.value, question.username.size))
+		return REGISTRY_NONE;
+	memcpy(question.name, question.username.value, question.username.size);
+	entry = registry_find(&names->registry, question.name);
+	if (entry == REGISTRY_NONE ||
+		stun_check_integrity(&question.message, names->registry.entries[entry].key.secret,
+			KEY_SECRET_SIZE) != STUN_INTEGRITY_VALID ||
+		!stun_find(&question.message, STUN_NATPUNCH_TRAVELLER, &attribute) ||
+		invitation_read_asker(&attribute, &asker) < 0)
+		return REGISTRY_NONE;
+	*connection = asker.connection;
+	return entry;
 }

@@ -132,8 +132,12 @@ struct reflector_raw *reflector_raw_open(
 		if (raw->sockets[i] < 0 && errno != 0)
 			problem = errno;
 	}
-	if (raw->sockets[0] >= 0 || raw->sockets[1] >= 0)
+	if (raw->sockets[0] >= 0 || raw->sockets[1] >= 0) {
+		if (problem != 0)
+			log_detail("not listening for raw tcp over IPv%d: %s",
+				raw->sockets[0] < 0 ? 4 : 6, strerror(problem));
 		return raw;
+	}
 	*why = strerror(problem);
 	reflector_raw_close(raw);
 	return NULL;
@@ -203,7 +207,7 @@ static void tell(const struct segment *answer)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+	if (log_admits())
 		log_detail("raw %s asked, answered", addr_format(&answer->destination, text));
 }
 
@@ -243,7 +247,7 @@ static void send_answers(struct reflector_raw *raw, int fd, size_t count)
 	}
 }
 
-void reflector_raw_serve(struct reflector_raw *raw, size_t index)
+void reflector_raw_serve(struct reflector_raw *raw, size_t index, struct counters *counters)
 {
 	int fd = raw->sockets[index];
 
@@ -257,6 +261,9 @@ void reflector_raw_serve(struct reflector_raw *raw, size_t index)
 			if (answer_one(raw, i, answers, families[index]))
 				answers++;
 		send_answers(raw, fd, answers);
+		count_many(counters, COUNTER_RAW_REQUESTS, answers);
+		count_many(counters, COUNTER_RAW_ANSWERS, answers);
+		count_many(counters, COUNTER_RAW_UNFIT, (size_t)count - answers);
 		for (size_t i = 0; i < (size_t)count; i++)
 			reset_request(raw, i);
 		if (count < BATCH)

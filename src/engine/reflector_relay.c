@@ -144,7 +144,7 @@ static void tell(const struct reflector_relay_slot *slot, const char *what)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+	if (log_admits())
 		log_detail("relay for %s at %s %s", addr_format(&slot->peers[LEG_TRAVELLER], text),
 			slot->name, what);
 }
@@ -161,7 +161,8 @@ static void refuse(struct reflector_relay *relay, struct reflector_relay_slot *s
 	size_t size =
 		relay_write_error(STUN_METHOD_RELAY, slot->transaction, code, bytes, sizeof(bytes));
 
-	send_all(slot->fds[LEG_TRAVELLER], bytes, size);
+	if (send_all(slot->fds[LEG_TRAVELLER], bytes, size))
+		count_answer(relay->counters, COUNTER_TCP_ANSWERS, bytes, size);
 	close(slot->fds[LEG_TRAVELLER]);
 	release(relay, slot);
 }
@@ -170,16 +171,34 @@ static void tell_end(const struct reflector_relay_slot *slot, const char *how, u
 {
 	const struct flow *flows = slot->flows;
 
+	if (!log_admits())
+		return;
 	log_detail("relay for %s %s after %llu s: %llu bytes to it, %llu bytes from it", slot->name,
 		how, (unsigned long long)(now - slot->began) / 1000,
 		(unsigned long long)flows[LEG_TRAVELLER].passed,
 		(unsigned long long)flows[LEG_HOME].passed);
 }
 
+static void count_passed(const struct reflector_relay_slot *slot, struct counters *counters)
+{
+	count_many(counters, COUNTER_RELAYED_TO_HOME, slot->flows[LEG_TRAVELLER].passed);
+	count_many(counters, COUNTER_RELAYED_FROM_HOME, slot->flows[LEG_HOME].passed);
+}
+
+void reflector_relay_count(const struct reflector_relay *relay, struct counters *counters)
+{
+	for (uint32_t i = 0; relay->slots != NULL && i < relay->limits.all; i++)
+		if (relay->slots[i].phase == PHASE_FLOWING)
+			count_passed(&relay->slots[i], counters);
+	count_many(counters, COUNTER_RELAYS, relay->used);
+	count_many(counters, COUNTER_RELAYS_MAX, relay->slots != NULL ? relay->limits.all : 0);
+}
+
 static void finish(struct reflector_relay *relay, struct reflector_relay_slot *slot, bool in_order,
 	uint64_t now)
 {
 	tell_end(slot, in_order ? "ended" : "was cut", now);
+	count_passed(slot, relay->counters);
 	for (int leg = 0; leg < LEGS; leg++) {
 		relay->passed += slot->flows[leg].passed;
 		if (in_order)
@@ -331,12 +350,16 @@ void reflector_relay_begin(struct reflector_relay *relay, uint64_t number, int f
 	slot->phase = PHASE_FLOWING;
 	slot->began = now;
 	relay->sessions++;
+	count_one(relay->counters, COUNTER_RELAYS_BEGUN);
 	tell(slot, "begins");
-	if (send_all(traveller, slot->answer, slot->answer_size) &&
-		send_all(fd, answer, answer_size))
-		move_on(relay, slot, now);
-	else
+	if (!send_all(traveller, slot->answer, slot->answer_size) ||
+		!send_all(fd, answer, answer_size)) {
 		finish(relay, slot, false, now);
+		return;
+	}
+	count_answer(relay->counters, COUNTER_TCP_ANSWERS, slot->answer, slot->answer_size);
+	count_answer(relay->counters, COUNTER_TCP_ANSWERS, answer, answer_size);
+	move_on(relay, slot, now);
 }
 
 /* ---- both --------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
  */
 #include "natpunch/reflector_stream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,12 +19,14 @@
 
 #define HEADERS_MAX    8192 /* bytes of HTTP headers after which the answer does not wait */
 #define HOLD_INTERVALS 3
+#define NOTHING_READ   UINT32_MAX
 
 enum fate {
 	FATE_KEEP,
 	FATE_CLOSE,
 	FATE_FORGET,
-	FATE_GIVEN, /* the descriptor belongs to a relay now */
+	FATE_GIVEN,  /* the descriptor belongs to a relay now */
+	FATE_HANDED, /* or to another thread, which goes on with it */
 };
 
 int reflector_stream_open(struct reflector_stream *stream, struct loop *loop, uint8_t tag_kind,
@@ -50,13 +53,19 @@ static void tell(const struct reflector_connection *connection, const char *what
 {
 	char text[ADDR_TEXT_SIZE];
 
-	if (log_get_level() >= LOG_LEVEL_VERBOSE)
+	if (log_admits())
 		log_detail("tcp %s %s", addr_format(&connection->peer, text), what);
 }
 
 static struct reflector_connection *at_slot(struct reflector_stream *stream, uint32_t slot)
 {
 	return &stream->table.connections[slot];
+}
+
+static bool is_there(struct reflector_stream *stream, struct loop_tag tag)
+{
+	return tag.slot < stream->table.fresh && at_slot(stream, tag.slot)->fd >= 0 &&
+	       at_slot(stream, tag.slot)->generation == tag.generation;
 }
 
 static struct loop_tag tag_of(struct reflector_stream *stream, uint32_t slot)
@@ -84,13 +93,32 @@ static void release_name(struct reflector_stream *stream, uint32_t slot, uint64_
 	connection->name = 0;
 }
 
+static enum counter why_ended(const struct reflector_connection *connection, enum fate fate)
+{
+	if (connection->ending != 0)
+		return (enum counter)(COUNTER_ENDED_DONE + connection->ending);
+	if (fate == FATE_FORGET)
+		return COUNTER_ENDED_FORGOTTEN;
+	return fate == FATE_GIVEN ? COUNTER_ENDED_RELAYED : COUNTER_ENDED_DONE;
+}
+
+/* Notes why it will be over, for the counters and the log. */
+static void note_end(struct reflector_connection *connection, enum counter why, const char *what)
+{
+	connection->ending = (uint8_t)(why - COUNTER_ENDED_DONE);
+	tell(connection, what);
+}
+
 static void end_connection(
 	struct reflector_stream *stream, uint32_t slot, enum fate fate, uint64_t now)
 {
 	struct reflector_connection *connection = at_slot(stream, slot);
 
+	if (fate != FATE_HANDED)
+		count_one(stream->counters, why_ended(connection, fate));
 	release_name(stream, slot, now);
-	if (fate != FATE_GIVEN && (fate != FATE_FORGET || !socket_forget(connection->fd)))
+	if (fate != FATE_GIVEN && fate != FATE_HANDED &&
+		(fate != FATE_FORGET || !socket_forget(connection->fd)))
 		close(connection->fd);
 	reflector_table_release(&stream->table, slot);
 }
@@ -100,19 +128,27 @@ static bool send_all(const struct reflector_connection *connection, const void *
 	return size == 0 || send(connection->fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
-static bool send_line(const struct reflector_connection *connection)
+static bool send_line(
+	struct reflector_stream *stream, const struct reflector_connection *connection)
 {
 	char line[GREETING_LINE_SIZE];
+	bool sent = send_all(connection, line, greeting_write_line(&connection->peer, line));
 
-	return send_all(connection, line, greeting_write_line(&connection->peer, line));
+	count_one(stream->counters, COUNTER_LINE_REQUESTS);
+	count_many(stream->counters, COUNTER_LINE_ANSWERS, sent ? 1 : 0);
+	return sent;
 }
 
-static bool send_http(const struct reflector_connection *connection)
+static bool send_http(
+	struct reflector_stream *stream, const struct reflector_connection *connection)
 {
 	char answer[GREETING_HTTP_SIZE];
 	size_t size = greeting_write_http(&connection->peer, connection->head_only, answer);
+	bool sent = send_all(connection, answer, size);
 
-	return send_all(connection, answer, size);
+	count_one(stream->counters, COUNTER_HTTP_REQUESTS);
+	count_many(stream->counters, COUNTER_HTTP_ANSWERS, sent ? 1 : 0);
+	return sent;
 }
 
 /* Half closes: the client's last bytes are still read, so that no RST destroys the answer. */
@@ -143,7 +179,7 @@ static enum fate read_headers(
 		return FATE_KEEP;
 	}
 	tell(connection, "asked by HTTP, answered");
-	return send_http(connection) ? linger(stream, slot, now) : FATE_CLOSE;
+	return send_http(stream, connection) ? linger(stream, slot, now) : FATE_CLOSE;
 }
 
 static enum fate set_mode(
@@ -161,17 +197,51 @@ static enum fate set_mode(
 static bool send_invitation(
 	struct reflector_stream *stream, const struct reflector_names_effect *effect)
 {
+	const struct loop_tag to = {
+		.kind = stream->tag_kind,
+		.slot = effect->home_slot,
+		.generation = effect->home_generation,
+	};
 	const struct reflector_connection *home;
 	bool sent;
 
-	if (effect->invitation_size == 0 || effect->home_slot >= stream->table.fresh)
+	if (effect->invitation_size == 0)
 		return false;
-	home = at_slot(stream, effect->home_slot);
-	if (home->fd < 0 || home->generation != effect->home_generation)
+	if (!is_there(stream, to)) {
+		count_one(stream->counters, COUNTER_NOT_INVITED);
 		return false;
+	}
+	home = at_slot(stream, to.slot);
 	sent = send_all(home, effect->invitation, effect->invitation_size);
+	count_one(stream->counters, sent ? COUNTER_INVITED : COUNTER_NOT_INVITED);
 	tell(home, sent ? "invited to a traveller" : "does not read its invitation");
 	return sent;
+}
+
+/*
+ * Home's FORECAST goes on to the traveller as it is. Not to anybody else: only over the connection
+ * that holds the name, and to one over which that name was asked for. Returns false for any other
+ * message.
+ */
+static bool pass_forecast(
+	struct reflector_stream *stream, uint32_t slot, const uint8_t *message, size_t size)
+{
+	const struct reflector_connection *home = at_slot(stream, slot);
+	struct loop_tag to = {.kind = stream->tag_kind};
+	uint64_t connection;
+	uint32_t entry;
+
+	if (stun_peek_method(message, size) != STUN_METHOD_FORECAST)
+		return false;
+	entry = reflector_names_hear_forecast(stream->names, message, size, &connection);
+	if (entry == REGISTRY_NONE || home->name != entry + 1 || connection >> 32 == 0)
+		return true;
+	to.slot = (uint32_t)(connection >> 32) - 1;
+	to.generation = (uint32_t)connection;
+	if (is_there(stream, to) && at_slot(stream, to.slot)->asked == entry + 1 &&
+		send_all(at_slot(stream, to.slot), message, size))
+		tell(at_slot(stream, to.slot), "was told home's forecast");
+	return true;
 }
 
 /*
@@ -237,14 +307,29 @@ static bool answer_join(struct reflector_stream *stream, uint32_t slot, const ui
 	return false;
 }
 
+/* The places as seen from the one that was asked, or NULL: RFC 5780 is not served there. */
+static const struct binding_places *find_places(const struct reflector_stream *stream,
+	const struct reflector_connection *connection, struct binding_places *out)
+{
+	struct addr local;
+
+	if (stream->places != NULL && socket_local(connection->fd, &local) == 0 &&
+		reflector_places_around(
+			&stream->places[local.family == ADDR_IPV6 ? 1 : 0], &local, out))
+		return out;
+	return NULL;
+}
+
 /* A question about a name, or one that is. Returns false for any other message. */
 static bool answer_name(struct reflector_stream *stream, uint32_t slot, const uint8_t *message,
 	size_t size, uint64_t now, size_t *used, enum fate *fate)
 {
 	struct reflector_connection *connection = at_slot(stream, slot);
+	struct binding_server server = stream->server;
+	struct binding_places places;
 	const struct reflector_names_caller caller = {
 		.source = &connection->peer,
-		.server = &stream->server,
+		.server = &server,
 		.slot = slot,
 		.generation = connection->generation,
 		.mode = (enum binding_mode)connection->mode,
@@ -253,6 +338,8 @@ static bool answer_name(struct reflector_stream *stream, uint32_t slot, const ui
 	size_t written;
 	bool told;
 
+	if (stun_peek_method(message, size) == STUN_METHOD_CONNECT)
+		server.places = find_places(stream, connection, &places);
 	if (reflector_names_answer(stream->names, &caller, message, size, now,
 		    stream->output + *used, STUN_MESSAGE_MAX, &written,
 		    &effect) == REFLECTOR_NAMES_OTHER)
@@ -268,6 +355,8 @@ static bool answer_name(struct reflector_stream *stream, uint32_t slot, const ui
 		release_name(stream, slot, now);
 		connection->name = effect.entry + 1;
 	}
+	if (effect.asked != REGISTRY_NONE)
+		connection->asked = effect.asked + 1;
 	if (effect.has_mode)
 		*fate = set_mode(connection, effect.mode, effect.seconds);
 	return true;
@@ -301,13 +390,9 @@ static enum fate answer_binding(struct reflector_stream *stream,
 	struct binding_server server = stream->server;
 	struct binding_request granted;
 	struct binding_places places;
-	struct addr local;
 	size_t written;
 
-	if (stream->places != NULL && socket_local(connection->fd, &local) == 0 &&
-		reflector_places_around(
-			&stream->places[local.family == ADDR_IPV6 ? 1 : 0], &local, &places))
-		server.places = &places;
+	server.places = find_places(stream, connection, &places);
 	switch (binding_answer(&server, &connection->peer, message, size, stream->output + *used,
 		STUN_MESSAGE_MAX, &written, &granted)) {
 	case BINDING_SILENT:
@@ -321,24 +406,42 @@ static enum fate answer_binding(struct reflector_stream *stream,
 	return set_mode(connection, granted.mode, granted.seconds);
 }
 
-/* Answers one whole message behind what is already in the output. */
-static enum fate answer_message(struct reflector_stream *stream, uint32_t slot,
-	const uint8_t *message, size_t size, uint64_t now, size_t *used)
+static enum fate answer_any(struct reflector_stream *stream, uint32_t slot, const uint8_t *message,
+	size_t size, uint64_t now, size_t *used)
 {
 	struct reflector_connection *connection = at_slot(stream, slot);
 	enum fate fate;
 
-	if (sizeof(stream->output) - *used < STUN_MESSAGE_MAX) {
-		if (!send_all(connection, stream->output, *used))
-			return FATE_CLOSE;
-		*used = 0;
-	}
+	if (pass_forecast(stream, slot, message, size))
+		return FATE_KEEP;
 	if (answer_name(stream, slot, message, size, now, used, &fate) ||
 		answer_join(stream, slot, message, size, now, used, &fate))
 		return fate;
 	if (dialback_is_request(message, size))
 		return answer_dial(stream, slot, message, size, now, used);
 	return answer_binding(stream, connection, message, size, used);
+}
+
+/* Answers one whole message behind what is already in the output. */
+static enum fate answer_message(struct reflector_stream *stream, uint32_t slot,
+	const uint8_t *message, size_t size, uint64_t now, size_t *used)
+{
+	enum fate fate;
+	size_t before;
+
+	if (sizeof(stream->output) - *used < STUN_MESSAGE_MAX) {
+		if (!send_all(at_slot(stream, slot), stream->output, *used))
+			return FATE_CLOSE;
+		*used = 0;
+	}
+	before = *used;
+	stream->asked++;
+	count_request(stream->counters, COUNTER_TCP_REQUESTS, message, size);
+	fate = answer_any(stream, slot, message, size, now, used);
+	if (*used > before)
+		count_answer(stream->counters, COUNTER_TCP_ANSWERS, stream->output + before,
+			*used - before);
+	return fate;
 }
 
 /* Between two requests: how long the connection may be silent, and whether it makes room. */
@@ -360,6 +463,9 @@ static void await_request(struct reflector_stream *stream, uint32_t slot, uint64
 		connection->forget_by = now + times->forget;
 		set_deadline(stream, slot, now + times->forget_first);
 		break;
+	case BINDING_MODE_WAIT:
+		set_deadline(stream, slot, now + (uint64_t)connection->hold_seconds * 1000);
+		break;
 	default:
 		set_deadline(stream, slot, now + times->idle);
 	}
@@ -370,6 +476,26 @@ static void keep_partial(
 {
 	memcpy(reflector_table_partial(&stream->table, slot), data, size);
 	at_slot(stream, slot)->partial_size = (uint16_t)size;
+}
+
+static_assert(
+	REFLECTOR_STREAM_INPUT == REFLECTOR_HANDOFF_BYTES, "all that is read can be handed over");
+
+/* The first thread answers from this message on. */
+static enum fate hand_over(struct reflector_stream *stream, uint32_t slot, const uint8_t *from,
+	size_t size, size_t used)
+{
+	const struct reflector_connection *connection = at_slot(stream, slot);
+	struct reflector_handed handed = {.fd = connection->fd,
+		.peer = connection->peer,
+		.mode = connection->mode,
+		.hold_seconds = connection->hold_seconds,
+		.size = size};
+
+	if (give_away(stream, slot, used) != FATE_GIVEN)
+		return FATE_CLOSE;
+	memcpy(handed.bytes, from, size);
+	return reflector_handoff_send(stream->handoff, &handed) ? FATE_HANDED : FATE_CLOSE;
 }
 
 /* Answers the whole messages in the input and keeps the begin of the one after them. */
@@ -389,6 +515,8 @@ static enum fate read_stun(
 		frame = stun_frame(message, size - offset, &need);
 		if (frame != STUN_FRAME_COMPLETE)
 			break;
+		if (stream->handoff != NULL && reflector_handoff_wants(message, need))
+			return hand_over(stream, slot, message, size - offset, used);
 		fate = answer_message(stream, slot, message, need, now, &used);
 		offset += need;
 	}
@@ -399,7 +527,7 @@ static enum fate read_stun(
 	if (!send_all(connection, stream->output, used) || fate != FATE_KEEP)
 		return FATE_CLOSE;
 	if (frame == STUN_FRAME_NOT_STUN || size - offset > STUN_MESSAGE_MAX) {
-		tell(connection, "closed: not STUN");
+		note_end(connection, COUNTER_ENDED_UNKNOWN, "closed: not STUN");
 		return FATE_CLOSE;
 	}
 	keep_partial(stream, slot, stream->input + offset, size - offset);
@@ -426,7 +554,7 @@ static enum fate read_greeting(
 		return read_stun(stream, slot, size, now);
 	case GREETING_NEWLINE:
 		tell(connection, "pressed return, line sent");
-		return send_line(connection) ? linger(stream, slot, now) : FATE_CLOSE;
+		return send_line(stream, connection) ? linger(stream, slot, now) : FATE_CLOSE;
 	case GREETING_HEAD:
 		connection->head_only = true;
 		/* fall through */
@@ -436,25 +564,25 @@ static enum fate read_greeting(
 	case GREETING_UNKNOWN:
 		break;
 	}
-	tell(connection, "closed: speaks nothing known");
+	note_end(connection, COUNTER_ENDED_UNKNOWN, "closed: speaks nothing known");
 	return FATE_CLOSE;
 }
 
 /* The client has sent its FIN. It may still read, as `nc -N` does. */
-static enum fate read_end(struct reflector_connection *connection)
+static enum fate read_end(
+	struct reflector_stream *stream, const struct reflector_connection *connection)
 {
 	if (connection->phase == REFLECTOR_QUIET && connection->partial_size == 0) {
 		tell(connection, "closed without a word, line sent");
-		send_line(connection);
+		send_line(stream, connection);
 	} else if (connection->phase == REFLECTOR_HTTP) {
 		tell(connection, "asked by HTTP, answered");
-		send_http(connection);
+		send_http(stream, connection);
 	}
 	return FATE_CLOSE;
 }
 
-/* Reads once and answers. */
-static enum fate converse(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+static enum fate read_and_answer(struct reflector_stream *stream, uint32_t slot, uint64_t now)
 {
 	struct reflector_connection *connection = at_slot(stream, slot);
 	size_t had = connection->partial_size;
@@ -464,7 +592,8 @@ static enum fate converse(struct reflector_stream *stream, uint32_t slot, uint64
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR ? FATE_KEEP : FATE_CLOSE;
 	if (got == 0)
-		return read_end(connection);
+		return read_end(stream, connection);
+	stream->asked = 0;
 	if (had > 0)
 		memcpy(stream->input, reflector_table_partial(&stream->table, slot), had);
 	size = had + (size_t)got;
@@ -481,28 +610,84 @@ static enum fate converse(struct reflector_stream *stream, uint32_t slot, uint64
 	return FATE_KEEP;
 }
 
+/* What the source of a connection has used of its measure, or NULL where it has none. */
+static uint64_t *find_measure(
+	const struct reflector_stream *stream, const struct addr *peer, uint64_t now)
+{
+	if (stream->sources == NULL ||
+		(!stream->limits_loopback && addr_classify(peer) == ADDR_CLASS_LOOPBACK))
+		return NULL;
+	return rate_table_find(stream->sources, peer, now);
+}
+
+/* Leaves the connection alone for a while, which does not count for its deadline. */
+static void pause_reading(
+	struct reflector_stream *stream, uint32_t slot, uint64_t wait, uint64_t now)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+	uint64_t due = deadline_of(&stream->table.deadlines, slot);
+
+	/* One that has just come has none yet. */
+	connection->due_later = (due == DEADLINE_NONE ? now + stream->times.silence : due) + wait;
+	connection->paused = true;
+	set_deadline(stream, slot, now + wait);
+	count_one(stream->counters, COUNTER_LIMITED_SOURCE);
+	tell(connection, "is put off: its address asks too often");
+}
+
+/* Reads once and answers, unless the source has to wait. Each read counts, and each message. */
+static enum fate converse(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+{
+	uint64_t *spent = find_measure(stream, &at_slot(stream, slot)->peer, now);
+	uint64_t wait = spent != NULL ? rate_wait(&stream->sources->each, *spent, now) : 0;
+	enum fate fate;
+
+	if (wait > 0) {
+		pause_reading(stream, slot, wait, now);
+		return FATE_KEEP;
+	}
+	stream->asked = NOTHING_READ;
+	fate = read_and_answer(stream, slot, now);
+	if (spent != NULL && stream->asked != NOTHING_READ)
+		rate_charge(
+			&stream->sources->each, spent, stream->asked > 1 ? stream->asked : 1, now);
+	return fate;
+}
+
 static uint32_t make_room(
 	struct reflector_stream *stream, int fd, const struct addr *peer, uint64_t now)
 {
 	uint32_t slot = reflector_table_take(&stream->table, fd, peer);
-	uint32_t oldest;
+	uint32_t victim;
 
 	if (slot != REFLECTOR_TABLE_NONE)
 		return slot;
-	oldest = reflector_table_oldest(&stream->table);
-	if (oldest == REFLECTOR_TABLE_NONE)
-		return oldest;
-	tell(at_slot(stream, oldest), "closed to make room");
-	end_connection(stream, oldest,
-		at_slot(stream, oldest)->mode == BINDING_MODE_FORGET ? FATE_FORGET : FATE_CLOSE,
+	victim = reflector_table_victim(&stream->table, peer);
+	if (victim == REFLECTOR_TABLE_NONE)
+		return victim;
+	count_one(stream->counters, COUNTER_LIMITED_CONNECTION);
+	note_end(at_slot(stream, victim), COUNTER_ENDED_EVICTED, "closed to make room");
+	end_connection(stream, victim,
+		at_slot(stream, victim)->mode == BINDING_MODE_FORGET ? FATE_FORGET : FATE_CLOSE,
 		now);
 	return reflector_table_take(&stream->table, fd, peer);
 }
 
+/* Of one that is paused, only that its client has gone is told. */
 static bool watch(struct reflector_stream *stream, uint32_t slot)
 {
-	return loop_add(stream->loop, at_slot(stream, slot)->fd, EPOLLIN, tag_of(stream, slot)) ==
-	       0;
+	const struct reflector_connection *connection = at_slot(stream, slot);
+
+	return loop_add(stream->loop, connection->fd, connection->paused ? 0 : EPOLLIN,
+		       tag_of(stream, slot)) == 0;
+}
+
+static bool watch_again(struct reflector_stream *stream, uint32_t slot)
+{
+	const struct reflector_connection *connection = at_slot(stream, slot);
+
+	return loop_change(stream->loop, connection->fd, connection->paused ? 0 : EPOLLIN,
+		       tag_of(stream, slot)) == 0;
 }
 
 void reflector_stream_adopt(
@@ -513,6 +698,7 @@ void reflector_stream_adopt(
 	enum fate fate;
 
 	if (slot == REFLECTOR_TABLE_NONE) {
+		count_one(stream->counters, COUNTER_ENDED_NO_ROOM);
 		close(fd);
 		return;
 	}
@@ -523,20 +709,43 @@ void reflector_stream_adopt(
 		fate = FATE_CLOSE;
 	if (fate != FATE_KEEP)
 		end_connection(stream, slot, fate, now);
-	else if (connection->phase == REFLECTOR_QUIET && connection->partial_size == 0)
+	else if (!connection->paused && connection->phase == REFLECTOR_QUIET &&
+		 connection->partial_size == 0)
 		set_deadline(stream, slot, now + stream->times.silence);
 }
 
-static bool is_there(struct reflector_stream *stream, struct loop_tag tag)
+void reflector_stream_take_over(
+	struct reflector_stream *stream, const struct reflector_handed *handed, uint64_t now)
 {
-	return tag.slot < stream->table.fresh && at_slot(stream, tag.slot)->fd >= 0 &&
-	       at_slot(stream, tag.slot)->generation == tag.generation;
+	uint32_t slot = make_room(stream, handed->fd, &handed->peer, now);
+	struct reflector_connection *connection;
+	enum fate fate;
+
+	if (slot == REFLECTOR_TABLE_NONE) {
+		count_one(stream->counters, COUNTER_ENDED_NO_ROOM);
+		close(handed->fd);
+		return;
+	}
+	connection = at_slot(stream, slot);
+	connection->phase = REFLECTOR_STUN;
+	connection->mode = handed->mode;
+	connection->hold_seconds = handed->hold_seconds;
+	memcpy(stream->input, handed->bytes, handed->size);
+	stream->asked = 0;
+	/* In the loop before it is answered: what is given to a relay is taken out of it. */
+	fate = watch(stream, slot) ? read_stun(stream, slot, handed->size, now) : FATE_CLOSE;
+	if (fate != FATE_KEEP)
+		end_connection(stream, slot, fate, now);
 }
 
 void reflector_stream_deliver(struct reflector_stream *stream, struct loop_tag asker,
 	const void *data, size_t size, uint64_t now)
 {
-	if (is_there(stream, asker) && !send_all(at_slot(stream, asker.slot), data, size))
+	if (!is_there(stream, asker))
+		return;
+	if (send_all(at_slot(stream, asker.slot), data, size))
+		count_answer(stream->counters, COUNTER_TCP_ANSWERS, data, size);
+	else
 		end_connection(stream, asker.slot, FATE_CLOSE, now);
 }
 
@@ -546,7 +755,10 @@ void reflector_stream_event(struct reflector_stream *stream, struct loop_tag tag
 
 	if (!is_there(stream, tag))
 		return;
-	fate = converse(stream, tag.slot, now);
+	fate = at_slot(stream, tag.slot)->paused ? FATE_CLOSE : converse(stream, tag.slot, now);
+	if (fate == FATE_KEEP && at_slot(stream, tag.slot)->paused &&
+		!watch_again(stream, tag.slot))
+		fate = FATE_CLOSE;
 	if (fate != FATE_KEEP)
 		end_connection(stream, tag.slot, fate, now);
 }
@@ -575,28 +787,41 @@ static enum fate try_to_forget(struct reflector_stream *stream, uint32_t slot, u
 	return FATE_KEEP;
 }
 
+static enum fate resume_reading(struct reflector_stream *stream, uint32_t slot)
+{
+	struct reflector_connection *connection = at_slot(stream, slot);
+
+	connection->paused = false;
+	set_deadline(stream, slot, connection->due_later);
+	return watch_again(stream, slot) ? FATE_KEEP : FATE_CLOSE;
+}
+
 static enum fate expire_connection(struct reflector_stream *stream, uint32_t slot, uint64_t now)
 {
 	struct reflector_connection *connection = at_slot(stream, slot);
 
+	if (connection->paused)
+		return resume_reading(stream, slot);
 	if (connection->phase == REFLECTOR_LINGERING)
 		return FATE_CLOSE;
 	if (connection->partial_size > 0 || connection->phase == REFLECTOR_HTTP) {
-		tell(connection, "closed: too slow");
+		note_end(connection, COUNTER_ENDED_SLOW, "closed: too slow");
 		return FATE_CLOSE;
 	}
 	if (connection->phase == REFLECTOR_QUIET) {
 		tell(connection, "said nothing, line sent");
-		send_line(connection);
+		send_line(stream, connection);
 		return FATE_CLOSE;
 	}
 	if (connection->mode == BINDING_MODE_FORGET)
 		return try_to_forget(stream, slot, now);
 	if (connection->mode == BINDING_MODE_HOLD) {
-		tell(connection, "silent for too long, dropped");
+		note_end(connection, COUNTER_ENDED_IDLE, "silent for too long, dropped");
 		return FATE_FORGET;
 	}
-	tell(connection, "closed: idle");
+	note_end(connection, COUNTER_ENDED_IDLE,
+		connection->mode == BINDING_MODE_WAIT ? "closed: waited long enough"
+						      : "closed: idle");
 	return FATE_CLOSE;
 }
 

@@ -4,19 +4,33 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "natpunch/random.h"
 #include "natpunch/stun.h"
+
+static int open_crowds(struct reflector_table *table)
+{
+	size_t size = crowd_memory(table->capacity);
+	uint8_t key[SIPHASH_KEY_SIZE];
+
+	table->crowds = calloc(2, size);
+	if (table->crowds == NULL)
+		return -1;
+	random_fill(key, sizeof(key));
+	crowd_init(&table->passing, table->crowds, table->capacity, key);
+	crowd_init(&table->holding, (char *)table->crowds + size, table->capacity, key);
+	return 0;
+}
 
 int reflector_table_open(struct reflector_table *table, uint32_t capacity)
 {
 	memset(table, 0, sizeof(*table));
 	table->capacity = capacity;
 	table->free = REFLECTOR_TABLE_NONE;
-	table->oldest = REFLECTOR_TABLE_NONE;
-	table->youngest = REFLECTOR_TABLE_NONE;
 	table->connections = calloc(capacity, sizeof(*table->connections));
 	table->partials = calloc(capacity, STUN_MESSAGE_MAX);
 	table->entries = calloc(capacity, sizeof(*table->entries));
-	if (table->connections == NULL || table->partials == NULL || table->entries == NULL) {
+	if (table->connections == NULL || table->partials == NULL || table->entries == NULL ||
+		open_crowds(table) != 0) {
 		reflector_table_close(table);
 		return -1;
 	}
@@ -34,34 +48,8 @@ void reflector_table_close(struct reflector_table *table)
 	free(table->connections);
 	free(table->partials);
 	free(table->entries);
+	free(table->crowds);
 	memset(table, 0, sizeof(*table));
-}
-
-static void list_append(struct reflector_table *table, uint32_t slot)
-{
-	struct reflector_connection *connection = &table->connections[slot];
-
-	connection->older = table->youngest;
-	connection->younger = REFLECTOR_TABLE_NONE;
-	if (table->youngest == REFLECTOR_TABLE_NONE)
-		table->oldest = slot;
-	else
-		table->connections[table->youngest].younger = slot;
-	table->youngest = slot;
-}
-
-static void list_remove(struct reflector_table *table, uint32_t slot)
-{
-	const struct reflector_connection *connection = &table->connections[slot];
-
-	if (connection->older == REFLECTOR_TABLE_NONE)
-		table->oldest = connection->younger;
-	else
-		table->connections[connection->older].younger = connection->younger;
-	if (connection->younger == REFLECTOR_TABLE_NONE)
-		table->youngest = connection->older;
-	else
-		table->connections[connection->younger].older = connection->older;
 }
 
 static uint32_t find_free(struct reflector_table *table)
@@ -69,7 +57,7 @@ static uint32_t find_free(struct reflector_table *table)
 	uint32_t slot = table->free;
 
 	if (slot != REFLECTOR_TABLE_NONE) {
-		table->free = table->connections[slot].younger;
+		table->free = table->connections[slot].next_free;
 		return slot;
 	}
 	if (table->fresh == table->capacity)
@@ -91,7 +79,8 @@ uint32_t reflector_table_take(struct reflector_table *table, int fd, const struc
 	connection->generation = generation;
 	connection->fd = fd;
 	connection->peer = *peer;
-	list_append(table, slot);
+	crowd_join(&table->passing, slot, peer);
+	table->used++;
 	return slot;
 }
 
@@ -99,37 +88,54 @@ void reflector_table_release(struct reflector_table *table, uint32_t slot)
 {
 	struct reflector_connection *connection = &table->connections[slot];
 
-	if (connection->held)
-		table->held--;
-	else
-		list_remove(table, slot);
+	crowd_leave(connection->held ? &table->holding : &table->passing, slot);
+	table->held -= connection->held ? 1 : 0;
+	table->used--;
 	deadline_set(&table->deadlines, slot, DEADLINE_NONE);
 	connection->fd = -1;
 	connection->generation++;
-	connection->younger = table->free;
+	connection->next_free = table->free;
 	table->free = slot;
 }
 
-uint32_t reflector_table_oldest(const struct reflector_table *table)
+uint32_t reflector_table_victim(const struct reflector_table *table, const struct addr *newcomer)
 {
-	return table->oldest;
+	const struct crowd *crowd = &table->passing;
+
+	if (crowd->most > 0 && crowd_count(crowd, newcomer) == crowd->most)
+		return crowd_oldest_of(crowd, newcomer);
+	return crowd_oldest(crowd);
+}
+
+/* The last eighth is never held: else whoever holds all could lock everybody out. */
+uint32_t reflector_table_hold_max(const struct reflector_table *table)
+{
+	return table->capacity - table->capacity / 8;
+}
+
+static void change_crowd(struct reflector_table *table, uint32_t slot, bool held)
+{
+	struct reflector_connection *connection = &table->connections[slot];
+
+	crowd_leave(held ? &table->passing : &table->holding, slot);
+	crowd_join(held ? &table->holding : &table->passing, slot, &connection->peer);
+	connection->held = held;
+	table->held = held ? table->held + 1 : table->held - 1;
 }
 
 void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool held)
 {
-	struct reflector_connection *connection = &table->connections[slot];
+	const struct reflector_connection *connection = &table->connections[slot];
 
 	if (connection->held == held)
 		return;
-	/* The last eighth is never held: else whoever holds all could lock everybody out. */
-	if (held && table->held >= table->capacity - table->capacity / 8)
-		return;
-	connection->held = held;
-	table->held = held ? table->held + 1 : table->held - 1;
-	if (held)
-		list_remove(table, slot);
-	else
-		list_append(table, slot);
+	if (held && table->held >= reflector_table_hold_max(table)) {
+		table->unheld++;
+		if (crowd_count(&table->holding, &connection->peer) + 1 >= table->holding.most)
+			return;
+		change_crowd(table, crowd_youngest(&table->holding), false);
+	}
+	change_crowd(table, slot, held);
 }
 
 uint8_t *reflector_table_partial(struct reflector_table *table, uint32_t slot)

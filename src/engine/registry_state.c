@@ -21,6 +21,14 @@
 	(REGISTRY_HEAD_SIZE + REGISTRY_TAIL_SIZE +                                                 \
 		(size_t)KEYS_MAX * REGISTRY_PLACES * REGISTRY_RECORD_SIZE)
 
+const struct sandbox_call registry_state_calls[] = {
+	SANDBOX_WHEN(prctl, 0, SANDBOX_WHOLE, PR_SET_PDEATHSIG),
+#ifdef __NR_close_range
+	SANDBOX_CALL(close_range),
+#endif
+	SANDBOX_END,
+};
+
 /* The whole file as it ought to be now, to be freed; NULL without memory. */
 static char *compose(const struct registry *registry, uint64_t now, size_t *size)
 {
@@ -114,21 +122,17 @@ static int take_records(struct registry *registry, const struct registry_reader 
 
 static int read_file(const char *path, struct registry *registry, uint64_t now, struct error *error)
 {
-	char *data = malloc(FILE_MAX);
 	struct registry_reader reader;
 	const char *problem;
 	char safe[160];
-	int missing;
-	ssize_t size;
+	char *data;
+	size_t size;
 
+	if (file_read_whole(path, FILE_MAX, &data, &size, error) != 0)
+		return -1;
 	if (data == NULL)
-		return error_set(error, EXIT_STATUS_LOCAL, "no memory to read the registry");
-	size = file_read(path, data, FILE_MAX, &missing, error);
-	if (size < 0 || missing) {
-		free(data);
-		return size < 0 ? -1 : 0;
-	}
-	if (registry_check(&reader, data, (size_t)size, &problem) == 0 &&
+		return 0;
+	if (registry_check(&reader, data, size, &problem) == 0 &&
 		take_records(registry, &reader, now, &problem) == 0) {
 		free(data);
 		return 0;

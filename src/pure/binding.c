@@ -17,8 +17,9 @@
 
 #include "natpunch/text.h"
 
-#define UNKNOWN_MAX    16 /* so many unknown types are listed in a 420, no more */
-#define SECONDS_MAX    3600
+#define UNKNOWN_MAX    16   /* so many unknown types are listed in a 420, no more */
+#define HOLD_MAX       3600 /* seconds that are granted */
+#define WAIT_MAX       10800
 #define SOFTWARE_MAX   128    /* characters (RFC 8489 14.14) */
 #define COMPREHENSION  0x8000 /* types below must be understood (RFC 8489 section 14) */
 #define REFLECTED_FROM 0x000B /* RFC 3489 11.2.11 */
@@ -42,10 +43,15 @@ enum binding_mode binding_read_connection(const struct stun_attribute *attribute
 	const uint8_t *value = attribute->value;
 
 	*seconds = 0;
-	if (attribute->size != 4 || value[0] > BINDING_MODE_HOLD)
+	if (attribute->size != 4 || value[0] > BINDING_MODE_WAIT)
 		return BINDING_MODE_NONE;
 	*seconds = (uint16_t)(value[2] << 8 | value[3]);
 	return (enum binding_mode)value[0];
+}
+
+static bool has_seconds(enum binding_mode mode)
+{
+	return mode == BINDING_MODE_HOLD || mode == BINDING_MODE_WAIT;
 }
 
 void binding_put_connection(struct wire_writer *writer, enum binding_mode mode, uint16_t seconds)
@@ -223,8 +229,10 @@ enum binding_mode binding_grant(
 		return BINDING_MODE_NONE;
 	if (mode == BINDING_MODE_FORGET && !server->can_forget)
 		return BINDING_MODE_CLOSE;
-	if (mode == BINDING_MODE_HOLD)
-		*seconds = wanted < 1 ? 1 : wanted > SECONDS_MAX ? SECONDS_MAX : wanted;
+	if (has_seconds(mode)) {
+		uint16_t most = mode == BINDING_MODE_HOLD ? HOLD_MAX : WAIT_MAX;
+		*seconds = wanted < 1 ? 1 : wanted > most ? most : wanted;
+	}
 	return mode;
 }
 
@@ -425,10 +433,10 @@ static void read_granted(const struct binding_request *request, const struct rep
 	mode = binding_read_connection(&reply->connection, &seconds);
 	if (mode != request->mode && mode != BINDING_MODE_CLOSE)
 		return;
-	if (mode == BINDING_MODE_HOLD && seconds == 0)
+	if (has_seconds(mode) && seconds == 0)
 		return;
 	out->mode = mode;
-	out->seconds = mode == BINDING_MODE_HOLD ? seconds : 0;
+	out->seconds = has_seconds(mode) ? seconds : 0;
 }
 
 static const char *read_refusal(const struct reply *reply, struct binding_answer *out)

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #define IPV6_NETWORK_SIZE 8 /* bytes */
+#define US_PER_MS         1000U
+#define US_PER_S          1000000U
 
 int rate_open(struct rate *rate, struct rate_rule each, struct rate_rule all)
 {
@@ -16,9 +18,9 @@ int rate_open(struct rate *rate, struct rate_rule each, struct rate_rule all)
 	return all.burst + longest / all.interval_ms + 1 < RATE_SOURCE_MAX ? 0 : -1;
 }
 
-static void network_of(const struct addr *source, uint8_t out[16])
+void rate_network(const struct addr *source, uint8_t out[RATE_NETWORK_SIZE])
 {
-	memset(out, 0, 16);
+	memset(out, 0, RATE_NETWORK_SIZE);
 	if (source->family == ADDR_IPV6) {
 		memcpy(out, source->ip, IPV6_NETWORK_SIZE);
 		return;
@@ -31,10 +33,10 @@ static void network_of(const struct addr *source, uint8_t out[16])
 
 bool rate_same_source(const struct addr *a, const struct addr *b)
 {
-	uint8_t one[16], other[16];
+	uint8_t one[RATE_NETWORK_SIZE], other[RATE_NETWORK_SIZE];
 
-	network_of(a, one);
-	network_of(b, other);
+	rate_network(a, one);
+	rate_network(b, other);
 	return memcmp(one, other, sizeof(one)) == 0;
 }
 
@@ -49,7 +51,8 @@ static void take_one(const struct rate_rule *rule, uint64_t *spent, uint64_t now
 }
 
 /* The entry of a network, or a free one. */
-static struct rate_source *find_source(struct rate *rate, const uint8_t network[16], uint64_t now)
+static struct rate_source *find_source(
+	struct rate *rate, const uint8_t network[RATE_NETWORK_SIZE], uint64_t now)
 {
 	struct rate_source *free = NULL;
 
@@ -65,12 +68,12 @@ static struct rate_source *find_source(struct rate *rate, const uint8_t network[
 
 bool rate_take(struct rate *rate, const struct addr *source, uint64_t now)
 {
-	uint8_t network[16];
+	uint8_t network[RATE_NETWORK_SIZE];
 	struct rate_source *entry;
 
 	if (!has_one(&rate->all, rate->spent, now))
 		return false;
-	network_of(source, network);
+	rate_network(source, network);
 	entry = find_source(rate, network, now);
 	if (entry == NULL || !has_one(&rate->each, entry->spent, now))
 		return false;
@@ -78,4 +81,62 @@ bool rate_take(struct rate *rate, const struct addr *source, uint64_t now)
 	take_one(&rate->each, &entry->spent, now);
 	take_one(&rate->all, &rate->spent, now);
 	return true;
+}
+
+uint64_t rate_wait(const struct rate_quota *quota, uint64_t spent_us, uint64_t now)
+{
+	uint64_t interval = US_PER_S / quota->per_second;
+	uint64_t least = now * US_PER_MS + interval * (quota->burst - 1);
+
+	return spent_us <= least ? 0 : (spent_us - least + US_PER_MS - 1) / US_PER_MS;
+}
+
+void rate_charge(const struct rate_quota *quota, uint64_t *spent_us, uint32_t number, uint64_t now)
+{
+	uint64_t interval = US_PER_S / quota->per_second;
+
+	if (*spent_us < now * US_PER_MS)
+		*spent_us = now * US_PER_MS;
+	*spent_us += interval * number;
+}
+
+void rate_table_init(struct rate_table *table, struct rate_source *sources, unsigned bits,
+	struct rate_quota each, const uint8_t key[SIPHASH_KEY_SIZE])
+{
+	*table = (struct rate_table){.each = each, .sources = sources, .mask = (1U << bits) - 1};
+	memcpy(table->key, key, sizeof(table->key));
+}
+
+uint64_t *rate_table_find(struct rate_table *table, const struct addr *source, uint64_t now)
+{
+	uint8_t network[RATE_NETWORK_SIZE];
+	struct rate_source *set, *least;
+
+	rate_network(source, network);
+	set = table->sources +
+	      (size_t)(siphash(table->key, network, sizeof(network)) & table->mask) * RATE_SET;
+	least = set;
+	for (struct rate_source *entry = set; entry != set + RATE_SET; entry++) {
+		if (memcmp(entry->network, network, sizeof(network)) == 0)
+			return &entry->spent;
+		if (entry->spent < least->spent)
+			least = entry;
+	}
+	if (least->spent > now * US_PER_MS) {
+		table->dropped++;
+		if (rate_wait(&table->each, least->spent, now) > 0)
+			return NULL;
+	}
+	memcpy(least->network, network, sizeof(network));
+	least->spent = 0;
+	return &least->spent;
+}
+
+uint32_t rate_table_count(const struct rate_table *table, uint64_t now)
+{
+	uint32_t count = 0;
+
+	for (size_t i = 0; i < ((size_t)table->mask + 1) * RATE_SET; i++)
+		count += table->sources[i].spent > now * US_PER_MS;
+	return count;
 }

@@ -111,8 +111,73 @@ static void test_sources(void)
 	ok(rate_take(&rate, &a, 5) && !rate_take(&rate, &b, 5), "share one measure");
 }
 
+static void test_quota(void)
+{
+	const struct rate_quota quota = {.per_second = 2000, .burst = 10};
+	uint64_t spent = 0;
+	unsigned count = 0;
+
+	for (uint64_t now = 5000; now < 6000; now++)
+		while (rate_wait(&quota, spent, now) == 0) {
+			rate_charge(&quota, &spent, 1, now);
+			count++;
+		}
+	is_uint(count, 10 + 2 * 999, "two in a millisecond, after the burst");
+	rate_charge(&quota, &spent, 300, 6000);
+	is_uint(rate_wait(&quota, spent, 6000), 150, "more than there is is waited for");
+	is_uint(rate_wait(&quota, spent, 6149), 1, "to the end");
+	is_uint(rate_wait(&quota, spent, 6150), 0, "and then there is one");
+	is_uint(rate_wait(&quota, 0, 0), 0, "also at the begin of time");
+}
+
+/* Sources that fall into one set, found by trying: whoever has the key can, and nobody else. */
+static unsigned same_set(struct rate_table *table, struct addr *out, unsigned want)
+{
+	unsigned found = 0;
+
+	for (uint32_t i = 1; found < want && i < 100000; i++) {
+		uint8_t network[RATE_NETWORK_SIZE];
+
+		out[found] = v4(i);
+		rate_network(&out[found], network);
+		found += (siphash(table->key, network, sizeof(network)) & table->mask) == 3;
+	}
+	return found;
+}
+
+static void test_full_set(void)
+{
+	static struct rate_source memory[16 * RATE_SET];
+	const uint8_t key[SIPHASH_KEY_SIZE] = {1, 2, 3};
+	const struct rate_quota quota = {.per_second = 1000, .burst = 5};
+	struct addr sources[RATE_SET + 3];
+	struct rate_table table;
+
+	rate_table_init(&table, memory, 4, quota, key);
+	is_uint(same_set(&table, sources, RATE_SET + 3), RATE_SET + 3, "some fall together");
+	for (unsigned i = 0; i < RATE_SET; i++)
+		rate_charge(
+			&quota, rate_table_find(&table, &sources[i], 1000), i == 5 ? 1 : 9, 1000);
+	is_uint(rate_table_count(&table, 1000), RATE_SET, "all of a set are counted");
+	is_uint(*rate_table_find(&table, &sources[2], 1000), 1009000, "each keeps its own");
+	is_uint(table.dropped, 0, "and none was dropped");
+	ok(rate_table_find(&table, &sources[RATE_SET], 1000) != NULL, "one more finds a place");
+	is_uint(table.dropped, 1, "of another, which is counted");
+	rate_charge(&quota, rate_table_find(&table, &sources[RATE_SET], 1000), 9, 1000);
+	is_uint(*rate_table_find(&table, &sources[4], 1000), 1009000, "who is beyond stays");
+	ok(rate_table_find(&table, &sources[RATE_SET + 1], 1000) == NULL,
+		"where all are beyond, a newcomer is not measured");
+	is_uint(table.dropped, 2, "and counted");
+	ok(rate_table_find(&table, &sources[5], 1000) == NULL, "nor is who was forgotten");
+	ok(rate_table_find(&table, &sources[RATE_SET + 2], 1009) != NULL, "until one has it back");
+	is_uint(table.dropped, 3, "dropped were three in all");
+	is_uint(rate_table_count(&table, 1009), 0, "then none has used anything");
+}
+
 int main(void)
 {
+	test_quota();
+	test_full_set();
 	test_each();
 	test_refused_costs_nothing();
 	test_all();

@@ -26,6 +26,8 @@ static void command_spawn(struct server *child, char *const arguments[])
 		return;
 	if (dup2(child->log, STDERR_FILENO) < 0 || dup2(child->log, STDOUT_FILENO) < 0)
 		exit(98);
+	if (SANITIZED)
+		setenv("NATPUNCH_SANDBOX", "off", 1);
 	log_set_command("reflect");
 	exit(command_reflect.run(&command_reflect, argc, argv));
 }
@@ -51,7 +53,7 @@ static void test_refused(char *const arguments[], const char *words)
 static void test_all_refused(void)
 {
 	char *many[2 * 33 + 1];
-	char ports[33][8];
+	char ports[33][12];
 
 	test_refused(ARGUMENTS("-l", "0"), "invalid [ADDR:]PORT: '0'");
 	test_refused(ARGUMENTS("-l", "65536"), "invalid [ADDR:]PORT: '65536'");

@@ -220,6 +220,23 @@ static void test_hold_closed(void)
 	close(fd);
 }
 
+/* Silent for as long as it is asked to, whatever the idle time, and then FIN. */
+static void test_wait(struct server *server)
+{
+	struct binding_answer answer = {.mode = BINDING_MODE_NONE};
+	int fd = dial_from_client_port();
+	uint64_t start = clock_now_ms();
+
+	ok(ask_mode(fd, SOCK_STREAM, BINDING_MODE_WAIT, 1, &answer), "WAIT: answered");
+	is_int(answer.mode, BINDING_MODE_WAIT, "WAIT: granted");
+	is_uint(answer.seconds, 1, "WAIT: for so long");
+	ok(server_says(server, "closed: waited long enough\n", 1), "WAIT: waited");
+	ok(hear_fin(fd), "WAIT: then it closes in order");
+	start = clock_now_ms() - start;
+	ok(start >= 990 && start < 3000, "WAIT: after %llu ms", (unsigned long long)start);
+	close(fd);
+}
+
 int main(void)
 {
 	struct server server;
@@ -242,6 +259,7 @@ int main(void)
 	server_start(&server);
 	test_hold(&server);
 	test_hold_closed();
+	test_wait(&server);
 	test_close();
 	is_int(server_stop(&server), 0, "it ends cleanly");
 	return done_testing();

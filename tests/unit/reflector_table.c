@@ -85,16 +85,14 @@ static bool step_hold(struct reflector_table *table, struct model *model, uint32
 	return table->connections[slot].held == held;
 }
 
+/* All are of one source: its oldest goes first. */
 static bool same_order(const struct reflector_table *table, const struct model *model)
 {
-	uint32_t slot = reflector_table_oldest(table);
+	uint32_t first = model->count > 0 ? model->order[0] : REFLECTOR_TABLE_NONE;
 
-	for (uint32_t i = 0; i < model->count; i++) {
-		if (slot != model->order[i])
-			return false;
-		slot = table->connections[slot].younger;
-	}
-	return slot == REFLECTOR_TABLE_NONE;
+	return reflector_table_victim(table, &nobody) == first &&
+	       crowd_count(&table->passing, &nobody) == model->count &&
+	       table->used == model_taken(model);
 }
 
 static void test_against_model(void)
@@ -169,10 +167,85 @@ static void test_reserve(void)
 		held += table.connections[slot].held ? 1 : 0;
 	}
 	is_uint(held, 14, "of 16 at most 14 are held");
-	is_uint(reflector_table_oldest(&table), 14, "the others make room");
+	is_uint(reflector_table_victim(&table, &nobody), 14, "the others make room");
 	reflector_table_release(&table, 3);
 	reflector_table_hold(&table, 14, true);
 	ok(table.connections[14].held, "one more is held when one is gone");
+	reflector_table_close(&table);
+}
+
+static struct addr source(uint8_t number)
+{
+	return (struct addr){.family = ADDR_IPV4, .ip = {192, 0, 2, number}, .port = 9};
+}
+
+static uint32_t come(struct reflector_table *table, uint8_t number, bool held)
+{
+	struct addr peer = source(number);
+	uint32_t slot = reflector_table_take(table, -1, &peer);
+
+	if (slot == REFLECTOR_TABLE_NONE) {
+		uint32_t victim = reflector_table_victim(table, &peer);
+
+		if (victim == REFLECTOR_TABLE_NONE)
+			return victim;
+		reflector_table_release(table, victim);
+		slot = reflector_table_take(table, -1, &peer);
+	}
+	if (held)
+		reflector_table_hold(table, slot, true);
+	return slot;
+}
+
+static bool belongs(const struct reflector_table *table, uint32_t slot, uint8_t number)
+{
+	return table->connections[slot].peer.ip[3] == number;
+}
+
+/* One source floods; those that have fewer are not ended for it. */
+static void test_flood(void)
+{
+	struct reflector_table table;
+	uint32_t one, other;
+
+	if (!is_int(reflector_table_open(&table, 16), 0, "opened"))
+		return;
+	one = come(&table, 1, false);
+	other = come(&table, 2, false);
+	for (int i = 0; i < 1000; i++)
+		come(&table, 66, false);
+	ok(belongs(&table, one, 1) && belongs(&table, other, 2),
+		"a thousand of one source end none of others");
+	come(&table, 3, false);
+	is_uint(crowd_count(
+			&table.passing, &(struct addr){.family = ADDR_IPV4, .ip = {192, 0, 2, 66}}),
+		13, "a newcomer gets room from it");
+	for (uint8_t i = 0; i < 100; i++)
+		come(&table, (uint8_t)(100 + i), false);
+	ok(table.connections[one].generation > 0, "of many with one each, the oldest goes");
+	reflector_table_close(&table);
+}
+
+/* One source holds all that can be held; it lets go of some for others, which are not ended. */
+static void test_hoard(void)
+{
+	struct reflector_table table;
+	struct addr hoarder = source(66), another = source(5);
+
+	if (!is_int(reflector_table_open(&table, 16), 0, "opened"))
+		return;
+	for (int i = 0; i < 14; i++)
+		come(&table, 66, true);
+	for (int i = 0; i < 10; i++)
+		come(&table, 5, true);
+	is_uint(table.held, 14, "as many are held as can be");
+	is_uint(crowd_count(&table.holding, &another), 7, "another source holds half of them");
+	is_uint(crowd_count(&table.holding, &hoarder), 7, "and the hoarder the other half");
+	is_uint(table.unheld, 10, "which was counted");
+	ok(table.connections[0].held && belongs(&table, 0, 66) && belongs(&table, 6, 66) &&
+			!(belongs(&table, 7, 66) && table.connections[7].held),
+		"its oldest stay held");
+	is_uint(table.used, 16, "the table is full");
 	reflector_table_close(&table);
 }
 
@@ -184,5 +257,7 @@ int main(void)
 	test_slots();
 	test_against_model();
 	test_reserve();
+	test_flood();
+	test_hoard();
 	return done_testing();
 }

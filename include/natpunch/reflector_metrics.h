@@ -1,0 +1,71 @@
+/*
+ * reflector_metrics.h - the counters by HTTP, on loopback alone, for Prometheus and the like.
+ *
+ * Two listeners, 127.0.0.1 and ::1, and REFLECTOR_METRICS_CLIENTS connections at once. GET or HEAD
+ * of /metrics gets the counters, another path 404, another method 405, and then the connection
+ * ends. The rule for a full table: the oldest connection is ended, but not before it has had
+ * REFLECTOR_METRICS_LEAST_MS; until then a newcomer waits in the kernel's queue. A request has
+ * REFLECTOR_METRICS_MS and REFLECTOR_METRICS_HEADERS bytes to be whole, and its client the same
+ * time again to go. When no connection can be taken for want of descriptors, the listeners are left
+ * alone for a while.
+ */
+#ifndef NATPUNCH_REFLECTOR_METRICS_H
+#define NATPUNCH_REFLECTOR_METRICS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/counters.h"
+#include "natpunch/loop.h"
+
+#define REFLECTOR_METRICS_LISTENERS   2 /* slots of loop events, before those of the clients */
+#define REFLECTOR_METRICS_CLIENTS     4
+#define REFLECTOR_METRICS_DESCRIPTORS (REFLECTOR_METRICS_LISTENERS + REFLECTOR_METRICS_CLIENTS)
+#define REFLECTOR_METRICS_MS          2000
+#define REFLECTOR_METRICS_LEAST_MS    100
+#define REFLECTOR_METRICS_HEADERS     8192
+#define REFLECTOR_METRICS_LINE        32 /* as much of the first line as matters */
+
+/* Writes down how it stands now. */
+typedef void reflector_metrics_collect(void *context, struct counters *out, uint64_t now);
+
+struct reflector_metrics_client {
+	int fd; /* -1: nobody */
+	uint32_t generation;
+	uint64_t came, due;
+	size_t size; /* of the headers so far */
+	uint8_t header_state;
+	bool answered;
+	char line[REFLECTOR_METRICS_LINE];
+};
+
+struct reflector_metrics {
+	int listeners[REFLECTOR_METRICS_LISTENERS]; /* -1: not there */
+	uint64_t resume; /* when they are looked at again, or DEADLINE_NONE */
+	struct loop *loop;
+	uint8_t tag_kind;
+	reflector_metrics_collect *collect;
+	void *context;
+	struct counters counters;
+	struct reflector_metrics_client clients[REFLECTOR_METRICS_CLIENTS];
+	char text[COUNTERS_TEXT_SIZE];
+	char answer[COUNTERS_TEXT_SIZE + 256];
+};
+
+/*
+ * Listens on the port; with port 0 on none. A family that the kernel lacks is passed over. Returns
+ * 0, or -1 and errno; then, too, reflector_metrics_close() must follow.
+ */
+int reflector_metrics_open(struct reflector_metrics *metrics, uint16_t port, struct loop *loop,
+	uint8_t tag_kind, reflector_metrics_collect *collect, void *context);
+void reflector_metrics_close(struct reflector_metrics *metrics);
+
+/* An event with that tag_kind; one of a client that is gone is ignored. */
+void reflector_metrics_event(struct reflector_metrics *metrics, struct loop_tag tag, uint64_t now);
+
+/* When reflector_metrics_expire() has something to do next, or DEADLINE_NONE. */
+uint64_t reflector_metrics_next(const struct reflector_metrics *metrics);
+void reflector_metrics_expire(struct reflector_metrics *metrics, uint64_t now);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * Who takes over a reflector, by a packet that we misread, holds its sockets and the memory of its
+ * process. What else that is good for is bounded here, by four means that do not depend on each
+ * other:
+ *
+ *   user, capabilities   all but CAP_NET_ADMIN go; with -U root goes as well
+ *   Landlock             of all files, those beside the key file can be read, and those beside the
+ *                        state file written
+ *   seccomp              no program is run, no other process looked into, no socket opened but TCP
+ *                        and UDP, and no process started but by -S
+ *   limits               no core file, no new rights, memory that others cannot look into
+ *
+ * There is no limit on the size of files: standard error may be one.
+ */
+#include "natpunch/reflector_confinement.h"
+
+#include "natpunch/confinement.h"
+#include "natpunch/file.h"
+#include "natpunch/flow.h"
+#include "natpunch/loop.h"
+#include "natpunch/registry_state.h"
+#include "natpunch/socket_linux.h"
+
+#define KEPT PRIVILEGES_NET_ADMIN
+
+/* What it takes to reach the files as now. */
+static uint64_t find_file_privileges(const struct reflector_config *config)
+{
+	return privileges_for_file(KEPT, config->keys_path, false) |
+	       privileges_for_file(KEPT, config->state_path, true);
+}
+
+int reflector_confinement_drop(const struct reflector_config *config, struct error *error)
+{
+	if (!config->confine)
+		return 0;
+	if (config->has_user)
+		return privileges_become(&config->user, KEPT, error);
+	privileges_keep(KEPT | find_file_privileges(config));
+	return 0;
+}
+
+/* ---- files -------------------------------------------------------------------------------- */
+
+static void forbid_files(const struct reflector_config *config)
+{
+	const struct landlock_rule rules[] = {
+		{"/dev/null", LANDLOCK_READ_FILE}, /* the spare descriptor */
+		{config->keys_path, LANDLOCK_READ},
+		{config->state_path, LANDLOCK_WRITE},
+	};
+
+	confinement_of_files(rules, sizeof(rules) / sizeof(rules[0]), false);
+}
+
+/* ---- system calls ------------------------------------------------------------------------- */
+
+/* Ends with NULL. */
+struct lists {
+	const struct sandbox_call *all[SANDBOX_LISTS_MAX + 1];
+	size_t count;
+};
+
+static void add(struct lists *lists, const struct sandbox_call *list)
+{
+	lists->all[lists->count++] = list;
+}
+
+static int forbid_calls(const struct reflector_config *config, struct error *error)
+{
+	struct lists lists = {.count = 0};
+
+	add(&lists, sandbox_basic_calls);
+	add(&lists, loop_calls);
+	add(&lists, socket_calls);
+	add(&lists, file_read_calls);
+	/* A dialler must not dial its own machine. */
+	if (!config->no_dial)
+		add(&lists, socket_interface_calls);
+	if (config->relay)
+		add(&lists, flow_calls);
+	if (config->jobs > 1)
+		add(&lists, sandbox_thread_calls);
+	if (config->state_path != NULL) {
+		add(&lists, sandbox_fork_calls);
+		add(&lists, file_write_calls);
+		add(&lists, registry_state_calls);
+	}
+	return confinement_of_calls(lists.all, error);
+}
+
+int reflector_confinement_enter(const struct reflector_config *config, struct error *error)
+{
+	if (!config->confine)
+		return 0;
+	privileges_lock();
+	if (config->keys_path != NULL)
+		privileges_hide();
+	if (config->state_path == NULL && config->jobs <= 1)
+		privileges_forbid_processes(); /* which would forbid threads as well */
+	forbid_files(config);
+	return forbid_calls(config, error);
+}

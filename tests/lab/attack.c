@@ -1,0 +1,426 @@
+/*
+ * attack MODE ADDR PORT [COUNT]: does to a reflector what it must stand, until it is killed, and
+ * prints "ready" once that is under way. At most some thousand packets a second, so that the
+ * machine under test is not what breaks.
+ *
+ *   idle      COUNT connections that say nothing      hold     COUNT held ones (probe -k)
+ *   drip      COUNT that send a request, a byte at a time, and never the last
+ *   loris     COUNT that send HTTP headers without an end
+ *   begin     COUNT that send half a request and wait
+ *   deaf      COUNT that ask and ask, and read no answer
+ *   text      connects and reads, again and again     garbage  datagrams of any size and content
+ *   syn       SYNs of forged sources                  raw      SYNs of the raw handshake, of forged
+ *                                                              sources
+ *
+ * A connection that the reflector ends is opened again.
+ *
+ * attack honest ADDR PORT TEXT-PORT COUNT: the client next door. Asks so often over UDP, over TCP
+ * and on the text port, checks every answer, and prints for each a line "WHAT ANSWERED MEDIAN
+ * WORST", in milliseconds. A question over UDP is sent again after half a second; none waits more
+ * than 5 s.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "natpunch/binding.h"
+#include "natpunch/greeting.h"
+#include "natpunch/handshake.h"
+#include "natpunch/parse.h"
+#include "natpunch/random.h"
+#include "natpunch/socket.h"
+#include "natpunch/stun.h"
+
+#define CROWD_MAX  4096
+#define TURN_MS    5  /* between two rounds of an attack */
+#define BURST      16 /* packets in one */
+#define OPEN_BURST 64 /* connections opened in one */
+#define WAIT_MS    5000
+#define AGAIN_MS   500
+#define COUNT_MAX  1000
+
+static struct addr server;
+
+static _Noreturn void die(const char *what)
+{
+	fprintf(stderr, "attack: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void say_ready(void)
+{
+	static bool said;
+
+	if (!said) {
+		puts("ready");
+		fflush(stdout);
+	}
+	said = true;
+}
+
+static double now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static size_t make_request(
+	struct binding_request *request, enum binding_mode mode, uint8_t out[STUN_MESSAGE_MAX])
+{
+	uint8_t random[12];
+
+	memset(request, 0, sizeof(*request));
+	random_fill(random, sizeof(random));
+	stun_make_transaction(request->transaction, random);
+	request->mode = mode;
+	request->seconds = 60;
+	return binding_write_request(request, out, STUN_MESSAGE_MAX);
+}
+
+/* ---- the attacks ---- */
+
+struct attacker {
+	int fd; /* -1: none */
+	bool begun;
+	size_t sent;
+};
+
+static void open_one(struct attacker *one)
+{
+	one->begun = false;
+	one->sent = 0;
+	one->fd = socket_open((enum addr_family)server.family, SOCK_STREAM, 0);
+	if (one->fd >= 0 && socket_connect(one->fd, &server) != 0) {
+		close(one->fd);
+		one->fd = -1;
+	}
+}
+
+static bool is_connected(int fd)
+{
+	struct addr peer;
+
+	return socket_peer(fd, &peer) == 0;
+}
+
+/* What a connection of this kind says next; false when the connection is over. */
+static bool say_next(struct attacker *one, const char *mode)
+{
+	static const char headers[] = "GET / HTTP/1.0\r\n";
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	struct binding_request request;
+	size_t size = make_request(&request, BINDING_MODE_NONE, bytes);
+	ssize_t put = 1;
+
+	if (strcmp(mode, "drip") == 0 && one->sent < size - 1)
+		put = send(one->fd, bytes + one->sent, 1, MSG_NOSIGNAL);
+	else if (strcmp(mode, "loris") == 0)
+		put = send(one->fd, one->sent < sizeof(headers) - 1 ? headers + one->sent : "x", 1,
+			MSG_NOSIGNAL);
+	else if (strcmp(mode, "deaf") == 0)
+		put = send(one->fd, bytes, size, MSG_NOSIGNAL);
+	else if (strcmp(mode, "begin") == 0 && !one->begun)
+		put = send(one->fd, bytes, size / 2, MSG_NOSIGNAL);
+	else if (strcmp(mode, "hold") == 0 && !one->begun)
+		put = send(one->fd, bytes, make_request(&request, BINDING_MODE_HOLD, bytes),
+			MSG_NOSIGNAL);
+	one->begun = true;
+	one->sent++;
+	return put > 0 || errno == EAGAIN;
+}
+
+/* Whether the reflector has ended it. What it says is left unread by the deaf. */
+static bool is_over(const struct attacker *one, const char *mode)
+{
+	uint8_t bytes[512];
+	ssize_t got;
+
+	if (strcmp(mode, "deaf") == 0)
+		return false;
+	got = recv(one->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	return got == 0 || (got < 0 && errno != EAGAIN);
+}
+
+static void run_crowd(const char *mode, size_t count)
+{
+	static struct attacker crowd[CROWD_MAX];
+	struct rlimit limit = {.rlim_cur = CROWD_MAX + 64, .rlim_max = CROWD_MAX + 64};
+	double began = now_ms();
+
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (size_t i = 0; i < count; i++)
+		crowd[i].fd = -1;
+	for (;; poll(NULL, 0, TURN_MS)) {
+		size_t opened = 0, connected = 0;
+
+		for (size_t i = 0; i < count; i++) {
+			struct attacker *one = &crowd[i];
+			if (one->fd < 0 && opened < OPEN_BURST) {
+				open_one(one);
+				opened++;
+			}
+			if (one->fd < 0 || !is_connected(one->fd))
+				continue;
+			connected++;
+			if (!say_next(one, mode) || is_over(one, mode)) {
+				close(one->fd);
+				one->fd = -1;
+			}
+		}
+		/* A reflector that limits a source never has them all. */
+		if (connected == count || now_ms() - began > 500)
+			say_ready();
+	}
+}
+
+static void run_text(void)
+{
+	for (;; poll(NULL, 0, TURN_MS)) {
+		for (int i = 0; i < BURST; i++) {
+			struct attacker one;
+			open_one(&one);
+			if (one.fd >= 0)
+				close(one.fd);
+		}
+		say_ready();
+	}
+}
+
+static void run_garbage(void)
+{
+	static uint8_t bytes[65507]; /* the most that a datagram has */
+	int fd = socket_open((enum addr_family)server.family, SOCK_DGRAM, 0);
+
+	if (fd < 0 || socket_connect(fd, &server) != 0)
+		die("socket");
+	random_fill(bytes, sizeof(bytes));
+	for (uint64_t turn = 0;; turn++) {
+		for (uint32_t i = 0; i < BURST; i++) {
+			struct binding_request request;
+			uint8_t real[STUN_MESSAGE_MAX];
+			size_t size = make_request(&request, BINDING_MODE_NONE, real);
+			/* Whole ones with a byte changed, short ones, random ones, the largest. */
+			real[random_below((uint32_t)size)] ^= (uint8_t)(1 + random_below(255));
+			if (i % 4 == 0)
+				send(fd, real, size, MSG_DONTWAIT);
+			else if (i % 4 == 1)
+				send(fd, real, random_below((uint32_t)size), MSG_DONTWAIT);
+			else
+				send(fd, bytes, random_below(1400), MSG_DONTWAIT);
+		}
+		if (turn % 16 == 0)
+			send(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		say_ready();
+		poll(NULL, 0, TURN_MS);
+	}
+}
+
+static int open_raw(void)
+{
+	int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
+
+	if (fd < 0)
+		die("raw socket");
+	return fd;
+}
+
+/* One SYN, from 192.0.2.0/24 and any port: documentation's, and in the laboratory the laptop's. */
+static void send_forged(int fd, bool raw)
+{
+	struct addr source = {.family = ADDR_IPV4, .ip = {192, 0, 2}};
+	struct segment syn = {.flags = SEGMENT_SYN, .window = 64240, .has_mss = true, .mss = 1460};
+	uint8_t packet[20 + SEGMENT_TCP_MAX] = {0x45, [8] = 64, [9] = IPPROTO_TCP};
+	uint8_t random[HANDSHAKE_RANDOM_SIZE];
+	struct handshake handshake;
+	struct sockaddr_storage to;
+	socklen_t to_size = socket_from_addr(&server, &to);
+	size_t size;
+
+	source.ip[3] = (uint8_t)(64 + random_below(190));
+	source.port = (uint16_t)(1024 + random_below(64000));
+	random_fill(random, sizeof(random));
+	handshake_start(&handshake, &source, &server, random);
+	if (raw) {
+		handshake_make_syn(&handshake, &syn);
+	} else {
+		syn.source = source;
+		syn.destination = server;
+		syn.sequence = handshake.sequence;
+	}
+	size = segment_write_tcp(&syn, packet + 20, sizeof(packet) - 20);
+	memcpy(packet + 12, source.ip, 4);
+	memcpy(packet + 16, server.ip, 4);
+	sendto(fd, packet, 20 + size, 0, (struct sockaddr *)&to, to_size);
+}
+
+static void run_forged(bool raw)
+{
+	int fd = open_raw();
+
+	for (;; poll(NULL, 0, TURN_MS)) {
+		for (int i = 0; i < BURST; i++)
+			send_forged(fd, raw);
+		say_ready();
+	}
+}
+
+/* ---- the honest client ---- */
+
+/* Reads until the other end closes or, with STUN, a message is whole. Returns its size. */
+static size_t hear(int fd, uint8_t *out, size_t capacity, bool stun, double deadline)
+{
+	size_t used = 0, need = 0;
+
+	while (used < capacity) {
+		struct pollfd wait = {.fd = fd, .events = POLLIN};
+		double left = deadline - now_ms();
+		ssize_t got;
+
+		if (left <= 0 || poll(&wait, 1, (int)left + 1) <= 0)
+			return 0;
+		got = recv(fd, out + used, capacity - used, 0);
+		if (got <= 0)
+			return got == 0 && !stun ? used : 0;
+		used += (size_t)got;
+		if (stun && stun_frame(out, used, &need) == STUN_FRAME_COMPLETE)
+			return need;
+	}
+	return 0;
+}
+
+static bool is_answer(
+	int fd, const struct binding_request *request, const uint8_t *bytes, size_t size)
+{
+	struct binding_answer answer;
+	struct addr local;
+	const char *why;
+
+	return size > 0 && socket_local(fd, &local) == 0 &&
+	       binding_read_answer(request, (enum addr_family)server.family, bytes, size, &answer,
+		       &why) == BINDING_MAPPED &&
+	       addr_equal(&answer.mapped, &local);
+}
+
+static bool connect_until(int fd, double deadline)
+{
+	struct pollfd wait = {.fd = fd, .events = POLLOUT};
+	double left = deadline - now_ms();
+
+	return socket_connect(fd, &server) == 0 && poll(&wait, 1, (int)left) == 1 &&
+	       socket_take_error(fd) == 0;
+}
+
+static bool ask_udp(int fd, double deadline)
+{
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	struct binding_request request;
+	size_t size = make_request(&request, BINDING_MODE_NONE, bytes);
+
+	if (socket_connect(fd, &server) != 0)
+		return false;
+	while (now_ms() < deadline) {
+		uint8_t answer[STUN_MESSAGE_MAX];
+		double again = now_ms() + AGAIN_MS;
+		send(fd, bytes, size, 0);
+		if (is_answer(fd, &request, answer,
+			    hear(fd, answer, sizeof(answer), true,
+				    again < deadline ? again : deadline)))
+			return true;
+	}
+	return false;
+}
+
+static bool ask_tcp(int fd, double deadline)
+{
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	struct binding_request request;
+	size_t size = make_request(&request, BINDING_MODE_NONE, bytes);
+
+	return connect_until(fd, deadline) &&
+	       send(fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size &&
+	       is_answer(fd, &request, bytes, hear(fd, bytes, sizeof(bytes), true, deadline));
+}
+
+static bool ask_text(int fd, double deadline)
+{
+	char line[GREETING_LINE_SIZE], expected[GREETING_LINE_SIZE];
+	struct addr local;
+	size_t size;
+
+	if (!connect_until(fd, deadline) || socket_local(fd, &local) != 0)
+		return false;
+	size = hear(fd, (uint8_t *)line, sizeof(line), false, deadline);
+	return size == greeting_write_line(&local, expected) && memcmp(line, expected, size) == 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double left = *(const double *)a, right = *(const double *)b;
+
+	return (left > right) - (left < right);
+}
+
+static void ask_often(
+	const char *what, bool (*ask)(int fd, double deadline), int type, size_t count)
+{
+	static double took[COUNT_MAX];
+	size_t answered = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		int fd = socket_open((enum addr_family)server.family, type, 0);
+		double began = now_ms();
+		if (fd < 0)
+			die("socket");
+		if (ask(fd, began + WAIT_MS))
+			took[answered++] = now_ms() - began;
+		close(fd);
+	}
+	qsort(took, answered, sizeof(took[0]), compare);
+	printf("%s %zu %.1f %.1f\n", what, answered, answered > 0 ? took[answered / 2] : 0,
+		answered > 0 ? took[answered - 1] : 0);
+}
+
+static void run_honest(uint16_t text_port, size_t count)
+{
+	ask_often("udp", ask_udp, SOCK_DGRAM, count);
+	ask_often("tcp", ask_tcp, SOCK_STREAM, count);
+	server.port = text_port;
+	ask_often("text", ask_text, SOCK_STREAM, count);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t count = 1;
+	uint16_t text_port = 0;
+	const char *mode = argc > 1 ? argv[1] : "";
+	bool honest = strcmp(mode, "honest") == 0;
+	int last = honest ? 5 : 4;
+
+	if (argc < 4 || argc > last + 1 || addr_parse_ip(&server, argv[2]) != 0 ||
+		parse_port(argv[3], &server.port) != 0 ||
+		(honest && (argc != 6 || parse_port(argv[4], &text_port) != 0)) ||
+		(argc == last + 1 &&
+			parse_number(argv[last], 1, honest ? COUNT_MAX : CROWD_MAX, &count) != 0)) {
+		fputs("usage: attack MODE ADDR PORT [COUNT]\n", stderr);
+		return 2;
+	}
+	if (honest)
+		run_honest(text_port, count);
+	else if (strcmp(mode, "text") == 0)
+		run_text();
+	else if (strcmp(mode, "garbage") == 0)
+		run_garbage();
+	else if (strcmp(mode, "syn") == 0 || strcmp(mode, "raw") == 0)
+		run_forged(strcmp(mode, "raw") == 0);
+	else
+		run_crowd(mode, count);
+	return 0;
+}
