@@ -23,6 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "natpunch/sandbox.h"
+
+extern const struct sandbox_call flow_calls[];
+
 #define FLOW_ENDLESS UINT_MAX
 
 struct flow {

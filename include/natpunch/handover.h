@@ -18,6 +18,7 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/error.h"
+#include "natpunch/launcher.h"
 #include "natpunch/parse.h"
 
 #define HANDOVER_MAX 64
@@ -40,7 +41,12 @@ struct handover {
 	unsigned refused; /* newcomers that were closed, since handover_init() */
 	bool full;        /* it has been said that there is no room, and there was none since */
 	int spare;        /* a descriptor to give up when there is no other; -1: none */
+	const struct launcher *launcher; /* or NULL: by fork(2) */
+	size_t task;                     /* with a launcher: its row with handover_task() in it */
 };
+
+/* A launcher's row that takes connections of this one. It must live when the launcher is opened. */
+struct launcher_task handover_task(const struct handover *handover);
 
 /*
  * `command` ends with NULL; it stays the caller's and must outlive the handover. `to` may be NULL

@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "natpunch/launcher.h"
 #include "natpunch/mapping.h"
 
 #define HOOK_TIMEOUT_MS 30000
@@ -57,7 +58,15 @@ struct hook {
 	enum hook_event event; /* what that one was told */
 	struct hook_call queue[HOOK_QUEUE_MAX];
 	size_t waiting;
+	const struct launcher *launcher; /* or NULL: by fork(2) */
+	size_t task;                     /* with a launcher: its row with hook_task() in it */
 };
+
+/* What a confined caller needs, beside the launcher's. */
+extern const struct sandbox_call hook_calls[];
+
+/* A launcher's row that runs this hook. The hook must live when the launcher is opened. */
+struct launcher_task hook_task(const struct hook *hook);
 
 const char *hook_event_name(enum hook_event event); /* "up", "change", "unreachable", "down" */
 

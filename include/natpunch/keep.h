@@ -14,8 +14,8 @@
  *     learnt, and the next connection is made before this one ends;
  *   - no reflector answers: again, with backoff and jitter.
  *
- * With `verify` each new mapping is dialled from outside (reachability.h) before it is reported,
- * and again every KEEP_VERIFY_MS: HOOK_UNREACHABLE when strangers do not get in, HOOK_UP when they
+ * With `verify` each new mapping is dialled from outside (verifier.h) before it is reported, and
+ * again every `verify_open_ms`: HOOK_UNREACHABLE when strangers do not get in, HOOK_UP when they
  * do again. A verdict that is not there leaves things as they are; it is asked for again soon.
  *
  * Invariants: what works is never given up because one reflector failed (a silent end leaves the
@@ -41,18 +41,18 @@
 #define KEEP_ANSWER_MAX_MS       10000 /* and where the way is long */
 #define KEEP_SETTLE_MS           100   /* network changes come in bursts */
 #define KEEP_BACKOFF_MAX_MS      60000
-#define KEEP_PUNCH_MAX           64 /* invitations followed at once; rule for more: passed over */
-#define KEEP_JOIN_MAX            8  /* the same, at a relay */
-#define KEEP_VERIFY_MS           600000
-#define KEEP_VERIFY_AGAIN_MS     60000  /* while it is not reachable, or cannot be told */
+#define KEEP_VERIFY_OPEN_MS      600000 /* between two dial-backs, */
+#define KEEP_VERIFY_AGAIN_MS     60000  /* and while it is not reachable, or cannot be told */
 #define KEEP_DOWN_MS             180000 /* without any answer, and three intervals: it is down */
 
 struct keep_config {
 	struct probe_request probe; /* its mode, hold_seconds and first are set by keep_run() */
 	uint64_t interval_ms;
-	bool verify;           /* a mapping is reported once a reflector's dial-back got through */
-	const struct key *key; /* the name to keep registered (its secret too), or NULL */
-	struct hook *hook;     /* reaped and expired here */
+	bool verify; /* a mapping is reported once a reflector's dial-back got through */
+	uint64_t verify_open_ms;  /* with `verify`: until it is dialled again, */
+	uint64_t verify_again_ms; /* and when that did not get through */
+	const struct key *key;    /* the name to keep registered (its secret too), or NULL */
+	struct hook *hook;        /* reaped and expired here */
 	/* Reaped here; gets what the listener accepts, and what travellers were let in by. */
 	struct handover *handover;
 	int listener; /* or -1 */

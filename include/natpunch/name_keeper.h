@@ -53,6 +53,13 @@ void name_keeper_take(struct name_keeper *keeper, const void *data, size_t size,
 bool name_keeper_take_invitation(
 	struct name_keeper *keeper, const void *data, size_t size, struct invitation *out);
 
+/*
+ * Tells a traveller what port our next connection will have, over the connection that holds the
+ * mapping; says nothing when there is none. Whether it arrives is the traveller's affair.
+ */
+void name_keeper_foretell(const struct name_keeper *keeper, const struct invitation_asker *asker,
+	const struct forecast *forecast);
+
 /* When name_keeper_expire() wants to be called, or DEADLINE_NONE. */
 uint64_t name_keeper_next(const struct name_keeper *keeper);
 void name_keeper_expire(struct name_keeper *keeper, uint64_t now);

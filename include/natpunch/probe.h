@@ -19,6 +19,7 @@
 #include "natpunch/error.h"
 #include "natpunch/mapping.h"
 #include "natpunch/parse.h"
+#include "natpunch/resolve.h"
 #include "natpunch/transaction.h"
 
 #define PROBE_STAGGER_MS    250
@@ -39,6 +40,7 @@ struct probe_request {
 	uint64_t timeout_ms;
 	enum binding_mode mode; /* how a connection is to go on after the answer */
 	uint16_t hold_seconds;  /* with BINDING_MODE_HOLD: the time between keep-alives */
+	const struct resolve_helper *resolver; /* who looks names up, or NULL */
 };
 
 struct probe_result {

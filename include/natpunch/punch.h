@@ -7,13 +7,14 @@
  *
  *   the peer's NAT or host answers RST, as its own SYN was not out yet: that RST also deletes our
  *   NAT's entry. A new socket is tried after PUNCH_RETRY_MS and a little more at random, so that
- * two ends that refuse each other in turn do not do so for ever; a SYN is lost or dropped in
- * silence: the kernel sends it again after a second, on its own; the pair of addresses is in use
- * (the peer came through to a listener of this port already): tried again until the time is up, as
- * that connection may be only half open.
+ *   two ends that refuse each other in turn do not do so for ever;
+ *   a SYN is lost or dropped in silence: the kernel sends it again after a second, on its own;
+ *   the pair of addresses is in use (the peer came through to a listener of this port already):
+ *   tried again until the time is up, as that connection may be only half open.
  *
- * Given up after PUNCH_TIMEOUT_MS: a NAT that is polite to strangers waits 6 s before it answers
- * them (RFC 5382 REQ-4), one that is not answers at once.
+ * Given up after PUNCH_TIMEOUT_MS, or sooner where there is something else to try: a NAT that is
+ * polite to strangers waits 6 s before it answers them (RFC 5382 REQ-4), one that is not answers at
+ * once.
  */
 #ifndef NATPUNCH_PUNCH_H
 #define NATPUNCH_PUNCH_H
@@ -51,9 +52,12 @@ struct punch {
 	int problem;
 };
 
-/* Starts at once, or at `start` if that is later than `now` (both clock_now_ms()). */
+/*
+ * Starts at once, or at `start` if that is later than `now` (both clock_now_ms()), and gives up
+ * `timeout_ms` after that.
+ */
 void punch_start(struct punch *punch, const struct addr *remote, punch_opener *open, void *context,
-	uint64_t start, uint64_t now);
+	uint64_t start, uint64_t timeout_ms, uint64_t now);
 
 /* To poll for writability; -1 while there is nothing to poll. */
 int punch_fd(const struct punch *punch);

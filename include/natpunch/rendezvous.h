@@ -7,7 +7,7 @@
  *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to two
  *   CONNECT     0x0E3   the same, over TCP from the port   the same, and home is sent an INVITE
  *                       that will connect to home          (invitation.h)
- *                                                          [, OFFER]
+ *                       [, FORECAST]                       [, OTHER-ADDRESS] [, OFFER]
  *   RELAY       0x0E6   the same, over the connection      nothing; when home has come
  *                       that had the offer                 (relay.h)
  *
@@ -65,6 +65,11 @@
  *   age     since home was last heard of there
  *   pad     that of seal.h with the label "natpunch record 1"
  *
+ * FORECAST (forecast.h) is in a second CONNECT: no connection came to stand after the first, so
+ * both sides tell each other which port they will come from next. What is needed for it is
+ * OTHER-ADDRESS (RFC 5780 7.4): there, a connection shows what the NAT does for another
+ * destination.
+ *
  * NATPUNCH-OFFER (0xC6E7): "where no direct way can be had, ask for RELAY over this connection".
  * Its value is the NONCE for that. It is bound to the connection as well, and not to an address
  * alone, so a RELAY request that somebody heard is worth nothing to him on any other.
@@ -78,6 +83,7 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/binding.h"
+#include "natpunch/forecast.h"
 #include "natpunch/keyfile.h"
 #include "natpunch/mapping.h"
 #include "natpunch/seal.h"
@@ -141,6 +147,7 @@ struct rendezvous {
 	struct rendezvous_registration registration; /* with REGISTER */
 	enum binding_mode mode; /* how the connection is to go on; NONE: as it is */
 	uint16_t mode_seconds;
+	struct forecast forecast; /* port 0: there is none */
 
 	uint8_t transaction[STUN_TRANSACTION_SIZE]; /* of the last request */
 	uint8_t nonce[RENDEZVOUS_NONCE_MAX];
@@ -150,6 +157,7 @@ struct rendezvous {
 	struct rendezvous_record records[RENDEZVOUS_RECORD_MAX];
 	size_t record_count;
 	enum binding_mode granted;
+	struct addr other;                   /* OTHER-ADDRESS, or ADDR_NONE */
 	uint8_t offer[RENDEZVOUS_NONCE_MAX]; /* of a relay */
 	size_t offer_size;                   /* 0: none was made */
 	unsigned code;
@@ -157,6 +165,9 @@ struct rendezvous {
 
 /* All zero but for the method and the key; the rest may be set before the first write. */
 void rendezvous_start(struct rendezvous *rendezvous, uint16_t method, const struct key *key);
+
+/* After CONNECT: the next request is another one, with a forecast of our port. */
+void rendezvous_foretell(struct rendezvous *rendezvous, const struct forecast *forecast);
 
 /*
  * After CONNECT: the next request is RELAY, as was offered. Returns false when nothing was. Further

@@ -26,7 +26,7 @@ int classify_look_up(const struct parse_host_port *reflector, enum addr_family f
 	struct resolve resolve;
 	uint64_t now = clock_now_ms();
 
-	resolve_start(&resolve, reflector->host, reflector->port, family);
+	resolve_start_reflector(&resolve, NULL, reflector, family);
 	while (!resolve.done && now < deadline) {
 		struct pollfd watch = {.fd = resolve.fd, .events = POLLIN};
 		if (poll(&watch, 1, loop_timeout(now, deadline)) > 0)

@@ -418,6 +418,8 @@ int classify_tcp(
 	survey.asked = result.winner.request.remote;
 	survey.other = result.winner.answer.other;
 	survey.method = result.winner.port.method;
+	report->asked = survey.asked;
+	report->asked_number = survey.reflector;
 	report->local = result.mapping.local;
 	report->mapped = result.mapping.public_addr;
 	memcpy(report->reflector, result.mapping.reflector, sizeof(report->reflector));

@@ -520,6 +520,8 @@ int classify_udp(
 		return -1;
 	}
 	other = datagrams.questions[0].answer.other;
+	report->asked = asked;
+	report->asked_number = i;
 	classify_surroundings(request, &asked, report);
 	look_at_filtering(&datagrams, &asked, &other);
 	if (report->nat.answer == NAT_YES)

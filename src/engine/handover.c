@@ -158,6 +158,21 @@ static _Noreturn void run_child(const struct handover *handover, int fd, const s
 	run_splice(&handover->to, peer);
 }
 
+static void run_task(const void *context, const void *request, size_t size, int fd)
+{
+	struct addr peer;
+
+	if (size != sizeof(peer) || fd < 0)
+		return;
+	memcpy(&peer, request, sizeof(peer));
+	run_child(context, fd, &peer);
+}
+
+struct launcher_task handover_task(const struct handover *handover)
+{
+	return (struct launcher_task){.run = run_task, .context = handover};
+}
+
 /* ------------------------------------------------------------- in the parent */
 
 static pid_t *find_free(struct handover *handover)
@@ -205,7 +220,9 @@ void handover_give(struct handover *handover, int fd, const struct addr *peer)
 		return;
 	}
 	set_keepalive(fd);
-	pid = fork();
+	pid = handover->launcher == NULL
+		      ? fork()
+		      : launcher_start(handover->launcher, handover->task, peer, sizeof(*peer), fd);
 	if (pid == 0)
 		run_child(handover, fd, peer);
 	if (pid > 0) {

@@ -12,14 +12,13 @@
 #include "natpunch/loop.h"
 #include "natpunch/name_keeper.h"
 #include "natpunch/netwatch.h"
-#include "natpunch/punch.h"
 #include "natpunch/holder.h"
 #include "natpunch/random.h"
-#include "natpunch/reachability.h"
-#include "natpunch/relay_join.h"
 #include "natpunch/signals.h"
 #include "natpunch/socket.h"
 #include "natpunch/socket_linux.h"
+#include "natpunch/travellers.h"
+#include "natpunch/verifier.h"
 
 #define RENEW_MIN_MS     2000 /* however impatient a stranger's server is */
 #define BACKOFF_FIRST_MS 500
@@ -39,6 +38,7 @@ struct keeper {
 	struct transaction held;
 	bool has_held;
 	size_t held_reflector;
+	char held_name[sizeof(((struct mapping *)0)->reflector)];
 	uint64_t opened_at;
 
 	struct probe_race *race; /* or NULL */
@@ -51,17 +51,15 @@ struct keeper {
 	bool has_known;
 	bool up;
 
-	struct reachability reachability; /* with `verify` */
-	bool verifying;
-	bool changed; /* the mapping did, since the last verdict */
-	bool judged;  /* there was a verdict, be it that there is none */
-	bool shut;    /* the last verdict: strangers do not get in */
-	bool doubted; /* said already that it cannot be told */
+	struct verifier verifier; /* with `verify` */
+	bool changed;             /* the mapping did, since the last verdict */
+	bool judged;              /* there was a verdict, be it that there is none */
+	bool doubted;             /* said already that it cannot be told */
+	bool shut;                /* the last verdict: strangers do not get in */
 	bool contacted[PROBE_REFLECTOR_MAX];
 
 	struct name_keeper name;
-	struct punch punches[KEEP_PUNCH_MAX];
-	struct relay_join joins[KEEP_JOIN_MAX];
+	struct travellers travellers;
 
 	uint64_t interval_ms;
 	bool lost_while_idle;
@@ -71,7 +69,6 @@ struct keeper {
 	uint64_t answer_due; /* an answer is waited for until then */
 	uint64_t renew_due;  /* the server will close soon */
 	uint64_t race_due;   /* backoff is over */
-	uint64_t verify_due; /* it is to be dialled again */
 	uint64_t check_due;  /* the network changed and has settled */
 	uint64_t down_due;
 	uint64_t watchdog_due;
@@ -99,23 +96,21 @@ static uint64_t backoff_ms(const struct keeper *keeper)
 	return with_jitter(ms < KEEP_BACKOFF_MAX_MS ? ms : KEEP_BACKOFF_MAX_MS);
 }
 
+static uint64_t earlier(uint64_t one, uint64_t other)
+{
+	return one < other ? one : other;
+}
+
 static uint64_t earliest(const struct keeper *keeper)
 {
 	const uint64_t dues[] = {keeper->ask_due, keeper->answer_due, keeper->renew_due,
 		keeper->race_due, keeper->check_due, keeper->down_due, keeper->watchdog_due,
-		keeper->verify_due, keeper->config->hook->kill_at, name_keeper_next(&keeper->name),
+		keeper->config->hook->kill_at, name_keeper_next(&keeper->name),
 		keeper->has_held ? keeper->held.due : DEADLINE_NONE};
 	uint64_t due = DEADLINE_NONE;
 
 	for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
-		if (dues[i] < due)
-			due = dues[i];
-	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
-		if (keeper->punches[i].state != PUNCH_NONE && keeper->punches[i].due < due)
-			due = keeper->punches[i].due;
-	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
-		if (keeper->joins[i].state != RELAY_JOIN_NONE && keeper->joins[i].due < due)
-			due = keeper->joins[i].due;
+		due = earlier(due, dues[i]);
 	return due;
 }
 
@@ -180,28 +175,25 @@ static void start_verifying(struct keeper *keeper, uint64_t now)
 		.timeout_ms = VERIFY_TIMEOUT_MS,
 	};
 
-	if (keeper->verifying)
-		reachability_end(&keeper->reachability);
-	keeper->verifying = false;
-	keeper->verify_due = now + KEEP_VERIFY_AGAIN_MS;
-	if (!keeper->has_held)
+	if (!keeper->has_held) {
+		verifier_postpone(&keeper->verifier, now);
 		return;
+	}
 	memcpy(request.contacted, keeper->contacted, sizeof(request.contacted));
-	reachability_start(&keeper->reachability, &request, now);
-	keeper->verifying = true;
+	verifier_start(&keeper->verifier, &request, now);
 }
 
 static void take_untold(struct keeper *keeper)
 {
-	const struct error *error = &keeper->reachability.error;
+	const struct reachability *reachability = &keeper->verifier.reachability;
 
-	if (keeper->reachability.unsupported && !keeper->up) {
-		keeper->error = *error;
+	if (reachability->unsupported && !keeper->up) {
+		keeper->error = reachability->error;
 		keeper->refused = true;
 		return;
 	}
 	if (!keeper->doubted)
-		log_warning("%s; trying again", error->text);
+		log_warning("%s; trying again", reachability->error.text);
 	keeper->doubted = true;
 }
 
@@ -216,38 +208,33 @@ static void take_shut(struct keeper *keeper)
 	if (holder_find(mapping->protocol, (enum addr_family)mapping->local.family,
 		    mapping->local.port, &holder) != 0)
 		holder.listens = true;
-	reachability_explain(&keeper->reachability, holder.listens, &error);
+	reachability_explain(&keeper->verifier.reachability, holder.listens, &error);
 	log_warning("%s", error.text);
 	log_note("%s", error.hint);
 	report(keeper, HOOK_UNREACHABLE);
 }
 
-static void advance_verifying(struct keeper *keeper, const struct pollfd *fds, uint64_t now)
+static void take_verdict(struct keeper *keeper, enum reachability_verdict verdict)
 {
-	enum reachability_verdict verdict;
-	bool was_up = keeper->up;
+	bool was_reachable = keeper->up && !keeper->shut;
 
-	if (!keeper->verifying)
+	switch (verdict) {
+	case REACHABILITY_PENDING:
 		return;
-	verdict = reachability_advance(&keeper->reachability, fds, now);
-	if (verdict == REACHABILITY_PENDING)
-		return;
-	reachability_end(&keeper->reachability);
-	keeper->verifying = false;
-	if (verdict == REACHABILITY_UNTOLD)
+	case REACHABILITY_UNTOLD:
 		take_untold(keeper);
-	else
-		keeper->doubted = false;
-	if (verdict == REACHABILITY_SHUT)
+		break;
+	case REACHABILITY_SHUT:
 		take_shut(keeper);
-	if (verdict == REACHABILITY_OPEN || verdict == REACHABILITY_KNOWN) {
-		keeper->verify_due = now + KEEP_VERIFY_MS;
-		if (!was_up || keeper->shut || keeper->changed)
-			report(keeper,
-				keeper->changed && was_up && !keeper->shut ? HOOK_CHANGE : HOOK_UP);
+		break;
+	case REACHABILITY_OPEN:
+	case REACHABILITY_KNOWN:
+		if (!was_reachable || keeper->changed)
+			report(keeper, was_reachable ? HOOK_CHANGE : HOOK_UP);
+		break;
 	}
 	if (verdict != REACHABILITY_UNTOLD)
-		keeper->changed = false;
+		keeper->changed = keeper->doubted = false;
 	if (!keeper->judged)
 		notify_ready(keeper->config->notify);
 	keeper->judged = true;
@@ -264,7 +251,7 @@ static void confirm(struct keeper *keeper, const struct probe_result *result, ui
 	keeper->warned = false;
 	keeper->down_due = now + (patience > KEEP_DOWN_MS ? patience : KEEP_DOWN_MS);
 	/* One that is to be verified is reported when that is done. */
-	if (same && (keeper->up || keeper->verify_due != DEADLINE_NONE)) {
+	if (same && (keeper->up || keeper->verifier.due != DEADLINE_NONE)) {
 		keeper->lost_while_idle = false;
 		return;
 	}
@@ -343,124 +330,20 @@ static void begin_anew(struct keeper *keeper, uint64_t now)
 	start_race(keeper, RACE_REPLACE, now);
 }
 
-/* ---- travellers --------------------------------------------------------------------------- */
+/* ---- the winner of a race ----------------------------------------------------------------- */
 
-/*
- * A socket that connects from the kept port. Only methods whose connection stands by itself will
- * do, as it is given away; what the mapping is held by is known to work.
- */
-static int open_punch(void *context, const struct addr *remote)
+static void follow(struct keeper *keeper, const struct invitation *invitation, uint64_t now)
 {
-	const struct keeper *keeper = context;
-	const struct borrow_method *methods[] = {&borrow_method_repair, &borrow_method_bind};
-	size_t count = sizeof(methods) / sizeof(methods[0]);
-	struct borrow_request request = {
-		.protocol = MAPPING_TCP,
+	const struct travellers_path path = {
 		.local = keeper->held.local,
-		.remote = *remote,
-		.interface = keeper->request.interface,
+		.method = keeper->request.method,
+		.relay = {.reflector = keeper->held.request.remote,
+			.local = keeper->config->probe.local,
+			.interface = keeper->request.interface},
+		.other = keeper->held.answer.other,
 	};
-	struct borrowed borrowed;
-	struct error error;
 
-	if (keeper->request.method == &borrow_method_bind)
-		methods[0] = &borrow_method_bind;
-	if (keeper->request.method == methods[0])
-		count = 1;
-	for (size_t i = 0; i < count; i++) {
-		switch (methods[i]->open(&request, &borrowed, &error)) {
-		case BORROW_OPEN:
-			return borrowed.fd;
-		case BORROW_BUSY:
-			errno = EADDRNOTAVAIL;
-			return -1;
-		case BORROW_UNREACHABLE:
-			errno = ENETUNREACH;
-			return -1;
-		case BORROW_CANNOT:
-			break;
-		}
-	}
-	log_detail("%s", error.text);
-	errno = EACCES;
-	return -1;
-}
-
-static void follow_invitation(struct keeper *keeper, const struct addr *traveller, uint64_t now)
-{
-	char text[ADDR_TEXT_SIZE];
-	struct punch *free_one = NULL;
-
-	addr_format(traveller, text);
-	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++) {
-		struct punch *punch = &keeper->punches[i];
-		if (punch->state == PUNCH_NONE)
-			free_one = punch;
-		else if (addr_equal(&punch->remote, traveller))
-			return;
-	}
-	if (free_one == NULL) {
-		log_warning("too many travellers at once: %s is passed over", text);
-		return;
-	}
-	log_detail("%s wants to come in: connecting to it", text);
-	punch_start(free_one, traveller, open_punch, keeper, now, now);
-}
-
-static void advance_punch(struct keeper *keeper, struct punch *punch, bool happened, uint64_t now)
-{
-	char text[ADDR_TEXT_SIZE];
-
-	punch_advance(punch, happened, now);
-	addr_format(&punch->remote, text);
-	if (punch->state == PUNCH_OPEN) {
-		log_detail("%s is through, at try %u", text, punch->tries);
-		handover_give(keeper->config->handover, punch_take(punch), &punch->remote);
-	} else if (punch->state == PUNCH_FAILED) {
-		/* It may have come in by itself: then this port's listener has it. */
-		log_detail("%s: gave up connecting: %s", text, strerror(punch->problem));
-		punch_end(punch);
-	}
-}
-
-/* There is no direct way to the traveller: home comes to the reflector, as it does. */
-static void follow_to_relay(
-	struct keeper *keeper, const struct invitation *invitation, uint64_t now)
-{
-	const struct relay_join_path path = {
-		.reflector = keeper->held.request.remote,
-		.local = keeper->config->probe.local,
-		.interface = keeper->request.interface,
-	};
-	char text[ADDR_TEXT_SIZE];
-
-	addr_format(&invitation->traveller, text);
-	for (size_t i = 0; i < KEEP_JOIN_MAX; i++) {
-		if (keeper->joins[i].state != RELAY_JOIN_NONE)
-			continue;
-		log_detail("%s wants to come in by a relay: joining it", text);
-		relay_join_start(
-			&keeper->joins[i], &path, &invitation->ticket, &invitation->traveller, now);
-		return;
-	}
-	log_warning("too many travellers at once: %s is passed over", text);
-}
-
-static void advance_join(
-	struct keeper *keeper, struct relay_join *join, bool happened, uint64_t now)
-{
-	struct addr traveller = join->traveller;
-	char text[ADDR_TEXT_SIZE];
-
-	relay_join_advance(join, happened, now);
-	addr_format(&traveller, text);
-	if (join->state == RELAY_JOIN_OPEN) {
-		log_detail("%s is here, relayed", text);
-		handover_give(keeper->config->handover, relay_join_take(join), &traveller);
-	} else if (join->state == RELAY_JOIN_FAILED) {
-		log_detail("%s: cannot join it at the relay: %s", text, join->problem);
-		relay_join_end(join);
-	}
+	travellers_meet(&keeper->travellers, &path, invitation, now);
 }
 
 /* What comes over the held connection and is not the answer to its question. */
@@ -472,10 +355,8 @@ static void take_aside(void *context, const void *data, size_t size)
 
 	if (!name_keeper_take_invitation(&keeper->name, data, size, &invitation))
 		name_keeper_take(&keeper->name, data, size, now);
-	else if (invitation.kind == INVITATION_RELAY)
-		follow_to_relay(keeper, &invitation, now);
 	else
-		follow_invitation(keeper, &invitation.traveller, now);
+		follow(keeper, &invitation, now);
 }
 
 static void hold(struct keeper *keeper, struct probe_result *result, uint64_t now)
@@ -489,6 +370,7 @@ static void hold(struct keeper *keeper, struct probe_result *result, uint64_t no
 	keeper->held = result->winner;
 	keeper->has_held = true;
 	keeper->held_reflector = result->reflector;
+	memcpy(keeper->held_name, result->mapping.reflector, sizeof(keeper->held_name));
 	keeper->opened_at = now;
 	transaction_set_listener(&keeper->held, take_aside, keeper);
 	name_keeper_hold(&keeper->name, &keeper->held, &result->mapping, now);
@@ -632,13 +514,10 @@ static void lose_held(struct keeper *keeper, uint64_t now)
 static void take_answer(struct keeper *keeper, uint64_t now)
 {
 	struct probe_result result = keeper->known;
-	char name[sizeof(result.mapping.reflector)];
 
 	keeper->answer_due = DEADLINE_NONE;
 	keeper->ask_due = now + with_jitter(keeper->interval_ms);
-	probe_name_reflector(
-		&keeper->request.reflectors[keeper->held_reflector], name, sizeof(name));
-	memcpy(result.mapping.reflector, name, sizeof(name));
+	memcpy(result.mapping.reflector, keeper->held_name, sizeof(keeper->held_name));
 	result.mapping.public_addr = keeper->held.answer.mapped;
 	result.mapping.local = keeper->held.local;
 	/* Over UDP a mapping can change under what holds it. */
@@ -719,10 +598,10 @@ static void take_timers(struct keeper *keeper, uint64_t now)
 	if (take_due(&keeper->race_due, now))
 		start_race(keeper, RACE_REPLACE, now);
 	name_keeper_expire(&keeper->name, now);
-	if (take_due(&keeper->verify_due, now))
+	if (take_due(&keeper->verifier.due, now))
 		start_verifying(keeper, now);
 	if (take_due(&keeper->down_due, now) && keeper->up) {
-		keeper->verify_due = DEADLINE_NONE;
+		keeper->verifier.due = DEADLINE_NONE;
 		report(keeper, HOOK_DOWN);
 	}
 	if (keeper->config->hook->kill_at <= now)
@@ -739,9 +618,8 @@ enum watch_slot {
 	WATCH_CLOCK,
 	WATCH_HELD,
 	WATCH_LISTENER,
-	WATCH_PUNCH,
-	WATCH_JOIN = WATCH_PUNCH + KEEP_PUNCH_MAX,
-	WATCH_VERIFY = WATCH_JOIN + KEEP_JOIN_MAX,
+	WATCH_TRAVELLERS,
+	WATCH_VERIFY = WATCH_TRAVELLERS + TRAVELLERS_WATCH_MAX,
 	WATCH_RACE = WATCH_VERIFY + REACHABILITY_WATCH_MAX,
 	WATCH_MAX = WATCH_RACE + PROBE_WATCH_MAX,
 };
@@ -759,21 +637,10 @@ static void wait_for_something(struct keeper *keeper, struct pollfd fds[WATCH_MA
 	if (keeper->has_held)
 		fds[WATCH_HELD] = (struct pollfd){.fd = transaction_fd(&keeper->held),
 			.events = transaction_events(&keeper->held)};
-	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
-		fds[WATCH_PUNCH + i] =
-			(struct pollfd){.fd = punch_fd(&keeper->punches[i]), .events = POLLOUT};
-	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
-		fds[WATCH_JOIN + i] = (struct pollfd){.fd = relay_join_fd(&keeper->joins[i]),
-			.events = relay_join_events(&keeper->joins[i])};
-	for (size_t i = 0; i < REACHABILITY_WATCH_MAX; i++)
-		fds[WATCH_VERIFY + i] = (struct pollfd){.fd = -1};
-	if (keeper->verifying) {
-		uint64_t verify_due = reachability_watch(&keeper->reachability, fds + WATCH_VERIFY);
-		due = verify_due < due ? verify_due : due;
-	}
+	due = earlier(due, travellers_watch(&keeper->travellers, fds + WATCH_TRAVELLERS));
+	due = earlier(due, verifier_watch(&keeper->verifier, fds + WATCH_VERIFY));
 	if (keeper->race != NULL) {
-		uint64_t race_due = probe_race_watch(keeper->race, fds + WATCH_RACE);
-		due = race_due < due ? race_due : due;
+		due = earlier(due, probe_race_watch(keeper->race, fds + WATCH_RACE));
 		count = WATCH_MAX;
 	}
 	if (poll(fds, count, loop_timeout(now, due)) < 0)
@@ -785,7 +652,7 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 {
 	struct probe_race *watched = keeper->race;
 
-	advance_verifying(keeper, fds + WATCH_VERIFY, now);
+	take_verdict(keeper, verifier_advance(&keeper->verifier, fds + WATCH_VERIFY, now));
 	if (fds[WATCH_SIGNALS].revents != 0)
 		take_signals(keeper, now);
 	if ((fds[WATCH_ROUTE].revents != 0 || fds[WATCH_CLOCK].revents != 0) &&
@@ -793,14 +660,7 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 		keeper->check_due = now + KEEP_SETTLE_MS;
 	if (fds[WATCH_LISTENER].revents != 0)
 		handover_accept(keeper->config->handover, keeper->config->listener);
-	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
-		if (keeper->punches[i].state != PUNCH_NONE)
-			advance_punch(keeper, &keeper->punches[i],
-				fds[WATCH_PUNCH + i].revents != 0, now);
-	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
-		if (keeper->joins[i].state != RELAY_JOIN_NONE)
-			advance_join(
-				keeper, &keeper->joins[i], fds[WATCH_JOIN + i].revents != 0, now);
+	travellers_advance(&keeper->travellers, fds + WATCH_TRAVELLERS, now);
 	advance_held(keeper, fds[WATCH_HELD].revents != 0, now);
 	take_timers(keeper, now);
 	/* What poll() found belongs to the race that was running then. */
@@ -809,7 +669,7 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 
 static void start(struct keeper *keeper, const struct keep_config *config, uint64_t now)
 {
-	memset(keeper, 0, sizeof(*keeper)); /* every punch is PUNCH_NONE, and every join */
+	memset(keeper, 0, sizeof(*keeper));
 	keeper->config = config;
 	keeper->request = config->probe;
 	keeper->interval_ms = config->interval_ms;
@@ -817,7 +677,8 @@ static void start(struct keeper *keeper, const struct keep_config *config, uint6
 	keeper->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
 	keeper->ask_due = keeper->answer_due = keeper->renew_due = DEADLINE_NONE;
 	keeper->race_due = keeper->check_due = keeper->down_due = DEADLINE_NONE;
-	keeper->verify_due = DEADLINE_NONE;
+	verifier_init(&keeper->verifier, config->verify_open_ms, config->verify_again_ms);
+	travellers_init(&keeper->travellers, config->handover, &keeper->name);
 	name_keeper_init(&keeper->name, config->key);
 	keeper->watchdog_due = config->notify->watchdog_ms != 0 ? now : DEADLINE_NONE;
 	netwatch_open(&keeper->watch);
@@ -828,12 +689,8 @@ static void end(struct keeper *keeper)
 {
 	notify_stopping(keeper->config->notify);
 	abandon_race(keeper);
-	if (keeper->verifying)
-		reachability_end(&keeper->reachability);
-	for (size_t i = 0; i < KEEP_PUNCH_MAX; i++)
-		punch_end(&keeper->punches[i]);
-	for (size_t i = 0; i < KEEP_JOIN_MAX; i++)
-		relay_join_end(&keeper->joins[i]);
+	verifier_end(&keeper->verifier);
+	travellers_end(&keeper->travellers);
 	if (keeper->has_held)
 		transaction_end(&keeper->held);
 	if (keeper->up)

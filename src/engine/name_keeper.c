@@ -1,9 +1,11 @@
 #include "natpunch/name_keeper.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "natpunch/deadline.h"
 #include "natpunch/log.h"
+#include "natpunch/random.h"
 
 void name_keeper_init(struct name_keeper *keeper, const struct key *key)
 {
@@ -125,6 +127,22 @@ bool name_keeper_take_invitation(
 		log_detail("a false invitation came and was passed over");
 		return false;
 	}
+}
+
+void name_keeper_foretell(const struct name_keeper *keeper, const struct invitation_asker *asker,
+	const struct forecast *forecast)
+{
+	uint8_t bytes[INVITATION_SIZE_MAX];
+	uint8_t random[12];
+	size_t size;
+
+	if (keeper->key == NULL || keeper->over == NULL || keeper->over->port.kind != BORROW_STREAM)
+		return;
+	random_fill(random, sizeof(random));
+	size = invitation_write_forecast(
+		asker, forecast, keeper->key, random, bytes, sizeof(bytes));
+	if (send(keeper->over->port.fd, bytes, size, MSG_NOSIGNAL) != (ssize_t)size)
+		log_detail("the reflector does not take our forecast");
 }
 
 /* While asking over UDP, a request is due again before the answer is given up. */

@@ -143,7 +143,7 @@ static bool start_next(struct probe_race *race, uint64_t now)
 		struct lane *lane = &race->lanes[i];
 		if (lane->state == LANE_IDLE) {
 			const struct parse_host_port *reflector = &race->request->reflectors[i];
-			resolve_start(&lane->resolve, reflector->host, reflector->port,
+			resolve_start_reflector(&lane->resolve, race->request->resolver, reflector,
 				race->request->family);
 			lane->state = LANE_RESOLVING;
 			take_lookup(race, i);
@@ -367,6 +367,20 @@ enum probe_state probe_race_advance(struct probe_race *race, const struct pollfd
 	return PROBE_RUNNING;
 }
 
+/* One of several behind an SRV record is told by its address: the domain would not say which. */
+static void name_winner(
+	const struct probe_race *race, const struct attempt *winner, struct mapping *mapping)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	if (race->lanes[winner->lane].resolve.by_service)
+		snprintf(mapping->reflector, sizeof(mapping->reflector), "%s",
+			addr_format(&winner->transaction.request.remote, text));
+	else
+		probe_name_reflector(&race->request->reflectors[winner->lane], mapping->reflector,
+			sizeof(mapping->reflector));
+}
+
 void probe_race_take(struct probe_race *race, struct probe_result *result)
 {
 	struct attempt *winner = race->winner;
@@ -382,8 +396,7 @@ void probe_race_take(struct probe_race *race, struct probe_result *result)
 	mapping->public_addr = result->winner.answer.mapped;
 	mapping->local = result->winner.local;
 	mapping->protocol = race->request->protocol;
-	probe_name_reflector(&race->request->reflectors[winner->lane], mapping->reflector,
-		sizeof(mapping->reflector));
+	name_winner(race, winner, mapping);
 	snprintf(mapping->method, sizeof(mapping->method), "%s", result->winner.port.method->name);
 	result->no_nat = socket_is_local_ip(&mapping->public_addr);
 }

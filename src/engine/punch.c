@@ -39,7 +39,7 @@ static void try_once(struct punch *punch, uint64_t now)
 }
 
 void punch_start(struct punch *punch, const struct addr *remote, punch_opener *open, void *context,
-	uint64_t start, uint64_t now)
+	uint64_t start, uint64_t timeout_ms, uint64_t now)
 {
 	memset(punch, 0, sizeof(*punch));
 	punch->state = PUNCH_TRYING;
@@ -47,7 +47,7 @@ void punch_start(struct punch *punch, const struct addr *remote, punch_opener *o
 	punch->open = open;
 	punch->context = context;
 	punch->fd = -1;
-	punch->give_up = (start > now ? start : now) + PUNCH_TIMEOUT_MS;
+	punch->give_up = (start > now ? start : now) + timeout_ms;
 	if (start > now)
 		punch->due = start;
 	else

@@ -176,7 +176,7 @@ static void start_lane(struct reachability *reachability, struct reachability_la
 	lane->used = true;
 	lane->resolving = true;
 	lane->stranger = !contacted;
-	resolve_start(&lane->resolve, reflector->host, reflector->port,
+	resolve_start_reflector(&lane->resolve, reachability->probe->resolver, reflector,
 		(enum addr_family)reachability->mapped.family);
 	take_lookup(reachability, lane, now);
 }

@@ -16,6 +16,13 @@
  * times l and h from the reflector to us and to home, and d between us, our SYN leaves l after the
  * reflector's answer did, home's h after; each reaches the other's NAT d later, |l - h| <= d by the
  * triangle's inequality. So mostly neither NAT sees a SYN before its own.
+ *
+ * Where nothing stands in SECOND_AFTER_MS, and the reflector has a second address, there is a
+ * second try, which takes care of NATs that count: both sides look what port they will come from
+ * next (sights.h), tell each other through the reflector, and go there. It is made from another
+ * port of ours: our NAT, and home's, remember for the first one what they did then, and so would do
+ * it again. Home waits until our SYNs are on their way, as one of its own that is refused would
+ * cost it the port that it foretold (travellers.c).
  */
 #include "natpunch/traveller.h"
 
@@ -29,13 +36,16 @@
 
 #include "natpunch/clock.h"
 #include "natpunch/deadline.h"
+#include "natpunch/forecast.h"
 #include "natpunch/greeting.h"
+#include "natpunch/invitation.h"
 #include "natpunch/log.h"
 #include "natpunch/punch.h"
 #include "natpunch/random.h"
 #include "natpunch/relay.h"
 #include "natpunch/rendezvous.h"
 #include "natpunch/resolve.h"
+#include "natpunch/sights.h"
 #include "natpunch/socket.h"
 #include "natpunch/stun.h"
 
@@ -43,6 +53,9 @@
 #define NEXT_ADDRESS_MS   2000 /* of the reflector's: the next is tried then */
 #define ANSWER_TIMEOUT_MS 5000
 #define RELAY_TIMEOUT_MS  8000 /* the reflector's own patience with home, and more */
+#define SECOND_AFTER_MS   1500 /* without a connection; a SYN was sent again meanwhile */
+#define SECOND_TIMEOUT_MS 2500 /* for the connections of the second try */
+#define FORECAST_WAIT_MS  3000 /* for home's; it takes SIGHTS_TIMEOUT_MS at most to look */
 #define TRIES_MAX         6    /* at an address where our question came too late */
 #define ARRIVALS_MAX      16 /* that wait on our port; rule for more: the kernel drops their SYNs */
 
@@ -50,8 +63,11 @@ enum step {
 	STEP_CONNECTING, /* the handshake with the reflector */
 	STEP_NONCE,      /* it is done; the nonce is waited for a little longer */
 	STEP_ASKING,
-	STEP_PUNCHING,
-	STEP_RELAYING, /* there is no direct way: home is waited for at the reflector */
+	STEP_PUNCHING,  /* home is known from here on */
+	STEP_LOOKING,   /* what port we will come from */
+	STEP_TELLING,   /* it to home, by another CONNECT */
+	STEP_LISTENING, /* for what home says of its own */
+	STEP_RELAYING,  /* there is no direct way: home is waited for at the reflector */
 	STEP_OPEN,
 	STEP_AGAIN,  /* our question was late, and not heard */
 	STEP_NEXT,   /* this address of the reflector will not do */
@@ -71,7 +87,12 @@ struct traveller {
 	struct rendezvous rendezvous;
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	size_t received;
-	struct punch punch;
+	struct addr home; /* as the reflector knows it */
+	struct punch punches[FORECAST_CANDIDATES];
+	size_t punch_count;
+	int problem; /* of the last one that failed; 0: none did */
+	bool second; /* try */
+	struct sights sights;
 	struct error *error;
 };
 
@@ -216,6 +237,34 @@ static const struct rendezvous_record *choose(const struct traveller *traveller)
 	return NULL;
 }
 
+/* A second try takes what the NAT does at another address, and a home that is there to be told. */
+static bool can_try_again(const struct traveller *traveller, const struct rendezvous_record *record)
+{
+	return record->held && traveller->rendezvous.other.family == traveller->reflector.family;
+}
+
+/* To all these ports of home at once; one is the usual case. */
+static void start_punches(struct traveller *traveller, const uint16_t *ports, size_t count,
+	uint64_t timeout_ms, uint64_t now)
+{
+	struct addr remote = traveller->home;
+
+	traveller->step = STEP_PUNCHING;
+	traveller->punch_count = count;
+	for (size_t i = 0; i < count; i++) {
+		remote.port = ports[i];
+		punch_start(&traveller->punches[i], &remote, open_punch, traveller, now, timeout_ms,
+			now);
+	}
+}
+
+static void end_punches(struct traveller *traveller)
+{
+	for (size_t i = 0; i < traveller->punch_count; i++)
+		punch_end(&traveller->punches[i]);
+	traveller->punch_count = 0;
+}
+
 static void begin_punch(struct traveller *traveller, uint64_t now)
 {
 	const struct rendezvous_record *record = choose(traveller);
@@ -234,8 +283,9 @@ static void begin_punch(struct traveller *traveller, uint64_t now)
 	else
 		log_warning("%s was last heard of %u s ago, at %s; trying that", name, record->age,
 			text);
-	traveller->step = STEP_PUNCHING;
-	punch_start(&traveller->punch, &record->addr, open_punch, traveller, now, now);
+	traveller->home = record->addr;
+	start_punches(traveller, &record->addr.port, 1,
+		can_try_again(traveller, record) ? SECOND_AFTER_MS : PUNCH_TIMEOUT_MS, now);
 }
 
 static void take_answer(struct traveller *traveller, const void *data, size_t size, uint64_t now)
@@ -274,8 +324,10 @@ static void take_answer(struct traveller *traveller, const void *data, size_t si
 /* What the last try met with; the first one may still be under way. */
 static const char *why_no_way(const struct traveller *traveller)
 {
-	int problem = traveller->punch.problem;
+	int problem = traveller->problem;
 
+	for (size_t i = 0; problem == 0 && i < traveller->punch_count; i++)
+		problem = traveller->punches[i].problem;
 	return strerror(problem != 0 ? problem : ETIMEDOUT);
 }
 
@@ -285,7 +337,7 @@ static void fail(struct traveller *traveller, const char *why)
 	char text[ADDR_TEXT_SIZE];
 
 	error_set(traveller->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
-		traveller->request->key->name, addr_format(&traveller->punch.remote, text),
+		traveller->request->key->name, addr_format(&traveller->home, text),
 		why_no_way(traveller), why);
 	error_hint(traveller->error,
 		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh -p 1337 "
@@ -313,8 +365,7 @@ static void begin_relay(struct traveller *traveller, uint64_t now)
 		return;
 	}
 	log_detail("no direct way to %s: %s; asking for a relay",
-		addr_format(&traveller->punch.remote, text), why_no_way(traveller));
-	traveller->received = 0;
+		addr_format(&traveller->home, text), why_no_way(traveller));
 	ask_for_relay(traveller, now);
 }
 
@@ -360,11 +411,125 @@ static void take_relay(struct traveller *traveller, const void *data, size_t siz
 	}
 }
 
+/* ---- the second try ----------------------------------------------------------------------- */
+
+static void listen_on_port(struct traveller *traveller);
+
+static void begin_second(struct traveller *traveller, uint64_t now)
+{
+	log_detail("no direct way so far: %s; looking what port comes next", why_no_way(traveller));
+	traveller->second = true;
+	traveller->step = STEP_LOOKING;
+	if (traveller->listener >= 0)
+		close(traveller->listener);
+	traveller->local = (struct addr){.port = 0};
+	sights_start(&traveller->sights, &traveller->reflector, &traveller->rendezvous.other,
+		open_punch, traveller, now);
+	listen_on_port(traveller);
+}
+
+static void tell_home(struct traveller *traveller, uint64_t now)
+{
+	ask(traveller, now);
+	if (traveller->step == STEP_ASKING)
+		traveller->step = STEP_TELLING;
+	else
+		fail(traveller, "the reflector is gone");
+}
+
+static void log_forecast(const char *whose, const struct forecast *forecast)
+{
+	if (forecast->port == 0)
+		log_detail("%s port cannot be foretold", whose);
+	else
+		log_detail("%s next port is %u, and then %+d each", whose, forecast->port,
+			forecast->step);
+}
+
+static void advance_sights(
+	struct traveller *traveller, const struct pollfd fds[SIGHTS_WATCH_MAX], uint64_t now)
+{
+	const struct forecast *forecast = &traveller->sights.forecast;
+
+	sights_advance(&traveller->sights, fds, now);
+	if (traveller->sights.state != SIGHTS_DONE)
+		return;
+	log_forecast("our", forecast);
+	if (forecast->port == 0) {
+		begin_relay(traveller, now);
+		return;
+	}
+	rendezvous_foretell(&traveller->rendezvous, forecast);
+	tell_home(traveller, now);
+}
+
+/* The answer to the second CONNECT: home has been told, and will tell. */
+static void take_told(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+{
+	const char *why;
+
+	switch (rendezvous_read(&traveller->rendezvous, data, size, &why)) {
+	case RENDEZVOUS_AGAIN:
+		tell_home(traveller, now);
+		return;
+	case RENDEZVOUS_DONE:
+		traveller->step = STEP_LISTENING;
+		traveller->due = now + FORECAST_WAIT_MS;
+		return;
+	case RENDEZVOUS_UNRELATED:
+		return;
+	default:
+		begin_relay(traveller, now);
+	}
+}
+
+/* Home's forecast, if it is; anything else is passed over. */
+static void take_forecast(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+{
+	uint16_t ports[FORECAST_CANDIDATES];
+	struct forecast forecast;
+	size_t count;
+
+	if (invitation_read_forecast(traveller->request->key->secret,
+		    traveller->rendezvous.transaction + 4, data, size, &forecast) != 0)
+		return;
+	log_forecast("home's", &forecast);
+	count = forecast_candidates(&forecast, ports);
+	if (count == 0)
+		begin_relay(traveller, now);
+	else
+		start_punches(traveller, ports, count, SECOND_TIMEOUT_MS, now);
+}
+
 /* ---- answers ------------------------------------------------------------------------------ */
+
+/* Does the reflector have the word? */
+static bool hears(const struct traveller *traveller)
+{
+	return traveller->step == STEP_ASKING ||
+	       (traveller->step >= STEP_TELLING && traveller->step <= STEP_RELAYING);
+}
+
+static void take_message(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+{
+	switch (traveller->step) {
+	case STEP_ASKING:
+		take_answer(traveller, data, size, now);
+		return;
+	case STEP_TELLING:
+		take_told(traveller, data, size, now);
+		return;
+	case STEP_LISTENING:
+		take_forecast(traveller, data, size, now);
+		return;
+	default:
+		take_relay(traveller, data, size, now);
+	}
+}
 
 static void lose_stream(struct traveller *traveller, const char *why)
 {
-	if (traveller->step == STEP_RELAYING)
+	if (traveller->step > STEP_PUNCHING)
 		fail(traveller, "the reflector is gone");
 	else
 		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", why);
@@ -372,7 +537,7 @@ static void lose_stream(struct traveller *traveller, const char *why)
 
 static void take_noise(struct traveller *traveller)
 {
-	if (traveller->step == STEP_RELAYING)
+	if (traveller->step > STEP_PUNCHING)
 		fail(traveller, "the reflector says what is not STUN");
 	else if (greeting_is_line(traveller->bytes, traveller->received))
 		stop(traveller, STEP_AGAIN, EXIT_STATUS_NETWORK, "no answer from",
@@ -392,11 +557,27 @@ static size_t wanted(const struct traveller *traveller)
 	return need - traveller->received;
 }
 
+/* All whole messages that are there. */
+static void take_messages(struct traveller *traveller, uint64_t now)
+{
+	size_t need;
+
+	while (hears(traveller)) {
+		enum stun_frame frame = stun_frame(traveller->bytes, traveller->received, &need);
+		if (frame == STUN_FRAME_NOT_STUN)
+			take_noise(traveller);
+		if (frame != STUN_FRAME_COMPLETE)
+			return;
+		take_message(traveller, traveller->bytes, need, now);
+		traveller->received -= need;
+		memmove(traveller->bytes, traveller->bytes + need, traveller->received);
+	}
+}
+
 static void read_stream(struct traveller *traveller, uint64_t now)
 {
 	ssize_t got = recv(
 		traveller->stream, traveller->bytes + traveller->received, wanted(traveller), 0);
-	size_t need;
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -405,19 +586,7 @@ static void read_stream(struct traveller *traveller, uint64_t now)
 		return;
 	}
 	traveller->received += (size_t)got;
-	while (traveller->step == STEP_ASKING || traveller->step == STEP_RELAYING) {
-		enum stun_frame frame = stun_frame(traveller->bytes, traveller->received, &need);
-		if (frame == STUN_FRAME_NOT_STUN)
-			take_noise(traveller);
-		if (frame != STUN_FRAME_COMPLETE)
-			return;
-		if (traveller->step == STEP_ASKING)
-			take_answer(traveller, traveller->bytes, need, now);
-		else
-			take_relay(traveller, traveller->bytes, need, now);
-		traveller->received -= need;
-		memmove(traveller->bytes, traveller->bytes + need, traveller->received);
-	}
+	take_messages(traveller, now);
 }
 
 /* ---- home's connection -------------------------------------------------------------------- */
@@ -446,7 +615,7 @@ static void take_arrivals(struct traveller *traveller)
 		if (fd < 0)
 			return;
 		addr_format(&peer, text);
-		if (addr_equal_ip(&peer, &traveller->punch.remote)) {
+		if (addr_equal_ip(&peer, &traveller->home)) {
 			log_detail("home connected to us, from %s", text);
 			traveller->arrived = fd;
 			traveller->step = STEP_OPEN;
@@ -459,45 +628,73 @@ static void take_arrivals(struct traveller *traveller)
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-static void advance_punch(struct traveller *traveller, bool happened, uint64_t now)
+/* Returns whether this one is still tried. One that stands is taken, and the others given up. */
+static bool advance_punch(
+	struct traveller *traveller, struct punch *punch, bool happened, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	punch_advance(&traveller->punch, happened, now);
-	if (traveller->punch.state == PUNCH_OPEN) {
-		log_detail("connected to %s at try %u", addr_format(&traveller->punch.remote, text),
-			traveller->punch.tries);
+	punch_advance(punch, happened, now);
+	if (punch->state == PUNCH_OPEN) {
+		log_detail("connected to %s at try %u", addr_format(&punch->remote, text),
+			punch->tries);
+		traveller->arrived = punch_take(punch);
 		traveller->step = STEP_OPEN;
-	} else if (traveller->punch.state == PUNCH_FAILED) {
-		begin_relay(traveller, now);
+	} else if (punch->state == PUNCH_FAILED) {
+		traveller->problem = punch->problem;
 	}
+	return punch->state == PUNCH_TRYING;
+}
+
+static void advance_punches(struct traveller *traveller, const struct pollfd *fds, uint64_t now)
+{
+	bool tried = false;
+
+	for (size_t i = 0; i < traveller->punch_count && traveller->step == STEP_PUNCHING; i++)
+		if (advance_punch(traveller, &traveller->punches[i], fds[i].revents != 0, now))
+			tried = true;
+	if (traveller->step != STEP_PUNCHING || tried)
+		return;
+	end_punches(traveller);
+	if (!traveller->second && traveller->rendezvous.other.family != ADDR_NONE &&
+		can_try_again(traveller, choose(traveller)))
+		begin_second(traveller, now);
+	else
+		begin_relay(traveller, now);
 }
 
 enum watch {
 	WATCH_STREAM,
 	WATCH_DATAGRAM,
-	WATCH_PUNCH,
 	WATCH_LISTENER,
-	WATCH_COUNT,
+	WATCH_PUNCHES, /* or sights */
+	WATCH_COUNT = WATCH_PUNCHES + FORECAST_CANDIDATES,
 };
+
+_Static_assert(SIGHTS_WATCH_MAX <= FORECAST_CANDIDATES, "sights are watched in their place");
 
 static void advance(struct traveller *traveller, const struct pollfd fds[WATCH_COUNT], uint64_t now)
 {
 	if (fds[WATCH_DATAGRAM].revents != 0 && traveller->step <= STEP_NONCE)
 		take_nonce(traveller);
+	/* What came behind an earlier answer, while it was not wanted yet. */
+	take_messages(traveller, now);
 	if (traveller->step == STEP_CONNECTING && fds[WATCH_STREAM].revents != 0)
 		finish_handshake(traveller, now);
 	else if (traveller->step == STEP_NONCE && (has_nonce(traveller) || now >= traveller->due))
 		ask(traveller, now);
-	else if ((traveller->step == STEP_ASKING || traveller->step == STEP_RELAYING) &&
-		 fds[WATCH_STREAM].revents != 0)
+	else if (hears(traveller) && fds[WATCH_STREAM].revents != 0)
 		read_stream(traveller, now);
 	else if (traveller->step == STEP_PUNCHING)
-		advance_punch(traveller, fds[WATCH_PUNCH].revents != 0, now);
+		advance_punches(traveller, fds + WATCH_PUNCHES, now);
+	else if (traveller->step == STEP_LOOKING)
+		advance_sights(traveller, fds + WATCH_PUNCHES, now);
 	else if (now >= traveller->due && traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", "the time is up");
 	else if (now >= traveller->due && traveller->step == STEP_RELAYING)
 		fail(traveller, "no answer from the reflector's relay");
+	else if (now >= traveller->due)
+		begin_relay(traveller, now);
 	if (traveller->step == STEP_PUNCHING && fds[WATCH_LISTENER].revents != 0)
 		take_arrivals(traveller);
 }
@@ -509,23 +706,34 @@ static int poll_ms(uint64_t now, uint64_t due)
 	return due - now > 1000 ? 1000 : (int)(due - now);
 }
 
+/* Returns when advance() is wanted without an event. */
 static uint64_t watch(const struct traveller *traveller, struct pollfd fds[WATCH_COUNT])
 {
+	uint64_t due = DEADLINE_NONE;
+
 	for (size_t i = 0; i < WATCH_COUNT; i++)
 		fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
-	if (traveller->step == STEP_PUNCHING) {
-		fds[WATCH_PUNCH].fd = punch_fd(&traveller->punch);
-		fds[WATCH_PUNCH].events = POLLOUT;
-		fds[WATCH_LISTENER].fd = traveller->listener;
-		return traveller->punch.due;
+	if (traveller->step == STEP_LOOKING) {
+		sights_watch(&traveller->sights, fds + WATCH_PUNCHES);
+		return traveller->sights.due;
 	}
-	if (traveller->step != STEP_NONCE)
-		fds[WATCH_STREAM].fd = traveller->stream;
-	if (traveller->step == STEP_CONNECTING)
-		fds[WATCH_STREAM].events = POLLOUT;
-	if (traveller->step <= STEP_NONCE)
-		fds[WATCH_DATAGRAM].fd = traveller->datagram;
-	return traveller->due;
+	if (traveller->step != STEP_PUNCHING) {
+		if (traveller->step != STEP_NONCE)
+			fds[WATCH_STREAM].fd = traveller->stream;
+		if (traveller->step == STEP_CONNECTING)
+			fds[WATCH_STREAM].events = POLLOUT;
+		if (traveller->step <= STEP_NONCE)
+			fds[WATCH_DATAGRAM].fd = traveller->datagram;
+		return traveller->due;
+	}
+	fds[WATCH_LISTENER].fd = traveller->listener;
+	for (size_t i = 0; i < traveller->punch_count; i++) {
+		const struct punch *punch = &traveller->punches[i];
+		fds[WATCH_PUNCHES + i] = (struct pollfd){.fd = punch_fd(punch), .events = POLLOUT};
+		if (punch->state == PUNCH_TRYING && punch->due < due)
+			due = punch->due;
+	}
+	return due;
 }
 
 /* Runs until there is a connection, or this address of the reflector will not do. */
@@ -542,7 +750,7 @@ static void run(struct traveller *traveller, uint64_t deadline)
 		now = clock_now_ms();
 		advance(traveller, fds, now);
 	}
-	if (traveller->step == STEP_PUNCHING || traveller->step == STEP_RELAYING)
+	if (traveller->step >= STEP_PUNCHING && traveller->step < STEP_OPEN)
 		fail(traveller, "the time is up");
 	else if (traveller->step < STEP_PUNCHING)
 		stop(traveller, STEP_FAILED, EXIT_STATUS_NETWORK, "no answer from",
@@ -573,18 +781,15 @@ static void start(struct traveller *traveller, const struct traveller_request *r
 /* Returns the connection, or -1. */
 static int end(struct traveller *traveller)
 {
-	int fd = traveller->arrived;
-
-	if (traveller->step == STEP_OPEN && fd < 0)
-		fd = punch_take(&traveller->punch);
-	punch_end(&traveller->punch);
+	end_punches(traveller);
+	sights_end(&traveller->sights);
 	if (traveller->stream >= 0)
 		close(traveller->stream);
 	if (traveller->datagram >= 0)
 		close(traveller->datagram);
 	if (traveller->listener >= 0)
 		close(traveller->listener);
-	return fd;
+	return traveller->arrived;
 }
 
 static void wait_for_names(struct resolve *resolve, uint64_t deadline)
@@ -624,7 +829,7 @@ int traveller_connect(const struct traveller_request *request, struct error *err
 	enum step step = STEP_NEXT;
 	int fd = -1;
 
-	resolve_start(&resolve, reflector->host, reflector->port, request->family);
+	resolve_start_reflector(&resolve, NULL, reflector, request->family);
 	wait_for_names(&resolve, deadline);
 	if (!resolve.done || resolve.count == 0)
 		error_set(error, EXIT_STATUS_NETWORK, "cannot look up %s: %s", reflector->host,

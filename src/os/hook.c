@@ -26,6 +26,16 @@
 #include "natpunch/signals.h"
 #include "natpunch/text.h"
 
+const struct sandbox_call hook_calls[] = {
+	SANDBOX_CALL(pipe2),
+	SANDBOX_CALL(kill),
+	SANDBOX_CALL(rt_sigtimedwait),
+#ifdef __NR_rt_sigtimedwait_time64
+	SANDBOX_CALL(rt_sigtimedwait_time64),
+#endif
+	SANDBOX_END,
+};
+
 #define PATH_SHOWN_SIZE  512
 #define EXIT_CANNOT_EXEC 127 /* what a shell returns; nobody sees it, the pipe has told */
 
@@ -159,6 +169,25 @@ static _Noreturn void run_child(const struct hook *hook, const struct hook_call 
 	_exit(EXIT_CANNOT_EXEC);
 }
 
+static void run_task(const void *context, const void *request, size_t size, int fd)
+{
+	struct hook_call call;
+
+	if (size != sizeof(call) || fd < 0)
+		return;
+	memcpy(&call, request, sizeof(call));
+	if ((size_t)call.event >= sizeof(event_names) / sizeof(event_names[0]))
+		return;
+	call.mapping.reflector[sizeof(call.mapping.reflector) - 1] = '\0';
+	call.mapping.method[sizeof(call.mapping.method) - 1] = '\0';
+	run_child(context, &call, fd);
+}
+
+struct launcher_task hook_task(const struct hook *hook)
+{
+	return (struct launcher_task){.run = run_task, .context = hook};
+}
+
 /* Blocks until the child has passed exec. Returns 0, or the errno that stopped it. */
 static int read_report(int report)
 {
@@ -185,7 +214,9 @@ static int spawn(const struct hook *hook, const struct hook_call *call, pid_t *p
 
 	if (pipe2(report, O_CLOEXEC) != 0)
 		return errno;
-	*pid = fork();
+	*pid = hook->launcher == NULL
+		       ? fork()
+		       : launcher_start(hook->launcher, hook->task, call, sizeof(*call), report[1]);
 	problem = errno;
 	if (*pid == 0)
 		run_child(hook, call, report[1]);

@@ -5,6 +5,35 @@
 #include "natpunch/stun_integrity.h"
 
 #define VALUE_SIZE (INVITATION_SESSION_SIZE + 4)
+#define ASKER_SIZE (8 + INVITATION_SESSION_SIZE)
+
+static void put_asker(struct wire_writer *writer, const struct invitation_asker *asker)
+{
+	uint8_t value[ASKER_SIZE];
+	struct wire_writer inner;
+
+	wire_writer_start(&inner, value, sizeof(value));
+	wire_write_u32(&inner, (uint32_t)(asker->connection >> 32));
+	wire_write_u32(&inner, (uint32_t)asker->connection);
+	wire_write_bytes(&inner, asker->transaction, sizeof(asker->transaction));
+	stun_put(writer, STUN_NATPUNCH_TRAVELLER, value, sizeof(value));
+}
+
+int invitation_read_asker(const struct stun_attribute *attribute, struct invitation_asker *out)
+{
+	struct wire_reader reader;
+	uint32_t high, low;
+
+	*out = (struct invitation_asker){.connection = 0};
+	if (attribute->size != ASKER_SIZE)
+		return -1;
+	wire_reader_start(&reader, attribute->value, attribute->size);
+	wire_read_u32(&reader, &high);
+	wire_read_u32(&reader, &low);
+	wire_read_bytes(&reader, out->transaction, sizeof(out->transaction));
+	out->connection = (uint64_t)high << 32 | low;
+	return 0;
+}
 
 size_t invitation_write(const struct invitation *invitation, const uint8_t secret[KEY_SECRET_SIZE],
 	const uint8_t random[12], const uint8_t salt[RENDEZVOUS_SALT_SIZE], void *out,
@@ -25,6 +54,10 @@ size_t invitation_write(const struct invitation *invitation, const uint8_t secre
 	rendezvous_put_record(&writer, &record, secret, salt);
 	if (invitation->kind == INVITATION_RELAY)
 		relay_put_ticket(&writer, &invitation->ticket, secret, salt);
+	if (invitation->kind == INVITATION_FORECAST) {
+		put_asker(&writer, &invitation->asker);
+		forecast_put(&writer, &invitation->forecast);
+	}
 	stun_put_integrity(&writer, secret, KEY_SECRET_SIZE);
 	stun_put_fingerprint(&writer);
 	return stun_finish(&writer);
@@ -47,15 +80,32 @@ static int read_value(
 	return *number > expected->number ? 0 : -1;
 }
 
+/* What kind of invitation it is, and what goes with that. Returns 0, or -1 when it is malformed. */
+static int read_kind(const struct stun_message *message, const uint8_t secret[KEY_SECRET_SIZE],
+	struct invitation *out)
+{
+	struct stun_attribute attribute;
+
+	if (stun_find(message, STUN_NATPUNCH_TICKET, &attribute)) {
+		out->kind = INVITATION_RELAY;
+		return relay_read_ticket(message, &attribute, secret, &out->ticket);
+	}
+	if (!stun_find(message, STUN_NATPUNCH_FORECAST, &attribute))
+		return 0;
+	out->kind = INVITATION_FORECAST;
+	if (forecast_read(&attribute, &out->forecast) < 0 ||
+		!stun_find(message, STUN_NATPUNCH_TRAVELLER, &attribute))
+		return -1;
+	return invitation_read_asker(&attribute, &out->asker);
+}
+
 int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET_SIZE],
 	const void *data, size_t size)
 {
+	struct invitation taken = {.kind = INVITATION_PUNCH};
 	struct stun_message message;
 	struct stun_attribute attribute;
 	struct rendezvous_record record;
-	struct relay_ticket ticket = {.number = 0};
-	enum invitation_kind kind;
-	uint32_t number;
 
 	if (stun_parse(&message, data, size) < 0 || message.class != STUN_INDICATION ||
 		message.method != STUN_METHOD_INVITE)
@@ -63,20 +113,56 @@ int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET
 	if (stun_check_integrity(&message, secret, KEY_SECRET_SIZE) != STUN_INTEGRITY_VALID)
 		return -1;
 	if (!stun_find(&message, STUN_NATPUNCH_INVITATION, &attribute) ||
-		read_value(&attribute, expected, &number) != 0)
+		read_value(&attribute, expected, &taken.number) != 0)
 		return -1;
 	if (!stun_find(&message, STUN_NATPUNCH_RECORD, &attribute) ||
 		rendezvous_read_record(&message, &attribute, secret, &record) < 0 ||
 		record.protocol != MAPPING_TCP)
 		return -1;
-	kind = stun_find(&message, STUN_NATPUNCH_TICKET, &attribute) ? INVITATION_RELAY
-								     : INVITATION_PUNCH;
-	if (kind == INVITATION_RELAY &&
-		relay_read_ticket(&message, &attribute, secret, &ticket) < 0)
+	memcpy(taken.session, expected->session, sizeof(taken.session));
+	taken.traveller = record.addr;
+	if (read_kind(&message, secret, &taken) < 0)
 		return -1;
-	expected->kind = kind;
-	expected->ticket = ticket;
-	expected->number = number;
-	expected->traveller = record.addr;
+	*expected = taken;
 	return 0;
+}
+
+size_t invitation_write_forecast(const struct invitation_asker *asker,
+	const struct forecast *forecast, const struct key *key, const uint8_t random[12], void *out,
+	size_t capacity)
+{
+	uint8_t transaction[STUN_TRANSACTION_SIZE];
+	struct wire_writer writer;
+
+	stun_make_transaction(transaction, random);
+	stun_begin(&writer, out, capacity, STUN_INDICATION, STUN_METHOD_FORECAST, transaction);
+	stun_put(&writer, STUN_USERNAME, key->name, strlen(key->name));
+	put_asker(&writer, asker);
+	forecast_put(&writer, forecast);
+	stun_put_integrity(&writer, key->secret, sizeof(key->secret));
+	stun_put_fingerprint(&writer);
+	return stun_finish(&writer);
+}
+
+int invitation_read_forecast(const uint8_t secret[KEY_SECRET_SIZE],
+	const uint8_t transaction[INVITATION_SESSION_SIZE], const void *data, size_t size,
+	struct forecast *out)
+{
+	struct stun_message message;
+	struct stun_attribute attribute;
+	struct invitation_asker asker;
+
+	*out = (struct forecast){.port = 0};
+	if (stun_parse(&message, data, size) < 0 || message.class != STUN_INDICATION ||
+		message.method != STUN_METHOD_FORECAST)
+		return 1;
+	if (stun_check_integrity(&message, secret, KEY_SECRET_SIZE) != STUN_INTEGRITY_VALID)
+		return -1;
+	if (!stun_find(&message, STUN_NATPUNCH_TRAVELLER, &attribute) ||
+		invitation_read_asker(&attribute, &asker) < 0 ||
+		memcmp(asker.transaction, transaction, INVITATION_SESSION_SIZE) != 0)
+		return -1;
+	if (!stun_find(&message, STUN_NATPUNCH_FORECAST, &attribute))
+		return -1;
+	return forecast_read(&attribute, out);
 }

@@ -151,6 +151,12 @@ static void put_padding(struct wire_writer *writer, size_t behind)
 		stun_put(writer, STUN_NATPUNCH_PADDING, zeros, RENDEZVOUS_REQUEST_MIN - size);
 }
 
+void rendezvous_foretell(struct rendezvous *rendezvous, const struct forecast *forecast)
+{
+	rendezvous->forecast = *forecast;
+	rendezvous->tries = 0;
+}
+
 bool rendezvous_take_offer(struct rendezvous *rendezvous)
 {
 	if (rendezvous->offer_size == 0)
@@ -158,6 +164,7 @@ bool rendezvous_take_offer(struct rendezvous *rendezvous)
 	memcpy(rendezvous->nonce, rendezvous->offer, rendezvous->offer_size);
 	rendezvous->nonce_size = rendezvous->offer_size;
 	rendezvous->method = STUN_METHOD_RELAY;
+	rendezvous->forecast = (struct forecast){.port = 0};
 	rendezvous->tries = 0;
 	return true;
 }
@@ -184,6 +191,8 @@ size_t rendezvous_write(
 		rendezvous_put_registration(&writer, &rendezvous->registration);
 	if (rendezvous->mode != BINDING_MODE_NONE)
 		binding_put_connection(&writer, rendezvous->mode, rendezvous->mode_seconds);
+	if (rendezvous->forecast.port != 0)
+		forecast_put(&writer, &rendezvous->forecast);
 	put_padding(&writer, 4 + SHA256_SIZE + 8);
 	stun_put_integrity(&writer, key->secret, sizeof(key->secret));
 	stun_put_fingerprint(&writer);
@@ -234,6 +243,14 @@ static void take_offer(struct rendezvous *rendezvous, const struct stun_attribut
 	rendezvous->offer_size = attribute->size;
 }
 
+/* One that is malformed is of no more use than none. */
+static void take_other(struct rendezvous *rendezvous, const struct stun_message *message,
+	const struct stun_attribute *attribute)
+{
+	if (stun_read_address(message, attribute, false, &rendezvous->other) < 0)
+		rendezvous->other = (struct addr){.family = ADDR_NONE};
+}
+
 /* Attributes of a success response whose proof holds. */
 static enum rendezvous_outcome read_success(
 	struct rendezvous *rendezvous, const struct stun_message *message, const char **why)
@@ -245,6 +262,7 @@ static enum rendezvous_outcome read_success(
 	rendezvous->record_count = 0;
 	rendezvous->granted = BINDING_MODE_NONE;
 	rendezvous->offer_size = 0;
+	rendezvous->other = (struct addr){.family = ADDR_NONE};
 	while (stun_next(message, &offset, &attribute)) {
 		size_t count = rendezvous->record_count;
 
@@ -256,6 +274,8 @@ static enum rendezvous_outcome read_success(
 			rendezvous->granted = binding_read_connection(&attribute, &seconds);
 		if (attribute.type == STUN_NATPUNCH_OFFER)
 			take_offer(rendezvous, &attribute);
+		if (attribute.type == STUN_OTHER_ADDRESS)
+			take_other(rendezvous, message, &attribute);
 		if (attribute.type != STUN_NATPUNCH_RECORD || count == RENDEZVOUS_RECORD_MAX)
 			continue;
 		*why = "malformed record";

@@ -1,7 +1,7 @@
 /*
- * Fuzzes invitations twice over: as bytes that came, made with another key if with any, of which
- * none may be taken; and as attributes
- * to which the right key's proof is added, so that what is behind the proof is reached as well.
+ * Fuzzes invitations and forecasts twice over: as bytes that came, made with another key if with
+ * any, of which none may be taken; and as attributes to which the right key's proof is added, so
+ * that what is behind the proof is reached as well.
  */
 #include <string.h>
 
@@ -13,15 +13,40 @@ static const uint8_t secret[KEY_SECRET_SIZE] = {1, 2, 3, 4, 5, 6, 7, 8};
 static const uint8_t other_secret[KEY_SECRET_SIZE] = {1, 2, 3, 4, 5, 6, 7, 9};
 static const uint8_t transaction[STUN_TRANSACTION_SIZE] = {0x21, 0x12, 0xa4, 0x42, 7};
 
-static size_t prove(const uint8_t *data, size_t size, uint8_t *out, size_t capacity)
+static size_t prove(
+	uint16_t method, const uint8_t *data, size_t size, uint8_t *out, size_t capacity)
 {
 	struct wire_writer writer;
 
-	stun_begin(&writer, out, capacity, STUN_INDICATION, STUN_METHOD_INVITE, transaction);
+	stun_begin(&writer, out, capacity, STUN_INDICATION, method, transaction);
 	wire_write_bytes(&writer, data, size - size % 4);
 	stun_put_integrity(&writer, secret, KEY_SECRET_SIZE);
 	stun_put_fingerprint(&writer);
 	return stun_finish(&writer);
+}
+
+static void check_forecast(const struct forecast *forecast)
+{
+	uint16_t ports[FORECAST_CANDIDATES];
+	size_t count = forecast_candidates(forecast, ports);
+
+	fuzz_check(count <= FORECAST_CANDIDATES && (count == 0) == (forecast->port == 0));
+	for (size_t i = 0; i < count; i++)
+		fuzz_check(ports[i] != 0);
+}
+
+static void fuzz_forecast(const uint8_t *data, size_t size)
+{
+	static const uint8_t connect[INVITATION_SESSION_SIZE] = {0};
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	struct forecast forecast;
+	int result = invitation_read_forecast(other_secret, connect, data, size, &forecast);
+
+	fuzz_check(result != 0 && forecast.port == 0);
+	result = invitation_read_forecast(secret, connect, bytes,
+		prove(STUN_METHOD_FORECAST, data, size, bytes, sizeof(bytes)), &forecast);
+	fuzz_check(result == 0 || forecast.port == 0);
+	check_forecast(&forecast);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -32,10 +57,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	fuzz_check(result == 1 || result == -1);
 	fuzz_check(expected.number == 0 && expected.traveller.family == ADDR_NONE);
-	result = invitation_read(&expected, secret, bytes, prove(data, size, bytes, sizeof(bytes)));
+	result = invitation_read(&expected, secret, bytes,
+		prove(STUN_METHOD_INVITE, data, size, bytes, sizeof(bytes)));
 	fuzz_check(result == 0 || (expected.number == 0 && expected.traveller.family == ADDR_NONE));
 	fuzz_check(result != 0 || expected.number > 0);
 	fuzz_check(result != 0 || expected.traveller.family == ADDR_IPV4 ||
 		   expected.traveller.family == ADDR_IPV6);
+	check_forecast(&expected.forecast);
+	fuzz_forecast(data, size);
 	return 0;
 }

@@ -238,8 +238,166 @@ static void test_others(void)
 	is_int(take(&expected, &message), 1, "nor is a request");
 }
 
+/* ---- forecasts ---------------------------------------------------------------------------- */
+
+static const struct invitation_asker asker = {
+	.connection = 0x0102030405060708, .transaction = "a connect: 1"};
+static const struct key key = {.name = "home", .secret = {1, 2, 3, 4, 5, 6, 7, 8}};
+
+static struct invitation make_second(uint32_t number)
+{
+	struct invitation invitation = make("192.0.2.2", 40000, number);
+
+	invitation.kind = INVITATION_FORECAST;
+	invitation.forecast = (struct forecast){.port = 40010, .step = -2};
+	invitation.asker = asker;
+	return invitation;
+}
+
+static void test_invited_with_forecast(void)
+{
+	struct invitation sent = make_second(1);
+	struct invitation expected = expect(0);
+	struct message message = write_it(&sent);
+	struct invitation plain = make("192.0.2.2", 40000, 2);
+
+	ok(message.size > 0 && message.size <= INVITATION_SIZE_MAX, "with a forecast: written");
+	is_int(take(&expected, &message), 0, "taken");
+	is_int(expected.kind, INVITATION_FORECAST, "its kind");
+	is_uint(expected.forecast.port, 40010, "its port");
+	is_int(expected.forecast.step, -2, "its step");
+	is_uint(expected.asker.connection, asker.connection, "whom to answer");
+	is_mem(expected.asker.transaction, asker.transaction, INVITATION_SESSION_SIZE,
+		"and to what");
+	ok(addr_equal(&expected.traveller, &sent.traveller), "and where it was before");
+	message = write_it(&plain);
+	is_int(take(&expected, &message), 0, "one without is taken after it");
+	ok(expected.kind == INVITATION_PUNCH && expected.forecast.port == 0,
+		"and nothing of the one before is left");
+}
+
+static struct message write_forecast(const struct forecast *forecast)
+{
+	struct message message;
+
+	message.size = invitation_write_forecast(
+		&asker, forecast, &key, random_bytes, message.bytes, sizeof(message.bytes));
+	return message;
+}
+
+static int hear(const struct message *message, struct forecast *out)
+{
+	return invitation_read_forecast(
+		secret, asker.transaction, message->bytes, message->size, out);
+}
+
+static void test_forecast(void)
+{
+	const struct forecast sent = {.port = 40010, .step = 1};
+	struct message message = write_forecast(&sent);
+	uint8_t another[INVITATION_SESSION_SIZE];
+	struct forecast out;
+	size_t taken = 0;
+	bool all = true;
+
+	is_int(hear(&message, &out), 0, "home's forecast is taken");
+	ok(out.port == 40010 && out.step == 1, "as it was sent");
+	is_int(invitation_read_forecast(
+		       other_secret, asker.transaction, message.bytes, message.size, &out),
+		-1, "not when it is another key's");
+	is_uint(out.port, 0, "then it foretells nothing");
+	for (size_t i = 0; i < sizeof(another); i++) {
+		memcpy(another, asker.transaction, sizeof(another));
+		another[i] ^= 1;
+		if (invitation_read_forecast(secret, another, message.bytes, message.size, &out) !=
+			-1)
+			all = false;
+	}
+	ok(all, "nor when it answers another CONNECT");
+	for (size_t bit = 0; bit < message.size * 8; bit++) {
+		struct message other = message;
+
+		other.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
+		if (hear(&other, &out) == 0 || out.port != 0)
+			taken++;
+	}
+	is_uint(taken, 0, "of %zu changes of a bit none is taken", message.size * 8);
+	for (size_t size = 0; size < message.size; size++) {
+		struct message cut = {.size = size};
+
+		memcpy(cut.bytes, message.bytes, size);
+		if (hear(&cut, &out) == 0)
+			taken++;
+		if (invitation_write_forecast(&asker, &sent, &key, random_bytes, cut.bytes, size) !=
+			0)
+			all = false;
+	}
+	is_uint(taken, 0, "cut anywhere it is not");
+	ok(all, "in less room than it needs it is not written");
+}
+
+/* An invitation is no forecast, nor the other way round, whoever sends it back. */
+static void test_reflected(void)
+{
+	struct invitation second = make_second(1);
+	struct invitation expected = expect(0);
+	const struct forecast forecast = {.port = 40010};
+	struct message message = write_it(&second);
+	struct forecast out;
+
+	is_int(hear(&message, &out), 1, "an invitation is no forecast");
+	message = write_forecast(&forecast);
+	is_int(take(&expected, &message), 1, "nor is a forecast an invitation");
+}
+
+/* Under the right key, and without a part. */
+static void test_forecast_parts(void)
+{
+	static const uint8_t transaction[STUN_TRANSACTION_SIZE] = {0x21, 0x12, 0xa4, 0x42, 7};
+	struct rendezvous_record record = {.protocol = MAPPING_TCP};
+	uint8_t value[INVITATION_SESSION_SIZE + 4] = {0};
+	uint8_t whom[8 + INVITATION_SESSION_SIZE] = {0};
+
+	memcpy(value, session, sizeof(session));
+	value[INVITATION_SESSION_SIZE + 3] = 1;
+	memcpy(whom + 8, asker.transaction, INVITATION_SESSION_SIZE);
+	record.addr = make("192.0.2.2", 40000, 1).traveller;
+	for (int kind = 0; kind < 8; kind++) {
+		bool invited = kind < 4;
+		bool whole = kind % 4 == 3;
+		struct invitation expected = expect(0);
+		struct message message;
+		struct wire_writer writer;
+		struct forecast out;
+
+		stun_begin(&writer, message.bytes, sizeof(message.bytes), STUN_INDICATION,
+			invited ? STUN_METHOD_INVITE : STUN_METHOD_FORECAST, transaction);
+		if (invited) {
+			stun_put(&writer, STUN_NATPUNCH_INVITATION, value, sizeof(value));
+			rendezvous_put_record(&writer, &record, secret, salt);
+		}
+		if (kind % 4 != 0)
+			stun_put(&writer, STUN_NATPUNCH_TRAVELLER, whom,
+				sizeof(whom) - (kind % 4 == 1));
+		stun_put(
+			&writer, STUN_NATPUNCH_FORECAST, "\x9c\x4a\x00\x01", kind % 4 == 2 ? 3 : 4);
+		stun_put_integrity(&writer, secret, KEY_SECRET_SIZE);
+		stun_put_fingerprint(&writer);
+		message.size = stun_finish(&writer);
+		is_int(invited ? take(&expected, &message) : hear(&message, &out), whole ? 0 : -1,
+			"%s with %s", invited ? "an invitation" : "a forecast",
+			(const char *const[]){"no TRAVELLER", "one that is too short",
+				"a FORECAST that is too short", "all of it"}[kind % 4]);
+		ok(whole || expected.number == 0, "and no number is used up by it");
+	}
+}
+
 int main(void)
 {
+	test_invited_with_forecast();
+	test_forecast();
+	test_reflected();
+	test_forecast_parts();
 	test_round_trip();
 	test_hidden();
 	test_capacity();

@@ -84,7 +84,7 @@ static void start(struct punch *punch, struct opener *opener, enum outcome outco
 	struct addr remote = somewhere();
 
 	*opener = (struct opener){.outcome = outcome, .last = -1};
-	punch_start(punch, &remote, do_as_told, opener, at, START);
+	punch_start(punch, &remote, do_as_told, opener, at, PUNCH_TIMEOUT_MS, START);
 }
 
 static bool is_open(int fd)

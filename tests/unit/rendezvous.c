@@ -101,6 +101,13 @@ static enum rendezvous_outcome converse(struct rendezvous *client)
 	return outcome;
 }
 
+static enum rendezvous_outcome client_takes(struct rendezvous *client)
+{
+	const char *why;
+
+	return rendezvous_read(client, received.bytes, received.size, &why);
+}
+
 static struct rendezvous make_registration(const struct key *key)
 {
 	struct rendezvous client;
@@ -679,6 +686,82 @@ static void test_reload(void)
 	is_int(look_up(&home, &client), RENDEZVOUS_DONE, "a good one does");
 }
 
+/* Who knows a key can ask about its name so often and no oftener, over any connection. */
+static void test_name_limit(void)
+{
+	struct rendezvous client, other = make_registration(&work);
+	unsigned answered = 0;
+
+	names.each = (struct rate_quota){.per_second = 10, .burst = 5};
+	while (answered < 100 &&
+		(client = make_registration(&home), converse(&client)) == RENDEZVOUS_DONE)
+		answered++;
+	is_uint(answered, 5, "a name has so many answers at once");
+	is_uint(client.code, 486, "and then an error that says why");
+	is_int(converse(&other), RENDEZVOUS_DONE, "another name has its own");
+	client = make_registration(&wrong);
+	is_int(converse(&client), RENDEZVOUS_REFUSED, "a wrong key is refused as ever");
+	now += 99;
+	client = make_registration(&home);
+	is_int(converse(&client), RENDEZVOUS_FAILED, "it has to wait");
+	now += 1;
+	client = make_registration(&home);
+	is_int(converse(&client), RENDEZVOUS_DONE, "for a tenth of a second");
+	server.stream = false;
+	client = make_registration(&home);
+	sent = write_next(&client);
+	received = answer(&sent);
+	ok(received.size > 0, "over UDP it gets a nonce");
+	is_int(client_takes(&client), RENDEZVOUS_AGAIN, "which it takes");
+	sent = write_next(&client);
+	ok(answer(&sent).size == 0, "and then no answer");
+	now += 200;
+	received = answer(&sent);
+	is_int(client_takes(&client), RENDEZVOUS_DONE, "until it asks again, later");
+	server.stream = true;
+	names.each.per_second = 0;
+}
+
+/* Over UDP a source is limited once a nonce has proven it, and not before. */
+static void test_source_limit(void)
+{
+	static struct rate_source memory[RATE_SET];
+	const uint8_t seed[SIPHASH_KEY_SIZE] = {1};
+	struct rate_table sources;
+	struct counters counters = {.values = {0}};
+	struct message question;
+	unsigned answered = 0, nonces = 0;
+	struct rendezvous client;
+
+	rate_table_init(
+		&sources, memory, 0, (struct rate_quota){.per_second = 10, .burst = 5}, seed);
+	names.sources = &sources;
+	names.counters = &counters;
+	server.stream = false;
+	client = make_registration(&home);
+	question = write_next(&client);
+	for (int i = 0; i < 100; i++)
+		nonces += answer(&question).size > 0;
+	is_uint(nonces, 100, "questions without a nonce, which may be forged, use up nothing");
+	for (int i = 0; i < 100; i++) {
+		client = make_registration(i % 2 ? &home : &wrong);
+		question = write_next(&client);
+		received = answer(&question);
+		client_takes(&client);
+		question = write_next(&client);
+		answered += answer(&question).size > 0;
+	}
+	is_uint(answered, 5, "those with one do, with a right key and a wrong one");
+	is_uint(counters.values[COUNTER_LIMITED_SOURCE], 95, "and are counted");
+	caller.source = &elsewhere;
+	client = make_registration(&home);
+	is_int(converse(&client), RENDEZVOUS_DONE, "another source has its own");
+	caller.source = &here;
+	server.stream = true;
+	names.sources = NULL;
+	names.counters = NULL;
+}
+
 int main(void)
 {
 	struct error error;
@@ -713,6 +796,8 @@ int main(void)
 	test_datagrams();
 	test_malformed();
 	test_reload();
+	test_name_limit();
+	test_source_limit();
 	reflector_names_close(&names, now);
 	unlink(path);
 	return done_testing();

@@ -12,11 +12,14 @@
 #include "unit/server.h"
 
 #define PLAIN_PORT 3479 /* a reflector without names */
+#define TWO_PORT   5478 /* a reflector with two addresses; 5479 is its other port */
 #define HOME_PORT  22022
+#define NEXT_PORT  23000 /* what home foretells */
+#define FALSE_PORT 24000 /* what others do */
 #define WELL       "hello from the road"
 
 static struct key home, stranger, wrong;
-static struct server server, plain;
+static struct server server, plain, two;
 static char keys_path[] = "/tmp/natpunch-traveller-XXXXXX";
 
 static struct key make_key(const char *name)
@@ -122,10 +125,10 @@ static int accept_patiently(int listener)
 /* ---- the test's home ---------------------------------------------------------------------- */
 
 /* Registers from HOME_PORT and holds. Sets what invitations are to be. */
-static int register_home(struct invitation *expected)
+static int register_home_at(uint16_t port, struct invitation *expected)
 {
 	struct addr from = address("127.0.0.1", HOME_PORT);
-	struct addr to = address("127.0.0.1", SERVER_PORT);
+	struct addr to = address("127.0.0.1", port);
 	struct sockaddr_storage sockaddr;
 	socklen_t size = socket_from_addr(&to, &sockaddr);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -156,6 +159,11 @@ static int register_home(struct invitation *expected)
 	memset(expected, 0, sizeof(*expected));
 	memcpy(expected->session, rendezvous.transaction + 4, sizeof(expected->session));
 	return fd;
+}
+
+static int register_home(struct invitation *expected)
+{
+	return register_home_at(SERVER_PORT, expected);
 }
 
 static void end_home(int fd)
@@ -299,6 +307,131 @@ static void test_family(void)
 	end_home(held);
 }
 
+/* ---- the second try ----------------------------------------------------------------------- */
+
+static void foretell(int fd, const struct invitation_asker *asker, const struct key *key,
+	uint16_t port, int16_t step)
+{
+	const struct forecast forecast = {.port = port, .step = step};
+	uint8_t bytes[INVITATION_SIZE_MAX];
+	uint8_t random[12];
+
+	random_fill(random, sizeof(random));
+	say(fd, bytes,
+		invitation_write_forecast(asker, &forecast, key, random, bytes, sizeof(bytes)));
+}
+
+/* Home is asked to come in vain, and then for its forecast. */
+static bool is_asked_for_forecast(int held, struct invitation *expected)
+{
+	return ok(take_invitation(held, expected) && expected->kind == INVITATION_PUNCH,
+		       "home is told who comes") &&
+	       ok(take_invitation(held, expected) && expected->kind == INVITATION_FORECAST,
+		       "and then what port it will come from") &&
+	       ok(expected->forecast.port != expected->traveller.port &&
+			       expected->forecast.port != 0 && expected->forecast.step == 0,
+		       "which is another than before, and the same for all");
+}
+
+static bool got_nobody(int listener)
+{
+	struct pollfd ready = {.fd = listener, .events = POLLIN};
+
+	return poll(&ready, 1, 0) == 0;
+}
+
+/* Of those who may not foretell for home, nobody is heard. */
+static void test_false_forecasts(void)
+{
+	int listener = listen_on("127.0.0.1", NEXT_PORT);
+	int false_listener = listen_on("127.0.0.1", FALSE_PORT);
+	struct invitation expected;
+	int held = register_home_at(TWO_PORT, &expected);
+	struct road road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+	int other = dial("127.0.0.1", TWO_PORT);
+	struct invitation_asker replayed;
+	int fd;
+
+	if (!is_asked_for_forecast(held, &expected))
+		bail_out("no second try: %s", said(&road));
+	replayed = expected.asker;
+	replayed.transaction[0] ^= 1;
+	foretell(held, &expected.asker, &wrong, FALSE_PORT, 0);
+	foretell(held, &expected.asker, &stranger, FALSE_PORT, 0);
+	ok(ask_mode(held, SOCK_STREAM, BINDING_MODE_HOLD, 60, NULL),
+		"the reflector has heard those without the key,");
+	is_uint(server_said(&two, "was told home's forecast"), 0, "and told nobody");
+	foretell(held, &replayed, &home, FALSE_PORT, 0);
+	/* With home's own key, but not over the connection that holds the name. */
+	foretell(other, &expected.asker, &home, FALSE_PORT, 0);
+	ok(ask(other, SOCK_STREAM), "the reflector has heard it all");
+	/* Home does not say something to whomever it likes. */
+	for (uint64_t slot = 0; slot < 32; slot++)
+		for (uint64_t generation = 0; generation < 4; generation++) {
+			replayed.connection = slot << 32 | generation;
+			foretell(held, &replayed, &home, FALSE_PORT, 0);
+		}
+	foretell(held, &expected.asker, &home, NEXT_PORT, 0);
+	fd = accept_patiently(listener);
+	is_greeted(fd, "home's own forecast is followed");
+	arrives(&road, 0, "connected to 127.0.0.1:23000 at try 1", "a port that was foretold");
+	ok(got_nobody(false_listener), "and no other was");
+	ok(is_silent(other), "who asked for nothing is told nothing");
+	close(other);
+	close(listener);
+	close(false_listener);
+	end_home(held);
+}
+
+/* The port that was foretold went to another: one of the next is it. */
+static void test_neighbours(void)
+{
+	int listener = listen_on("127.0.0.1", NEXT_PORT + 2 * (FORECAST_CANDIDATES - 1));
+	struct invitation expected;
+	int held = register_home_at(TWO_PORT, &expected);
+	struct road road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+
+	if (!is_asked_for_forecast(held, &expected))
+		bail_out("no second try: %s", said(&road));
+	foretell(held, &expected.asker, &home, NEXT_PORT, 2);
+	is_greeted(accept_patiently(listener), "the last of the handful");
+	arrives(&road, 0, "connected to 127.0.0.1:23008 at try 1", "a neighbour");
+	close(listener);
+	listener = listen_on("127.0.0.1", NEXT_PORT + 2 * FORECAST_CANDIDATES);
+	end_home(held);
+	held = register_home_at(TWO_PORT, &expected);
+	road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+	if (!is_asked_for_forecast(held, &expected))
+		bail_out("no second try: %s", said(&road));
+	foretell(held, &expected.asker, &home, NEXT_PORT, 2);
+	arrives(&road, EXIT_STATUS_UNREACHABLE, "the reflector does not relay", "one more");
+	ok(got_nobody(listener), "is not tried: it is no scan");
+	close(listener);
+	end_home(held);
+}
+
+/* Home cannot tell, or the reflector goes meanwhile: it ends, and says so. */
+static void test_no_forecast(void)
+{
+	struct invitation expected;
+	int held = register_home_at(TWO_PORT, &expected);
+	struct road road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+	uint64_t began;
+
+	if (!is_asked_for_forecast(held, &expected))
+		bail_out("no second try: %s", said(&road));
+	began = clock_now_ms();
+	foretell(held, &expected.asker, &home, 0, 0);
+	arrives(&road, EXIT_STATUS_UNREACHABLE, "home's port cannot be foretold", "random ports");
+	ok(clock_now_ms() - began < 1000, "at once");
+	road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+	if (!is_asked_for_forecast(held, &expected))
+		bail_out("no second try: %s", said(&road));
+	is_int(server_stop(&two), EXIT_STATUS_DONE, "the reflector goes");
+	arrives(&road, EXIT_STATUS_UNREACHABLE, "; the reflector is gone", "no reflector");
+	end_home(held);
+}
+
 /* ---- reflectors that are not -------------------------------------------------------------- */
 
 enum manner {
@@ -421,6 +554,12 @@ int main(void)
 	plain.config.listen_count = 0;
 	server_listen(&plain, "127.0.0.1", PLAIN_PORT, REFLECTOR_FULL);
 	server_start(&plain);
+	server_init(&two);
+	two.config.keys_path = keys_path;
+	two.config.listen_count = 0;
+	server_listen(&two, "0.0.0.0", TWO_PORT, REFLECTOR_FULL);
+	two.config.alternates[0] = address("127.0.0.2", 0);
+	server_start(&two);
 	test_refusals();
 	test_bad_reflectors();
 	test_late();
@@ -429,6 +568,9 @@ int main(void)
 	test_simultaneous();
 	test_no_way();
 	test_family();
+	test_false_forecasts();
+	test_neighbours();
+	test_no_forecast();
 	server_stop(&plain);
 	server_stop(&server);
 	unlink(keys_path);
