@@ -70,8 +70,10 @@ static int run_help(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	if (descriptors_fill_standard() != 0)
-		return EXIT_STATUS_LOCAL;
+	struct error error;
+
+	if (descriptors_fill_standard(&error) != 0)
+		return command_fail(&error);
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_STATUS_USAGE;

@@ -15,6 +15,14 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/error.h"
+#include "natpunch/parse.h"
+
+#ifdef __linux__
+#include "natpunch/sandbox.h"
+
+/* With a helper; beside the launcher's. */
+extern const struct sandbox_call resolve_calls[];
+#endif
 
 #define RESOLVE_MAX                                                                                \
 	16 /* addresses kept of one name; the rest are dropped, in getaddrinfo's order */
@@ -24,10 +32,24 @@ struct resolve {
 	pid_t pid; /* the child, or 0 */
 	struct addr found[RESOLVE_MAX];
 	size_t count;
-	uint16_t port;
+	bool by_service; /* when done: by SRV records, so the ports are those that they name */
 	bool done;
 	struct error error; /* when done and count is 0 */
 };
+
+/*
+ * Who looks up in our place, when a process is confined: begins a child that calls
+ * resolve_answer() with the same arguments. Returns its pid, or -1 and errno.
+ */
+struct resolve_helper {
+	pid_t (*start)(const void *context, const struct parse_host_port *host,
+		enum addr_family family, int fd);
+	const void *context;
+};
+
+/* Looks up as resolve_start_reflector() has it, writes what there is to fd, ends the process. */
+void resolve_answer(int fd, const struct parse_host_port *host, enum addr_family family)
+	__attribute__((noreturn));
 
 /*
  * Starts to look up `host` for `port`; `family` ADDR_NONE takes both. After this, `done` may
@@ -35,6 +57,14 @@ struct resolve {
  */
 void resolve_start(
 	struct resolve *resolve, const char *host, uint16_t port, enum addr_family family);
+
+/*
+ * The same for a reflector. Where no port was named and the name has no address, it is taken for a
+ * domain, and what its SRV records for natpunch name is looked up, in the order of srv.h.
+ * helper NULL: by a child of our own.
+ */
+void resolve_start_reflector(struct resolve *resolve, const struct resolve_helper *helper,
+	const struct parse_host_port *reflector, enum addr_family family);
 
 /* Call when fd is readable. Sets `done` at the end, with addresses or with an error. */
 void resolve_advance(struct resolve *resolve);

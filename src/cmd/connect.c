@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,16 +7,14 @@
 
 #include "natpunch/command.h"
 #include "natpunch/keys.h"
-#include "natpunch/log.h"
-#include "natpunch/parse.h"
+#include "natpunch/name_options.h"
+#include "natpunch/privileges.h"
 #include "natpunch/pump.h"
 #include "natpunch/secret.h"
-#include "natpunch/stun.h"
 #include "natpunch/text.h"
 #include "natpunch/traveller.h"
 
 #define DEFAULT_TIMEOUT_MS 10000
-#define TIMEOUT_MAX_MS     (3600 * 1000)
 #define PATH_SIZE          1024
 
 enum {
@@ -36,106 +35,19 @@ static const struct option_row options[] = {
 };
 
 struct connect_command {
-	struct traveller_request request;
-	struct parse_host_port reflector;
-	const char *reflector_text;
-	const char *key_path;
-	const char *name;
-	struct key key;
+	struct name_options options;
 	bool ssh_config;
-	bool help;
-	bool ipv4;
-	bool ipv6;
-	bool quiet;
-	bool verbose;
 };
 
-static int set_option(struct connect_command *command, const struct option_reader *reader, int code,
-	struct error *error)
+static int set_own(void *context, const struct option_reader *reader, int code, struct error *error)
 {
-	switch (code) {
-	case 'r':
-		command->reflector_text = reader->argument;
-		if (parse_host_port(reader->argument, STUN_DEFAULT_PORT, &command->reflector) != 0)
-			return option_bad_value(reader, "reflector", error);
-		return 0;
-	case 'K':
-		command->key_path = reader->argument;
-		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
-	case '4':
-		command->ipv4 = true;
-		return 0;
-	case '6':
-		command->ipv6 = true;
-		return 0;
-	case 't':
-		if (parse_seconds(reader->argument, TIMEOUT_MAX_MS, &command->request.timeout_ms) !=
-			0)
-			return option_bad_value(reader, "timeout", error);
-		return 0;
-	case OPTION_SSH_CONFIG:
-		command->ssh_config = true;
-		return 0;
-	case 'q':
-		command->quiet = true;
-		return 0;
-	case 'v':
-		command->verbose = true;
-		return 0;
-	default:
+	struct connect_command *command = context;
+
+	(void)reader;
+	if (code != OPTION_SSH_CONFIG)
 		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
-	}
-}
-
-static int usage_error(struct error *error, const char *problem)
-{
-	error_set(error, EXIT_STATUS_USAGE, "%s", problem);
-	return error_hint(error, "natpunch help connect");
-}
-
-static int check(
-	struct connect_command *command, const struct option_reader *reader, struct error *error)
-{
-	char safe[128];
-
-	if (command->ipv4 && command->ipv6)
-		return usage_error(error, "-4 and -6 exclude each other");
-	if (command->quiet && command->verbose)
-		return usage_error(error, "-q and -v exclude each other");
-	if (reader->first_operand + 1 != reader->argc)
-		return usage_error(error, "one NAME is wanted");
-	command->name = reader->argv[reader->first_operand];
-	if (!key_is_name(command->name, strlen(command->name)))
-		return error_set(error, EXIT_STATUS_USAGE, "invalid name: '%s'",
-			text_escape(safe, sizeof(safe), command->name, strlen(command->name)));
-	if (command->reflector_text == NULL)
-		return usage_error(error, "no reflector named: -r");
-	if (command->key_path == NULL)
-		return usage_error(error, "no key file named: -K");
-	command->request.reflector = &command->reflector;
-	if (command->ipv4)
-		command->request.family = ADDR_IPV4;
-	if (command->ipv6)
-		command->request.family = ADDR_IPV6;
+	command->ssh_config = true;
 	return 0;
-}
-
-static int read_options(struct connect_command *command, const struct command *row, int argc,
-	char **argv, struct error *error)
-{
-	struct option_reader reader = {.first_operand = 0};
-	int code;
-
-	option_start(&reader, row, argc, argv);
-	while ((code = option_next(&reader, error)) != OPTION_END) {
-		if (code == OPTION_HELP) {
-			command->help = true;
-			return 0;
-		}
-		if (code == OPTION_ERROR || set_option(command, &reader, code, error) != 0)
-			return -1;
-	}
-	return check(command, &reader, error);
 }
 
 /* What text_escape() has nothing to do for, and ssh does not take for one of its own tokens. */
@@ -165,39 +77,74 @@ static int make_absolute(const char *path, char *out, size_t size, struct error 
 	return 0;
 }
 
-static int print_ssh_config(const struct connect_command *command, struct error *error)
+/* The options that matter later on, each with a blank before it. */
+static void write_kept_options(const struct name_options *chosen, char *out, size_t size)
+{
+	const char *family = chosen->family == ADDR_IPV4   ? " -4"
+			     : chosen->family == ADDR_IPV6 ? " -6"
+							   : "";
+
+	if (chosen->timeout_ms == DEFAULT_TIMEOUT_MS)
+		snprintf(out, size, "%s", family);
+	else
+		snprintf(out, size, "%s -t %" PRIu64 ".%03u", family, chosen->timeout_ms / 1000,
+			(unsigned)(chosen->timeout_ms % 1000));
+}
+
+static int print_ssh_config(const struct name_options *chosen, struct error *error)
 {
 	char path[PATH_SIZE] = "";
 	char quoted_path[4 * PATH_SIZE];
 	char quoted_reflector[4 * PATH_SIZE];
+	char kept[64];
+	struct key key;
 
-	if (command->key_path == NULL || access(command->key_path, R_OK) != 0)
-		return error_set(
-			error, EXIT_STATUS_LOCAL, "cannot read the key file: %s", strerror(errno));
-	if (make_absolute(command->key_path, path, sizeof(path), error) != 0)
+	/* What could not work is not for a file that stays. */
+	if (keys_load_one(chosen->key_path, chosen->name, &key, error) != 0)
 		return -1;
-	if (!is_plain(path) || !is_plain(command->reflector_text))
+	secret_wipe(&key, sizeof(key));
+	if (make_absolute(chosen->key_path, path, sizeof(path), error) != 0)
+		return -1;
+	if (!is_plain(path) || !is_plain(chosen->reflector_text))
 		return error_set(error, EXIT_STATUS_LOCAL,
 			"a %%, a backslash or a byte that is not ASCII has no place in ssh_config");
 	text_escape_shell(quoted_path, sizeof(quoted_path), path);
-	text_escape_shell(quoted_reflector, sizeof(quoted_reflector), command->reflector_text);
+	text_escape_shell(quoted_reflector, sizeof(quoted_reflector), chosen->reflector_text);
+	write_kept_options(chosen, kept, sizeof(kept));
 	printf("Host %s\n"
 	       "    HostKeyAlias %s\n"
 	       "    CheckHostIP no\n"
-	       "    ProxyCommand natpunch connect -q -r %s -K %s %s\n",
-		command->name, command->name, quoted_reflector, quoted_path, command->name);
+	       "    ProxyCommand natpunch connect -q%s -r %s -K %s %s\n",
+		chosen->name, chosen->name, kept, quoted_reflector, quoted_path, chosen->name);
 	return 0;
 }
 
-static int connect_and_pump(struct connect_command *command, struct error *error)
+/* Where the system has such a thing: it takes none for what follows. */
+static void confine(void)
 {
+#ifdef __linux__
+	privileges_lock();
+	privileges_hide();
+	privileges_keep(PRIVILEGES_NONE);
+#endif
+}
+
+static int connect_and_pump(const struct name_options *chosen, struct error *error)
+{
+	struct key key;
+	const struct traveller_request request = {
+		.reflector = &chosen->reflector,
+		.key = &key,
+		.family = chosen->family,
+		.timeout_ms = chosen->timeout_ms,
+	};
 	int fd;
 
-	if (keys_load_one(command->key_path, command->name, &command->key, error) != 0)
+	if (keys_load_one(chosen->key_path, chosen->name, &key, error) != 0)
 		return -1;
-	command->request.key = &command->key;
-	fd = traveller_connect(&command->request, error);
-	secret_wipe(&command->key, sizeof(command->key));
+	confine();
+	fd = traveller_connect(&request, error);
+	secret_wipe(&key, sizeof(key));
 	if (fd < 0)
 		return -1;
 	return pump_run(STDIN_FILENO, STDOUT_FILENO, fd, error);
@@ -205,25 +152,21 @@ static int connect_and_pump(struct connect_command *command, struct error *error
 
 static int run(const struct command *row, int argc, char **argv)
 {
-	struct connect_command command = {.request = {.timeout_ms = DEFAULT_TIMEOUT_MS}};
+	struct connect_command command = {.options = {.timeout_ms = DEFAULT_TIMEOUT_MS}};
 	struct error error;
 	int status;
 
-	if (read_options(&command, row, argc, argv, &error) != 0)
+	if (name_options_read(&command.options, row, argc, argv, set_own, &command, &error) != 0)
 		return command_fail(&error);
-	if (command.help) {
+	if (command.options.help) {
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
-	if (command.quiet)
-		log_set_level(LOG_LEVEL_QUIET);
-	if (command.verbose)
-		log_set_level(LOG_LEVEL_VERBOSE);
 	signal(SIGPIPE, SIG_IGN);
 	if (command.ssh_config)
-		status = print_ssh_config(&command, &error);
+		status = print_ssh_config(&command.options, &error);
 	else
-		status = connect_and_pump(&command, &error);
+		status = connect_and_pump(&command.options, &error);
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&error);
 }
 

@@ -6,15 +6,14 @@
 #include "natpunch/keys.h"
 #include "natpunch/log.h"
 #include "natpunch/mapping.h"
+#include "natpunch/name_options.h"
 #include "natpunch/naming.h"
-#include "natpunch/parse.h"
+#include "natpunch/privileges.h"
 #include "natpunch/probe.h"
 #include "natpunch/secret.h"
 #include "natpunch/socket.h"
-#include "natpunch/text.h"
 
 #define DEFAULT_TIMEOUT_MS 5000
-#define TIMEOUT_MAX_MS     (3600 * 1000)
 
 static const struct option_row options[] = {
 	{'r', "reflector", "HOST[:PORT]", "ask this reflector", false},
@@ -29,115 +28,24 @@ static const struct option_row options[] = {
 };
 
 struct lookup_command {
+	struct name_options options;
 	struct probe_request request; /* for the connection to the reflector */
-	const char *key_path;
 	const char *format;
-	const char *name;
-	bool help;
-	bool ipv4;
-	bool ipv6;
-	bool quiet;
-	bool verbose;
 };
 
-static int set_reflector(
-	struct lookup_command *command, const struct option_reader *reader, struct error *error)
-{
-	if (parse_host_port(reader->argument, STUN_DEFAULT_PORT, command->request.reflectors) != 0)
-		return option_bad_value(reader, "reflector", error);
-	command->request.reflector_count = 1;
-	return 0;
-}
-
 static int set_format(
-	struct lookup_command *command, const struct option_reader *reader, struct error *error)
+	void *context, const struct option_reader *reader, int code, struct error *error)
 {
+	struct lookup_command *command = context;
 	const char *problem = mapping_check_format(reader->argument);
 
+	if (code != 'f')
+		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
 	command->format = reader->argument;
 	if (problem == NULL)
 		return 0;
 	option_bad_value(reader, "format", error);
 	return error_hint(error, "%s", problem);
-}
-
-static int set_option(struct lookup_command *command, const struct option_reader *reader, int code,
-	struct error *error)
-{
-	switch (code) {
-	case 'r':
-		return set_reflector(command, reader, error);
-	case 'K':
-		command->key_path = reader->argument;
-		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
-	case '4':
-		command->ipv4 = true;
-		return 0;
-	case '6':
-		command->ipv6 = true;
-		return 0;
-	case 't':
-		if (parse_seconds(reader->argument, TIMEOUT_MAX_MS, &command->request.timeout_ms) !=
-			0)
-			return option_bad_value(reader, "timeout", error);
-		return 0;
-	case 'f':
-		return set_format(command, reader, error);
-	case 'q':
-		command->quiet = true;
-		return 0;
-	case 'v':
-		command->verbose = true;
-		return 0;
-	default:
-		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
-	}
-}
-
-static int usage_error(struct error *error, const char *problem)
-{
-	error_set(error, EXIT_STATUS_USAGE, "%s", problem);
-	return error_hint(error, "natpunch help lookup");
-}
-
-static int check(
-	struct lookup_command *command, const struct option_reader *reader, struct error *error)
-{
-	char safe[128];
-
-	if (command->ipv4 && command->ipv6)
-		return usage_error(error, "-4 and -6 exclude each other");
-	if (command->quiet && command->verbose)
-		return usage_error(error, "-q and -v exclude each other");
-	if (reader->first_operand + 1 != reader->argc)
-		return usage_error(error, "one NAME is wanted");
-	command->name = reader->argv[reader->first_operand];
-	if (!key_is_name(command->name, strlen(command->name)))
-		return error_set(error, EXIT_STATUS_USAGE, "invalid name: '%s'",
-			text_escape(safe, sizeof(safe), command->name, strlen(command->name)));
-	if (command->request.reflector_count == 0)
-		return usage_error(error, "no reflector named: -r");
-	if (command->key_path == NULL)
-		return usage_error(error, "no key file named: -K");
-	return 0;
-}
-
-static int read_options(struct lookup_command *command, const struct command *row, int argc,
-	char **argv, struct error *error)
-{
-	struct option_reader reader;
-	int code;
-
-	option_start(&reader, row, argc, argv);
-	while ((code = option_next(&reader, error)) != OPTION_END) {
-		if (code == OPTION_HELP) {
-			command->help = true;
-			return 0;
-		}
-		if (code == OPTION_ERROR || set_option(command, &reader, code, error) != 0)
-			return -1;
-	}
-	return check(command, &reader, error);
 }
 
 /* Asks over a connection of its own, from any port. */
@@ -183,8 +91,8 @@ static const struct rendezvous_record *choose(
 	for (size_t i = 0; i < rendezvous->record_count; i++) {
 		const struct rendezvous_record *record = &rendezvous->records[i];
 
-		if ((command->ipv4 && record->addr.family != ADDR_IPV4) ||
-			(command->ipv6 && record->addr.family != ADDR_IPV6))
+		if (command->options.family != ADDR_NONE &&
+			record->addr.family != command->options.family)
 			continue;
 		if (best == NULL || is_better(record, best))
 			best = record;
@@ -195,14 +103,15 @@ static const struct rendezvous_record *choose(
 static int fail_unregistered(const struct lookup_command *command,
 	const struct rendezvous *rendezvous, const struct mapping *mapping, struct error *error)
 {
-	const char *family = command->ipv4 ? "IPv4 " : command->ipv6 ? "IPv6 " : "";
+	static const char *const families[] = {
+		[ADDR_NONE] = "", [ADDR_IPV4] = "IPv4 ", [ADDR_IPV6] = "IPv6 "};
 
 	error_set(error, EXIT_STATUS_NETWORK, "%s knows no %saddress of %s", mapping->reflector,
-		family, command->name);
+		families[command->options.family], command->options.name);
 	if (rendezvous->record_count > 0)
 		return -1;
 	return error_hint(error, "at home: natpunch probe -r %s -n %s -K FILE", mapping->reflector,
-		command->name);
+		command->options.name);
 }
 
 /* The forms of probe; those for machines have the age as well. */
@@ -220,10 +129,10 @@ static int print_record(const struct lookup_command *command,
 		return error_set(error, EXIT_STATUS_USAGE, "the format makes too long a line");
 	if (strcmp(command->format, "json") == 0)
 		printf("%.*s,\"name\":\"%s\",\"age\":%u,\"held\":%s}\n", (int)strlen(line) - 1,
-			line, command->name, record->age, held);
+			line, command->options.name, record->age, held);
 	else if (strcmp(command->format, "env") == 0)
 		printf("%s NATPUNCH_NAME=%s NATPUNCH_AGE=%u NATPUNCH_HELD=%s\n", line,
-			command->name, record->age, held);
+			command->options.name, record->age, held);
 	else
 		puts(line);
 	return 0;
@@ -237,12 +146,12 @@ static void remark(const struct lookup_command *command, const struct rendezvous
 
 		addr_format(&record->addr, text);
 		if (record->held)
-			log_detail("%s is at %s now (%s, local port %u)", command->name, text,
-				mapping_protocol_name(record->protocol), record->local_port);
+			log_detail("%s is at %s now (%s, local port %u)", command->options.name,
+				text, mapping_protocol_name(record->protocol), record->local_port);
 		else
-			log_detail("%s was at %s, %u s ago (%s, local port %u)", command->name,
-				text, record->age, mapping_protocol_name(record->protocol),
-				record->local_port);
+			log_detail("%s was at %s, %u s ago (%s, local port %u)",
+				command->options.name, text, record->age,
+				mapping_protocol_name(record->protocol), record->local_port);
 	}
 }
 
@@ -263,26 +172,28 @@ static int look_up(const struct lookup_command *command, const struct key *key, 
 
 static int run(const struct command *row, int argc, char **argv)
 {
-	struct lookup_command command = {.format = "text"};
+	struct lookup_command command = {
+		.options = {.timeout_ms = DEFAULT_TIMEOUT_MS}, .format = "text"};
 	struct error error;
 	struct key key;
 	int status;
 
-	command.request.protocol = MAPPING_TCP;
-	command.request.timeout_ms = DEFAULT_TIMEOUT_MS;
-	command.request.method = &borrow_method_bind;
-	if (read_options(&command, row, argc, argv, &error) != 0)
+	if (name_options_read(&command.options, row, argc, argv, set_format, &command, &error) != 0)
 		return command_fail(&error);
-	if (command.help) {
+	if (command.options.help) {
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
-	if (command.quiet)
-		log_set_level(LOG_LEVEL_QUIET);
-	if (command.verbose)
-		log_set_level(LOG_LEVEL_VERBOSE);
-	if (keys_load_one(command.key_path, command.name, &key, &error) != 0)
+	command.request.protocol = MAPPING_TCP;
+	command.request.method = &borrow_method_bind;
+	command.request.timeout_ms = command.options.timeout_ms;
+	command.request.reflectors[0] = command.options.reflector;
+	command.request.reflector_count = 1;
+	if (keys_load_one(command.options.key_path, command.options.name, &key, &error) != 0)
 		return command_fail(&error);
+	privileges_lock();
+	privileges_hide();
+	privileges_keep(PRIVILEGES_NONE);
 	status = look_up(&command, &key, &error);
 	secret_wipe(&key, sizeof(key));
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&error);

@@ -17,7 +17,9 @@
 #include "natpunch/naming.h"
 #include "natpunch/notify.h"
 #include "natpunch/probe.h"
+#include "natpunch/probe_confinement.h"
 #include "natpunch/probe_options.h"
+#include "natpunch/privileges.h"
 #include "natpunch/reachability.h"
 #include "natpunch/secret.h"
 #include "natpunch/socket.h"
@@ -35,8 +37,9 @@ struct teller {
 	struct mapping told;
 	bool has_told;
 	bool remarked;
-	struct key key; /* with -n */
-	bool failed;    /* a result could not be told; *error says why */
+	struct holder holder; /* with -k: of the local port, while others could be looked into */
+	struct key key;       /* with -n */
+	bool failed;          /* a result could not be told; *error says why */
 	struct error error;
 };
 
@@ -223,6 +226,17 @@ static int verify(const struct probe_request *request, const struct probe_result
 	}
 }
 
+/* A hook is to have all that there is, as is one that -k runs. */
+static void confine_once(const struct probe_options *options)
+{
+	uint64_t keep = PRIVILEGES_PORT | PRIVILEGES_HOLDER;
+
+	if (options->hook_path != NULL)
+		return;
+	privileges_lock();
+	privileges_keep(keep | privileges_for_file(keep, options->changed_file, true));
+}
+
 static int run_once(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
@@ -231,6 +245,7 @@ static int run_once(struct teller *teller)
 	uint64_t deadline = clock_now_ms() + request.timeout_ms;
 	struct probe_result result;
 
+	confine_once(options);
 	/* With more to ask, the connection has to stand until the last answer. */
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
@@ -250,14 +265,17 @@ static int run_once(struct teller *teller)
 }
 
 /* With -k, once there is a mapping: who gets the connections that come in through it. */
-static void remark_receiver(const struct probe_options *options)
+static void remark_receiver(const struct teller *teller)
 {
+	const struct probe_options *options = teller->options;
 	const struct addr *local = &options->request.local;
 	struct holder holder;
 
 	if (holder_find(options->request.protocol, (enum addr_family)local->family, local->port,
 		    &holder) != 0)
 		return;
+	if (holder.listens && holder.pid == 0 && teller->holder.listens)
+		holder = teller->holder;
 	if (!holder.listens)
 		log_warning("nothing listens on port %u: whoever connects is refused", local->port);
 	else if (holder.pid == getpid())
@@ -290,7 +308,7 @@ static void report(void *context, enum hook_event event, const struct probe_resu
 	log_note("keeping %s by %s, asking %s", text, result->mapping.method,
 		result->mapping.reflector);
 	if (!teller->remarked)
-		remark_receiver(teller->options);
+		remark_receiver(teller);
 	teller->remarked = true;
 }
 
@@ -311,16 +329,34 @@ static int open_listener(const struct probe_options *options, int *listener, str
 	return *listener >= 0 ? 0 : -1;
 }
 
+static int confine(
+	struct teller *teller, struct probe_confinement *confinement, struct handover *handover)
+{
+	const struct probe_options *options = teller->options;
+	const struct addr *local = &options->request.local;
+
+	if (probe_confinement_open(confinement, &teller->hook, handover, &teller->error) != 0)
+		return -1;
+	if (holder_find(options->request.protocol, (enum addr_family)local->family, local->port,
+		    &teller->holder) != 0)
+		teller->holder = (struct holder){.listens = false};
+	return probe_confinement_enter(
+		options->changed_file, options->name != NULL, &teller->error);
+}
+
 static int run_kept(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
 	struct parse_host_port to = {.host = "localhost"};
+	struct probe_confinement confinement;
 	struct handover handover;
 	struct notify notify;
 	struct keep_config config = {
 		.probe = options->request,
 		.interval_ms = options->interval_ms,
 		.verify = options->verify,
+		.verify_open_ms = KEEP_VERIFY_OPEN_MS,
+		.verify_again_ms = KEEP_VERIFY_AGAIN_MS,
 		.key = options->name != NULL ? &teller->key : NULL,
 		.hook = &teller->hook,
 		.handover = &handover,
@@ -339,7 +375,11 @@ static int run_kept(struct teller *teller)
 	if (open_listener(options, &config.listener, &teller->error) != 0)
 		return command_fail(&teller->error);
 	notify_open(&notify);
-	status = keep_run(&config, &teller->error);
+	status = confine(teller, &confinement, &handover);
+	config.probe.resolver = &confinement.resolver;
+	if (status == 0)
+		status = keep_run(&config, &teller->error);
+	probe_confinement_close(&confinement);
 	notify_close(&notify);
 	handover_end(&handover);
 	if (config.listener >= 0)

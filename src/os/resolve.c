@@ -14,50 +14,115 @@
 #include <unistd.h>
 #include <fcntl.h>
 
+#include "natpunch/dns.h"
+#include "natpunch/random.h"
 #include "natpunch/socket.h"
+#include "natpunch/srv.h"
 #include "natpunch/text.h"
+
+#ifdef __linux__
+const struct sandbox_call resolve_calls[] = {
+#ifdef __NR_pipe
+	SANDBOX_CALL(pipe),
+#endif
+	SANDBOX_CALL(pipe2),
+	SANDBOX_CALL(kill),
+	SANDBOX_CALL(wait4),
+#ifdef __NR_fcntl
+	SANDBOX_CALL(fcntl),
+#endif
+#ifdef __NR_fcntl64
+	SANDBOX_CALL(fcntl64),
+#endif
+	SANDBOX_END,
+};
+#endif
 
 struct reply {
 	uint8_t found; /* 1: addresses follow; 0: a text */
 	uint8_t count;
+	uint8_t by_service;
 	struct addr addrs[RESOLVE_MAX];
 	char text[128];
 };
 
-static void look_up(const char *host, enum addr_family family, struct reply *reply)
+static int ask(const char *host, enum addr_family family, struct addrinfo **list)
 {
 	struct addrinfo want = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
-	struct addrinfo *list = NULL;
 	int code;
 
 	if (family != ADDR_NONE)
 		want.ai_family = socket_domain(family);
-	code = getaddrinfo(host, NULL, &want, &list);
+	code = getaddrinfo(host, NULL, &want, list);
+	if (code == 0)
+		return 0;
 	/* AI_ADDRCONFIG counts no loopback address: a host without a network still finds itself. */
-	if (code != 0) {
-		want.ai_flags = 0;
-		code = getaddrinfo(host, NULL, &want, &list);
-	}
-	if (code != 0) {
-		const char *text = code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code);
-		text_escape(reply->text, sizeof(reply->text), text, strlen(text));
-		return;
-	}
+	want.ai_flags = 0;
+	return getaddrinfo(host, NULL, &want, list);
+}
+
+/* Adds the addresses of a host, with this port. Returns 0 or what getaddrinfo(3) said. */
+static int look_up(const char *host, uint16_t port, enum addr_family family, struct reply *reply)
+{
+	struct addrinfo *list = NULL;
+	int code = ask(host, family, &list);
+
+	if (code != 0)
+		return code;
 	for (struct addrinfo *entry = list; entry != NULL; entry = entry->ai_next) {
 		struct sockaddr_storage sockaddr;
+		struct addr *addr = &reply->addrs[reply->count];
 		if (entry->ai_addrlen > sizeof(sockaddr) || reply->count == RESOLVE_MAX)
 			continue;
 		memset(&sockaddr, 0, sizeof(sockaddr));
 		memcpy(&sockaddr, entry->ai_addr, entry->ai_addrlen);
-		socket_to_addr(&sockaddr, &reply->addrs[reply->count]);
-		if (reply->addrs[reply->count].family != ADDR_NONE)
+		socket_to_addr(&sockaddr, addr);
+		addr->port = port;
+		if (addr->family != ADDR_NONE)
 			reply->count++;
 	}
 	freeaddrinfo(list);
-	reply->found = reply->count > 0;
+	return 0;
 }
 
-static void run_child(int fd, const char *host, enum addr_family family)
+/* Adds the addresses of all hosts that the SRV records of the domain name. */
+static void look_up_service(const char *host, enum addr_family family, struct reply *reply)
+{
+	uint8_t answer[SRV_ANSWER_MAX];
+	struct srv_answer records;
+	uint32_t random[SRV_MAX];
+	char name[PARSE_HOST_SIZE];
+	size_t size;
+
+	if (srv_write_name(host, name) != 0)
+		return;
+	size = dns_ask_srv(name, answer, sizeof(answer));
+	if (size == 0 || srv_read(answer, size, &records) != 0)
+		return;
+	random_fill(random, sizeof(random));
+	srv_order(&records, random);
+	for (size_t i = 0; i < records.count; i++)
+		look_up(records.records[i].target, records.records[i].port, family, reply);
+	reply->by_service = reply->count > 0;
+}
+
+static void fill_reply(
+	const struct parse_host_port *host, enum addr_family family, struct reply *reply)
+{
+	int code = look_up(host->host, host->port, family, reply);
+	const char *text;
+
+	/* Who has no answer now has no SRV record to tell either. */
+	if (code != 0 && code != EAI_AGAIN && code != EAI_SYSTEM && !host->port_named)
+		look_up_service(host->host, family, reply);
+	reply->found = reply->count > 0;
+	if (reply->found || code == 0)
+		return;
+	text = code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code);
+	text_escape(reply->text, sizeof(reply->text), text, strlen(text));
+}
+
+void resolve_answer(int fd, const struct parse_host_port *host, enum addr_family family)
 {
 	struct reply reply;
 	sigset_t none;
@@ -66,7 +131,7 @@ static void run_child(int fd, const char *host, enum addr_family family)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	memset(&reply, 0, sizeof(reply));
-	look_up(host, family, &reply);
+	fill_reply(host, family, &reply);
 	/* One write of less than PIPE_BUF: the parent sees all of it or nothing. */
 	if (write(fd, &reply, sizeof(reply)) != (ssize_t)sizeof(reply))
 		_exit(1);
@@ -98,7 +163,8 @@ static int open_pipe(int ends[2])
 	return -1;
 }
 
-static void start_child(struct resolve *resolve, const char *host, enum addr_family family)
+static void start_child(struct resolve *resolve, const struct resolve_helper *helper,
+	const struct parse_host_port *host, enum addr_family family)
 {
 	int ends[2];
 	pid_t pid;
@@ -107,9 +173,9 @@ static void start_child(struct resolve *resolve, const char *host, enum addr_fam
 		finish_with_error(resolve, strerror(errno));
 		return;
 	}
-	pid = fork();
+	pid = helper == NULL ? fork() : helper->start(helper->context, host, family, ends[1]);
 	if (pid == 0)
-		run_child(ends[1], host, family);
+		resolve_answer(ends[1], host, family);
 	close(ends[1]);
 	if (pid < 0) {
 		finish_with_error(resolve, strerror(errno));
@@ -120,17 +186,16 @@ static void start_child(struct resolve *resolve, const char *host, enum addr_fam
 	resolve->pid = pid;
 }
 
-void resolve_start(
-	struct resolve *resolve, const char *host, uint16_t port, enum addr_family family)
+void resolve_start_reflector(struct resolve *resolve, const struct resolve_helper *helper,
+	const struct parse_host_port *reflector, enum addr_family family)
 {
 	struct addr *first = &resolve->found[0];
 
 	memset(resolve, 0, sizeof(*resolve));
 	resolve->fd = -1;
-	resolve->port = port;
-	if (addr_parse_ip(first, host) == 0) {
+	if (addr_parse_ip(first, reflector->host) == 0) {
 		resolve->done = true;
-		first->port = port;
+		first->port = reflector->port;
 		if (family == ADDR_NONE || first->family == family) {
 			resolve->count = 1;
 			return;
@@ -138,7 +203,22 @@ void resolve_start(
 		finish_with_error(resolve, "the address is of the other family");
 		return;
 	}
-	start_child(resolve, host, family);
+	start_child(resolve, helper, reflector, family);
+}
+
+void resolve_start(
+	struct resolve *resolve, const char *host, uint16_t port, enum addr_family family)
+{
+	struct parse_host_port named = {.port = port, .port_named = true};
+
+	if (strlen(host) >= sizeof(named.host)) {
+		memset(resolve, 0, sizeof(*resolve));
+		resolve->fd = -1;
+		finish_with_error(resolve, "the name is too long");
+		return;
+	}
+	memcpy(named.host, host, strlen(host) + 1);
+	resolve_start_reflector(resolve, NULL, &named, family);
 }
 
 void resolve_advance(struct resolve *resolve)
@@ -162,10 +242,8 @@ void resolve_advance(struct resolve *resolve)
 	}
 	resolve->done = true;
 	resolve->count = reply.count;
-	for (size_t i = 0; i < resolve->count; i++) {
-		resolve->found[i] = reply.addrs[i];
-		resolve->found[i].port = resolve->port;
-	}
+	resolve->by_service = reply.by_service != 0;
+	memcpy(resolve->found, reply.addrs, sizeof(reply.addrs));
 }
 
 void resolve_end(struct resolve *resolve)

@@ -20,6 +20,12 @@ keys=$LAB_DIR/keys
 state=$LAB_DIR/state
 umask 077
 
+# For an ssh whose command line is not lab_ssh's.
+ssh_options="-F none -l root -i $LAB_DIR/user_key -o UserKnownHostsFile=$LAB_DIR/known_hosts
+	-o GlobalKnownHostsFile=none -o HostKeyAlias=home -o BatchMode=yes -o LogLevel=ERROR"
+# shellcheck disable=SC2086,SC2116 # on one line
+ssh_options=$(echo $ssh_options)
+
 # random N -> drawn: 0 to N - 1
 random()
 {
@@ -92,6 +98,12 @@ is "ssh with it logs in" "$(lab_ssh laptop $found echo in)" in
 port=${found#* }
 look_up "$keys" home -f ssh
 is "-f ssh" "$found" "ssh -p $port $LAB_HOME_PUBLIC4"
+# As its page has it: what it prints is the command. And with a string, what ssh takes.
+is "\$(natpunch lookup -f ssh ...)" "$(lab_exec laptop sh -c "\$('$natpunch' lookup -f ssh \
+	-r $LAB_REFLECTOR4 -K '$keys' home) $ssh_options echo in" </dev/null 2>&1)" in
+is "ssh \$(natpunch lookup -f '-p %p %a' ...)" "$(lab_exec laptop sh -c "ssh $ssh_options \
+	\$('$natpunch' lookup -f '-p %p %a' -r $LAB_REFLECTOR4 -K '$keys' home) echo in" \
+	</dev/null 2>&1)" in
 look_up "$keys" home -f json
 like "-f json has the age" "$found" '"name":"home","age":[0-9]+,"held":false}$'
 look_up "$keys" home -f env
@@ -209,7 +221,9 @@ ok "home's death ends that" wait_for 5 not_held
 isnt "but not the memory" "$found" ""
 
 # ---- kill -9
-isnt "the state file has work" "$(stored_port work)" ""
+# It was forgotten when its key was not in the file.
+register work -u -p 5000
+ok "the state file has work" wait_for 5 has_stored work "$(sed 's/.* //' "$LAB_DIR/line")"
 lost=0
 for round in $(seq "$rounds"); do
 	# One that stands, and one that may or may not have been written when the blow falls.

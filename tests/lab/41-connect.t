@@ -114,7 +114,7 @@ lab_capture reflector reflector eth0 'tcp port 3478 or udp port 3478'
 mkfifo "$LAB_DIR/go"
 lab_spawn session laptop ssh -F "$LAB_DIR/ssh_config" home \
 	"echo begun; cat '$LAB_DIR/go' >/dev/null; cat '$LAB_DIR/ten'"
-ok 'a session has begun' wait_for_line 5 "$LAB_DIR/session.out" '^begun$'
+ok 'a session has begun' wait_for_line 20 "$LAB_DIR/session.out" '^begun$'
 after=
 ok 'the laptop is done with the reflector' wait_for 5 quiet
 count=$(reflector_packets)
@@ -177,6 +177,11 @@ sed "s|ProxyCommand natpunch|ProxyCommand $natpunch|; s|HostKeyAlias.*|&\n    Us
 is 'the printed configuration works' "$(lab_exec laptop ssh -F "$LAB_DIR/printed_config" \
 	-i "$LAB_DIR/user_key" -o UserKnownHostsFile="$LAB_DIR/known_hosts" -o BatchMode=yes \
 	-o GlobalKnownHostsFile=none home echo well </dev/null 2>&1)" well
+like 'other options go with it' "$("$natpunch" connect --ssh-config -4 -t 2.5 \
+	-r "$LAB_REFLECTOR4" -K "$LAB_DIR/home.key" home)" ' connect -q -4 -t 2\.500 -r '
+is 'without the key nothing is printed' "$("$natpunch" connect --ssh-config \
+	-r "$LAB_REFLECTOR4" -K "$LAB_DIR/home.key" other 2>"$LAB_DIR/other.err")" ''
+like 'but the reason' "$(cat "$LAB_DIR/other.err")" 'home\.key has no key for other'
 ok 'sshd lived through all of it' lab_alive sshd
 
 done_testing

@@ -92,7 +92,7 @@ is 'ssh' "$(road_ssh echo well)" well
 mkfifo "$LAB_DIR/go"
 lab_spawn session laptop ssh -F "$LAB_DIR/ssh_config" home \
 	"echo begun; cat '$LAB_DIR/go' >/dev/null; echo ended"
-ok 'a session has begun' wait_for_line 5 "$LAB_DIR/session.out" '^begun$'
+ok 'a session has begun' wait_for_line 20 "$LAB_DIR/session.out" '^begun$'
 lab_kill reflect KILL
 held()
 {

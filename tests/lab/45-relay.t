@@ -95,14 +95,14 @@ lab_spawn idle laptop sh -c "exec ssh -F $LAB_DIR/ssh_config home cat <$LAB_DIR/
 exec 5>"$LAB_DIR/idle.in"
 ok "a session begins" wait_for_line 10 "$LAB_DIR/reflect.err" 'relay for .* at home begins'
 echo begin >&5
-ok "and answers" wait_for_line 5 "$LAB_DIR/idle.out" '^begin$'
+ok "and answers" wait_for_line 20 "$LAB_DIR/idle.out" '^begin$'
 lab_clock
 idle_since=$lab_now
 # Home's held connection, home's end of the relay, the traveller's.
 is "the reflector has both ends, and home's own" "$(legs sport = :3478 | wc -l)" 3
 both_kept()
 {
-	[ "$(legs sport = :3478 | grep -c 'timer:(keepalive,2[0-5]sec')" -eq 2 ]
+	[ "$(legs sport = :3478 | grep -c 'timer:(keepalive,[12]\?[0-9]sec')" -eq 2 ]
 }
 ok "both ends are kept alive by TCP" wait_for 2 both_kept
 like "the end from the laptop is its NAT's mapping" "$(legs dst "$LAB_LAPTOP_PUBLIC4")" \
