@@ -18,9 +18,10 @@ types_only=''
 pure_includes='assert|inttypes|limits|stdalign|stdarg|stdbool|stddef|stdint|stdio|string'
 pure_calls='mem(chr|cmp|cpy|move|set)|str(len|nlen|cmp|ncmp|chr|rchr|spn|cspn|pbrk|str)|v?snprintf|explicit_bzero
 	|__stack_chk_fail|__assert_fail|_GLOBAL_OFFSET_TABLE_'
-# The only variables: how much is said, and for which subcommand.
+# The only variables: how much is said, how often, and for which subcommand.
 variables='src/os/log.c current_command
-src/os/log.c current_level'
+src/os/log.c current_level
+src/os/log.c current_limit'
 # Who may write to standard output and standard error.
 printers='src/(main|os/log|cmd/[a-z_]*)\.c'
 print_calls='stdout|stderr|printf|vprintf|fprintf|vfprintf|dprintf|puts|fputs|putc|fputc|putchar|perror
