@@ -32,6 +32,9 @@ void deadline_init(struct deadline_heap *heap, struct deadline_entry *entries, u
 /* Sets, moves or (with DEADLINE_NONE) removes a slot's deadline, in milliseconds. */
 void deadline_set(struct deadline_heap *heap, uint32_t slot, uint64_t due);
 
+/* A slot's deadline, or DEADLINE_NONE. */
+uint64_t deadline_of(const struct deadline_heap *heap, uint32_t slot);
+
 /* The earliest deadline and its slot, or false when there is none. */
 bool deadline_first(struct deadline_heap *heap, uint32_t *slot, uint64_t *due);
 

@@ -9,6 +9,14 @@
 #include <sys/types.h>
 
 #include "natpunch/error.h"
+#ifdef __linux__
+#include "natpunch/sandbox.h"
+
+/* What file_read() and file_read_secret() take, and besides that file_replace_alone(). */
+extern const struct sandbox_call file_read_calls[];
+extern const struct sandbox_call file_write_calls[];
+extern const struct sandbox_call file_lock_calls[]; /* and file_check_writable() */
+#endif
 
 /*
  * Reads a regular file of at most `capacity` bytes. Returns the number of bytes, or -1 with *error
@@ -16,6 +24,12 @@
  * *missing set to 1.
  */
 ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, struct error *error);
+
+/*
+ * The same for a file of at most `max` bytes, with as much memory as it has: *out is the caller's,
+ * to be freed. A file that does not exist is NULL. Returns 0, or -1 with *error filled.
+ */
+int file_read_whole(const char *path, size_t max, char **out, size_t *size, struct error *error);
 
 /*
  * Reads a regular file of at most `max` bytes that nobody but its owner may read or write: one
@@ -43,6 +57,12 @@ int file_check_writable(const char *path, struct error *error);
  */
 int file_replace_alone(
 	const char *path, const void *data, size_t size, mode_t mode, struct error *error);
+
+/*
+ * The directory that holds path; `flags` of open(2) say what for. Returns a descriptor to close, or
+ * -1 and errno.
+ */
+int file_open_directory(const char *path, int flags);
 
 /* Renames path to path.damaged, over an older one. Returns 0, or -1 with *error filled. */
 int file_set_aside(const char *path, struct error *error);

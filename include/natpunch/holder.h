@@ -9,6 +9,9 @@
 #include <sys/types.h>
 
 #include "natpunch/mapping.h"
+#include "natpunch/sandbox.h"
+
+extern const struct sandbox_call holder_calls[]; /* beside file_read_calls */
 
 struct holder {
 	bool listens;  /* somebody holds the port: a TCP listener, or a bound UDP socket */

@@ -8,6 +8,9 @@
 #ifndef NATPUNCH_LOG_H
 #define NATPUNCH_LOG_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "natpunch/error.h"
 
 enum log_level {
@@ -21,6 +24,16 @@ void log_set_command(const char *command);
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 
+/*
+ * Lines about what others do can be as many as others like. log_admits(): is one to be written now,
+ * with log_detail()? No unless there is -v, nor when it would be more than so many in a second, or
+ * `burst` at once after a rest; log_suppressed() counts those. Without log_set_limit() all are
+ * written; it is called once, as those above.
+ */
+void log_set_limit(uint32_t per_second, uint32_t burst);
+bool log_admits(void);
+uint64_t log_suppressed(void);
+
 /* `natpunch probe: TEXT` and, where there is one, `hint: HINT` on a line of its own. */
 void log_print_error(const struct error *error);
 
@@ -28,5 +41,7 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "warning: " */
 void log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What the user has just asked for, whatever the level. */
+void log_always(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

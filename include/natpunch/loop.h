@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+#include "natpunch/sandbox.h"
+
 struct loop_tag {
 	uint8_t kind;  /* the owner's own enum */
 	uint32_t slot; /* 24 bits are kept */
@@ -23,6 +25,8 @@ struct loop_event {
 };
 
 #define LOOP_BATCH 64
+
+extern const struct sandbox_call loop_calls[]; /* once it is open */
 
 struct loop {
 	int fd;

@@ -66,11 +66,21 @@ enum nat_obstacle {
 	NAT_OBSTACLE_CARRIER,
 };
 
+/* How long a mapping over which nothing is sent lives, in seconds; see lifetime.h. 0: untold. */
+struct nat_lifetime {
+	bool wanted;
+	uint16_t least;
+	uint16_t most;
+	char evidence[NAT_EVIDENCE_SIZE];
+};
+
 struct nat_report {
 	enum mapping_protocol protocol;
 	struct addr local;
 	struct addr mapped;
 	char reflector[272];
+	struct addr asked;   /* the address of that one */
+	size_t asked_number; /* and which it is in the request */
 	char method[16];
 
 	struct nat_finding listens; /* somebody on the local port */
@@ -90,6 +100,7 @@ struct nat_report {
 	struct nat_finding hairpin;   /* RFC 4787 6 */
 	struct nat_finding firewall;  /* does one of this machine keep strangers out? */
 	struct nat_finding stranger;  /* did somebody get through who was never contacted? */
+	struct nat_lifetime lifetime; /* not by classify_run(), but by lifetime_search() */
 
 	/* What follows, by nat_judge(). */
 	enum nat_answer direct; /* method one: whoever connects to the mapping gets in */

@@ -7,6 +7,10 @@
 
 #include <stdbool.h>
 
+#include "natpunch/sandbox.h"
+
+extern const struct sandbox_call netwatch_calls[];
+
 struct netwatch {
 	int route_fd; /* readable when links, addresses or routes changed; -1: cannot be watched */
 	int clock_fd; /* readable after a suspend, or when the clock was set; -1 likewise */

@@ -17,7 +17,10 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/mapping.h"
+#include "natpunch/sandbox.h"
 #include "natpunch/segment.h"
+
+extern const struct sandbox_call packet_calls[]; /* beside those of sockets */
 
 #define PACKET_PORT_MAX 64
 

@@ -7,6 +7,7 @@
 #ifndef NATPUNCH_PARSE_H
 #define NATPUNCH_PARSE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,7 @@ struct parse_host_port {
 	char host[PARSE_HOST_SIZE]; /* a name, an IPv4 or an IPv6 text without brackets; may be ""
 				     */
 	uint16_t port;              /* 1 to 65535 */
+	bool port_named;            /* in the text, so that port is not the default */
 };
 
 /* Digits only, from min to max. "0022" is 22; "", "+22", " 22", "22x" and "0x16" are not numbers.

@@ -7,7 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Fills out. A system without a source cannot run natpunch: abort() is the answer to failure. */
+/*
+ * Fills out. A system without a source cannot run natpunch: when it fails, that is told and the
+ * process ends with EXIT_STATUS_LOCAL.
+ */
 void random_fill(void *out, size_t size);
 
 /* Uniform from 0 to bound - 1; bound must not be 0. */

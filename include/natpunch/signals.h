@@ -6,6 +6,10 @@
 
 #include <stdbool.h>
 
+#include "natpunch/sandbox.h"
+
+extern const struct sandbox_call signals_calls[];
+
 /*
  * Blocks SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGCHLD and returns a non-blocking signalfd that
  * delivers them, or -1 and errno. SIGPIPE is ignored. A child must call signals_restore() before

@@ -8,6 +8,11 @@
 #include <stdbool.h>
 
 #include "natpunch/addr.h"
+#include "natpunch/sandbox.h"
+
+/* TCP and UDP over IPv4 and IPv6, with socket.h and without; and asking for own addresses. */
+extern const struct sandbox_call socket_calls[];
+extern const struct sandbox_call socket_interface_calls[];
 
 int socket_bind_interface(int fd, const char *interface); /* SO_BINDTODEVICE; 0, or -1 and errno */
 
@@ -31,6 +36,9 @@ int socket_unacknowledged(int fd);
  * told.
  */
 int socket_retransmission_ms(int fd);
+
+/* Packets that were dropped because the socket's buffer was full (SO_MEMINFO, Linux 4.12), or 0. */
+uint32_t socket_dropped(int fd);
 
 /* Is this one of this machine's own addresses (getifaddrs, or loopback; port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);

@@ -40,10 +40,11 @@ enum stun_method {
 	STUN_METHOD_REGISTER = 0x0E1, /* ours; rendezvous.h */
 	STUN_METHOD_LOOKUP = 0x0E2,
 	STUN_METHOD_CONNECT = 0x0E3,
-	STUN_METHOD_DIAL = 0x0E4,   /* dialback.h */
-	STUN_METHOD_INVITE = 0x0E5, /* invitation.h */
-	STUN_METHOD_RELAY = 0x0E6,  /* rendezvous.h */
-	STUN_METHOD_JOIN = 0x0E7,   /* relay.h */
+	STUN_METHOD_DIAL = 0x0E4,     /* dialback.h */
+	STUN_METHOD_INVITE = 0x0E5,   /* invitation.h */
+	STUN_METHOD_RELAY = 0x0E6,    /* rendezvous.h */
+	STUN_METHOD_JOIN = 0x0E7,     /* relay.h */
+	STUN_METHOD_FORECAST = 0x0E8, /* invitation.h */
 };
 
 enum stun_attribute_type {
@@ -76,6 +77,8 @@ enum stun_attribute_type {
 	STUN_NATPUNCH_OFFER = 0xC6E7,      /* rendezvous.h */
 	STUN_NATPUNCH_TICKET = 0xC6E8,     /* relay.h */
 	STUN_NATPUNCH_JOIN = 0xC6E9,
+	STUN_NATPUNCH_FORECAST = 0xC6EA,  /* forecast.h */
+	STUN_NATPUNCH_TRAVELLER = 0xC6EB, /* invitation.h */
 };
 
 /* A message that stun_parse() found well formed. Points into the caller's bytes. */

@@ -13,6 +13,9 @@
 
 #include "natpunch/error.h"
 #include "natpunch/netfilter.h"
+#include "natpunch/sandbox.h"
+
+extern const struct sandbox_call translation_calls[]; /* beside those of sockets */
 
 /*
  * A netlink socket for all else here, and the life of the rule: it is the caller's to close.

@@ -1,9 +1,11 @@
 #include "natpunch/descriptors.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -32,7 +34,7 @@ uint64_t descriptors_reserve(uint64_t wanted)
 	return limit.rlim_cur;
 }
 
-int descriptors_fill_standard(void)
+int descriptors_fill_standard(struct error *error)
 {
 	int fd;
 
@@ -41,7 +43,7 @@ int descriptors_fill_standard(void)
 		fd = open("/", O_PATH | O_DIRECTORY);
 	while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
 	if (fd < 0)
-		return -1;
+		return error_set(error, EXIT_STATUS_LOCAL, "cannot open /: %s", strerror(errno));
 	close(fd);
 	return 0;
 }

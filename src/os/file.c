@@ -16,6 +16,70 @@
 
 #define LOCK_RETRY_MS 10
 
+#ifdef __linux__
+#define OPEN_FOR_MORE (O_ACCMODE | O_CREAT | O_TRUNC) /* than reading */
+
+const struct sandbox_call file_read_calls[] = {
+	SANDBOX_WHEN(openat, 2, OPEN_FOR_MORE, O_RDONLY),
+#ifdef __NR_open
+	SANDBOX_WHEN(open, 1, OPEN_FOR_MORE, O_RDONLY),
+#endif
+/* musl sets the flag of O_CLOEXEC once more. */
+#ifdef __NR_fcntl
+	SANDBOX_WHEN(fcntl, 1, SANDBOX_WHOLE, F_SETFD),
+#endif
+#ifdef __NR_fcntl64
+	SANDBOX_WHEN(fcntl64, 1, SANDBOX_WHOLE, F_SETFD),
+#endif
+#ifdef __NR_fstat
+	SANDBOX_CALL(fstat),
+#endif
+#ifdef __NR_fstat64
+	SANDBOX_CALL(fstat64),
+#endif
+#ifdef __NR_newfstatat
+	SANDBOX_CALL(newfstatat),
+#endif
+#ifdef __NR_fstatat64
+	SANDBOX_CALL(fstatat64),
+#endif
+#ifdef __NR_statx
+	SANDBOX_CALL(statx),
+#endif
+	SANDBOX_END,
+};
+
+const struct sandbox_call file_write_calls[] = {
+	SANDBOX_CALL(openat),
+#ifdef __NR_open
+	SANDBOX_CALL(open),
+#endif
+	SANDBOX_CALL(fchmod),
+	SANDBOX_CALL(fsync),
+	SANDBOX_CALL(renameat2),
+#ifdef __NR_renameat
+	SANDBOX_CALL(renameat),
+#endif
+#ifdef __NR_rename
+	SANDBOX_CALL(rename),
+#endif
+	SANDBOX_CALL(unlinkat),
+#ifdef __NR_unlink
+	SANDBOX_CALL(unlink),
+#endif
+	SANDBOX_END,
+};
+
+const struct sandbox_call file_lock_calls[] = {
+	SANDBOX_CALL(faccessat),
+#ifdef __NR_faccessat2
+	SANDBOX_CALL(faccessat2),
+#endif
+	SANDBOX_CALL(flock),
+	SANDBOX_END,
+};
+#endif
+
 static int fail(struct error *error, const char *verb, const char *path, int number)
 {
 	char safe[160];
@@ -42,10 +106,25 @@ static ssize_t read_all(int fd, char *out, size_t capacity)
 	return (ssize_t)used;
 }
 
-ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, struct error *error)
+/* Whether the open file is one of at most `max` bytes. */
+static int check_file(const char *path, int fd, size_t max, size_t *size, struct error *error)
 {
 	struct stat status;
-	ssize_t size = -1;
+
+	if (fstat(fd, &status) != 0)
+		return fail(error, "read", path, errno);
+	if (!S_ISREG(status.st_mode))
+		return fail(error, "read", path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
+	if (status.st_size < 0 || (uintmax_t)status.st_size > max)
+		return fail(error, "read", path, EFBIG);
+	*size = (size_t)status.st_size;
+	return 0;
+}
+
+ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, struct error *error)
+{
+	size_t size;
+	ssize_t got = -1;
 	int fd;
 
 	*missing = 0;
@@ -56,31 +135,21 @@ ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, st
 	}
 	if (fd < 0)
 		return fail(error, "open", path, errno);
-	if (fstat(fd, &status) != 0)
-		fail(error, "read", path, errno);
-	else if (!S_ISREG(status.st_mode))
-		fail(error, "read", path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
-	else if (status.st_size < 0 || (uintmax_t)status.st_size > capacity)
-		fail(error, "read", path, EFBIG);
-	else if ((size = read_all(fd, out, capacity)) < 0)
+	if (check_file(path, fd, capacity, &size, error) == 0 &&
+		(got = read_all(fd, out, capacity)) < 0)
 		fail(error, "read", path, errno);
 	close(fd);
-	return size;
+	return got;
 }
 
-/* Whether the open file may be taken for a secret of at most `max` bytes. */
-static int check_secret(const char *path, int fd, size_t max, size_t *size, struct error *error)
+/* Whether nobody else may read the open file. */
+static int check_secret(const char *path, int fd, struct error *error)
 {
 	struct stat status;
 	char safe[160];
 
 	if (fstat(fd, &status) != 0)
 		return fail(error, "read", path, errno);
-	if (!S_ISREG(status.st_mode))
-		return fail(error, "read", path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
-	if (status.st_size < 0 || (uintmax_t)status.st_size > max)
-		return fail(error, "read", path, EFBIG);
-	*size = (size_t)status.st_size;
 	if ((status.st_mode & (S_IRWXG | S_IRWXO)) == 0)
 		return 0;
 	text_escape(safe, sizeof(safe), path, strlen(path));
@@ -89,29 +158,61 @@ static int check_secret(const char *path, int fd, size_t max, size_t *size, stru
 	return error_hint(error, "chmod 600 %s", safe);
 }
 
-int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error)
+/* Takes over nothing: fd stays the caller's. Returns 0 with *out to be freed, or -1. */
+static int read_allocated(
+	const char *path, int fd, size_t capacity, char **out, size_t *size, struct error *error)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	ssize_t got = -1;
-	size_t capacity = 0;
+	ssize_t got;
 
-	*out = NULL;
-	if (fd < 0)
-		return fail(error, "open", path, errno);
-	if (check_secret(path, fd, max, &capacity, error) == 0) {
-		*out = malloc(capacity + 1);
-		got = *out != NULL ? read_all(fd, *out, capacity) : -1;
-		if (got < 0)
-			fail(error, "read", path, *out != NULL ? errno : ENOMEM);
-	}
-	close(fd);
+	*out = malloc(capacity + 1);
+	if (*out == NULL)
+		return fail(error, "read", path, ENOMEM);
+	got = read_all(fd, *out, capacity);
 	if (got < 0) {
+		fail(error, "read", path, errno);
 		free(*out);
 		*out = NULL;
 		return -1;
 	}
 	*size = (size_t)got;
 	return 0;
+}
+
+int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	size_t capacity = 0;
+	int result;
+
+	*out = NULL;
+	if (fd < 0)
+		return fail(error, "open", path, errno);
+	result = check_file(path, fd, max, &capacity, error);
+	if (result == 0)
+		result = check_secret(path, fd, error);
+	if (result == 0)
+		result = read_allocated(path, fd, capacity, out, size, error);
+	close(fd);
+	return result;
+}
+
+int file_read_whole(const char *path, size_t max, char **out, size_t *size, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	size_t capacity = 0;
+	int result;
+
+	*out = NULL;
+	*size = 0;
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0)
+		return fail(error, "open", path, errno);
+	result = check_file(path, fd, max, &capacity, error);
+	if (result == 0)
+		result = read_allocated(path, fd, capacity, out, size, error);
+	close(fd);
+	return result;
 }
 
 static int write_all(int fd, const char *data, size_t size)
@@ -147,7 +248,7 @@ static int directory_of(const char *path, char out[PATH_MAX])
 	return 0;
 }
 
-static int open_directory(const char *path)
+int file_open_directory(const char *path, int flags)
 {
 	char directory[PATH_MAX];
 
@@ -155,7 +256,7 @@ static int open_directory(const char *path)
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	return open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return open(directory, flags | O_DIRECTORY | O_CLOEXEC);
 }
 
 static int put_content(int fd, const void *data, size_t size, mode_t mode)
@@ -185,7 +286,7 @@ static int put_in_place(const char *path, const char *temporary, int fd, const v
 	}
 	/* The new content stands; a directory that cannot be synced only weakens it after a crash.
 	 */
-	directory = open_directory(path);
+	directory = file_open_directory(path, O_RDONLY);
 	if (directory >= 0) {
 		fsync(directory);
 		close(directory);
@@ -254,7 +355,7 @@ int file_check_writable(const char *path, struct error *error)
 
 int file_lock_directory(const char *path, uint64_t deadline, struct error *error)
 {
-	int fd = open_directory(path);
+	int fd = file_open_directory(path, O_RDONLY);
 
 	if (fd < 0)
 		return fail(error, "open the directory of", path, errno);

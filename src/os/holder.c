@@ -20,6 +20,22 @@
 #define UDP_STATE_BOUND    0x07 /* TCP_CLOSE: a socket that is bound and not connected */
 #define TCP_TIME_WAIT_TEXT "06"
 
+const struct sandbox_call holder_calls[] = {
+	SANDBOX_CALL(getdents64),
+	SANDBOX_CALL(readlinkat),
+#ifdef __NR_fcntl
+	SANDBOX_CALL(fcntl),
+#endif
+#ifdef __NR_fcntl64
+	SANDBOX_CALL(fcntl64),
+#endif
+	SANDBOX_CALL(lseek),
+#ifdef __NR__llseek
+	SANDBOX_CALL(_llseek),
+#endif
+	SANDBOX_END,
+};
+
 /* One line of /proc/net/tcp: "  0: 00000000:0016 00000000:0000 0A ... uid timeout inode ..." */
 struct table_row {
 	unsigned port;

@@ -5,8 +5,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "natpunch/clock.h"
+#include "natpunch/rate.h"
+
 static enum log_level current_level = LOG_LEVEL_NORMAL;
 static const char *current_command = "";
+static struct limit {
+	struct rate_quota quota; /* all zero: none */
+	uint64_t spent;
+	uint64_t suppressed;
+	bool busy; /* the reflector may have several threads */
+} current_limit;
 
 void log_set_command(const char *command)
 {
@@ -21,6 +30,56 @@ void log_set_level(enum log_level level)
 enum log_level log_get_level(void)
 {
 	return current_level;
+}
+
+void log_set_limit(uint32_t per_second, uint32_t burst)
+{
+	current_limit.quota = (struct rate_quota){.per_second = per_second, .burst = burst};
+}
+
+/* For a few instructions each, and with -v alone. */
+static void lock_limit(void)
+{
+	while (__atomic_test_and_set(&current_limit.busy, __ATOMIC_ACQUIRE))
+		;
+}
+
+static void unlock_limit(void)
+{
+	__atomic_clear(&current_limit.busy, __ATOMIC_RELEASE);
+}
+
+bool log_admits(void)
+{
+	struct limit *limit = &current_limit;
+	uint64_t now;
+	bool admitted;
+
+	if (current_level < LOG_LEVEL_VERBOSE)
+		return false;
+	if (limit->quota.per_second == 0)
+		return true;
+	now = clock_now_ms();
+	lock_limit();
+	admitted = rate_wait(&limit->quota, limit->spent, now) == 0;
+	if (admitted)
+		rate_charge(&limit->quota, &limit->spent, 1, now);
+	else
+		limit->suppressed++;
+	unlock_limit();
+	return admitted;
+}
+
+uint64_t log_suppressed(void)
+{
+	uint64_t suppressed;
+
+	if (current_level < LOG_LEVEL_VERBOSE || current_limit.quota.per_second == 0)
+		return 0;
+	lock_limit();
+	suppressed = current_limit.suppressed;
+	unlock_limit();
+	return suppressed;
 }
 
 static void write_line(const char *kind, const char *format, va_list arguments)
@@ -88,4 +147,13 @@ void log_note(const char *format, ...)
 void log_detail(const char *format, ...)
 {
 	LOG_AT(LOG_LEVEL_VERBOSE, "");
+}
+
+void log_always(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	write_line("", format, arguments);
+	va_end(arguments);
 }

@@ -9,6 +9,15 @@
 /* kind (8 bits), slot (24), generation (32), from the top of epoll's 64 bits down. */
 #define SLOT_MASK 0xffffffU
 
+const struct sandbox_call loop_calls[] = {
+	SANDBOX_CALL(epoll_ctl),
+#ifdef __NR_epoll_wait
+	SANDBOX_CALL(epoll_wait),
+#endif
+	SANDBOX_CALL(epoll_pwait),
+	SANDBOX_END,
+};
+
 static uint64_t pack(struct loop_tag tag)
 {
 	return (uint64_t)tag.kind << 56 | (uint64_t)(tag.slot & SLOT_MASK) << 32 | tag.generation;

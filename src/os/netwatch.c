@@ -9,6 +9,16 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+const struct sandbox_call netwatch_calls[] = {
+	SANDBOX_WHEN2(socket, 0, SANDBOX_WHOLE, AF_NETLINK, 2, SANDBOX_WHOLE, NETLINK_ROUTE),
+	SANDBOX_CALL(timerfd_create),
+	SANDBOX_CALL(timerfd_settime),
+#ifdef __NR_timerfd_settime64
+	SANDBOX_CALL(timerfd_settime64),
+#endif
+	SANDBOX_END,
+};
+
 #define FAR_AWAY_SECONDS (86400L * 365 * 10)
 
 /*

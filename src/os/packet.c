@@ -15,8 +15,15 @@
 #define AT_OFFSET      12
 #define AT_FLAGS       13
 
+#define TYPE_MASK     0xf /* of socket(2), without SOCK_CLOEXEC and SOCK_NONBLOCK */
 #define ACCEPT_ALL    0xffffffffU
 #define PROGRAM_FIXED 16 /* instructions besides the two for each port, at most */
+
+const struct sandbox_call packet_calls[] = {
+	SANDBOX_WHEN2(socket, 0, SANDBOX_WHOLE, AF_INET, 1, TYPE_MASK, SOCK_RAW),
+	SANDBOX_WHEN2(socket, 0, SANDBOX_WHOLE, AF_INET6, 1, TYPE_MASK, SOCK_RAW),
+	SANDBOX_END,
+};
 
 struct program {
 	struct sock_filter code[PROGRAM_FIXED + 2 * PACKET_PORT_MAX];

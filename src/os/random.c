@@ -1,13 +1,16 @@
 #include "natpunch/random.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #ifdef __linux__
 #include <sys/random.h>
 #else
 #include <fcntl.h>
-#include <unistd.h>
 #endif
+
+#include "natpunch/error.h"
+#include "natpunch/log.h"
 
 #ifdef __linux__
 static ssize_t get_some(void *out, size_t size)
@@ -25,6 +28,14 @@ static ssize_t get_some(void *out, size_t size)
 }
 #endif
 
+/* Whoever asks has nothing to go on with: nonces and keys that can be guessed are worse than none.
+ */
+static void give_up(int number)
+{
+	log_error("cannot get random bytes: %s", strerror(number));
+	_exit(EXIT_STATUS_LOCAL);
+}
+
 void random_fill(void *out, size_t size)
 {
 	uint8_t *next = out;
@@ -34,7 +45,7 @@ void random_fill(void *out, size_t size)
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
-			abort();
+			give_up(got == 0 ? EIO : errno);
 		next += got;
 		size -= (size_t)got;
 	}

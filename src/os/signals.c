@@ -6,6 +6,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+const struct sandbox_call signals_calls[] = {
+	SANDBOX_CALL(signalfd4),
+	SANDBOX_END,
+};
+
 static const int taken[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD};
 
 static void fill_set(sigset_t *set)

@@ -1,6 +1,8 @@
 #include "natpunch/socket_linux.h"
 
 #include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -9,6 +11,54 @@
 #include <unistd.h>
 
 #include "natpunch/socket.h"
+
+#define TYPE_MASK 0xf /* SOCK_STREAM and so on; SOCK_CLOEXEC and SOCK_NONBLOCK stand above */
+
+#define OPEN_SOCKET(family, type)                                                                  \
+	SANDBOX_WHEN2(socket, 0, SANDBOX_WHOLE, (family), 1, TYPE_MASK, (type))
+
+const struct sandbox_call socket_calls[] = {
+	OPEN_SOCKET(AF_INET, SOCK_STREAM),
+	OPEN_SOCKET(AF_INET, SOCK_DGRAM),
+	OPEN_SOCKET(AF_INET6, SOCK_STREAM),
+	OPEN_SOCKET(AF_INET6, SOCK_DGRAM),
+#ifdef __NR_socketcall
+	/* All of these in one, with the arguments in memory. Some C libraries use it. */
+	SANDBOX_CALL(socketcall),
+#endif
+#ifdef __NR_accept
+	SANDBOX_CALL(accept),
+#endif
+	SANDBOX_CALL(accept4),
+	SANDBOX_CALL(bind),
+	SANDBOX_CALL(connect),
+	SANDBOX_CALL(listen),
+	SANDBOX_CALL(getpeername),
+	SANDBOX_CALL(getsockname),
+	SANDBOX_CALL(getsockopt),
+	SANDBOX_CALL(setsockopt),
+#ifdef __NR_send
+	SANDBOX_CALL(send),
+	SANDBOX_CALL(recv),
+#endif
+	SANDBOX_CALL(sendto),
+	SANDBOX_CALL(recvfrom),
+	SANDBOX_CALL(sendmsg),
+	SANDBOX_CALL(recvmsg),
+	SANDBOX_CALL(sendmmsg),
+	SANDBOX_CALL(recvmmsg),
+#ifdef __NR_recvmmsg_time64
+	SANDBOX_CALL(recvmmsg_time64),
+#endif
+	SANDBOX_CALL(shutdown),
+	SANDBOX_WHEN(ioctl, 1, SANDBOX_WHOLE, SIOCOUTQ),
+	SANDBOX_END,
+};
+
+const struct sandbox_call socket_interface_calls[] = {
+	SANDBOX_WHEN2(socket, 0, SANDBOX_WHOLE, AF_NETLINK, 2, SANDBOX_WHOLE, NETLINK_ROUTE),
+	SANDBOX_END,
+};
 
 int socket_bind_interface(int fd, const char *interface)
 {
@@ -89,6 +139,17 @@ static bool find_interface(const struct addr *ip,
 		found = read_interface(entry, out) && fits(out, ip);
 	freeifaddrs(list);
 	return found;
+}
+
+uint32_t socket_dropped(int fd)
+{
+	uint32_t values[SK_MEMINFO_VARS] = {0};
+	socklen_t size = sizeof(values);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, values, &size) != 0 ||
+		size <= SK_MEMINFO_DROPS * sizeof(values[0]))
+		return 0;
+	return values[SK_MEMINFO_DROPS];
 }
 
 bool socket_is_local_ip(const struct addr *addr)

@@ -15,6 +15,11 @@
 
 #define ANSWER_SIZE 8192 /* more than any answer to one question of ours */
 
+const struct sandbox_call translation_calls[] = {
+	SANDBOX_WHEN2(socket, 0, SANDBOX_WHOLE, AF_NETLINK, 2, SANDBOX_WHOLE, NETLINK_NETFILTER),
+	SANDBOX_END,
+};
+
 int translation_open(struct error *error)
 {
 	struct sockaddr_nl own = {.nl_family = AF_NETLINK};

@@ -93,6 +93,11 @@ void deadline_set(struct deadline_heap *heap, uint32_t slot, uint64_t due)
 		sift_up(heap, entry->position, due, slot);
 }
 
+uint64_t deadline_of(const struct deadline_heap *heap, uint32_t slot)
+{
+	return slot < heap->capacity ? heap->entries[slot].due : DEADLINE_NONE;
+}
+
 /* Moves what stands too early until the top is truly due first, or the heap is empty. */
 static bool settle(struct deadline_heap *heap)
 {

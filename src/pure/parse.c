@@ -139,6 +139,7 @@ int parse_host_port(const char *text, uint16_t default_port, struct parse_host_p
 		return -1;
 	if (port && parse_port(port, &parsed.port) < 0)
 		return -1;
+	parsed.port_named = port != NULL;
 	*out = parsed;
 	return 0;
 }
@@ -154,6 +155,7 @@ int parse_listen(const char *text, struct parse_host_port *out)
 		return -1;
 	if (!port || parse_port(port, &parsed.port) < 0)
 		return -1;
+	parsed.port_named = true;
 	*out = parsed;
 	return 0;
 }
