@@ -1,18 +1,22 @@
 # natpunch: make, make test, make demo, make lint, make bench, make install; V=1 shows the commands.
 VERSION = 0.1.0
+RELEASED = 2026-11-25
 PREFIX  = /usr/local
 BINDIR  = $(PREFIX)/bin
 MANDIR  = $(PREFIX)/share/man
 UNITDIR = $(PREFIX)/lib/systemd/system
+ZSHDIR  = $(PREFIX)/share/zsh/site-functions
 B       = build
 CC      = cc
 MUSL_CC = musl-gcc
 
-BASE  = -std=gnu11 -D_GNU_SOURCE -DNATPUNCH_VERSION='"$(VERSION)"' -Iinclude
+# On 32 bits, times after 2038 and large files take the wide types.
+BASE  = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
+        -DNATPUNCH_VERSION='"$(VERSION)"' -Iinclude
 WARN  = -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
         $(if $(CI),-Werror)
 HARD  = -O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections \
-        -fno-asynchronous-unwind-tables -fPIE
+        -fno-asynchronous-unwind-tables -fPIE -ffile-prefix-map=$(CURDIR)=.
 ALL_CFLAGS  = $(BASE) $(WARN) $(HARD) -MMD -MP $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(findstring -static,$(LDFLAGS)),,-pie) $(LDFLAGS)
 
@@ -20,11 +24,14 @@ SRC   = $(sort $(wildcard src/*.c src/*/*.c))
 OBJ   = $(SRC:%.c=$(B)/%.o)
 PARTS = $(filter-out $(B)/src/main.o,$(OBJ))
 MAN   = $(sort $(wildcard man/*.[1-8]))
-SERVICE = $(foreach unit,natpunch-probe@.service natpunch-reflect.service,$(unit)=$(UNITDIR)/$(unit)) \
-          $(foreach file,natpunch-probe-sshd.conf natpunch.init,$(file)=$(PREFIX)/share/natpunch/$(file)) \
-          natpunch.bash=$(PREFIX)/share/bash-completion/completions/natpunch \
-          natpunch.zsh=$(PREFIX)/share/zsh/site-functions/_natpunch \
-          natpunch.fish=$(PREFIX)/share/fish/vendor_completions.d/natpunch.fish
+# What is installed, each SOURCE=PLACE.
+INSTALLED = natpunch=$(BINDIR)/natpunch $(foreach page,$(MAN),$(page)=$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+  $(foreach unit,natpunch-probe@.service natpunch-reflect.service,src/service/$(unit)=$(UNITDIR)/$(unit)) \
+  $(foreach file,natpunch-probe-sshd.conf natpunch.init,src/service/$(file)=$(PREFIX)/share/natpunch/$(file)) \
+  src/service/natpunch.sysusers=$(PREFIX)/lib/sysusers.d/natpunch.conf \
+  src/service/natpunch.bash=$(PREFIX)/share/bash-completion/completions/natpunch \
+  src/service/natpunch.zsh=$(ZSHDIR)/_natpunch \
+  src/service/natpunch.fish=$(PREFIX)/share/fish/vendor_completions.d/natpunch.fish
 
 UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
@@ -36,12 +43,13 @@ PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all static checks programs test demo lint bench soak fuzz print-flags install clean
+.PHONY: all static checks programs test machines checked demo lint bench soak fuzz faults \
+        print-flags install uninstall check dist deb clean
 .DELETE_ON_ERROR:
 
 all: natpunch
 
-natpunch: $(OBJ)
+natpunch natpunch-static $(B)/natpunch: $(OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(OBJ) $(ALL_LDFLAGS)
 
@@ -64,9 +72,6 @@ static:
 	$(Q)$(MAKE) B=$(B)/musl CC='$(MUSL_CC)' CFLAGS='-Os $(CFLAGS)' \
 	    LDFLAGS='-static -Wl,-z,noseparate-code $(LDFLAGS)' \
 	    CPPFLAGS='-idirafter $(B)/musl-include $(CPPFLAGS)' $(STATIC)
-natpunch-static: $(OBJ)
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(OBJ) $(ALL_LDFLAGS)
 
 $(B)/libnatpunch.a: $(PARTS)
 	$(Q)rm -f $@ && $(AR) rcs $@ $(PARTS)
@@ -86,12 +91,18 @@ $(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpu
 	$(Q)$(CC) $(TEST_CFLAGS) -MF $@.d -o $@ $< tests/fuzz/replay.c $(B)/libnatpunch.a $(ALL_LDFLAGS)
 
 checks: $(UNIT) $(PROPERTY) $(REPLAY)
+check: checks # what needs no privilege and no other program than perl
+	$(Q)perl tests/harness $(UNIT) $(PROPERTY) $(addprefix replay:,$(REPLAY)) </dev/null
 programs: natpunch $(PROGRAMS)
 
 test:
 	$(Q)sh tests/run
 lint:
 	$(Q)sh tests/run lint
+machines: # with all that has other machines' code, and not only what is pure
+	$(Q)MACHINES=all sh tests/run machines
+checked: # the laboratory's main jobs under sanitizers and valgrind
+	$(Q)sh tests/run checked
 demo:
 	$(Q)sh tests/lab/demo
 # As long as one likes: make soak ROUNDS=1000, make fuzz SECONDS=600 (for each target)
@@ -103,16 +114,22 @@ print-flags: # what every source is compiled with, for the tests of the source
 	$(info $(BASE) $(WARN)) @:
 fuzz:
 	$(Q)sh tests/fuzz/run $(SECONDS)
+faults: static
+	$(Q)sh tests/tools build lab && perl tests/faults
 
 install: natpunch
-	install -D -m 755 natpunch $(DESTDIR)$(BINDIR)/natpunch
-	for page in $(MAN); do \
-	    install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; \
+	for file in $(INSTALLED); do \
+	    place=$(DESTDIR)$${file#*=} && case $$file in natpunch=*) mode=755 ;; *) mode=644 ;; esac && \
+	    install -D -m $$mode $${file%%=*} $$place || exit 1; \
+	    case $$file in src/service/*) sed -i 's|/usr/local/bin/|$(BINDIR)/|' $$place || exit 1 ;; esac; \
 	done
-	for file in $(SERVICE); do \
-	    install -D -m 644 src/service/$${file%%=*} $(DESTDIR)$${file#*=} && \
-	    sed -i 's|/usr/local/bin/|$(BINDIR)/|' $(DESTDIR)$${file#*=} || exit 1; \
-	done
+uninstall:
+	for file in $(INSTALLED); do rm -f $(DESTDIR)$${file#*=} || exit 1; done
+	rmdir $(DESTDIR)$(PREFIX)/share/natpunch
+
+# A source tarball, the same bytes whoever makes it, and a package of it; both in build/.
+dist deb:
+	$(Q)sh src/service/release $@ $(VERSION) $(RELEASED)
 
 clean:
 	rm -rf build natpunch natpunch-static

@@ -10,6 +10,7 @@
  *   text    a TCP connection for each line
  *   kept    `connections` that stay, asked in turn, `window` at once; `held` more stand by
  *   hold    `held` connections, and then nothing but time
+ *   homes   `connections` that are held, asked in turn, `rate` a second, as `probe -k` does
  *   raw     the raw handshake, `window` in flight
  *   names   LOOKUPs over UDP, `window` in flight, each for one of `names` names by chance; a nonce
  *           is fetched for each, so that one answer is two requests
@@ -316,22 +317,29 @@ static void load_datagrams(struct load *load)
 	close(fd);
 }
 
-/* Sends what is due. Returns the number of the next. */
+/*
+ * Sends what is due, a batch at most: who has fallen behind must go on to read, or loses all that
+ * comes meanwhile. Returns the number of the next.
+ */
 static uint64_t send_due(struct load *load, int fd, uint64_t start, uint64_t next)
 {
 	uint64_t now = now_ns();
+	uint32_t slots[BATCH];
+	size_t count = 0;
 
-	for (;; next++) {
+	for (; count < BATCH; next++) {
 		uint64_t due = start + next * SECOND_NS / load->rate;
 		uint32_t slot = (uint32_t)(next % WINDOW_MAX);
 
 		if (due > now)
-			return next;
+			break;
 		if (flight.busy[slot])
 			load->lost++;
-		send_slots(fd, &slot, 1);
 		flight.due[slot] = due;
+		slots[count++] = slot;
 	}
+	send_slots(fd, slots, count);
+	return next;
 }
 
 /* An answer to a request that was counted as lost already. */
@@ -809,10 +817,57 @@ static uint64_t server_resident(const struct load *load)
 	return value;
 }
 
+/* What the kernel has taken for objects of its own, in kB: the sockets of both ends among them. */
+static uint64_t kernel_objects(void)
+{
+	char line[256];
+	uint64_t value = 0;
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	if (file == NULL)
+		fail("/proc/meminfo");
+	while (fgets(line, sizeof(line), file) != NULL)
+		if (strncmp(line, "Slab:", 5) == 0)
+			value = strtoull(line + 5, NULL, 10);
+	fclose(file);
+	return value;
+}
+
+static void load_homes(struct load *load)
+{
+	struct crowd crowd = {.turn = 0};
+	uint64_t pause;
+	uint64_t next;
+
+	if (load->rate == 0)
+		fail("rate");
+	load->mode = BINDING_MODE_HOLD;
+	crowd_open(load, &crowd);
+	load_start(load);
+	pause = SECOND_NS / load->rate;
+	next = now_ns();
+	while (load_goes_on(load)) {
+		uint64_t now = now_ns();
+		struct stream *stream = &crowd.streams[crowd.turn % load->connections];
+
+		if (now < next) {
+			struct timespec rest = {.tv_nsec = (long)(next - now)};
+			ppoll(NULL, 0, &rest, NULL);
+			continue;
+		}
+		crowd.turn++;
+		stream_ask(stream, load->mode);
+		stream_judge(load, stream);
+		load_add_latency(load, now_ns() - next);
+		next += pause;
+	}
+}
+
 static void load_hold(struct load *load)
 {
 	struct crowd crowd = {.turn = 0};
 	uint64_t before = server_resident(load);
+	uint64_t kernel_before = kernel_objects();
 
 	load->connections = 0;
 	crowd_open(load, &crowd);
@@ -820,8 +875,9 @@ static void load_hold(struct load *load)
 	while (load_goes_on(load))
 		poll(NULL, 0, 50);
 	load->lost += crowd_lost(load, &crowd);
-	printf("resident_before=%llu resident=%llu ", (unsigned long long)before,
-		(unsigned long long)server_resident(load));
+	printf("resident_before=%llu resident=%llu kernel=%llu ", (unsigned long long)before,
+		(unsigned long long)server_resident(load),
+		(unsigned long long)(kernel_objects() - kernel_before));
 }
 
 /* --- the command line --- */
@@ -906,6 +962,7 @@ int main(int argc, char **argv)
 		{"text", load_text, 32},
 		{"kept", load_kept, 32},
 		{"hold", load_hold, 1},
+		{"homes", load_homes, 1},
 		{"raw", load_raw, PACKET_PORT_MAX},
 		{"names", load_names, 64},
 	};

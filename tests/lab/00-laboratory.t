@@ -245,6 +245,15 @@ check_sshd()
 }
 
 # KIND IPV6-MODE FAMILIES
+# The router there is the same script with other names: LABORATORY=all looks at each kind.
+is_wanted_at_laptop()
+{
+	case ${LABORATORY-}$KIND in
+	all* | symmetric | port-restricted-rst | full-cone | double) ;;
+	*) false ;;
+	esac
+}
+
 case_kind()
 {
 	KIND=$1
@@ -261,7 +270,7 @@ case_kind()
 		6firewall) [ "$KIND" = port-restricted-rst ] || traits port-restricted ;;
 		esac
 		check_side home "$v"
-		[ "$v$3" != '44 6' ] || check_side laptop 4
+		[ "$v$3" != '44 6' ] || ! is_wanted_at_laptop || check_side laptop 4
 		check_sshd "$v"
 	done
 	lab_stop
@@ -449,20 +458,22 @@ case_cleanup()
 # ------------------------------------------------------------- all of them
 
 # Each case on a line. Those that wait most come first.
+# Kinds that are put together of what others are, with IPv6 only where all is looked at.
 cases()
 {
+	[ "${LABORATORY-}" = all ] && translated='nat66 4 6' || translated='none 4'
 	cat <<-END
 	line port-restricted
 	kind symmetric nat66 4 6
-	kind symmetric-step nat66 4 6
+	kind symmetric-step $translated
 	kind port-restricted nat66 4 6
 	kind double nat66 4 6
-	kind address-restricted nat66 4 6
-	kind port-restricted-port nat66 4 6
+	kind address-restricted $translated
+	kind port-restricted-port $translated
 	kind port-restricted-rst nat66 4 6
 	kind full-cone nat66 4 6
-	kind full-cone-port nat66 4 6
-	kind full-cone+full-cone-port nat66 4 6
+	kind full-cone-port $translated
+	kind full-cone+full-cone-port $translated
 	kind open none 4 6
 	kind port-restricted firewall 6
 	kind port-restricted-rst firewall 6
@@ -546,7 +557,7 @@ all()
 		fi
 	done <"$results/list"
 	echo "1..$(($(cat "$results"/*.out | grep -Ec '^(not )?ok ') + n))"
-	! grep -q '^not ok ' "$results"/*.out && [ $tap_failed -eq 0 ]
+	! grep -q '^not ok ' "$results"/*.out && [ "$tap_failed" -eq 0 ]
 }
 
 if [ $# -eq 0 ]; then

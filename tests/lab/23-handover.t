@@ -39,9 +39,10 @@ children()
 	pgrep -P "$pid" | wc -l
 }
 
+# But for the one that begins the others.
 no_children()
 {
-	[ "$(children)" -eq 0 ]
+	[ "$(children)" -eq 1 ]
 }
 
 # A session over the mapping that answers each line with the same line.

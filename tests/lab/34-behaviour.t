@@ -51,7 +51,8 @@ discover()
 			-e '/IPv[46]\. \(Response origin\|Other addr\|Local addr\): /d' | uniq
 }
 
-modes='mapping filtering mapping-padding filtering-padding hairpinning lifetime collision ipv6 rfc3489'
+modes='mapping filtering mapping-padding filtering-padding hairpinning hairpinning-padding lifetime
+	collision collision-padding ipv6 rfc3489'
 
 # MODE ADDRESS4 ADDRESS6: for -c a second address is added to home's own.
 run_mode()
@@ -62,8 +63,10 @@ run_mode()
 	mapping-padding) discover -m -P "$2" ;;
 	filtering-padding) discover -f -P "$2" ;;
 	hairpinning) discover -H "$2" ;;
+	hairpinning-padding) discover -H -P "$2" ;;
 	lifetime) discover -t -T 1 "$2" ;;
 	collision) discover -c -L "$LAB_HOME4" -A 192.168.1.3 "$2" ;;
+	collision-padding) discover -c -P -L "$LAB_HOME4" -A 192.168.1.3 "$2" ;;
 	ipv6) discover -m -f "$3" ;;
 	rfc3489) lab_exec home stun "$2" 2>&1 ;;
 	esac

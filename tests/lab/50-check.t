@@ -8,12 +8,13 @@
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
-need ip nft conntrack tcpdump sshd setpriv turnserver nc.openbsd
+need ip nft conntrack tcpdump sshd setpriv turnserver nc.openbsd perl
 
 natpunch=$lab_top/natpunch
 ei='"endpoint-independent"'
 ad='"address-dependent"'
 apd='"address-and-port-dependent"'
+all_json=$(mktemp)
 dependent='"address-dependent or address-and-port-dependent"'
 not_by_port='"endpoint-independent or address-dependent"'
 
@@ -32,6 +33,12 @@ field()
 	sed -n 's/.*[{,]"'"$2"'":\("[^"]*"\|[a-z0-9]*\).*/\1/p' "$1"
 }
 
+# What is there as JSON is kept for try_json, which looks at all of it at once.
+keep_json()
+{
+	cat "$LAB_DIR/tcp.out" "$LAB_DIR/udp.out" >>"$all_json" 2>/dev/null
+}
+
 # Both protocols at once: $LAB_DIR/tcp.out and udp.out, $tcp_status and $udp_status.
 check_both()
 {
@@ -44,6 +51,7 @@ check_both()
 		[ "$protocol" = tcp ] && tcp_status=$status || udp_status=$status
 		rm -f "$LAB_DIR/$protocol.pid"
 	done
+	keep_json
 }
 
 # NAME PROTOCOL MAPPING FILTERING DIRECT
@@ -115,6 +123,17 @@ try_kind()
 	judge "$kind, two addresses" tcp "$mapping" "$filtering" "$direct"
 	judge "$kind, two addresses" udp "$mapping" "$filtering" "$direct"
 	judge_ssh "$kind, two addresses" "$direct"
+	obstacle='"router"'
+	[ "$direct" = false ] || obstacle='"none"'
+	[ "$kind" != double ] || obstacle='"carrier"'
+	for protocol in tcp udp; do
+		is "$kind, $protocol: the obstacle" "$(field "$LAB_DIR/$protocol.out" obstacle)" "$obstacle"
+	done
+	login=no
+	[ "$direct" = false ] || login=yes
+	is "$kind: the row in natpunch-nat(7), which tests/lab/kinds prints" \
+		"$(grep "^\.It $kind Ta .*-\?dependent" "$lab_top/man/natpunch-nat.7" | grep 'Ta [a-z]*$')" \
+		".It $kind Ta $(echo "$mapping" | tr -d '"') Ta $(echo "$filtering" | tr -d '"') Ta $login"
 	case $kind in
 	open) layers=0 ;;
 	double) layers=2 ;;
@@ -209,26 +228,84 @@ try_home()
 	check_both -r "$LAB_REFLECTOR4"
 	is 'hairpinning: tcp' "$(field "$LAB_DIR/tcp.out" hairpinning)" true
 	is 'hairpinning: udp' "$(field "$LAB_DIR/udp.out" hairpinning)" true
+
+	# Killed in the middle, then two at the same time about the same port.
+	lab_spawn killed home "$natpunch" check -v -r "$LAB_REFLECTOR4"
+	wait_for_line 5 "$LAB_DIR/killed.err" 'dial-back from' || bail 'nobody is dialled'
+	lab_kill killed KILL
+	is 'killed: no rule is left' "$(lab_exec home nft list tables)" ''
+	is 'killed: no port is held' \
+		"$(lab_exec home ss -Hta state established state syn-sent | grep -c ':22 ')" 0
+	lab_spawn one home "$natpunch" check -f json -r "$LAB_REFLECTOR4"
+	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
+	is 'two at once: one' "$(field "$LAB_DIR/tcp.out" direct)" true
+	wait_for 10 eval '! lab_alive one'
+	is 'two at once: the other' "$(field "$LAB_DIR/one.out" direct)" true
+
+	# Over UDP what the NAT lets in goes to whoever holds the port, once somebody does.
+	like 'nobody on a UDP port: it is said' \
+		"$(lab_exec home "$natpunch" check -u -p 5022 -r "$LAB_REFLECTOR4")" \
+		'^  but nothing listens on port 5022 yet; start the service$'
 	lab_kill two
 
 	start_reflector mute reflector "$natpunch" reflect --no-dial
 	check_both -r "$LAB_REFLECTOR4"
 	judge '--no-dial' tcp null null null
 	lab_kill mute
-	# Its other address is its own: no stranger, and nothing to compare with.
-	lab_spawn liar reflector "$LAB_BIN/liar" other 3478
-	wait_for_line 5 "$LAB_DIR/liar.out" ready || bail 'the liar does not start'
-	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
-	is 'a lie: exit 5' $? 5
-	is 'a lie: the mapping cannot be told' "$(field "$LAB_DIR/tcp.out" mapping)" null
-	like 'a lie: it is found out' "$(cat "$LAB_DIR/tcp.out")" 'which is a lie'
-	lab_kill liar KILL
+	# Its other address is its own, with another port or the same: no stranger, and nothing to
+	# compare with.
+	for lie in other same udp-other; do
+		option=
+		[ "$lie" != udp-other ] || option='-u -p 5022'
+		lab_spawn liar reflector "$LAB_BIN/liar" $lie 3478
+		wait_for_line 5 "$LAB_DIR/liar.out" ready || bail 'the liar does not start'
+		# shellcheck disable=SC2086 # words
+		lab_exec home "$natpunch" check -f json $option -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
+		is "a lie, $lie: exit 5" $? 5
+		is "a lie, $lie: the mapping cannot be told" "$(field "$LAB_DIR/tcp.out" mapping)" null
+		is "a lie, $lie: nor a stranger" "$(field "$LAB_DIR/tcp.out" stranger)" null
+		like "a lie, $lie: it is found out" "$(cat "$LAB_DIR/tcp.out")" 'which is a lie'
+		keep_json
+		lab_kill liar KILL
+	done
 	lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4" >"$LAB_DIR/out" 2>"$LAB_DIR/said"
 	is 'no reflector: exit 1' $? 1
 	is 'no reflector: no verdict' "$(cat "$LAB_DIR/out")" ''
 	lab_exec home "$natpunch" check -u -r "$LAB_REFLECTOR4" >"$LAB_DIR/out" 2>"$LAB_DIR/said"
 	is 'no reflector, udp: exit 1' $? 1
 	lab_stop
+}
+
+# A NAT that filters, and nothing behind it: the one says nothing of the other, and the text has
+# the next step for both.
+try_strict()
+{
+	lab_start port-restricted open
+	start_reflector two reflector "$natpunch" reflect -a "$LAB_REFLECTOR_B4"
+	text=$(lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4")
+	is 'filtered: exit 5' $? 5
+	like 'filtered: the verdict' "$(echo "$text" | head -n 1)" \
+		'^no: strangers do not get in to TCP port 22 through 203\.0\.113\.2 port 22$'
+	like 'filtered: connect' "$text" '^natpunch connect: yes'
+	like 'filtered: method two, to paste' "$text" '^  ssh -R 1337:localhost:22 HOST$'
+	like 'filtered: what would change it' "$text" '^what would change it: the router; forward TCP port 22'
+	like 'filtered: somebody listens' "$text" '^  listens            yes$'
+	lab_sshd_stop
+	lab_nat_flush home
+	text=$(lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4")
+	like 'filtered, nobody there: that first' "$text" \
+		'^what would change it: nothing listens on port 22; start the service$'
+	like 'filtered, nobody there: filtering is told all the same' "$text" \
+		'^  filtering          address-and-port-dependent$'
+	lab_stop
+}
+
+try_json()
+{
+	ok 'there were runs with JSON' test "$(grep -c . "$all_json")" -ge 60
+	# shellcheck disable=SC2016 # for perl
+	ok 'each is one object on one line' perl -MJSON::PP -ne 'decode_json($_)' "$all_json"
+	rm -f "$all_json"
 }
 
 # Without the right to watch, a firewall cannot be told from a NAT, and is not.
@@ -266,6 +343,7 @@ try_coturn()
 }
 
 try_home
+try_strict
 try_blind
 try_coturn
 try_kind open '"none"' "$ei"
@@ -279,5 +357,6 @@ done
 for kind in symmetric symmetric-step; do
 	try_kind "$kind" "$apd" "$apd"
 done
+try_json
 
 done_testing

@@ -19,10 +19,10 @@ start_reflector()
 	wait_for_line 5 "$LAB_DIR/$name.err" ready || bail "$name does not start"
 }
 
-# [option...]: $status, $line and $said.
+# [option...]: $status, $line and $said. The machine may be busy.
 verify()
 {
-	line=$(lab_exec home "$natpunch" probe -V "$@" 2>"$LAB_DIR/said")
+	line=$(lab_exec home "$natpunch" probe -V -t 10 "$@" 2>"$LAB_DIR/said")
 	status=$?
 	said=$(cat "$LAB_DIR/said")
 }
@@ -106,7 +106,8 @@ try_others()
 	lab_stop
 }
 
-# -k: nothing is claimed while strangers do not get in; then it is, and each turn is told.
+# METHOD: -k: nothing is claimed while strangers do not get in; then it is, and each turn is told.
+# By raw there is no connection to ask over: it goes over one from another port.
 try_keep()
 {
 	lab_start full-cone open
@@ -114,10 +115,11 @@ try_keep()
 	printf '#!/bin/sh\necho "$NATPUNCH_EVENT $1 $2" >>"%s/events"\n' "$LAB_DIR" >"$LAB_DIR/hook"
 	chmod 755 "$LAB_DIR/hook"
 	start_reflector two reflector "$natpunch" reflect -a "$LAB_REFLECTOR_B4"
-	lab_spawn keep home "$natpunch" probe -k -V -v -i 0.5 -e "$LAB_DIR/hook" -r "$LAB_REFLECTOR4"
-	ok 'a mapping that works: up' wait_for_line 5 "$LAB_DIR/events" "^up $LAB_HOME_PUBLIC4 22\$"
-	is 'and a line' "$(cat "$LAB_DIR/keep.out")" "$LAB_HOME_PUBLIC4 22"
-	ok 'it was dialled before' grep -q 'connected after' "$LAB_DIR/keep.err"
+	lab_spawn keep home "$natpunch" probe -k -V -v -m "$1" -i 0.5 \
+		-e "$LAB_DIR/hook" -r "$LAB_REFLECTOR4"
+	ok "$1: a mapping that works: up" wait_for_line 5 "$LAB_DIR/events" "^up $LAB_HOME_PUBLIC4 22\$"
+	is "$1: and a line" "$(cat "$LAB_DIR/keep.out")" "$LAB_HOME_PUBLIC4 22"
+	ok "$1: it was dialled before" grep -q 'connected after' "$LAB_DIR/keep.err"
 
 	# At a change it is verified anew; a firewall has come up meanwhile.
 	lab_exec home nft -f - <<-END
@@ -129,18 +131,24 @@ try_keep()
 		}
 	END
 	lab_nat_address home 203.0.113.3
-	ok 'the next one lets nobody in: unreachable' \
+	ok "$1: the next one lets nobody in: unreachable" \
 		wait_for_line 15 "$LAB_DIR/events" '^unreachable 203\.0\.113\.3 22$'
-	is 'and no line' "$(cat "$LAB_DIR/keep.out")" "203.0.113.2 22"
+	is "$1: and no line" "$(cat "$LAB_DIR/keep.out")" "203.0.113.2 22"
 	lab_exec home nft delete table inet local
 	lab_nat_address home 203.0.113.4
-	ok 'the one after that does: up' wait_for_line 15 "$LAB_DIR/events" '^up 203\.0\.113\.4 22$'
-	ok 'and a line' wait_for_line 5 "$LAB_DIR/keep.out" '^203\.0\.113\.4 22$'
+	ok "$1: the one after that does: up" wait_for_line 15 "$LAB_DIR/events" '^up 203\.0\.113\.4 22$'
+	ok "$1: and a line" wait_for_line 5 "$LAB_DIR/keep.out" '^203\.0\.113\.4 22$'
 	lab_kill keep
-	is 'SIGTERM: exit 0' $? 0
-	is 'the last event' "$(tail -n 1 "$LAB_DIR/events")" 'down 203.0.113.4 22'
+	is "$1: SIGTERM: exit 0" $? 0
+	is "$1: the last event" "$(tail -n 1 "$LAB_DIR/events")" 'down 203.0.113.4 22'
 	lab_kill two
+	like "$1: is the method" "$(cat "$LAB_DIR/keep.err")" " by $1, asking"
+	lab_stop
+}
 
+try_keep_mute()
+{
+	lab_start full-cone open
 	start_reflector mute reflector "$natpunch" reflect --no-dial
 	lab_spawn keep home "$natpunch" probe -k -V -r "$LAB_REFLECTOR4"
 	wait_for 5 eval '! lab_alive keep'
@@ -150,7 +158,9 @@ try_keep()
 }
 
 try_others
-try_keep
+try_keep repair
+try_keep raw
+try_keep_mute
 for kind in open full-cone full-cone-port full-cone+full-cone-port; do
 	try_kind "$kind" open open
 done

@@ -127,6 +127,9 @@ lab_top=${LAB_TOP:-$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)}
 LAB_BIN=${LAB_BIN:-$lab_top/build/lab}
 LAB=
 LAB_DIR=
+# A confined natpunch ends at a system call that is in none of its lists, and
+# says which; lab_stop finds what it said.
+export NATPUNCH_SANDBOX="${NATPUNCH_SANDBOX:-strict}"
 
 # ---------------------------------------------------------------- waiting
 
@@ -757,6 +760,8 @@ lab_sshd_files()
 	ssh-keygen -q -t ed25519 -N '' -C lab -f "$LAB_DIR/user_key"
 	cp "$LAB_DIR/user_key.pub" "$LAB_DIR/authorized_keys"
 	sed 's/^/home /' "$LAB_DIR/host_key.pub" >"$LAB_DIR/known_hosts"
+	# SHLVL: Debian's bash reads ~/.bashrc for each command by ssh, unless it is an inner shell; what
+	# people keep there can take a second.
 	cat >"$LAB_DIR/sshd_config" <<-END
 	ListenAddress 0.0.0.0:22
 	ListenAddress [::]:22
@@ -774,6 +779,7 @@ lab_sshd_files()
 	LogLevel VERBOSE
 	MaxStartups 200
 	LoginGraceTime 30
+	SetEnv SHLVL=2
 	Subsystem sftp internal-sftp
 	END
 	# The machine's root may be locked, which sshd would refuse.
@@ -795,7 +801,7 @@ lab_sshd_start()
 	# shellcheck disable=SC2034 # for those who source this file
 	LAB_SSHD_PID=$LAB_PID
 	for lab_a in '0\.0\.0\.0' ::; do
-		wait_for_line 5 "$LAB_SSHD_LOG" "^Server listening on $lab_a port 22" ||
+		wait_for_line 30 "$LAB_SSHD_LOG" "^Server listening on $lab_a port 22" ||
 			lab_die "sshd does not start: $(cat "$LAB_SSHD_LOG")"
 	done
 }
@@ -996,6 +1002,7 @@ lab_stop()
 	for lab_n in $lab_hosts $lab_routers; do
 		[ ! -e "/run/netns/$LAB-$lab_n" ] || echo "netns del $LAB-$lab_n"
 	done | ip -batch -
+	lab_refused=$(grep -rhsa 'refused system call' "$LAB_DIR") || :
 	if [ "${KEEP-}" = 1 ]; then
 		echo "# kept: $LAB_DIR" >&2
 	else
@@ -1003,6 +1010,7 @@ lab_stop()
 	fi
 	LAB_DIR=
 	trap - HUP INT PIPE TERM
+	[ -z "$lab_refused" ] || lab_die "$lab_refused"
 	return "$lab_status"
 }
 

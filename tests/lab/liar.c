@@ -10,9 +10,13 @@
  *   drip        a right answer, a byte a second   huge      a length of 65532
  *   unknown     a family that does not exist   elsewhere  an address that is not the asker's
  *   other       OTHER-ADDRESS (RFC 5780) with its own address again, and another port
+ *   same        OTHER-ADDRESS with its own address and port
+ *   early       is to be silent for a while (NATPUNCH-CONNECTION), and closes at once
+ *   chatty      the same, and goes on speaking
  *   late        the first time a line of text, as if the question had come too late
  *   udp-id      over UDP: another transaction's answer, then garbage, then the right one
  *   udp-twice   over UDP: answers only the second sending of a request
+ *   udp-other   over UDP: like other
  */
 #include <arpa/inet.h>
 #include <poll.h>
@@ -37,6 +41,15 @@ struct lie {
 	size_t size;
 };
 
+/* What was asked for is granted. */
+static void put_wait(struct lie *lie, struct wire_writer *writer)
+{
+	struct stun_attribute wanted;
+
+	if (stun_find(&lie->question, STUN_NATPUNCH_CONNECTION, &wanted))
+		stun_put(writer, STUN_NATPUNCH_CONNECTION, wanted.value, wanted.size);
+}
+
 static void write_success(struct lie *lie, const struct addr *mapped, uint8_t flip)
 {
 	struct wire_writer writer;
@@ -48,8 +61,11 @@ static void write_success(struct lie *lie, const struct addr *mapped, uint8_t fl
 		transaction);
 	if (mapped != NULL)
 		stun_put_xor_address(&writer, STUN_XOR_MAPPED_ADDRESS, mapped);
-	if (strcmp(lie->mode, "other") == 0)
+	if (strcmp(lie->mode, "other") == 0 || strcmp(lie->mode, "same") == 0 ||
+		strcmp(lie->mode, "udp-other") == 0)
 		stun_put_address(&writer, STUN_OTHER_ADDRESS, &lie->own);
+	if (strcmp(lie->mode, "early") == 0 || strcmp(lie->mode, "chatty") == 0)
+		put_wait(lie, &writer);
 	lie->size = stun_finish(&writer);
 }
 
@@ -112,6 +128,7 @@ static void drip(int fd, const uint8_t *data, size_t size)
 static void serve_stream(int fd, const char *mode)
 {
 	struct lie lie = {.mode = mode};
+	struct pollfd watch = {.fd = fd, .events = 0};
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	ssize_t got;
 
@@ -119,7 +136,8 @@ static void serve_stream(int fd, const char *mode)
 		return;
 	if (socket_peer(fd, &lie.source) != 0 || socket_local(fd, &lie.own) != 0)
 		return;
-	lie.own.port++;
+	if (strcmp(mode, "other") == 0)
+		lie.own.port++;
 	got = recv(fd, bytes, sizeof(bytes), 0);
 	if (got > 0 && stun_parse(&lie.question, bytes, (size_t)got) == 0 &&
 		strcmp(mode, "silent") != 0) {
@@ -129,7 +147,11 @@ static void serve_stream(int fd, const char *mode)
 		else if (send(fd, lie.answer, lie.size, MSG_NOSIGNAL) < 0)
 			return;
 	}
-	if (strcmp(mode, "half") != 0 && strcmp(mode, "late") != 0)
+	if (strcmp(mode, "chatty") == 0 && poll(&watch, 1, 200) == 0 &&
+		send(fd, lie.answer, lie.size, MSG_NOSIGNAL) < 0)
+		return;
+	if (strcmp(mode, "half") != 0 && strcmp(mode, "late") != 0 && strcmp(mode, "early") != 0 &&
+		strcmp(mode, "chatty") != 0)
 		while (recv(fd, bytes, sizeof(bytes), 0) > 0)
 			;
 }
@@ -149,6 +171,8 @@ static void serve_datagrams(int fd, const char *mode)
 			continue;
 		heard++;
 		socket_to_addr(&source, &lie.source);
+		lie.own =
+			(struct addr){.family = ADDR_IPV4, .ip = {198, 51, 100, 10}, .port = 3479};
 		if (strcmp(mode, "udp-twice") == 0 && heard % 2 == 1)
 			continue;
 		if (strcmp(mode, "udp-id") == 0) {

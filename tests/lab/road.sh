@@ -6,6 +6,7 @@
 #   road_start [ARG...]     a reflector with names, and at home probe -k as
 #                           "home"; the arguments are further ones of probe.
 #                           Back when the name is registered
+#   road_files              makes the keys and ssh's configuration
 #   road_reflect            starts the reflector (again) with the same keys
 #   road_keep [ARG...]      starts probe -k at home
 #   road_connect            natpunch connect at the laptop, to "home"
@@ -24,7 +25,7 @@ road_reflect()
 {
 	# shellcheck disable=SC2086 # a list of options
 	lab_spawn reflect reflector "$natpunch" reflect -v -K "$LAB_DIR/keys" ${ROAD_REFLECT-}
-	wait_for_line 5 "$LAB_DIR/reflect.err" ready || lab_die "the reflector does not start"
+	wait_for_line 20 "$LAB_DIR/reflect.err" ready || lab_die "the reflector does not start"
 }
 
 road_keep()
@@ -35,7 +36,7 @@ road_keep()
 		lab_die "home is not registered: $(cat "$LAB_DIR/keep.err")"
 }
 
-road_start()
+road_files()
 {
 	ROAD_ADDR=${ROAD_ADDR:-$LAB_REFLECTOR4}
 	(umask 077 && "$natpunch" keygen home >"$LAB_DIR/home.key" &&
@@ -54,6 +55,11 @@ road_start()
 	    BatchMode yes
 	    LogLevel ERROR
 	END
+}
+
+road_start()
+{
+	road_files
 	road_reflect
 	road_keep "$@"
 }

@@ -93,13 +93,14 @@ static int left_open(bool old, int first, int keep)
 static bool standard_is_filled(void)
 {
 	int status = 0;
+	struct error error;
 	pid_t child = fork();
 
 	if (child == 0) {
 		close(STDIN_FILENO);
 		close(STDOUT_FILENO);
 		close(STDERR_FILENO);
-		if (descriptors_fill_standard() != 0)
+		if (descriptors_fill_standard(&error) != 0)
 			_exit(2);
 		for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 			if (write(fd, "x", 1) != -1 || errno != EBADF)
@@ -114,18 +115,38 @@ static bool standard_is_filled(void)
 static bool open_standard_stays(void)
 {
 	int before = dup(STDOUT_FILENO);
+	struct error error;
 	int after;
 
 	close(before);
-	if (descriptors_fill_standard() != 0)
+	if (descriptors_fill_standard(&error) != 0)
 		return false;
 	after = dup(STDOUT_FILENO);
 	close(after);
 	return after == before;
 }
 
+/* In a child that may not open anything more. */
+static int fill_without_room(struct error *error)
+{
+	struct rlimit none = {0};
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0) {
+		setrlimit(RLIMIT_NOFILE, &none);
+		if (descriptors_fill_standard(error) != -1)
+			_exit(0);
+		_exit(strncmp(error->text, "cannot open /: ", 15) == 0 ? (int)error->status : 99);
+	}
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 int main(void)
 {
+	struct error error;
+
 	for (int old = 0; old < 2; old++) {
 		const char *kernel = old ? "an old kernel" : "this kernel";
 		is_int(left_open(old, 3, -1), 0, "%s: all from 3 are closed", kernel);
@@ -136,6 +157,7 @@ int main(void)
 	}
 	ok(standard_is_filled(), "closed standard descriptors go to nobody");
 	ok(open_standard_stays(), "and open ones are left alone");
+	is_int(fill_without_room(&error), EXIT_STATUS_LOCAL, "where nothing opens, it says why");
 	set(64, 200);
 	is_uint(descriptors_reserve(10), 64, "enough already");
 	is_uint(soft_limit(), 64, "so it stays");
