@@ -22,6 +22,11 @@ const struct sandbox_call launcher_calls[] = {
 	SANDBOX_END,
 };
 
+/* How often in a row the launcher asks anew for a request that it could not take. A request stays
+ * where it is when there was no memory to take it with; without an end, a broken socket would keep
+ * a core busy. */
+#define TAKE_ATTEMPTS 8
+
 /* A datagram each; both ends are the same program. */
 struct request {
 	uint32_t task;
@@ -74,7 +79,7 @@ static int take_descriptor(struct msghdr *header)
 	return fd;
 }
 
-/* Returns false when the caller is gone. */
+/* Returns false when the caller is gone, or cannot be heard. */
 static bool take_request(int fd, struct request *request, int *passed)
 {
 	union control control;
@@ -83,12 +88,11 @@ static bool take_request(int fd, struct request *request, int *passed)
 		.msg_iovlen = 1,
 		.msg_control = &control,
 		.msg_controllen = sizeof(control)};
-	ssize_t size;
+	ssize_t size = -1;
 
 	memset(&control, 0, sizeof(control));
-	do
+	for (int i = 0; i < TAKE_ATTEMPTS && size < 0; i++)
 		size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
-	while (size < 0 && errno == EINTR);
 	*passed = size > 0 ? take_descriptor(&header) : -1;
 	return size == (ssize_t)sizeof(*request);
 }
