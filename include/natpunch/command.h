@@ -66,6 +66,9 @@ int option_next(struct option_reader *reader, struct error *error);
 /* A usage error for the value of the option just read: `invalid port: '22x'`. Returns -1. */
 int option_bad_value(const struct option_reader *reader, const char *what, struct error *error);
 
+/* Returns 0 when it is a name that a key may have, or -1 with *error filled, usage and a hint. */
+int option_check_name(const char *name, struct error *error);
+
 /* Prints the command's help to stdout. */
 void command_print_help(const struct command *command);
 

@@ -13,7 +13,8 @@
 /*
  * Blocks until the end. `input` and `output` are not closed, and not left non-blocking; `fd`, a
  * connected non-blocking socket, is closed in every case. SIGPIPE must be ignored. Returns 0, or -1
- * with *error filled when the connection was cut.
+ * with *error filled: EXIT_STATUS_NETWORK when the connection was cut, EXIT_STATUS_LOCAL when
+ * `input` cannot be read or `output` not be written.
  */
 int pump_run(int input, int output, int fd, struct error *error);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "natpunch/keyfile.h"
 #include "natpunch/log.h"
 #include "natpunch/text.h"
 
@@ -124,6 +125,17 @@ int option_bad_value(const struct option_reader *reader, const char *what, struc
 
 	text_escape(safe, sizeof(safe), value, strlen(value));
 	return error_set(error, EXIT_STATUS_USAGE, "invalid %s: '%s'", what, safe);
+}
+
+int option_check_name(const char *name, struct error *error)
+{
+	char safe[128];
+
+	if (key_is_name(name, strlen(name)))
+		return 0;
+	error_set(error, EXIT_STATUS_USAGE, "invalid name: '%s'",
+		text_escape(safe, sizeof(safe), name, strlen(name)));
+	return error_hint(error, "1 to 63 of a-z 0-9 . _ -, and first a letter or a digit");
 }
 
 /* Two blanks before the text, always: completions of shells tell it from an argument by them. */

@@ -173,7 +173,7 @@ static int run(const struct command *row, int argc, char **argv)
 const struct command command_connect = {
 	.name = "connect",
 	.summary = "connect to a home by its name, through both NATs: ssh's ProxyCommand",
-	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-t SECONDS] NAME",
+	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-t SECONDS] [--ssh-config] NAME",
 	.options = options,
 	.run = run,
 };

@@ -5,22 +5,10 @@
 #include "natpunch/keyfile.h"
 #include "natpunch/random.h"
 #include "natpunch/secret.h"
-#include "natpunch/text.h"
 
 static const struct option_row options[] = {
 	{0, NULL, NULL, NULL, false},
 };
-
-static int check_name(const char *name, struct error *error)
-{
-	char safe[128];
-
-	if (key_is_name(name, strlen(name)))
-		return 0;
-	error_set(error, EXIT_STATUS_USAGE, "invalid name: '%s'",
-		text_escape(safe, sizeof(safe), name, strlen(name)));
-	return error_hint(error, "1 to 63 of a-z 0-9 . _ -, and first a letter or a digit");
-}
 
 /* Returns 0 with *name set, 1 after -h, or -1 with *error filled. */
 static int read_arguments(const struct command *command, int argc, char **argv, const char **name,
@@ -40,7 +28,7 @@ static int read_arguments(const struct command *command, int argc, char **argv, 
 		return error_hint(error, "natpunch help keygen");
 	}
 	*name = argv[reader.first_operand];
-	return check_name(*name, error);
+	return option_check_name(*name, error);
 }
 
 static int run(const struct command *command, int argc, char **argv)

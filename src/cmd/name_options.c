@@ -1,11 +1,7 @@
 #include "natpunch/name_options.h"
 
-#include <string.h>
-
-#include "natpunch/keyfile.h"
 #include "natpunch/log.h"
 #include "natpunch/stun.h"
-#include "natpunch/text.h"
 
 #define TIMEOUT_MAX_MS (3600 * 1000)
 
@@ -54,17 +50,6 @@ static int usage_error(struct error *error, const struct command *row, const cha
 	return error_hint(error, "natpunch help %s", row->name);
 }
 
-static int set_name(struct name_options *options, const char *name, struct error *error)
-{
-	char safe[128];
-
-	options->name = name;
-	if (key_is_name(name, strlen(name)))
-		return 0;
-	return error_set(error, EXIT_STATUS_USAGE, "invalid name: '%s'",
-		text_escape(safe, sizeof(safe), name, strlen(name)));
-}
-
 static int settle(struct name_options *options, const struct flags *flags,
 	const struct option_reader *reader, struct error *error)
 {
@@ -76,7 +61,8 @@ static int settle(struct name_options *options, const struct flags *flags,
 		return usage_error(error, row, "-q and -v exclude each other");
 	if (reader->first_operand + 1 != reader->argc)
 		return usage_error(error, row, "one NAME is wanted");
-	if (set_name(options, reader->argv[reader->first_operand], error) != 0)
+	options->name = reader->argv[reader->first_operand];
+	if (option_check_name(options->name, error) != 0)
 		return -1;
 	if (options->reflector_text == NULL)
 		return usage_error(error, row, "no reflector named: -r");

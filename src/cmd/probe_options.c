@@ -1,7 +1,6 @@
 #include <string.h>
 
 #include "natpunch/keep.h"
-#include "natpunch/keyfile.h"
 #include "natpunch/mapping.h"
 #include "natpunch/parse.h"
 #include "natpunch/probe_options.h"
@@ -175,9 +174,7 @@ static int set_option(struct probe_options *options, const struct option_reader 
 		return 0;
 	case 'n':
 		options->name = reader->argument;
-		if (!key_is_name(reader->argument, strlen(reader->argument)))
-			return option_bad_value(reader, "name", error);
-		return 0;
+		return option_check_name(options->name, error);
 	case 'K':
 		options->key_path = reader->argument;
 		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);

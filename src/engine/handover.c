@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "natpunch/descriptors.h"
+#include "natpunch/flow.h"
 #include "natpunch/log.h"
 #include "natpunch/resolve.h"
 #include "natpunch/signals.h"
@@ -79,6 +80,8 @@ static _Noreturn void run_command(char *const *command)
 	if (set_blocking(STDIN_FILENO) == 0)
 		execv(command[0], command);
 	log_error("cannot run %s: %s", show_name(command[0], name), strerror(errno));
+	/* Closed in order, it would be a session that said nothing. */
+	flow_abort(STDIN_FILENO);
 	_exit(EXIT_CANNOT_EXEC);
 }
 
@@ -135,8 +138,10 @@ static _Noreturn void run_splice(const struct parse_host_port *to, const struct 
 	signal(SIGPIPE, SIG_IGN);
 	inside = connect_to_any(to);
 	outside = dup(STDIN_FILENO);
-	if (inside < 0 || outside < 0)
+	if (inside < 0 || outside < 0) {
+		flow_abort(STDIN_FILENO);
 		_exit(EXIT_STATUS_NETWORK);
+	}
 	close(STDIN_FILENO);
 	close(STDOUT_FILENO);
 	if (splice_run(outside, inside, &error) == 0)

@@ -26,7 +26,7 @@ static bool is_later(int problem)
 	return problem == EAGAIN || problem == EWOULDBLOCK || problem == EINTR;
 }
 
-/* Returns -1 and errno when the descriptor is broken. */
+/* fill() and drain() return -1 and errno when the descriptor is broken. */
 static int fill(struct stream *stream)
 {
 	ssize_t got = read(stream->from, stream->bytes, sizeof(stream->bytes));
@@ -54,12 +54,35 @@ static bool is_empty(const struct stream *stream)
 	return stream->begin == stream->end;
 }
 
-/* One turn of a stream: writes what it has, else reads. Returns -1 and errno when it broke. */
-static int turn(struct stream *stream, bool readable)
+static bool wants_more(const struct stream *stream)
 {
-	if (is_empty(stream) && !stream->ended && readable && fill(stream) != 0)
-		return -1;
-	return is_empty(stream) ? 0 : drain(stream);
+	return is_empty(stream) && !stream->ended;
+}
+
+/* One turn of what comes in: reads, then writes. Returns 0, or -1 with *error filled. */
+static int turn_in(struct stream *in, bool readable, struct error *error)
+{
+	if (wants_more(in) && readable && fill(in) != 0)
+		return error_set(
+			error, EXIT_STATUS_NETWORK, "the connection was cut: %s", strerror(errno));
+	if (!is_empty(in) && drain(in) != 0)
+		return error_set(error, EXIT_STATUS_LOCAL, "cannot write to standard output: %s",
+			strerror(errno));
+	return 0;
+}
+
+/* Likewise of what goes out. */
+static int turn_out(struct stream *out, bool readable, struct error *error)
+{
+	if (wants_more(out) && readable && fill(out) != 0)
+		return error_set(error, EXIT_STATUS_LOCAL, "cannot read standard input: %s",
+			strerror(errno));
+	/* Who stopped to listen to us may still have something to say. */
+	if (!is_empty(out) && drain(out) != 0) {
+		out->ended = true;
+		out->begin = out->end = 0;
+	}
+	return 0;
 }
 
 /* The peer's data is the session; its end is the end. */
@@ -69,21 +92,16 @@ static int run(struct stream *out, struct stream *in, struct error *error)
 
 	while (!in->ended || !is_empty(in)) {
 		struct pollfd fds[4] = {
-			{.fd = is_empty(out) && !out->ended ? out->from : -1, .events = POLLIN},
+			{.fd = wants_more(out) ? out->from : -1, .events = POLLIN},
 			{.fd = is_empty(out) ? -1 : out->to, .events = POLLOUT},
-			{.fd = is_empty(in) && !in->ended ? in->from : -1, .events = POLLIN},
+			{.fd = wants_more(in) ? in->from : -1, .events = POLLIN},
 			{.fd = is_empty(in) ? -1 : in->to, .events = POLLOUT},
 		};
 		if (poll(fds, 4, -1) < 0)
 			continue;
-		if (turn(in, fds[2].revents != 0) != 0)
-			return error_set(error, EXIT_STATUS_NETWORK, "the connection was cut: %s",
-				strerror(errno));
-		/* Who stopped to listen to us may still have something to say. */
-		if (turn(out, fds[0].revents != 0) != 0) {
-			out->ended = true;
-			out->begin = out->end = 0;
-		}
+		if (turn_in(in, fds[2].revents != 0, error) != 0 ||
+			turn_out(out, fds[0].revents != 0, error) != 0)
+			return -1;
 		if (out->ended && is_empty(out) && !told)
 			told = shutdown(out->to, SHUT_WR) == 0 || errno != EINTR;
 	}

@@ -80,13 +80,17 @@ const struct sandbox_call file_lock_calls[] = {
 };
 #endif
 
-static int fail(struct error *error, const char *verb, const char *path, int number)
+static int fail_because(struct error *error, const char *verb, const char *path, const char *reason)
 {
 	char safe[160];
 
 	text_escape(safe, sizeof(safe), path, strlen(path));
-	return error_set(
-		error, EXIT_STATUS_LOCAL, "cannot %s %s: %s", verb, safe, strerror(number));
+	return error_set(error, EXIT_STATUS_LOCAL, "cannot %s %s: %s", verb, safe, reason);
+}
+
+static int fail(struct error *error, const char *verb, const char *path, int number)
+{
+	return fail_because(error, verb, path, strerror(number));
 }
 
 static ssize_t read_all(int fd, char *out, size_t capacity)
@@ -113,8 +117,10 @@ static int check_file(const char *path, int fd, size_t max, size_t *size, struct
 
 	if (fstat(fd, &status) != 0)
 		return fail(error, "read", path, errno);
+	if (S_ISDIR(status.st_mode))
+		return fail(error, "read", path, EISDIR);
 	if (!S_ISREG(status.st_mode))
-		return fail(error, "read", path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
+		return fail_because(error, "read", path, "not a regular file");
 	if (status.st_size < 0 || (uintmax_t)status.st_size > max)
 		return fail(error, "read", path, EFBIG);
 	*size = (size_t)status.st_size;

@@ -315,7 +315,32 @@ static void test_output_closed(void)
 	drop(&rig.output);
 	if (write(rig.peer, "x", 1) != 1)
 		bail_out("write: %s", strerror(errno));
-	is_int(rig_close(&rig), EXIT_STATUS_NETWORK, "nobody to write to is an error");
+	is_int(rig_close(&rig), EXIT_STATUS_LOCAL, "nobody to write to is an error");
+}
+
+static void test_input_broken(void)
+{
+	int directory = open("/", O_RDONLY | O_CLOEXEC);
+	int out[2], ends[2], status = -1;
+	pid_t pid;
+
+	if (directory < 0 || pipe2(out, O_CLOEXEC) != 0)
+		bail_out("no input: %s", strerror(errno));
+	connect_pair(ends);
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		close(ends[1]);
+		run_child(directory, out[1], ends[0]);
+	}
+	waitpid(pid, &status, 0);
+	is_int(WIFEXITED(status) ? WEXITSTATUS(status) : -1, EXIT_STATUS_LOCAL,
+		"an input that cannot be read is an error, and not its end");
+	close(directory);
+	close(out[0]);
+	close(out[1]);
+	close(ends[0]);
+	close(ends[1]);
 }
 
 static void test_waits_asleep(void)
@@ -343,6 +368,7 @@ int main(void)
 	test_slow_reader();
 	test_reset();
 	test_output_closed();
+	test_input_broken();
 	test_waits_asleep();
 	return done_testing();
 }
