@@ -22,10 +22,9 @@ const struct sandbox_call launcher_calls[] = {
 	SANDBOX_END,
 };
 
-/* How often in a row the launcher asks anew for a request that it could not take. A request stays
- * where it is when there was no memory to take it with; without an end, a broken socket would keep
- * a core busy. */
-#define TAKE_ATTEMPTS 8
+/* How often in a row the launcher tries to take a request, or to give a reply: both stay where they
+ * are when there was no memory for them. Without an end, a broken socket would keep a core busy. */
+#define ATTEMPTS 8
 
 /* A datagram each; both ends are the same program. */
 struct request {
@@ -91,13 +90,23 @@ static bool take_request(int fd, struct request *request, int *passed)
 	ssize_t size = -1;
 
 	memset(&control, 0, sizeof(control));
-	for (int i = 0; i < TAKE_ATTEMPTS && size < 0; i++)
+	for (int i = 0; i < ATTEMPTS && size < 0; i++)
 		size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
 	*passed = size > 0 ? take_descriptor(&header) : -1;
 	return size == (ssize_t)sizeof(*request);
 }
 
-static void serve_one(const struct desk *desk, const struct request *request, int passed)
+/* Returns false when the caller is gone, or cannot be told. */
+static bool give_reply(int fd, const struct reply *reply)
+{
+	ssize_t size = -1;
+
+	for (int i = 0; i < ATTEMPTS && size < 0; i++)
+		size = send(fd, reply, sizeof(*reply), MSG_NOSIGNAL);
+	return size == (ssize_t)sizeof(*reply);
+}
+
+static bool serve_one(const struct desk *desk, const struct request *request, int passed)
 {
 	struct reply reply = {.pid = -1, .problem = EINVAL};
 
@@ -113,19 +122,19 @@ static void serve_one(const struct desk *desk, const struct request *request, in
 		task->run(task->context, request->bytes, request->size, passed);
 		_exit(1);
 	}
-	/* A caller that is gone by now is noticed at the next request. */
-	if (send(desk->fd, &reply, sizeof(reply), MSG_NOSIGNAL) < 0)
-		return;
+	return give_reply(desk->fd, &reply);
 }
 
 static _Noreturn void serve(struct desk *desk)
 {
 	struct request request;
+	bool goes_on = true;
 	int passed;
 
 	descriptors_close_from(STDERR_FILENO + 1, desk->fd);
-	while (take_request(desk->fd, &request, &passed)) {
-		serve_one(desk, &request, passed);
+	/* Whoever waits for a reply that cannot be given is told by our end. */
+	while (goes_on && take_request(desk->fd, &request, &passed)) {
+		goes_on = serve_one(desk, &request, passed);
 		if (passed >= 0)
 			close(passed);
 	}
