@@ -71,9 +71,23 @@ static struct bytes damage(const struct bytes *from)
 	return out;
 }
 
-static bool is_same(const struct bytes *a, const struct bytes *b)
+/*
+ * Whether the damage has left all that the key was used on. FINGERPRINT comes after that (RFC 8489
+ * section 14.7) and may be missing: the header's length then says so, and is not what the key was
+ * used on (14.6).
+ */
+static bool is_same(const struct bytes *bad, const struct bytes *from)
 {
-	return a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+	enum {
+		LENGTH_AT = 2,
+		LENGTH_END = 4,
+		FINGERPRINT_SIZE = 8
+	};
+	if (bad->size == from->size)
+		return memcmp(bad->data, from->data, from->size) == 0;
+	return bad->size == from->size - FINGERPRINT_SIZE &&
+	       memcmp(bad->data, from->data, LENGTH_AT) == 0 &&
+	       memcmp(bad->data + LENGTH_END, from->data + LENGTH_END, bad->size - LENGTH_END) == 0;
 }
 
 static struct bytes answer(const struct bytes *request, struct reflector_names_effect *effect)

@@ -389,13 +389,16 @@ static void test_hangs(void)
 	is_uint(hook.kill_at, began + 500, "it has a deadline");
 	hook_expire(&hook, began + 499);
 	ok(!hook.killed, "it is not killed before that");
-	/* The next one is not to be killed: a sanitized program takes long to start. */
-	hook.timeout_ms = DEADLINE;
 	setenv("TEST_HOOK", "event", 1);
 	hook_call(&hook, HOOK_CHANGE, &mapping, clock_now_ms());
 	wait_for_report();
-	ok(run_until_idle(&hook), "a hook that hangs is killed, and the next one runs");
-	ok(clock_now_ms() - began >= 500, "not before its time");
+	while (clock_now_ms() < began + 500)
+		poll(NULL, 0, 5);
+	hook_expire(&hook, clock_now_ms());
+	ok(hook.killed, "a hook that hangs is killed");
+	/* The next one is not to be: a sanitized program takes long to start. */
+	hook.timeout_ms = DEADLINE;
+	ok(run_until_idle(&hook), "and the next one runs");
 	is_str(logged(), "natpunch: warning: hook " SELF " killed at up: not done after 0.5 s\n",
 		"it is logged, once");
 	read_pids(pids);
