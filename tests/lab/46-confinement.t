@@ -9,7 +9,7 @@
 . "$(dirname "$0")/tap.sh"
 # shellcheck source=tests/lab/road.sh
 . "$(dirname "$0")/road.sh"
-need ip nft conntrack ss nc ssh curl
+need ip nft conntrack ss nc ssh curl setcap setpriv
 
 nobody=65534
 none=0000000000000000
@@ -113,6 +113,24 @@ test_life()
 	is "$library: reflect ends, root's" $? 0
 }
 
+# Who gains a right by running the file must not choose how it is confined.
+test_gained_rights()
+{
+	gained=$LAB_DIR/gained
+	cp "$lab_top/natpunch" "$gained"
+	for right in without with; do
+		[ $right = without ] || setcap cap_net_bind_service+ep "$gained"
+		lab_spawn gained home setpriv --reuid $nobody --regid $nobody --clear-groups \
+			env NATPUNCH_SANDBOX=off "$gained" reflect -v -l 127.0.0.1:4478
+		wait_for_line 5 "$LAB_DIR/gained.err" ': ready'
+		confined=$(grep -c ': confined by seccomp: ' "$LAB_DIR/gained.err" || :)
+		filter=$(status_of gained Seccomp)
+		lab_kill gained
+		[ $right = without ] && wanted='0 0' || wanted='1 2'
+		is "off, $right a right of the file: confined?" "$confined $filter" "$wanted"
+	done
+}
+
 lab_start full-cone port-restricted
 # Where somebody who is not root may get at it.
 chmod 711 "$LAB_DIR"
@@ -124,4 +142,5 @@ for run in "glibc natpunch" "musl natpunch-static"; do
 	# shellcheck disable=SC2086 # two words
 	test_life $run
 done
+test_gained_rights
 done_testing
