@@ -11,6 +11,7 @@
 #define NATPUNCH_REFLECTOR_ACCEPT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "natpunch/addr.h"
 #include "natpunch/counters.h"
@@ -39,6 +40,23 @@ void reflector_accept_close(struct reflector_accept *acceptor);
  * peer; or one of the codes above.
  */
 int reflector_accept_next(struct reflector_accept *acceptor, int listener, struct addr *peer);
+
+/*
+ * How many newcomers of a listener to accept before the others have their turn. To be told that
+ * there is no other one costs as much as a short visit, for the kernel has made the descriptor by
+ * then; so no more are asked for than came of late, and more only when as many come again and
+ * again. The size is from 1 to REFLECTOR_ACCEPT_BATCH_MAX.
+ */
+#define REFLECTOR_ACCEPT_BATCH_MAX   64
+#define REFLECTOR_ACCEPT_BATCH_START ((struct reflector_accept_batch){.size = 1})
+
+struct reflector_accept_batch {
+	uint32_t size;
+	uint32_t full; /* in a row */
+};
+
+/* `accepted`, at most batch->size, came this time. */
+void reflector_accept_adapt(struct reflector_accept_batch *batch, uint32_t accepted);
 
 /* The whole service of REFLECTOR_TEXT: sends the line and closes fd. Never waits. */
 void reflector_accept_answer_text(

@@ -53,8 +53,7 @@ struct reflector_port {
 	struct reflector_datagram_port served;
 	int datagram; /* -1 for REFLECTOR_TEXT, and where the family is missing */
 	int listener;
-	uint32_t batch;        /* newcomers to accept at once */
-	uint32_t full_batches; /* in a row */
+	struct reflector_accept_batch batch;
 };
 
 struct reflector {

@@ -12,9 +12,10 @@
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
 
-#define BACKLOG    4096 /* the kernel cuts it at net.core.somaxconn */
-#define DRAIN_SIZE 4096
-#define DRAIN_MAX  16 /* reads: who sends as fast as we read must not keep the others waiting */
+#define BACKLOG      4096 /* the kernel cuts it at net.core.somaxconn */
+#define DRAIN_SIZE   4096
+#define FULL_TO_GROW 8  /* full batches in a row, before the next may be twice as large */
+#define DRAIN_MAX    16 /* reads: who sends as fast as we read must not keep the others waiting */
 
 static int set_options(int fd, const struct addr *addr, bool shared)
 {
@@ -130,6 +131,19 @@ int reflector_accept_next(struct reflector_accept *acceptor, int listener, struc
 		return ACCEPT_DROPPED;
 	default:
 		return ACCEPT_STARVED;
+	}
+}
+
+void reflector_accept_adapt(struct reflector_accept_batch *batch, uint32_t accepted)
+{
+	if (accepted < batch->size) {
+		batch->size = accepted > 0 ? accepted : 1;
+		batch->full = 0;
+	} else if (++batch->full == FULL_TO_GROW) {
+		batch->size = batch->size * 2 < REFLECTOR_ACCEPT_BATCH_MAX
+				      ? batch->size * 2
+				      : REFLECTOR_ACCEPT_BATCH_MAX;
+		batch->full = 0;
 	}
 }
 

@@ -74,7 +74,7 @@ static int open_port(struct reflector_port *port, const struct reflector_listen 
 	port->listen = *listen;
 	port->datagram = -1;
 	port->listener = -1;
-	port->batch = 1;
+	port->batch = REFLECTOR_ACCEPT_BATCH_START;
 	if (shared && !is_free(listen))
 		shared = false; /* so that the reason is told as ever */
 	port->listener = reflector_accept_listen(&listen->addr, shared);
@@ -183,7 +183,10 @@ int reflector_ports_share(
 		other->port_count++;
 		*port = (struct reflector_port){
 
-			.listen = its->listen, .datagram = -1, .listener = -1, .batch = 1};
+			.listen = its->listen,
+			.datagram = -1,
+			.listener = -1,
+			.batch = REFLECTOR_ACCEPT_BATCH_START};
 		if (its->listener >= 0)
 			port->listener = reflector_accept_listen(&its->listen.addr, true);
 		if (its->listener >= 0 && port->listener < 0)

@@ -25,8 +25,6 @@
 #include "natpunch/signals.h"
 #include "natpunch/socket_linux.h"
 
-#define BATCHES_TO_GROW  8    /* full ones in a row, before the next may be twice as large */
-#define ACCEPT_BATCH     64   /* newcomers of one listener before the others have their turn */
 #define STARVED_PAUSE_MS 100  /* how long the listeners are left alone */
 #define TELL_PAUSE_MS    1000 /* between two lines about those that were not written */
 #define HANDED_BATCH     64   /* records of one thread before the others have their turn */
@@ -181,27 +179,11 @@ static void resume_listeners(struct reflector *reflector)
 	reflector->resume = DEADLINE_NONE;
 }
 
-/*
- * How many to accept before the loop is asked again. To be told that there is no other one costs as
- * much as a short visit, for the kernel has made the descriptor by then; so no more are asked for
- * than came of late, and more only when as many come again and again.
- */
-static void adapt_batch(struct reflector_port *port, uint32_t accepted)
-{
-	if (accepted < port->batch) {
-		port->batch = accepted > 0 ? accepted : 1;
-		port->full_batches = 0;
-	} else if (++port->full_batches == BATCHES_TO_GROW) {
-		port->batch = port->batch * 2 < ACCEPT_BATCH ? port->batch * 2 : ACCEPT_BATCH;
-		port->full_batches = 0;
-	}
-}
-
 static void accept_newcomers(struct reflector *reflector, struct reflector_port *port, uint64_t now)
 {
 	uint32_t count = 0;
 
-	for (; count < port->batch; count++) {
+	for (; count < port->batch.size; count++) {
 		struct addr peer;
 		int fd = reflector_accept_next(&reflector->acceptor, port->listener, &peer);
 
@@ -218,7 +200,7 @@ static void accept_newcomers(struct reflector *reflector, struct reflector_port 
 		else
 			reflector_stream_adopt(&reflector->stream, fd, &peer, now);
 	}
-	adapt_batch(port, count);
+	reflector_accept_adapt(&port->batch, count);
 }
 
 /* Returns true when it is time to go. */

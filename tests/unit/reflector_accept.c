@@ -1,4 +1,6 @@
 /* New connections: the text service, a full table, and a lack of descriptors. */
+#include "natpunch/reflector_accept.h"
+
 #include "unit/server.h"
 
 static void test_text_service(const char *ip)
@@ -155,10 +157,32 @@ static void test_starved(void)
 	close(fd);
 }
 
+/* Returns the size after `times` batches in which so many came as were asked for, or `most`. */
+static unsigned grow(struct reflector_accept_batch *batch, int times, uint32_t most)
+{
+	for (int i = 0; i < times; i++)
+		reflector_accept_adapt(batch, batch->size < most ? batch->size : most);
+	return batch->size;
+}
+
+static void test_batch(void)
+{
+	struct reflector_accept_batch batch = REFLECTOR_ACCEPT_BATCH_START;
+
+	is_uint(batch.size, 1, "one is accepted at first");
+	is_uint(grow(&batch, 100, 1), 1, "one at a time stays one, but for a try now and then");
+	is_uint(grow(&batch, 1000, UINT32_MAX), REFLECTOR_ACCEPT_BATCH_MAX,
+		"a flood is accepted in batches, which have a limit");
+	is_uint(grow(&batch, 1, 5), 5, "not more than came of late");
+	is_uint(grow(&batch, 1, 0), 1, "and one when none did");
+	is_uint(grow(&batch, 1, 1), 1, "a full one alone is no reason for more");
+}
+
 int main(void)
 {
 	struct server server;
 
+	test_batch();
 	network_enter();
 	server_init(&server);
 	server_listen(&server, "0.0.0.0", TEXT_PORT, REFLECTOR_TEXT);
