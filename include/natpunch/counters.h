@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "natpunch/shared.h"
+
 /* What was asked, for STUN over UDP and TCP: the offset from the first of a block. */
 enum counters_kind {
 	COUNTERS_BINDING,
@@ -116,37 +118,22 @@ enum counter {
 	COUNTER_COUNT,
 };
 
+/* Each is written by one thread, and may be read by another. */
 struct counters {
 	uint64_t values[COUNTER_COUNT];
 };
-
-/*
- * Each array is written by one thread, and may be read by another. A machine of 32 bits reads the
- * two halves one after the other: a sample can be wrong while the upper one changes, once.
- */
-static inline uint64_t counters_load(const uint64_t *value)
-{
-#if UINTPTR_MAX > UINT32_MAX
-	return __atomic_load_n(value, __ATOMIC_RELAXED);
-#else
-	return *(const volatile uint64_t *)value;
-#endif
-}
-
-static inline void counters_store(uint64_t *value, uint64_t number)
-{
-#if UINTPTR_MAX > UINT32_MAX
-	__atomic_store_n(value, number, __ATOMIC_RELAXED);
-#else
-	*(volatile uint64_t *)value = number;
-#endif
-}
 
 /* Where what is done by a module of its own need not be counted, `counters` is NULL. */
 static inline void count_many(struct counters *counters, unsigned which, uint64_t number)
 {
 	if (counters != NULL)
-		counters_store(&counters->values[which], counters->values[which] + number);
+		shared_store(&counters->values[which], counters->values[which] + number);
+}
+
+/* What is not counted as it happens. */
+static inline void count_set(struct counters *counters, unsigned which, uint64_t number)
+{
+	shared_store(&counters->values[which], number);
 }
 
 static inline void count_one(struct counters *counters, unsigned which)

@@ -89,7 +89,8 @@ void rate_table_init(struct rate_table *table, struct rate_source *sources, unsi
 /* The measure of a source, until the next call; NULL: there is no room, and it has no limit. */
 uint64_t *rate_table_find(struct rate_table *table, const struct addr *source, uint64_t now);
 
-/* How many sources have used something and not yet got all of it back. Looks at all. */
+/* How many sources have used something and not yet got all of it back. Looks at all. By any
+ * thread, while one changes the table. */
 uint32_t rate_table_count(const struct rate_table *table, uint64_t now);
 
 #endif

@@ -115,10 +115,18 @@ void reflector_thread_close(struct reflector *reflector)
 	free(reflector);
 }
 
-/*
- * What each thread has done, and how full its tables are. What is measured and not counted is read
- * while its thread may be at it, so it is of about now.
- */
+/* How full a thread's tables are, where another one can see it: by the thread itself. */
+static void publish_levels(struct reflector *reflector)
+{
+	const struct reflector_table *table = &reflector->stream.table;
+
+	count_set(&reflector->counters, COUNTER_LIMITED_HOLD, table->unheld);
+	count_set(&reflector->counters, COUNTER_CONNECTIONS, table->used);
+	count_set(&reflector->counters, COUNTER_HELD, table->held);
+	count_set(&reflector->counters, COUNTER_SOURCES_DROPPED, reflector->sources.dropped);
+}
+
+/* What a thread has done, and how full its tables were when it last had nothing to do. */
 static void collect_thread(const struct reflector *reflector, struct counters *out, uint64_t now)
 {
 	const struct reflector_table *table = &reflector->stream.table;
@@ -128,22 +136,19 @@ static void collect_thread(const struct reflector *reflector, struct counters *o
 		if (reflector->ports[i].datagram >= 0)
 			count_many(out, COUNTER_OVERFLOWS,
 				socket_dropped(reflector->ports[i].datagram));
-	count_many(out, COUNTER_LIMITED_HOLD, table->unheld);
-	count_many(out, COUNTER_CONNECTIONS, table->used);
 	count_many(out, COUNTER_CONNECTIONS_MAX, table->capacity);
-	count_many(out, COUNTER_HELD, table->held);
 	count_many(out, COUNTER_HELD_MAX, reflector_table_hold_max(table));
 	if (reflector->stream.sources == NULL)
 		return;
 	count_many(out, COUNTER_SOURCES, rate_table_count(&reflector->sources, now));
 	count_many(out, COUNTER_SOURCES_MAX, (uint64_t)RATE_SET << REFLECTOR_SOURCES_BITS);
-	count_many(out, COUNTER_SOURCES_DROPPED, reflector->sources.dropped);
 }
 
 void reflector_thread_collect(void *context, struct counters *out, uint64_t now)
 {
-	const struct reflector *reflector = context;
+	struct reflector *reflector = context;
 
+	publish_levels(reflector);
 	collect_thread(reflector, out, now);
 	for (uint32_t i = 0; i < reflector->other_count; i++)
 		collect_thread(reflector->others[i], out, now);
@@ -325,6 +330,7 @@ int reflector_thread_run(struct reflector *reflector, struct error *error)
 		uint64_t due = next_deadline(reflector, now);
 		int count;
 
+		publish_levels(reflector);
 		count = loop_wait(&reflector->loop, events, loop_timeout(now, due));
 		if (count < 0)
 			return error_set(

@@ -199,7 +199,7 @@ void count_answer(struct counters *counters, enum counter answers, const void *m
 void counters_add(struct counters *sum, const struct counters *part)
 {
 	for (size_t i = 0; i < COUNTER_COUNT; i++)
-		sum->values[i] += counters_load(&part->values[i]);
+		sum->values[i] += shared_load(&part->values[i]);
 }
 
 static const struct family *family_of(enum counter which)

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "natpunch/shared.h"
+
 #define IPV6_NETWORK_SIZE 8 /* bytes */
 #define US_PER_MS         1000U
 #define US_PER_S          1000000U
@@ -94,10 +96,9 @@ uint64_t rate_wait(const struct rate_quota *quota, uint64_t spent_us, uint64_t n
 void rate_charge(const struct rate_quota *quota, uint64_t *spent_us, uint32_t number, uint64_t now)
 {
 	uint64_t interval = US_PER_S / quota->per_second;
+	uint64_t from = *spent_us > now * US_PER_MS ? *spent_us : now * US_PER_MS;
 
-	if (*spent_us < now * US_PER_MS)
-		*spent_us = now * US_PER_MS;
-	*spent_us += interval * number;
+	shared_store(spent_us, from + interval * number);
 }
 
 void rate_table_init(struct rate_table *table, struct rate_source *sources, unsigned bits,
@@ -128,7 +129,7 @@ uint64_t *rate_table_find(struct rate_table *table, const struct addr *source, u
 			return NULL;
 	}
 	memcpy(least->network, network, sizeof(network));
-	least->spent = 0;
+	shared_store(&least->spent, 0);
 	return &least->spent;
 }
 
@@ -137,6 +138,6 @@ uint32_t rate_table_count(const struct rate_table *table, uint64_t now)
 	uint32_t count = 0;
 
 	for (size_t i = 0; i < ((size_t)table->mask + 1) * RATE_SET; i++)
-		count += table->sources[i].spent > now * US_PER_MS;
+		count += shared_load(&table->sources[i].spent) > now * US_PER_MS;
 	return count;
 }
