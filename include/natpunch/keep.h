@@ -55,7 +55,8 @@ struct keep_config {
 	struct hook *hook;        /* reaped and expired here */
 	/* Reaped here; gets what the listener accepts, and what travellers were let in by. */
 	struct handover *handover;
-	int listener; /* or -1 */
+	struct launcher *launcher; /* that both use, or NULL */
+	int listener;              /* or -1 */
 	struct notify *notify;
 	/* Called for every event with the mapping in question (for HOOK_DOWN the last one). */
 	void (*report)(void *context, enum hook_event event, const struct probe_result *result);
@@ -64,7 +65,8 @@ struct keep_config {
 
 /*
  * Runs until SIGTERM or SIGINT. Returns 0, or -1 with *error filled when this machine refuses
- * before there ever was a mapping.
+ * before there ever was a mapping, or when the launcher is gone: whoever watches over us is to
+ * start us anew, with another one.
  */
 int keep_run(const struct keep_config *config, struct error *error);
 

@@ -13,6 +13,7 @@
 #ifndef NATPUNCH_LAUNCHER_H
 #define NATPUNCH_LAUNCHER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -23,7 +24,7 @@
 
 struct launcher {
 	int fd;    /* -1: none was started */
-	pid_t pid; /* of the launcher */
+	pid_t pid; /* of the launcher; 0: it has ended */
 };
 
 #define LAUNCHER_NONE ((struct launcher){.fd = -1})
@@ -53,6 +54,12 @@ int launcher_open(struct launcher *launcher, const struct launcher_task *tasks, 
  */
 pid_t launcher_start(
 	const struct launcher *launcher, size_t task, const void *request, size_t size, int fd);
+
+/*
+ * After SIGCHLD: has the launcher ended by itself, or been killed? True once. There is no other one
+ * to be had by who is confined.
+ */
+bool launcher_has_ended(struct launcher *launcher);
 
 /* Ends the launcher; its children go on. One that was not started is fine. */
 void launcher_close(struct launcher *launcher);

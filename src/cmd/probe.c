@@ -360,6 +360,7 @@ static int run_kept(struct teller *teller)
 		.key = options->name != NULL ? &teller->key : NULL,
 		.hook = &teller->hook,
 		.handover = &handover,
+		.launcher = &confinement.launcher,
 		.notify = &notify,
 		.report = report,
 		.context = teller,

@@ -566,6 +566,19 @@ static void check_network(struct keeper *keeper, uint64_t now)
 	ask(keeper, now);
 }
 
+static void reap(struct keeper *keeper, uint64_t now)
+{
+	struct launcher *launcher = keeper->config->launcher;
+
+	hook_reap(keeper->config->hook, now);
+	handover_reap(keeper->config->handover);
+	if (launcher == NULL || !launcher_has_ended(launcher))
+		return;
+	error_set(&keeper->error, EXIT_STATUS_LOCAL,
+		"the helper process is gone, which runs hooks and hands connections over");
+	keeper->refused = true;
+}
+
 static void take_signals(struct keeper *keeper, uint64_t now)
 {
 	int number;
@@ -575,10 +588,8 @@ static void take_signals(struct keeper *keeper, uint64_t now)
 			keeper->stop = true;
 		if (number == SIGHUP)
 			keeper->check_due = now;
-		if (number == SIGCHLD) {
-			hook_reap(keeper->config->hook, now);
-			handover_reap(keeper->config->handover);
-		}
+		if (number == SIGCHLD)
+			reap(keeper, now);
 	}
 }
 

@@ -221,12 +221,20 @@ pid_t launcher_start(
 	return reply.pid;
 }
 
+bool launcher_has_ended(struct launcher *launcher)
+{
+	if (launcher->pid <= 0 || waitpid(launcher->pid, NULL, WNOHANG) != launcher->pid)
+		return false;
+	launcher->pid = 0;
+	return true;
+}
+
 void launcher_close(struct launcher *launcher)
 {
 	if (launcher->fd < 0)
 		return;
 	close(launcher->fd);
-	while (waitpid(launcher->pid, NULL, 0) < 0 && errno == EINTR)
+	while (launcher->pid > 0 && waitpid(launcher->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	*launcher = LAUNCHER_NONE;
 }

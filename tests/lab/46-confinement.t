@@ -89,6 +89,23 @@ test_kept()
 		"hook up $rights 0 hook down $rights 0 "
 }
 
+is_over()
+{
+	! lab_alive "$1"
+}
+
+# Who is confined cannot have another helper: its manager is to start all of it anew.
+test_lost_helper()
+{
+	lab_spawn lone home "$natpunch" probe -k -p 2231 -r "$LAB_REFLECTOR4"
+	wait_for_line 5 "$LAB_DIR/lone.err" keeping
+	pkill -KILL -P "$(cat "$LAB_DIR/lone.pid")"
+	ok "$library: keep ends without its helper" wait_for 5 is_over lone
+	lab_kill lone
+	is "$library: with a status for its manager" $? 3
+	like "$library: and says so" "$(cat "$LAB_DIR/lone.err")" 'the helper process is gone'
+}
+
 test_life()
 {
 	library=$1
@@ -101,6 +118,7 @@ test_life()
 	look reflect "$nobody $nobody $nobody $nobody" 0000000000001000
 	test_once
 	test_kept
+	test_lost_helper
 	ok "$library: the names are written" wait_for_line 5 "$LAB_DIR/state.$library/names" '^home tcp '
 	lab_kill reflect
 	is "$library: reflect ends" $? 0

@@ -139,14 +139,6 @@ static void test_life(void)
 	close(ends[1]);
 	is_int(exit_of(pid), 11, "to their own end");
 	close(ends[0]);
-
-	if (launcher_open(&launcher, tasks, TASK_COUNT) != 0)
-		bail_out("launcher: %s", strerror(errno));
-	kill(launcher.pid, SIGKILL);
-	waitpid(launcher.pid, NULL, 0);
-	is_int(launcher_start(&launcher, TASK_EXEC, "", 0, -1), -1, "one that was killed");
-	is_errno(errno, EPIPE, "is noticed");
-	close(launcher.fd);
 }
 
 /* Exit status 0 when what we may not do ourselves is done for us. */
@@ -186,10 +178,30 @@ static void test_confined(void)
 		is_int(result, 0, "who is confined has a program run for him");
 }
 
+static void test_killed(void)
+{
+	struct launcher launcher;
+	siginfo_t info;
+
+	if (launcher_open(&launcher, tasks, TASK_COUNT) != 0)
+		bail_out("launcher: %s", strerror(errno));
+	ok(!launcher_has_ended(&launcher), "it is there");
+	kill(launcher.pid, SIGKILL);
+	waitid(P_PID, (id_t)launcher.pid, &info, WEXITED | WNOWAIT);
+	ok(launcher_has_ended(&launcher), "killed, it is not");
+	ok(!launcher_has_ended(&launcher), "which is told once");
+	is_int(launcher_start(&launcher, TASK_REPORT, "", 0, -1), -1, "it begins nothing");
+	is_errno(errno, EPIPE, "which is told");
+	launcher_close(&launcher);
+	is_int(launcher.fd, -1, "and it can be closed");
+}
+
 int main(void)
 {
+	signal(SIGPIPE, SIG_IGN);
 	test_report();
 	test_life();
 	test_confined();
+	test_killed();
 	return done_testing();
 }
