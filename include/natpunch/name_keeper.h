@@ -17,11 +17,11 @@
 #include "natpunch/naming.h"
 #include "natpunch/transaction.h"
 
-#define NAME_KEEPER_REFRESH_MS     600000 /* over a held connection, which itself shows life */
-#define NAME_KEEPER_REFRESH_UDP_MS 60000
-#define NAME_KEEPER_PROMISE_UDP_S  150 /* over UDP: how long the reflector takes us for held */
-#define NAME_KEEPER_ANSWER_MS      5000
-#define NAME_KEEPER_RETRY_MS       60000
+/* Also where a held connection shows life: for another probe may have taken the name meanwhile. */
+#define NAME_KEEPER_REFRESH_MS    60000
+#define NAME_KEEPER_PROMISE_UDP_S 150 /* over UDP: how long the reflector takes us for held */
+#define NAME_KEEPER_ANSWER_MS     5000
+#define NAME_KEEPER_RETRY_MS      60000
 
 struct name_keeper {
 	const struct key *key;    /* NULL: there is no name to keep, and nothing is done */

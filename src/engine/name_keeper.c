@@ -34,7 +34,6 @@ static void put_off(struct name_keeper *keeper, uint64_t now)
 static void take_state(struct name_keeper *keeper, uint64_t now)
 {
 	const struct naming *naming = &keeper->naming;
-	bool stream = keeper->over->port.kind == BORROW_STREAM;
 	char text[ADDR_TEXT_SIZE];
 
 	switch (naming->state) {
@@ -55,7 +54,7 @@ static void take_state(struct name_keeper *keeper, uint64_t now)
 		memcpy(keeper->expected.session, naming->rendezvous.transaction + 4,
 			sizeof(keeper->expected.session));
 		keeper->expected.number = 0;
-		keeper->due = now + (stream ? NAME_KEEPER_REFRESH_MS : NAME_KEEPER_REFRESH_UDP_MS);
+		keeper->due = now + NAME_KEEPER_REFRESH_MS;
 		return;
 	}
 }
