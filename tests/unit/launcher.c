@@ -98,6 +98,8 @@ static void test_report(void)
 		bail_out("launcher: %s", strerror(errno));
 	number = 9;
 	pid = launcher_start(&launcher, TASK_REPORT, "hello", 6, ends[1]);
+	if (pid <= 0)
+		bail_out("no child: %s", strerror(errno));
 	ok(pid > 0, "a child is begun");
 	is_int(read(ends[0], &report, sizeof(report)), sizeof(report), "it has our descriptor,");
 	is_int(report.descriptors, 1, "and no other,");
