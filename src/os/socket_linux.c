@@ -23,7 +23,8 @@ const struct sandbox_call socket_calls[] = {
 	OPEN_SOCKET(AF_INET6, SOCK_STREAM),
 	OPEN_SOCKET(AF_INET6, SOCK_DGRAM),
 #ifdef __NR_socketcall
-	/* All of these in one, with the arguments in memory. Some C libraries use it. */
+	/* All of these in one, with the arguments in memory, where no filter looks: what is said
+	 * above of families and types then holds for nobody. Some C libraries use it. */
 	SANDBOX_CALL(socketcall),
 #endif
 #ifdef __NR_accept

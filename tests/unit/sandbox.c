@@ -167,6 +167,21 @@ static int try_netlink(void)
 	return problem_of(socket(AF_NETLINK, SOCK_RAW, 0));
 }
 
+/*
+ * Of socketcall(2), by which C libraries of 32-bit x86 open sockets, the arguments are somewhere in
+ * memory, where no filter looks. What a list says of them is then said in vain.
+ */
+#ifdef __i386__
+#define ARGUMENTS_SEEN false
+#else
+#define ARGUMENTS_SEEN true
+#endif
+
+static void refuses_socket(int (*try)(void), const char *name)
+{
+	is_errno(run(sockets, try, -1), ARGUMENTS_SEEN ? EPERM : 0, "%s", name);
+}
+
 /* Has the upper half of the argument any say? The kernel takes an int. */
 static int try_wide_family(void)
 {
@@ -180,13 +195,13 @@ static void test_conditions(void)
 
 	is_errno(run(sockets, try_stream, -1), 0, "TCP is listed");
 	is_errno(run(sockets, try_datagram6, -1), 0, "UDP over IPv6 is listed");
-	is_errno(run(sockets, try_raw, -1), EPERM, "raw sockets are not");
-	is_errno(run(sockets, try_packet, -1), EPERM, "nor is what reads along");
+	refuses_socket(try_raw, "raw sockets are not");
+	refuses_socket(try_packet, "nor is what reads along");
 	is_errno(run(sockets, try_wide_family, -1), EPERM, "however it is written");
-	is_errno(run(sockets, try_unix, -1), EPERM, "nor are sockets of this machine");
-	is_errno(run(sockets, try_netlink, -1), EPERM, "nor is netlink,");
+	refuses_socket(try_unix, "nor are sockets of this machine");
+	refuses_socket(try_netlink, "nor is netlink,");
 	is_errno(run(both, try_netlink, -1), 0, "until another list has it");
-	is_errno(run(both, try_packet, -1), EPERM, "which allows no more than it says");
+	is_errno(run(both, try_wide_family, -1), EPERM, "which allows no more than it says");
 }
 
 static int try_writing(void)
@@ -338,7 +353,7 @@ static void test_strict(void)
 		bail_out("pipe");
 	setenv("NATPUNCH_SANDBOX", "strict", 1);
 	is_int(run(basic, try_ptrace, ends[1]), EXIT_STATUS_BUG, "strict: a refusal ends it");
-	is_int(run(sockets, try_packet, ends[1]), EXIT_STATUS_BUG, "and so does an argument");
+	is_int(run(sockets, try_wide_family, ends[1]), EXIT_STATUS_BUG, "and so does an argument");
 	is_int(run(sockets, try_stream, ends[1]), 0, "but not what is listed");
 	unsetenv("NATPUNCH_SANDBOX");
 	close(ends[1]);
