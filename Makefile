@@ -98,7 +98,7 @@ programs: natpunch $(PROGRAMS)
 test:
 	$(Q)sh tests/run
 lint:
-	$(Q)sh tests/run lint
+	$(Q)LINT=all sh tests/run lint
 machines: # with all that has other machines' code, and not only what is pure
 	$(Q)MACHINES=all sh tests/run machines
 checked: # the laboratory's main jobs under sanitizers and valgrind

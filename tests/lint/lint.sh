@@ -5,6 +5,8 @@
 #
 #   compile FLAG... FILE        what the Makefile compiles with, and FLAGs: CC=... names the compiler
 #   none NAME TEXT              passes if TEXT, a list of what is wrong, is empty
+#   sources                     prints the C files of src, each on a line: LINT=all of them, or LINT=0
+#                               or LINT=1, every other one; without it, one of the two by chance
 #   $lint_dir                   a directory of the test's own, removed at the end
 
 cd "$(dirname "$0")/../.." || exit 255
@@ -24,6 +26,18 @@ compile()
 {
 	eval "set -- $lint_flags -Werror \"\$@\""
 	"${CC:-gcc}" "$@"
+}
+
+LINT=${LINT:-$(($$ % 2))}
+export LINT
+
+sources()
+{
+	find src -name '*.c' | sort | case $LINT in
+	0) sed -n 'p;n' ;;
+	1) sed -n 'n;p' ;;
+	*) cat ;;
+	esac
 }
 
 none()
