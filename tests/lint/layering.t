@@ -11,8 +11,8 @@ floors='pure os borrow engine cmd'
 # subcommands, behind command.h.
 without_header='src/main.c src/borrow/bind.c src/borrow/repair.c src/borrow/rewrite.c
 	src/borrow/raw.c'
-# Headers of types alone, which any floor may include.
-types_only=''
+# Headers of types and inline functions alone, which any floor may include.
+types_only='shared'
 
 # All that pure code may include and call of the C library.
 pure_includes='assert|inttypes|limits|stdalign|stdarg|stdbool|stddef|stdint|stdio|string'
