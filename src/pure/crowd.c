@@ -17,7 +17,8 @@ struct crowd_source {
 	uint32_t count;
 	uint32_t oldest, youngest; /* members */
 	uint32_t longer, shorter;  /* neighbours in the rank; `shorter` also links free ones */
-	uint32_t next;             /* in the chain of the hash */
+	uint32_t next;             /* in the chain of the hash, */
+	uint32_t chain;            /* which is this one */
 };
 
 struct crowd_rank {
@@ -53,15 +54,16 @@ void crowd_init(
 	crowd->mask = chains(capacity) - 1;
 }
 
-static uint32_t *chain_of(const struct crowd *crowd, const uint8_t network[RATE_NETWORK_SIZE])
+static uint32_t chain_of(const struct crowd *crowd, const uint8_t network[RATE_NETWORK_SIZE])
 {
-	return &crowd->index[siphash(crowd->key, network, RATE_NETWORK_SIZE) & crowd->mask];
+	return (uint32_t)siphash(crowd->key, network, RATE_NETWORK_SIZE) & crowd->mask;
 }
 
 /* Number + 1 of the source in its chain, or 0. */
-static uint32_t find(const struct crowd *crowd, const uint8_t network[RATE_NETWORK_SIZE])
+static uint32_t find(
+	const struct crowd *crowd, uint32_t chain, const uint8_t network[RATE_NETWORK_SIZE])
 {
-	uint32_t link = *chain_of(crowd, network);
+	uint32_t link = crowd->index[chain];
 
 	while (link != 0 &&
 		memcmp(crowd->sources[link - 1].network, network, RATE_NETWORK_SIZE) != 0)
@@ -69,9 +71,17 @@ static uint32_t find(const struct crowd *crowd, const uint8_t network[RATE_NETWO
 	return link;
 }
 
-static uint32_t add_source(struct crowd *crowd, const uint8_t network[RATE_NETWORK_SIZE])
+static uint32_t find_source(const struct crowd *crowd, const struct addr *source)
 {
-	uint32_t *chain = chain_of(crowd, network);
+	uint8_t network[RATE_NETWORK_SIZE];
+
+	rate_network(source, network);
+	return find(crowd, chain_of(crowd, network), network);
+}
+
+static uint32_t add_source(
+	struct crowd *crowd, uint32_t chain, const uint8_t network[RATE_NETWORK_SIZE])
+{
 	uint32_t link = crowd->free;
 	struct crowd_source *source;
 
@@ -82,15 +92,16 @@ static uint32_t add_source(struct crowd *crowd, const uint8_t network[RATE_NETWO
 	source = &crowd->sources[link - 1];
 	memset(source, 0, sizeof(*source));
 	memcpy(source->network, network, sizeof(source->network));
-	source->next = *chain;
-	*chain = link;
+	source->chain = chain;
+	source->next = crowd->index[chain];
+	crowd->index[chain] = link;
 	return link;
 }
 
 static void remove_source(struct crowd *crowd, uint32_t link)
 {
 	struct crowd_source *source = &crowd->sources[link - 1];
-	uint32_t *at = chain_of(crowd, source->network);
+	uint32_t *at = &crowd->index[source->chain];
 
 	while (*at != link)
 		at = &crowd->sources[*at - 1].next;
@@ -133,12 +144,13 @@ void crowd_join(struct crowd *crowd, uint32_t member, const struct addr *source)
 	struct crowd_member *joining = &crowd->members[member];
 	uint8_t network[RATE_NETWORK_SIZE];
 	struct crowd_source *own;
-	uint32_t link;
+	uint32_t chain, link;
 
 	rate_network(source, network);
-	link = find(crowd, network);
+	chain = chain_of(crowd, network);
+	link = find(crowd, chain, network);
 	if (link == 0)
-		link = add_source(crowd, network);
+		link = add_source(crowd, chain, network);
 	else
 		leave_rank(crowd, link);
 	own = &crowd->sources[link - 1];
@@ -180,11 +192,8 @@ void crowd_leave(struct crowd *crowd, uint32_t member)
 
 uint32_t crowd_count(const struct crowd *crowd, const struct addr *source)
 {
-	uint8_t network[RATE_NETWORK_SIZE];
-	uint32_t link;
+	uint32_t link = find_source(crowd, source);
 
-	rate_network(source, network);
-	link = find(crowd, network);
 	return link != 0 ? crowd->sources[link - 1].count : 0;
 }
 
@@ -204,10 +213,7 @@ uint32_t crowd_youngest(const struct crowd *crowd)
 
 uint32_t crowd_oldest_of(const struct crowd *crowd, const struct addr *source)
 {
-	uint8_t network[RATE_NETWORK_SIZE];
-	uint32_t link;
+	uint32_t link = find_source(crowd, source);
 
-	rate_network(source, network);
-	link = find(crowd, network);
 	return link != 0 ? crowd->sources[link - 1].oldest - 1 : CROWD_NONE;
 }

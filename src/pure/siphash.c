@@ -14,7 +14,7 @@ static uint64_t get_u64(const uint8_t *bytes)
 	return value;
 }
 
-static void mix(uint64_t v[4])
+static inline void mix(uint64_t v[4])
 {
 	v[0] += v[1];
 	v[1] = rotate(v[1], 13) ^ v[0];
@@ -28,7 +28,7 @@ static void mix(uint64_t v[4])
 	v[2] = rotate(v[2], 32);
 }
 
-static void take(uint64_t v[4], uint64_t word)
+static inline void take(uint64_t v[4], uint64_t word)
 {
 	v[3] ^= word;
 	mix(v);
