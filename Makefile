@@ -121,7 +121,8 @@ install: natpunch
 	for file in $(INSTALLED); do \
 	    place=$(DESTDIR)$${file#*=} && case $$file in natpunch=*) mode=755 ;; *) mode=644 ;; esac && \
 	    install -D -m $$mode $${file%%=*} $$place || exit 1; \
-	    case $$file in src/service/*) sed -i 's|/usr/local/bin/|$(BINDIR)/|' $$place || exit 1 ;; esac; \
+	    case $$file in src/service/*|man/*) sed -i \
+	        's|/usr/local/bin/|$(BINDIR)/|; s|/usr/local/share/|$(PREFIX)/share/|' $$place || exit 1 ;; esac; \
 	done
 uninstall:
 	for file in $(INSTALLED); do rm -f $(DESTDIR)$${file#*=} || exit 1; done

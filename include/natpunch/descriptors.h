@@ -24,8 +24,8 @@ uint64_t descriptors_reserve(uint64_t wanted);
 int descriptors_fill_standard(struct error *error);
 
 /*
- * In a child, before exec: closes every descriptor from `first` (3 or more) up but `keep` (-1:
- * none), whoever opened it and whatever its flags say.
+ * In a child, before exec, or at the start of a process that wants none: closes every descriptor
+ * from `first` (3 or more) up but `keep` (-1: none), whoever opened it and whatever its flags say.
  */
 void descriptors_close_from(int first, int keep);
 

@@ -4,6 +4,7 @@
 #ifndef NATPUNCH_FILE_H
 #define NATPUNCH_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -52,8 +53,9 @@ int file_replace(const char *path, const void *data, size_t size, mode_t mode, s
 int file_check_writable(const char *path, struct error *error);
 
 /*
- * The same for a file that one process writes alone: the new file is path.new each time, so that a
- * writer that is killed leaves one behind, which the next one takes away, and not ever more.
+ * The same, with errno set as well, for a file that one process writes alone: the new file is
+ * path.new each time, so that a writer that is killed leaves one behind, which the next one takes
+ * away, and not ever more.
  */
 int file_replace_alone(
 	const char *path, const void *data, size_t size, mode_t mode, struct error *error);
@@ -63,6 +65,9 @@ int file_replace_alone(
  * -1 and errno.
  */
 int file_open_directory(const char *path, int flags);
+
+/* Do both lead to one file, which is there? */
+bool file_is_same(const char *one, const char *other);
 
 /* Renames path to path.damaged, over an older one. Returns 0, or -1 with *error filled. */
 int file_set_aside(const char *path, struct error *error);

@@ -20,7 +20,7 @@
 #include "natpunch/loop.h"
 
 #define REFLECTOR_METRICS_LISTENERS   2 /* slots of loop events, before those of the clients */
-#define REFLECTOR_METRICS_CLIENTS     4
+#define REFLECTOR_METRICS_CLIENTS     32
 #define REFLECTOR_METRICS_DESCRIPTORS (REFLECTOR_METRICS_LISTENERS + REFLECTOR_METRICS_CLIENTS)
 #define REFLECTOR_METRICS_MS          2000
 #define REFLECTOR_METRICS_LEAST_MS    100

@@ -1,6 +1,9 @@
 #include <string.h>
+#include <unistd.h>
 
 #include "natpunch/command.h"
+#include "natpunch/descriptors.h"
+#include "natpunch/file.h"
 #include "natpunch/log.h"
 #include "natpunch/parse.h"
 #include "natpunch/reflector.h"
@@ -155,6 +158,10 @@ static int check_options(const struct option_reader *reader, struct reflector_co
 		error_set(error, EXIT_STATUS_USAGE, "-S without -K");
 		return error_hint(error, "without keys there are no names to keep");
 	}
+	if (config->state_path != NULL && file_is_same(config->keys_path, config->state_path)) {
+		error_set(error, EXIT_STATUS_USAGE, "-S and -K name the same file");
+		return error_hint(error, "the file of -S is written, and would lose the keys");
+	}
 	if (config->relay && config->keys_path == NULL) {
 		error_set(error, EXIT_STATUS_USAGE, "-R without -K");
 		return error_hint(error, "connections are passed on for names with a key alone");
@@ -251,6 +258,8 @@ static int run(const struct command *command, int argc, char **argv)
 		command_print_help(command);
 		return EXIT_STATUS_DONE;
 	}
+	/* Whoever takes us over is to find nothing that somebody forgot to close. */
+	descriptors_close_from(STDERR_FILENO + 1, -1);
 	log_set_limit(LOG_PER_SECOND, LOG_BURST);
 	reflector = reflector_open(&config, &error);
 	if (reflector == NULL)

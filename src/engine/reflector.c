@@ -138,8 +138,11 @@ static int open_names(
 	struct reflector *reflector, const struct reflector_config *config, struct error *error)
 {
 	if (reflector_names_open(&reflector->names, config->keys_path, config->state_path,
-		    clock_now_ms(), error) != 0)
+		    clock_now_ms(), error) != 0) {
+		if (config->has_user && error->hint[0] == '\0')
+			error_hint(error, "with -U this is done as that user");
 		return -1;
+	}
 	reflector->names.counters = &reflector->counters;
 	reflector->names.sources = reflector->stream.sources;
 	reflector->names.each = config->limits.name;

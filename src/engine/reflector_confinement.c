@@ -14,6 +14,9 @@
  */
 #include "natpunch/reflector_confinement.h"
 
+#include <limits.h>
+#include <stdlib.h>
+
 #include "natpunch/confinement.h"
 #include "natpunch/file.h"
 #include "natpunch/flow.h"
@@ -44,9 +47,13 @@ int reflector_confinement_drop(const struct reflector_config *config, struct err
 
 static void forbid_files(const struct reflector_config *config)
 {
+	char target[PATH_MAX];
+	const char *keys = config->keys_path;
 	const struct landlock_rule rules[] = {
 		{"/dev/null", LANDLOCK_READ_FILE}, /* the spare descriptor */
-		{config->keys_path, LANDLOCK_READ},
+		{keys, LANDLOCK_READ},
+		/* Where a symbolic link leads now, also to another directory. */
+		{keys != NULL ? realpath(keys, target) : NULL, LANDLOCK_READ},
 		{config->state_path, LANDLOCK_WRITE},
 	};
 

@@ -66,17 +66,20 @@ static char *compose(const struct registry *registry, uint64_t now, size_t *size
 	return data;
 }
 
+/* Returns 0, or -1 with *error filled, and errno. */
 static int write_file(
 	const char *path, const struct registry *registry, uint64_t now, struct error *error)
 {
 	size_t size;
 	char *data = compose(registry, now, &size);
-	int result;
+	int result, saved;
 
 	if (data == NULL)
 		return error_set(error, EXIT_STATUS_LOCAL, "no memory to write the registry");
 	result = file_replace_alone(path, data, size, STATE_MODE, error);
+	saved = errno;
 	free(data);
+	errno = saved;
 	return result;
 }
 
@@ -157,8 +160,15 @@ int registry_state_open(struct registry_state *state, const char *path, struct r
 	if (read_file(path, registry, now, error) != 0)
 		return -1;
 	registry->changed = false;
-	/* Told now, at the start, and not when there is something to lose. */
-	return write_file(path, registry, now, error);
+	/* Told now, at the start, and not when there is something to lose. A full disk is no reason
+	 * not to serve: it may be empty again when it is wanted. */
+	if (write_file(path, registry, now, error) == 0)
+		return 0;
+	if (errno != ENOSPC && errno != EDQUOT)
+		return -1;
+	log_warning("%s", error->text);
+	registry->changed = true;
+	return 0;
 }
 
 uint64_t registry_state_next(struct registry_state *state, struct registry *registry, uint64_t now)

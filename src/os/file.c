@@ -90,7 +90,9 @@ static int fail_because(struct error *error, const char *verb, const char *path,
 
 static int fail(struct error *error, const char *verb, const char *path, int number)
 {
-	return fail_because(error, verb, path, strerror(number));
+	fail_because(error, verb, path, strerror(number));
+	errno = number;
+	return -1;
 }
 
 static ssize_t read_all(int fd, char *out, size_t capacity)
@@ -332,11 +334,19 @@ int file_replace_alone(
 		return fail(error, "write", path, ENAMETOOLONG);
 	/* Not written over: a dying writer's last bytes must not get into the new file. */
 	if (unlink(temporary) != 0 && errno != ENOENT)
-		return fail(error, "write", path, errno);
+		return fail(error, "write", temporary, errno);
 	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail(error, "write", path, errno);
 	return put_in_place(path, temporary, fd, data, size, mode, error);
+}
+
+bool file_is_same(const char *one, const char *other)
+{
+	struct stat status[2];
+
+	return stat(one, &status[0]) == 0 && stat(other, &status[1]) == 0 &&
+	       status[0].st_dev == status[1].st_dev && status[0].st_ino == status[1].st_ino;
 }
 
 int file_set_aside(const char *path, struct error *error)

@@ -111,6 +111,15 @@ out=$(lab_exec laptop "$natpunch" lookup -K "$LAB_DIR/key" -r "$LAB_REFLECTOR4" 
 is "a full disk: the name is known all the same" "$out" "$LAB_HOME4 5000"
 stop_reflector "a full disk"
 
+# shellcheck disable=SC2016 # for the inner shell
+start_reflector unshare -m sh -c 'mount -t tmpfs -o size=4k none "$1" && head -c 4096 /dev/zero >"$1/other"
+	shift && exec "$@"' - "$LAB_DIR/full" "$natpunch" reflect -v -T 1337 -K "$LAB_DIR/key" \
+	-S "$LAB_DIR/full/state"
+like "a start on a full disk: it is told" "$(cat "$LAB_DIR/reflect.err")" \
+	'cannot write .*/state: No space left on device$'
+honest "a start on a full disk"
+stop_reflector "a start on a full disk"
+
 start_reflector "$natpunch" reflect -T 1337
 # shellcheck disable=SC2016
 lab_exec home unshare -m sh -c 'mount -t tmpfs -o size=4k none "$1" && head -c 4096 /dev/zero >"$1/other"

@@ -195,6 +195,19 @@ chmod 600 "$keys"
 kill -HUP "$(cat "$LAB_DIR/reflect.pid")"
 ok "good ones are taken" wait_for_line 5 "$LAB_DIR/reflect.err" 'read again: 2 names$'
 
+# ---- files that lead astray
+lab_exec internet "$natpunch" reflect -l 4478 -K "$keys" -S "$keys" 2>"$LAB_DIR/err"
+is "keys and state in one file: refused" $? 2
+is "and the keys are as they were" "$(cat "$keys")" "$(cat "$LAB_DIR/good")"
+mkdir "$LAB_DIR/linked"
+ln -s ../keys "$LAB_DIR/linked/keys"
+lab_spawn linked internet "$natpunch" reflect -l 127.0.0.1:4478 -K "$LAB_DIR/linked/keys"
+wait_for_line 5 "$LAB_DIR/linked.err" ready
+kill -HUP "$(cat "$LAB_DIR/linked.pid")"
+ok "keys behind a link to elsewhere are read again" \
+	wait_for_line 5 "$LAB_DIR/linked.err" 'read again: 2 names$'
+lab_kill linked
+
 # ---- held
 lab_spawn keep home "$natpunch" probe -k -v -r "$LAB_REFLECTOR4" -n home -K "$keys"
 ok "probe -k registers" wait_for_line 5 "$LAB_DIR/keep.err" 'home is registered as'

@@ -55,9 +55,15 @@ package=$(echo "$again"/build/deb/natpunch_*.deb)
 ok 'the flags for hardening are in use' blhc --all "$lint_dir/deb.log"
 like 'its version' "$(dpkg-deb -f "$package" Version)" "^$version-1\$"
 mkdir "$lint_dir/unpacked"
+dpkg-deb -e "$package" "$lint_dir/scripts"
+like 'a reflector that runs is stopped when it is removed,' "$(cat "$lint_dir/scripts/prerm")" \
+	"deb-systemd-invoke stop '?natpunch-reflect.service"
+like 'and started anew when it is upgraded' "$(cat "$lint_dir/scripts/postinst")" \
+	'deb-systemd-invoke .*natpunch-reflect.service'
 dpkg-deb -x "$package" "$lint_dir/unpacked"
 is 'the program in it' "$("$lint_dir/unpacked/usr/bin/natpunch" --version)" "natpunch $version"
-is 'what is in it' "$(cd "$lint_dir/unpacked" && find . ! -type d ! -path '*/man/*' | sort)" \
+is 'what is in it' "$(cd "$lint_dir/unpacked" && find . ! -type d ! -path '*/man/*' |
+	sed 's,^\./lib/,./usr/lib/,' | sort)" \
 	'./usr/bin/natpunch
 ./usr/lib/systemd/system/natpunch-probe@.service
 ./usr/lib/systemd/system/natpunch-reflect.service
