@@ -152,15 +152,28 @@ static void test_forget_waits(struct server *server)
 	socket_forget(fd);
 }
 
-/* The client asks to forget and then closes after all. */
+/*
+ * The client asks to forget and then closes after all: before its kernel has acknowledged the
+ * answer, for then it is forgotten. On a busy machine it can be too late for that.
+ */
 static void test_forget_closed(void)
 {
-	int fd = dial_from_client_port();
+	bool answered = true, closed = false;
 
-	ok(ask_mode(fd, SOCK_STREAM, BINDING_MODE_FORGET, 0, NULL), "FORGET, then FIN: answered");
-	shutdown(fd, SHUT_WR);
-	ok(hear_fin(fd), "FORGET, then FIN: closed in order");
-	close(fd);
+	for (int i = 0; i < 5 && answered && !closed; i++) {
+		int fd = dial_from_client_port();
+
+		socket_set_flag(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
+		answered = ask_mode(fd, SOCK_STREAM, BINDING_MODE_FORGET, 0, NULL);
+		shutdown(fd, SHUT_WR);
+		closed = hear_fin(fd);
+		if (closed)
+			close(fd);
+		else
+			socket_forget(fd);
+	}
+	ok(answered, "FORGET, then FIN: answered");
+	ok(closed, "FORGET, then FIN: closed in order");
 	ok(kernel_state_becomes(SERVER_PORT, CLIENT_PORT, 0), "FORGET, then FIN: nothing is left");
 }
 
