@@ -194,6 +194,32 @@ static void test_counters(struct server *server)
 	is_int(told(server, "capacity{what=\"connections\"}"), 100 * JOBS, "places for them");
 }
 
+/* The first thread tells of all how many they have: the kernel has given them some each. */
+static void test_levels(struct server *server)
+{
+	enum {
+		CROWD = 16 * JOBS
+	};
+	int crowd[CROWD];
+	char wanted[96];
+	int held = 0;
+
+	for (int i = 0; i < CROWD; i++) {
+		crowd[i] = dial("127.0.0.1", SERVER_PORT);
+		held += ask_mode(crowd[i], SOCK_STREAM, BINDING_MODE_HOLD, 25, NULL);
+	}
+	is_int(held, CROWD, "a crowd is held");
+	snprintf(wanted, sizeof(wanted), "natpunch_entries{what=\"held\"} %d\n", CROWD);
+	/* A thread says how many it has once it has nothing else to do, after its last answer. */
+	for (int i = 0; i < PATIENCE / 100 && server_said(server, wanted) == 0; i++) {
+		kill(server->pid, SIGUSR1);
+		poll(NULL, 0, 100);
+	}
+	ok(server_said(server, wanted) > 0, "by all threads together");
+	for (int i = 0; i < CROWD; i++)
+		close(crowd[i]);
+}
+
 static void test_twice(void)
 {
 	struct server second;
@@ -243,6 +269,7 @@ int main(void)
 	test_pieces();
 	test_dial();
 	test_counters(&server);
+	test_levels(&server);
 	test_twice();
 	is_int(server_stop(&server), 0, "it ends cleanly");
 	unlink(path);
