@@ -32,8 +32,9 @@ void classify_surroundings(const struct probe_request *request, const struct add
 void classify_judge_sights(
 	const struct nat_sight *sights, size_t count, bool lie, struct nat_report *report);
 
-/* Looks a reflector up, up to a deadline. Returns 0, or -1 with *error filled. */
-int classify_look_up(const struct parse_host_port *reflector, enum addr_family family,
+/* Looks the request's reflector of that number up, up to a deadline. Returns 0, or -1 with *error
+ * filled. */
+int classify_look_up(const struct probe_request *request, size_t number, enum addr_family family,
 	uint64_t deadline, struct addr *out, struct error *error);
 
 #endif

@@ -14,6 +14,7 @@
 #include "natpunch/sandbox.h"
 
 /* What file_read() and file_read_secret() take, and besides that file_replace_alone(). */
+extern const struct sandbox_call file_status_calls[]; /* stdio's, too, at its first output */
 extern const struct sandbox_call file_read_calls[];
 extern const struct sandbox_call file_write_calls[];
 extern const struct sandbox_call file_lock_calls[]; /* and file_check_writable() */

@@ -14,6 +14,10 @@
 
 #include "natpunch/addr.h"
 #include "natpunch/mapping.h"
+#include "natpunch/sandbox.h"
+
+/* Beside those of a socket. */
+extern const struct sandbox_call tap_calls[];
 
 /*
  * Opens one for what is sent to `port` of this machine: over TCP only the SYNs that begin a

@@ -23,12 +23,14 @@
 #include "natpunch/error.h"
 #include "natpunch/keyfile.h"
 #include "natpunch/parse.h"
+#include "natpunch/resolve.h"
 
 struct traveller_request {
 	const struct parse_host_port *reflector;
 	const struct key *key;
-	enum addr_family family; /* ADDR_NONE: both */
-	uint64_t timeout_ms;     /* for the whole */
+	enum addr_family family;               /* ADDR_NONE: both */
+	uint64_t timeout_ms;                   /* for the whole */
+	const struct resolve_helper *resolver; /* who looks names up, or NULL */
 };
 
 /*

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "natpunch/asker_confinement.h"
 #include "natpunch/check_report.h"
 #include "natpunch/classify.h"
 #include "natpunch/command.h"
@@ -10,7 +11,6 @@
 #include "natpunch/lifetime_search.h"
 #include "natpunch/log.h"
 #include "natpunch/parse.h"
-#include "natpunch/privileges.h"
 #include "natpunch/reflectors.h"
 #include "natpunch/signals.h"
 #include "natpunch/text.h"
@@ -173,6 +173,25 @@ static void find_lifetime(const struct check_options *check, struct nat_report *
 	signals_restore();
 }
 
+/* Returns 0, or -1 with *error filled. */
+static int find_out(struct check_options *check, struct nat_report *report, struct error *error)
+{
+	const struct asker asker = {.stay = ASKER_ONCE,
+		.reflectors = check->request.reflectors,
+		.reflector_count = check->request.reflector_count};
+	struct asker_confinement confinement;
+	int status = -1;
+
+	check->request.resolver = &confinement.resolver;
+	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
+		asker_confinement_enter(&asker, error) == 0)
+		status = classify_run(&check->request, report, error);
+	if (status == 0 && check->lifetime > 0)
+		find_lifetime(check, report);
+	asker_confinement_close(&confinement);
+	return status;
+}
+
 static int run(const struct command *row, int argc, char **argv)
 {
 	struct check_options check = {.json = false};
@@ -187,12 +206,8 @@ static int run(const struct command *row, int argc, char **argv)
 	}
 	if (check.verbose)
 		log_set_level(LOG_LEVEL_VERBOSE);
-	privileges_lock();
-	privileges_keep(PRIVILEGES_PORT | PRIVILEGES_HOLDER);
-	if (classify_run(&check.request, &report, &error) != 0)
+	if (find_out(&check, &report, &error) != 0)
 		return command_fail(&error);
-	if (check.lifetime > 0)
-		find_lifetime(&check, &report);
 	if (check.json)
 		check_report_json(&report);
 	else

@@ -5,10 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef __linux__
+#include "natpunch/asker_confinement.h"
+#endif
 #include "natpunch/command.h"
 #include "natpunch/keys.h"
 #include "natpunch/name_options.h"
-#include "natpunch/privileges.h"
 #include "natpunch/pump.h"
 #include "natpunch/secret.h"
 #include "natpunch/text.h"
@@ -119,20 +121,35 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	return 0;
 }
 
-/* Where the system has such a thing: it takes none for what follows. */
-static void confine(void)
-{
+/* Returns the connection, or -1 with *error filled. Confined, where the system has such a thing. */
 #ifdef __linux__
-	privileges_lock();
-	privileges_hide();
-	privileges_keep(PRIVILEGES_NONE);
-#endif
+static int travel(struct traveller_request *request, struct error *error)
+{
+	const struct asker asker = {.stay = ASKER_FROM_ANY_PORT,
+		.reflectors = request->reflector,
+		.reflector_count = 1,
+		.secret = true};
+	struct asker_confinement confinement;
+	int fd = -1;
+
+	request->resolver = &confinement.resolver;
+	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
+		asker_confinement_enter(&asker, error) == 0)
+		fd = traveller_connect(request, error);
+	asker_confinement_close(&confinement);
+	return fd;
 }
+#else
+static int travel(struct traveller_request *request, struct error *error)
+{
+	return traveller_connect(request, error);
+}
+#endif
 
 static int connect_and_pump(const struct name_options *chosen, struct error *error)
 {
 	struct key key;
-	const struct traveller_request request = {
+	struct traveller_request request = {
 		.reflector = &chosen->reflector,
 		.key = &key,
 		.family = chosen->family,
@@ -142,8 +159,7 @@ static int connect_and_pump(const struct name_options *chosen, struct error *err
 
 	if (keys_load_one(chosen->key_path, chosen->name, &key, error) != 0)
 		return -1;
-	confine();
-	fd = traveller_connect(&request, error);
+	fd = travel(&request, error);
 	secret_wipe(&key, sizeof(key));
 	if (fd < 0)
 		return -1;

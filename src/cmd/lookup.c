@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "natpunch/asker_confinement.h"
 #include "natpunch/clock.h"
 #include "natpunch/command.h"
 #include "natpunch/keys.h"
@@ -8,7 +9,6 @@
 #include "natpunch/mapping.h"
 #include "natpunch/name_options.h"
 #include "natpunch/naming.h"
-#include "natpunch/privileges.h"
 #include "natpunch/probe.h"
 #include "natpunch/secret.h"
 #include "natpunch/socket.h"
@@ -170,6 +170,24 @@ static int look_up(const struct lookup_command *command, const struct key *key, 
 	return print_record(command, record, &mapping, error);
 }
 
+static int look_up_confined(
+	struct lookup_command *command, const struct key *key, struct error *error)
+{
+	const struct asker asker = {.stay = ASKER_FROM_ANY_PORT,
+		.reflectors = &command->options.reflector,
+		.reflector_count = 1,
+		.secret = true};
+	struct asker_confinement confinement;
+	int status = -1;
+
+	command->request.resolver = &confinement.resolver;
+	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
+		asker_confinement_enter(&asker, error) == 0)
+		status = look_up(command, key, error);
+	asker_confinement_close(&confinement);
+	return status;
+}
+
 static int run(const struct command *row, int argc, char **argv)
 {
 	struct lookup_command command = {
@@ -191,10 +209,7 @@ static int run(const struct command *row, int argc, char **argv)
 	command.request.reflector_count = 1;
 	if (keys_load_one(command.options.key_path, command.options.name, &key, &error) != 0)
 		return command_fail(&error);
-	privileges_lock();
-	privileges_hide();
-	privileges_keep(PRIVILEGES_NONE);
-	status = look_up(&command, &key, &error);
+	status = look_up_confined(&command, &key, &error);
 	secret_wipe(&key, sizeof(key));
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&error);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "natpunch/asker_confinement.h"
 #include "natpunch/clock.h"
 #include "natpunch/command.h"
 #include "natpunch/file.h"
@@ -17,9 +18,7 @@
 #include "natpunch/naming.h"
 #include "natpunch/notify.h"
 #include "natpunch/probe.h"
-#include "natpunch/probe_confinement.h"
 #include "natpunch/probe_options.h"
-#include "natpunch/privileges.h"
 #include "natpunch/reachability.h"
 #include "natpunch/secret.h"
 #include "natpunch/socket.h"
@@ -226,18 +225,21 @@ static int verify(const struct probe_request *request, const struct probe_result
 	}
 }
 
-/* A hook is to have all that there is, as is one that -k runs. */
-static void confine_once(const struct probe_options *options)
+static struct asker make_asker(struct teller *teller, enum asker_stay stay)
 {
-	uint64_t keep = PRIVILEGES_PORT | PRIVILEGES_HOLDER;
+	const struct probe_options *options = teller->options;
 
-	if (options->hook_path != NULL)
-		return;
-	privileges_lock();
-	privileges_keep(keep | privileges_for_file(keep, options->changed_file, true));
+	return (struct asker){
+		.stay = stay,
+		.reflectors = options->request.reflectors,
+		.reflector_count = options->request.reflector_count,
+		.hook = options->hook_path != NULL ? &teller->hook : NULL,
+		.changed_file = options->changed_file,
+		.secret = options->name != NULL,
+	};
 }
 
-static int run_once(struct teller *teller)
+static int run_once(struct teller *teller, const struct resolve_helper *resolver)
 {
 	const struct probe_options *options = teller->options;
 	struct probe_request request = options->request;
@@ -245,7 +247,7 @@ static int run_once(struct teller *teller)
 	uint64_t deadline = clock_now_ms() + request.timeout_ms;
 	struct probe_result result;
 
-	confine_once(options);
+	request.resolver = resolver;
 	/* With more to ask, the connection has to stand until the last answer. */
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
@@ -262,6 +264,21 @@ static int run_once(struct teller *teller)
 	transaction_end(&result.winner);
 	hook_finish(&teller->hook);
 	return teller->failed ? command_fail(&teller->error) : EXIT_STATUS_DONE;
+}
+
+static int run_once_confined(struct teller *teller)
+{
+	const struct asker asker = make_asker(teller, ASKER_ONCE);
+	struct asker_confinement confinement;
+	int status;
+
+	if (asker_confinement_open(&confinement, &asker, &teller->error) == 0 &&
+		asker_confinement_enter(&asker, &teller->error) == 0)
+		status = run_once(teller, &confinement.resolver);
+	else
+		status = command_fail(&teller->error);
+	asker_confinement_close(&confinement);
+	return status;
 }
 
 /* With -k, once there is a mapping: who gets the connections that come in through it. */
@@ -330,25 +347,26 @@ static int open_listener(const struct probe_options *options, int *listener, str
 }
 
 static int confine(
-	struct teller *teller, struct probe_confinement *confinement, struct handover *handover)
+	struct teller *teller, struct asker_confinement *confinement, struct handover *handover)
 {
 	const struct probe_options *options = teller->options;
 	const struct addr *local = &options->request.local;
+	struct asker asker = make_asker(teller, ASKER_KEEPS);
 
-	if (probe_confinement_open(confinement, &teller->hook, handover, &teller->error) != 0)
+	asker.handover = handover;
+	if (asker_confinement_open(confinement, &asker, &teller->error) != 0)
 		return -1;
 	if (holder_find(options->request.protocol, (enum addr_family)local->family, local->port,
 		    &teller->holder) != 0)
 		teller->holder = (struct holder){.listens = false};
-	return probe_confinement_enter(
-		options->changed_file, options->name != NULL, &teller->error);
+	return asker_confinement_enter(&asker, &teller->error);
 }
 
 static int run_kept(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
 	struct parse_host_port to = {.host = "localhost"};
-	struct probe_confinement confinement;
+	struct asker_confinement confinement;
 	struct handover handover;
 	struct notify notify;
 	struct keep_config config = {
@@ -380,7 +398,7 @@ static int run_kept(struct teller *teller)
 	config.probe.resolver = &confinement.resolver;
 	if (status == 0)
 		status = keep_run(&config, &teller->error);
-	probe_confinement_close(&confinement);
+	asker_confinement_close(&confinement);
 	notify_close(&notify);
 	handover_end(&handover);
 	if (config.listener >= 0)
@@ -410,7 +428,7 @@ static int run(const struct command *row, int argc, char **argv)
 		keys_load_one(options.key_path, options.name, &teller.key, &teller.error) != 0)
 		return command_fail(&teller.error);
 	hook_init(&teller.hook, options.hook_path, options.hook_order);
-	status = options.keep ? run_kept(&teller) : run_once(&teller);
+	status = options.keep ? run_kept(&teller) : run_once_confined(&teller);
 	secret_wipe(&teller.key, sizeof(teller.key));
 	return status;
 }

@@ -20,13 +20,14 @@
 
 static_assert(HOPS_MAX == NAT_HOP_MAX, "as many hops in the report as are looked for");
 
-int classify_look_up(const struct parse_host_port *reflector, enum addr_family family,
+int classify_look_up(const struct probe_request *request, size_t number, enum addr_family family,
 	uint64_t deadline, struct addr *out, struct error *error)
 {
+	const struct parse_host_port *reflector = &request->reflectors[number];
 	struct resolve resolve;
 	uint64_t now = clock_now_ms();
 
-	resolve_start_reflector(&resolve, NULL, reflector, family);
+	resolve_start_reflector(&resolve, request->resolver, reflector, family);
 	while (!resolve.done && now < deadline) {
 		struct pollfd watch = {.fd = resolve.fd, .events = POLLIN};
 		if (poll(&watch, 1, loop_timeout(now, deadline)) > 0)

@@ -293,8 +293,7 @@ static void start_looks(struct survey *survey, struct look *look, bool *lie)
 		struct error error;
 		if (i == survey->reflector)
 			continue;
-		if (classify_look_up(&survey->request->reflectors[i],
-			    (enum addr_family)survey->asked.family,
+		if (classify_look_up(survey->request, i, (enum addr_family)survey->asked.family,
 			    clock_now_ms() + SIGHT_TIMEOUT_MS, &place, &error) != 0)
 			log_detail("%s", error.text);
 		else

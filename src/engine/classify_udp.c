@@ -393,9 +393,8 @@ static void ask_elsewhere(struct datagrams *datagrams, size_t reflector, const s
 		struct error error;
 		if (i == reflector || datagrams->count >= QUESTION_MAX - 1)
 			continue;
-		if (classify_look_up(&datagrams->request->reflectors[i],
-			    (enum addr_family)asked->family, clock_now_ms() + ROUND_MS, &place,
-			    &error) != 0)
+		if (classify_look_up(datagrams->request, i, (enum addr_family)asked->family,
+			    clock_now_ms() + ROUND_MS, &place, &error) != 0)
 			log_detail("%s", error.text);
 		else
 			add_question(datagrams, &place);
@@ -478,7 +477,8 @@ static int ask_reflector(
 	const struct question *question;
 	uint64_t deadline = clock_now_ms() + datagrams->request->timeout_ms;
 
-	if (classify_look_up(reflector, datagrams->request->family, deadline, asked, error) != 0)
+	if (classify_look_up(datagrams->request, index, datagrams->request->family, deadline, asked,
+		    error) != 0)
 		return -1;
 	if (open_port(datagrams, asked, error) != 0) {
 		close_port(datagrams);

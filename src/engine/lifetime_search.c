@@ -443,7 +443,7 @@ void lifetime_search(const struct lifetime_request *request, struct nat_lifetime
 
 		if (i == request->reflector)
 			continue;
-		if (classify_look_up(&probe->reflectors[i], (enum addr_family)request->asked.family,
+		if (classify_look_up(probe, i, (enum addr_family)request->asked.family,
 			    clock_now_ms() + BEGIN_MS, &place, &error) != 0) {
 			log_detail("%s", error.text);
 		} else if (ask(request, &place, &other)) {

@@ -81,6 +81,7 @@ static int forbid_calls(const struct reflector_config *config, struct error *err
 	add(&lists, loop_calls);
 	add(&lists, socket_calls);
 	add(&lists, file_read_calls);
+	add(&lists, file_status_calls);
 	/* A dialler must not dial its own machine. */
 	if (!config->no_dial)
 		add(&lists, socket_interface_calls);

@@ -829,7 +829,7 @@ int traveller_connect(const struct traveller_request *request, struct error *err
 	enum step step = STEP_NEXT;
 	int fd = -1;
 
-	resolve_start_reflector(&resolve, NULL, reflector, request->family);
+	resolve_start_reflector(&resolve, request->resolver, reflector, request->family);
 	wait_for_names(&resolve, deadline);
 	if (!resolve.done || resolve.count == 0)
 		error_set(error, EXIT_STATUS_NETWORK, "cannot look up %s: %s", reflector->host,

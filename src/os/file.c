@@ -31,6 +31,10 @@ const struct sandbox_call file_read_calls[] = {
 #ifdef __NR_fcntl64
 	SANDBOX_WHEN(fcntl64, 1, SANDBOX_WHOLE, F_SETFD),
 #endif
+	SANDBOX_END,
+};
+
+const struct sandbox_call file_status_calls[] = {
 #ifdef __NR_fstat
 	SANDBOX_CALL(fstat),
 #endif

@@ -23,6 +23,11 @@
 
 #define CODE_MAX 10
 
+const struct sandbox_call tap_calls[] = {
+	SANDBOX_WHEN(socket, 0, SANDBOX_WHOLE, AF_PACKET),
+	SANDBOX_END,
+};
+
 static unsigned short build_filter(struct sock_filter code[CODE_MAX], enum addr_family family,
 	enum mapping_protocol protocol, uint16_t port)
 {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # All that natpunch does, confined and strictly, by the binary of either C library: a system call
 # that is in no list ends it, and a file that it may not have is missing. And what the kernel says
-# of the two that stay: which user, which capabilities, which filter.
+# of each while it runs: which user, which capabilities, which filter.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -29,7 +29,12 @@ look()
 		status_of "$1" CapAmb)" "$none $none $none"
 	is "$library: $1: no new rights" "$(status_of "$1" NoNewPrivs)" 1
 	is "$library: $1: a filter" "$(status_of "$1" Seccomp)" 2
-	like "$library: $1: landlock" "$(cat "$LAB_DIR/$1.err")" ': confined by landlock: '
+	case $1 in
+	probe | check) # which say who holds a port
+		unlike "$library: $1: no landlock" "$(cat "$LAB_DIR/$1.err")" 'landlock' ;;
+	*)
+		like "$library: $1: landlock" "$(cat "$LAB_DIR/$1.err")" ': confined by landlock: ' ;;
+	esac
 }
 
 probe()
@@ -57,6 +62,35 @@ test_once()
 		"$LAB_HOME_PUBLIC4 2226"
 	like "$library: HTTP" "$(lab_exec home curl -s "http://$LAB_REFLECTOR4:3478/")" \
 		"^$LAB_HOME_PUBLIC4 [0-9]+\$"
+}
+
+# CAPABILITIES COMMAND [ARG...]: what ends by itself, while it waits for one who says nothing.
+look_while_asking()
+{
+	caps=$1 name=$2
+	shift
+	lab_spawn "$name" home "$natpunch" "$@"
+	wait_for_line 5 "$LAB_DIR/$name.err" ': confined by seccomp: '
+	look "$name" '0 0 0 0' "$caps"
+	lab_kill "$name"
+}
+
+is_deaf()
+{
+	[ -n "$(lab_exec reflector ss -ltnH 'sport = :4479')" ]
+}
+
+test_asking()
+{
+	lab_spawn deaf reflector nc -lk -p 4479
+	wait_for 5 is_deaf
+	deaf=$LAB_REFLECTOR4:4479
+	# The port's three, and two to find out who holds it: CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE.
+	look_while_asking 0000000000083404 probe -v -t 60 -r "$deaf"
+	look_while_asking 0000000000083404 check -v -r "$deaf"
+	look_while_asking $none lookup -v -t 60 -r "$deaf" -K "$LAB_DIR/home.key" home
+	look_while_asking $none connect -v -t 60 -r "$deaf" -K "$LAB_DIR/home.key" home
+	lab_kill deaf
 }
 
 # With -k; a hook, which is not confined, and a command for who connects.
@@ -117,6 +151,7 @@ test_life()
 	road_reflect
 	look reflect "$nobody $nobody $nobody $nobody" 0000000000001000
 	test_once
+	test_asking
 	test_kept
 	test_lost_helper
 	ok "$library: the names are written" wait_for_line 5 "$LAB_DIR/state.$library/names" '^home tcp '

@@ -234,7 +234,8 @@ static int try_thread(void)
 
 static void test_lists(void)
 {
-	const struct sandbox_call *const reading[] = {sandbox_basic_calls, file_read_calls, NULL};
+	const struct sandbox_call *const reading[] = {
+		sandbox_basic_calls, file_read_calls, file_status_calls, NULL};
 	const struct sandbox_call *const forking[] = {
 		sandbox_basic_calls, sandbox_fork_calls, NULL};
 	const struct sandbox_call *const threads[] = {

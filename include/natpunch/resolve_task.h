@@ -1,0 +1,24 @@
+/*
+ * resolve_task.h - look-ups by a launcher, for who is confined: a C library may read any file and
+ * open any socket for one.
+ */
+#ifndef NATPUNCH_RESOLVE_TASK_H
+#define NATPUNCH_RESOLVE_TASK_H
+
+#include <stddef.h>
+
+#include "natpunch/launcher.h"
+#include "natpunch/resolve.h"
+
+struct resolve_task {
+	const struct launcher *launcher; /* one that is closed: every look-up of a name fails */
+	size_t task;                     /* the row of resolve_task_row() there */
+};
+
+/* The row that the launcher is started with. */
+struct launcher_task resolve_task_row(void);
+
+/* For resolve_start_reflector(). `task` stays where it is for as long as this is used. */
+struct resolve_helper resolve_task_helper(const struct resolve_task *task);
+
+#endif

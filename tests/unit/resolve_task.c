@@ -1,0 +1,120 @@
+/*
+ * Names looked up by a launcher, for who may not do it himself.
+ */
+#include "natpunch/resolve_task.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tap.h"
+
+enum {
+	TASK_RESOLVE,
+	TASK_COUNT,
+};
+
+#define WAIT_MS 10000
+
+static struct launcher launcher;
+static const struct resolve_task task = {.launcher = &launcher, .task = TASK_RESOLVE};
+
+static void look_up(struct resolve *resolve, const char *host, enum addr_family family)
+{
+	struct resolve_helper helper = resolve_task_helper(&task);
+	struct parse_host_port reflector = {.port = 3478, .port_named = true};
+
+	memcpy(reflector.host, host, strlen(host) + 1);
+	resolve_start_reflector(resolve, &helper, &reflector, family);
+	while (!resolve->done) {
+		struct pollfd ready = {.fd = resolve->fd, .events = POLLIN};
+
+		if (poll(&ready, 1, WAIT_MS) <= 0)
+			bail_out("no answer about %s", host);
+		resolve_advance(resolve);
+	}
+}
+
+static void test_found(void)
+{
+	struct resolve resolve;
+	struct addr loopback;
+
+	if (addr_parse_ip(&loopback, "127.0.0.1") != 0)
+		bail_out("127.0.0.1 is no address");
+	loopback.port = 3478;
+	look_up(&resolve, "localhost", ADDR_IPV4);
+	ok(resolve.pid > 0, "a child looks localhost up");
+	ok(resolve.count > 0, "it has an IPv4 address");
+	ok(addr_equal(&resolve.found[0], &loopback), "which is the right one, with the port");
+	for (size_t i = 0; i < resolve.count; i++)
+		is_int(resolve.found[i].family, ADDR_IPV4, "no other family than was asked for");
+	resolve_end(&resolve);
+	is_int(resolve.pid, 0, "the child is reaped");
+}
+
+static void test_not_found(void)
+{
+	struct resolve resolve;
+
+	/* No name looks like this, so no name server is asked. */
+	look_up(&resolve, "a..b", ADDR_NONE);
+	is_int(resolve.count, 0, "a name that there is not has no address");
+	is_int(resolve.error.status, EXIT_STATUS_NETWORK, "which is the network's fault");
+	ok(resolve.error.text[0] != '\0', "and it is told why: %s", resolve.error.text);
+	resolve_end(&resolve);
+}
+
+static void test_numeric(void)
+{
+	struct resolve resolve;
+
+	look_up(&resolve, "192.0.2.1", ADDR_NONE);
+	is_int(resolve.pid, 0, "an address takes no child");
+	is_int(resolve.count, 1, "and is what was asked for");
+	resolve_end(&resolve);
+}
+
+/* What somebody who took over the confined process may send. */
+static void test_malformed(void)
+{
+	char bytes[LAUNCHER_REQUEST_MAX];
+	int ends[2];
+	char byte;
+
+	memset(bytes, 'x', sizeof(bytes));
+	if (pipe(ends) != 0)
+		bail_out("pipe: %s", strerror(errno));
+	ok(launcher_start(&launcher, TASK_RESOLVE, bytes, 7, ends[1]) > 0, "a short question,");
+	ok(launcher_start(&launcher, TASK_RESOLVE, bytes, sizeof(bytes), ends[1]) > 0,
+		"one that is too long,");
+	close(ends[1]);
+	is_int(read(ends[0], &byte, 1), 0, "are not answered");
+	close(ends[0]);
+}
+
+static void test_closed(void)
+{
+	struct resolve resolve;
+
+	launcher_close(&launcher);
+	look_up(&resolve, "localhost", ADDR_NONE);
+	is_int(resolve.count, 0, "without a launcher no name is looked up");
+	ok(resolve.error.text[0] != '\0', "which is told: %s", resolve.error.text);
+	resolve_end(&resolve);
+}
+
+int main(void)
+{
+	const struct launcher_task tasks[TASK_COUNT] = {[TASK_RESOLVE] = resolve_task_row()};
+
+	if (launcher_open(&launcher, tasks, TASK_COUNT) != 0)
+		bail_out("launcher: %s", strerror(errno));
+	test_found();
+	test_not_found();
+	test_numeric();
+	test_malformed();
+	test_closed();
+	return done_testing();
+}
