@@ -12,20 +12,18 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "natpunch/file.h"
 #include "natpunch/log.h"
 #include "natpunch/socket_linux.h"
 #include "tap.h"
+#include "unit/confined.h"
 
 #define NOBODY       65534
-#define CANNOT       99
 #define NET_ADMIN    "0000000000001000"
 #define NET_ADMIN_BY "0000000000001006" /* and CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH */
 
@@ -53,58 +51,29 @@ static void write_file(const char *path, uid_t owner)
 	close(fd);
 }
 
-static int confine(const struct reflector_config *config)
+static int confine(const void *how)
 {
+	const struct reflector_config *config = how;
 	struct error error;
 
 	if (reflector_confinement_drop(config, &error) != 0 ||
 		reflector_confinement_enter(config, &error) != 0)
-		return CANNOT;
+		return CANNOT_CONFINE;
 	return 0;
 }
 
-/* The exit status of a child that is confined and then tries. */
-static int run(const struct reflector_config *config, int (*try)(void))
+static int run(const struct reflector_config *config, confined_try *try)
 {
-	int status = 0;
-	pid_t child;
-
-	fflush(stdout);
-	child = fork();
-	if (child == 0)
-		_exit(confine(config) == 0 ? try() : CANNOT);
-	waitpid(child, &status, 0);
-	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+	return run_confined(confine, config, try);
 }
 
-static int problem_of(long result)
+static void look(const struct reflector_config *config, const struct wanted *wanted, size_t count,
+	const char *name)
 {
-	return result < 0 ? errno : 0;
+	look_confined(confine, config, wanted, count, name);
 }
 
 /* ---- calls -------------------------------------------------------------------------------- */
-
-static int try_exec(void)
-{
-	char *const words[] = {"/bin/true", NULL};
-
-	return problem_of(execv(words[0], words));
-}
-
-static int try_ptrace(void)
-{
-	return problem_of(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
-}
-
-static int try_packet(void)
-{
-	return problem_of(socket(AF_PACKET, SOCK_DGRAM, 0));
-}
-
-static int try_raw(void)
-{
-	return problem_of(socket(AF_INET, SOCK_RAW, IPPROTO_TCP));
-}
 
 static int try_netfilter(void)
 {
@@ -119,17 +88,6 @@ static int try_mount(void)
 static int try_kill(void)
 {
 	return problem_of(kill(getppid(), 0));
-}
-
-static int try_fork(void)
-{
-	pid_t child = fork();
-
-	if (child == 0)
-		_exit(0);
-	if (child > 0)
-		waitpid(child, NULL, 0);
-	return problem_of(child);
 }
 
 static int try_dumpable(void)
@@ -168,11 +126,6 @@ static void test_calls(void)
 
 /* ---- files -------------------------------------------------------------------------------- */
 
-static int try_password_file(void)
-{
-	return problem_of(open("/etc/passwd", O_RDONLY));
-}
-
 static int try_keys(void)
 {
 	return problem_of(open(keys_path, O_RDONLY));
@@ -191,11 +144,6 @@ static int try_apart(void)
 static int try_writing_apart(void)
 {
 	return problem_of(open(apart_path, O_WRONLY));
-}
-
-static int try_null(void)
-{
-	return problem_of(open("/dev/null", O_RDONLY));
 }
 
 static int try_state(void)
@@ -235,64 +183,6 @@ static void test_files(void)
 }
 
 /* ---- rights ------------------------------------------------------------------------------- */
-
-/* Copies the value of a line of /proc/PID/status. */
-static void read_status(pid_t pid, const char *name, char out[128])
-{
-	char path[64];
-	char line[256];
-	size_t size = strlen(name);
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	snprintf(out, 128, "no such line");
-	file = fopen(path, "re");
-	while (file != NULL && fgets(line, sizeof(line), file) != NULL)
-		if (strncmp(line, name, size) == 0 && line[size] == ':')
-			snprintf(out, 128, "%.*s", (int)strcspn(line + size + 2, "\n"),
-				line + size + 2);
-	if (file != NULL)
-		fclose(file);
-}
-
-struct wanted {
-	const char *line;
-	const char *value;
-};
-
-/* A child is confined, and looked at while it waits. */
-static void look(const struct reflector_config *config, const struct wanted *wanted, size_t count,
-	const char *name)
-{
-	char value[128];
-	int ready[2], go[2];
-	char byte;
-	pid_t child;
-
-	if (pipe(ready) != 0 || pipe(go) != 0)
-		bail_out("pipe");
-	fflush(stdout);
-	child = fork();
-	if (child == 0) {
-		byte = (char)confine(config);
-		close(go[1]);
-		if (write(ready[1], &byte, 1) != 1 || read(go[0], &byte, 1) != 0)
-			_exit(CANNOT);
-		_exit(0);
-	}
-	if (read(ready[0], &byte, 1) != 1)
-		bail_out("the child died");
-	is_int(byte, 0, "%s: confined", name);
-	for (size_t i = 0; i < count; i++) {
-		read_status(child, wanted[i].line, value);
-		is_str(value, wanted[i].value, "%s: %s", name, wanted[i].line);
-	}
-	close(go[0]);
-	close(go[1]);
-	close(ready[0]);
-	close(ready[1]);
-	waitpid(child, NULL, 0);
-}
 
 static void test_root(void)
 {
