@@ -174,20 +174,22 @@ static void find_lifetime(const struct check_options *check, struct nat_report *
 }
 
 /* Returns 0, or -1 with *error filled. */
-static int find_out(struct check_options *check, struct nat_report *report, struct error *error)
+static int find_out(
+	const struct check_options *check, struct nat_report *report, struct error *error)
 {
+	struct check_options confined = *check;
 	const struct asker asker = {.stay = ASKER_ONCE,
 		.reflectors = check->request.reflectors,
 		.reflector_count = check->request.reflector_count};
 	struct asker_confinement confinement;
 	int status = -1;
 
-	check->request.resolver = &confinement.resolver;
+	confined.request.resolver = &confinement.resolver;
 	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
 		asker_confinement_enter(&asker, error) == 0)
-		status = classify_run(&check->request, report, error);
+		status = classify_run(&confined.request, report, error);
 	if (status == 0 && check->lifetime > 0)
-		find_lifetime(check, report);
+		find_lifetime(&confined, report);
 	asker_confinement_close(&confinement);
 	return status;
 }

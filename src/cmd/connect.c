@@ -123,8 +123,9 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 
 /* Returns the connection, or -1 with *error filled. Confined, where the system has such a thing. */
 #ifdef __linux__
-static int travel(struct traveller_request *request, struct error *error)
+static int travel(const struct traveller_request *request, struct error *error)
 {
+	struct traveller_request confined = *request;
 	const struct asker asker = {.stay = ASKER_FROM_ANY_PORT,
 		.reflectors = request->reflector,
 		.reflector_count = 1,
@@ -132,15 +133,15 @@ static int travel(struct traveller_request *request, struct error *error)
 	struct asker_confinement confinement;
 	int fd = -1;
 
-	request->resolver = &confinement.resolver;
+	confined.resolver = &confinement.resolver;
 	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
 		asker_confinement_enter(&asker, error) == 0)
-		fd = traveller_connect(request, error);
+		fd = traveller_connect(&confined, error);
 	asker_confinement_close(&confinement);
 	return fd;
 }
 #else
-static int travel(struct traveller_request *request, struct error *error)
+static int travel(const struct traveller_request *request, struct error *error)
 {
 	return traveller_connect(request, error);
 }
@@ -149,7 +150,7 @@ static int travel(struct traveller_request *request, struct error *error)
 static int connect_and_pump(const struct name_options *chosen, struct error *error)
 {
 	struct key key;
-	struct traveller_request request = {
+	const struct traveller_request request = {
 		.reflector = &chosen->reflector,
 		.key = &key,
 		.family = chosen->family,

@@ -171,8 +171,9 @@ static int look_up(const struct lookup_command *command, const struct key *key, 
 }
 
 static int look_up_confined(
-	struct lookup_command *command, const struct key *key, struct error *error)
+	const struct lookup_command *command, const struct key *key, struct error *error)
 {
+	struct lookup_command confined = *command;
 	const struct asker asker = {.stay = ASKER_FROM_ANY_PORT,
 		.reflectors = &command->options.reflector,
 		.reflector_count = 1,
@@ -180,10 +181,10 @@ static int look_up_confined(
 	struct asker_confinement confinement;
 	int status = -1;
 
-	command->request.resolver = &confinement.resolver;
+	confined.request.resolver = &confinement.resolver;
 	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
 		asker_confinement_enter(&asker, error) == 0)
-		status = look_up(command, key, error);
+		status = look_up(&confined, key, error);
 	asker_confinement_close(&confinement);
 	return status;
 }
