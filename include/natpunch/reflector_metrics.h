@@ -49,6 +49,7 @@ struct reflector_metrics {
 	void *context;
 	struct counters counters;
 	struct reflector_metrics_client clients[REFLECTOR_METRICS_CLIENTS];
+	uint32_t used; /* of these */
 	char text[COUNTERS_TEXT_SIZE];
 	char answer[COUNTERS_TEXT_SIZE + 256];
 };

@@ -65,8 +65,9 @@ int reflector_metrics_open(struct reflector_metrics *metrics, uint16_t port, str
 	return 0;
 }
 
-static void end_client(struct reflector_metrics_client *client)
+static void end_client(struct reflector_metrics *metrics, struct reflector_metrics_client *client)
 {
+	metrics->used--;
 	close(client->fd);
 	client->fd = -1;
 	client->generation++;
@@ -82,7 +83,7 @@ void reflector_metrics_close(struct reflector_metrics *metrics)
 			close(metrics->listeners[i]);
 	for (uint32_t i = 0; i < REFLECTOR_METRICS_CLIENTS; i++)
 		if (metrics->clients[i].fd >= 0)
-			end_client(&metrics->clients[i]);
+			end_client(metrics, &metrics->clients[i]);
 	metrics->loop = NULL;
 }
 
@@ -205,18 +206,19 @@ static void accept_client(struct reflector_metrics *metrics, int listener, uint6
 		return;
 	}
 	if (client->fd >= 0)
-		end_client(client);
+		end_client(metrics, client);
 	*client = (struct reflector_metrics_client){
 		.fd = fd,
 		.generation = client->generation,
 		.came = now,
 		.due = now + REFLECTOR_METRICS_MS,
 	};
+	metrics->used++;
 	if (loop_add(metrics->loop, fd, EPOLLIN,
 		    tag_of(metrics, REFLECTOR_METRICS_LISTENERS + place, client->generation)) !=
 			0 ||
 		!serve_client(metrics, client, now))
-		end_client(client);
+		end_client(metrics, client);
 }
 
 void reflector_metrics_event(struct reflector_metrics *metrics, struct loop_tag tag, uint64_t now)
@@ -232,14 +234,14 @@ void reflector_metrics_event(struct reflector_metrics *metrics, struct loop_tag 
 	client = &metrics->clients[tag.slot - REFLECTOR_METRICS_LISTENERS];
 	if (client->fd >= 0 && client->generation == tag.generation &&
 		!serve_client(metrics, client, now))
-		end_client(client);
+		end_client(metrics, client);
 }
 
 uint64_t reflector_metrics_next(const struct reflector_metrics *metrics)
 {
 	uint64_t due = metrics->resume;
 
-	for (uint32_t i = 0; i < REFLECTOR_METRICS_CLIENTS; i++)
+	for (uint32_t i = 0; metrics->used > 0 && i < REFLECTOR_METRICS_CLIENTS; i++)
 		if (metrics->clients[i].fd >= 0 && metrics->clients[i].due < due)
 			due = metrics->clients[i].due;
 	return due;
@@ -247,9 +249,9 @@ uint64_t reflector_metrics_next(const struct reflector_metrics *metrics)
 
 void reflector_metrics_expire(struct reflector_metrics *metrics, uint64_t now)
 {
-	for (uint32_t i = 0; i < REFLECTOR_METRICS_CLIENTS; i++)
+	for (uint32_t i = 0; metrics->used > 0 && i < REFLECTOR_METRICS_CLIENTS; i++)
 		if (metrics->clients[i].fd >= 0 && metrics->clients[i].due <= now)
-			end_client(&metrics->clients[i]);
+			end_client(metrics, &metrics->clients[i]);
 	if (now < metrics->resume)
 		return;
 	watch_listeners(metrics, EPOLLIN);

@@ -17,6 +17,9 @@
  *
  * load keyfile NAMES prints the key file for them.
  *
+ * sources=N: streams come from N addresses in turn that are not the loopback's, and so are
+ * measured; where `run` has them be this machine's.
+ *
  * echo=1: the server is a bare one, which sends back what it gets. mode=1, 2, 3: the request bears
  * a NATPUNCH-CONNECTION, close, forget or hold.
  */
@@ -47,6 +50,9 @@
 #define WARM_UP_NS 150000000U /* not counted */
 #define SECOND_NS  1000000000U
 
+#define SOURCES_FIRST 0xc6120001U /* 198.18.0.1, of the network for benches: RFC 6890 2.2.2 */
+#define SOURCES_MAX   100000
+
 struct load {
 	uint16_t port;
 	pid_t server;
@@ -57,6 +63,7 @@ struct load {
 	uint64_t names;       /* in the key file */
 	uint64_t rate;        /* requests a second; 0: as many as are answered */
 	uint64_t mode;        /* enum binding_mode: NATPUNCH-CONNECTION of a request over TCP */
+	uint64_t sources;     /* addresses that streams come from; 0: of the loopback */
 	uint64_t echo;        /* the server sends back what it gets, or a line that is no answer */
 
 	uint64_t answered;
@@ -597,7 +604,9 @@ static int open_stream(const struct load *load, struct addr *local)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int one = 1;
 
-	client.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 256 + turn++ % 250);
+	client.sin_addr.s_addr =
+		htonl(load->sources > 0 ? SOURCES_FIRST + turn++ % (uint32_t)load->sources
+					: INADDR_LOOPBACK + 256 + turn++ % 250);
 	if (fd < 0 || setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) != 0 ||
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0 ||
 		bind(fd, (struct sockaddr *)&client, sizeof(client)) != 0 ||
@@ -894,6 +903,7 @@ static uint64_t *find_key(struct load *load, const char *key, size_t size)
 		{"rate", &load->rate},
 		{"names", &load->names},
 		{"mode", &load->mode},
+		{"sources", &load->sources},
 		{"echo", &load->echo},
 	};
 
@@ -927,7 +937,8 @@ static bool read_arguments(struct load *load, int argc, char **argv)
 	for (int i = 5; i < argc; i++)
 		if (!read_key(load, argv[i]))
 			return false;
-	return load->window >= 1 && load->window <= WINDOW_MAX && load->mode <= BINDING_MODE_HOLD;
+	return load->window >= 1 && load->window <= WINDOW_MAX && load->mode <= BINDING_MODE_HOLD &&
+	       load->sources <= SOURCES_MAX;
 }
 
 static int compare_latencies(const void *a, const void *b)
