@@ -77,7 +77,8 @@ static int read_listen(const struct option_reader *reader, struct reflector_conf
 		return option_bad_value(reader, "[ADDR:]PORT", error);
 	if (parsed.host[0] == '\0')
 		return add_port(config, parsed.port, service, error);
-	if (addr_parse_ip(&listen.addr, parsed.host) != 0)
+	if (addr_parse_ip(&listen.addr, parsed.host) != 0 ||
+		addr_classify(&listen.addr) == ADDR_CLASS_MULTICAST)
 		return option_bad_value(reader, "address to listen on", error);
 	listen.addr.port = parsed.port;
 	return add_listen(config, &listen, error);

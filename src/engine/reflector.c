@@ -81,7 +81,8 @@ static int reserve_descriptors(
 		error_set(error, EXIT_STATUS_LOCAL,
 			"%u connections need %llu descriptors, the limit is %llu",
 			config->connections, (unsigned long long)wanted, (unsigned long long)limit);
-		return error_hint(error, "raise it with ulimit -n or LimitNOFILE=, or lower -C");
+		return error_hint(error, "raise it with ulimit -n or LimitNOFILE=%s",
+			limit > other ? ", or lower -C" : "");
 	}
 	*connections = (uint32_t)(limit - other);
 	log_warning("only %u connections at once: the limit of descriptors is %llu", *connections,

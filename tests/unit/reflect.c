@@ -63,6 +63,10 @@ static void test_all_refused(void)
 		"invalid [ADDR:]PORT: '-18446744073709551594'");
 	test_refused(ARGUMENTS("-l", "localhost:3478"),
 		"invalid address to listen on: 'localhost:3478'");
+	test_refused(ARGUMENTS("-l", "224.0.0.1:3478"),
+		"invalid address to listen on: '224.0.0.1:3478'");
+	test_refused(ARGUMENTS("-T", "[ff02::1]:3478"),
+		"invalid address to listen on: '[ff02::1]:3478'");
 	test_refused(ARGUMENTS("-l", "\x1b[31m"), "invalid [ADDR:]PORT: '\\x1b[31m'");
 	test_refused(ARGUMENTS("-C", "0"), "invalid number of connections: '0'");
 	test_refused(ARGUMENTS("-C", "1000001"), "invalid number of connections: '1000001'");
