@@ -5,11 +5,11 @@
  * It opens sockets of many kinds again and again, so it keeps the capabilities that its methods
  * need, and what those sockets take. What it cannot do by itself any more, running the hook and the
  * command, and looking up names with whatever a C library does for that, a launcher does for it
- * (launcher.h), which is there when there is a name, a hook or a command.
+ * (launcher.h), which is there when there is a name, a hook or a command. The launcher is a copy of
+ * the process as it was: so it is begun before any key is read.
  *
- * Files and other processes are out of reach, but for who may have to say which process holds the
- * local port: Landlock hides that one, so probe and check, as long as they do not stay, are
- * without.
+ * No other process can be looked into any more. Who holds the local port is asked before, where it
+ * may have to be said (asker_find_holder()).
  */
 #ifndef NATPUNCH_ASKER_CONFINEMENT_H
 #define NATPUNCH_ASKER_CONFINEMENT_H
@@ -19,15 +19,18 @@
 
 #include "natpunch/error.h"
 #include "natpunch/handover.h"
+#include "natpunch/holder.h"
 #include "natpunch/hook.h"
 #include "natpunch/launcher.h"
 #include "natpunch/parse.h"
 #include "natpunch/resolve_task.h"
 
+struct probe_request;
+
 enum asker_stay {
 	ASKER_FROM_ANY_PORT, /* lookup, connect: no capability, no file */
-	ASKER_ONCE,          /* probe, check: from a port of which the holder may be asked for */
-	ASKER_KEEPS,         /* probe -k: for years; the holder was asked for before */
+	ASKER_ONCE,          /* probe, check: from a port that somebody else may hold */
+	ASKER_KEEPS,         /* probe -k: for years */
 };
 
 struct asker {
@@ -44,18 +47,27 @@ struct asker_confinement {
 	struct launcher launcher;
 	struct resolve_task task;
 	struct resolve_helper resolver; /* for who looks up, once it is open */
+	struct holder holder;           /* of the local port, when asker_find_holder() found one */
 };
 
 /*
  * Starts the launcher if there may be something for it to do, and has hook and handover, which are
- * initialised, use it. All three stay where they are. Returns 0, or -1 with *error filled.
+ * initialised, use it. All three stay where they are. Returns 0, or -1 with *error filled; who does
+ * not stay goes on without a launcher, and is told when it would be needed.
  */
 int asker_confinement_open(
 	struct asker_confinement *confinement, const struct asker *asker, struct error *error);
 
 /*
- * Gives up the rest. What this kernel lacks is told at -v and passed over. Returns 0, or -1 with
- * *error filled.
+ * Who holds the local port? For confinement->holder, and for the request. It takes a look at every
+ * process when somebody does; so not `always`, but for who may not get at the port beside that one.
+ */
+void asker_find_holder(
+	struct asker_confinement *confinement, struct probe_request *request, bool always);
+
+/*
+ * Gives up the rest. What this kernel lacks is told at -v and passed over; what it refuses, with a
+ * warning. Returns 0, or -1 with *error filled.
  */
 int asker_confinement_enter(const struct asker *asker, struct error *error);
 

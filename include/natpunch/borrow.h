@@ -17,11 +17,14 @@
 #include "natpunch/handshake.h"
 #include "natpunch/mapping.h"
 
+struct holder;
+
 struct borrow_request {
 	enum mapping_protocol protocol;
 	struct addr local; /* port: the one to borrow; ADDR_NONE as family: any address */
 	struct addr remote;
-	const char *interface; /* for SO_BINDTODEVICE, or NULL */
+	const char *interface;       /* for SO_BINDTODEVICE, or NULL */
+	const struct holder *holder; /* of the port, as it was found before; or NULL */
 };
 
 enum borrow_result {

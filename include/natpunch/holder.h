@@ -28,6 +28,13 @@ int holder_find(
 	enum mapping_protocol protocol, enum addr_family family, uint16_t port, struct holder *out);
 
 /*
+ * The same for who may not look into others any more, and did so before: what it found then, or
+ * NULL, fills in which process it is.
+ */
+int holder_find_again(enum mapping_protocol protocol, enum addr_family family, uint16_t port,
+	const struct holder *before, struct holder *out);
+
+/*
  * Is there a TCP connection between these two addresses, with their ports, in this network
  * namespace? Listeners and what is left in TIME_WAIT do not count.
  */

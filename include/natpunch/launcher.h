@@ -23,16 +23,18 @@
 #define LAUNCHER_TASK_MAX    4
 
 struct launcher {
-	int fd;    /* -1: none was started */
-	pid_t pid; /* of the launcher; 0: it has ended */
+	int fd;      /* -1: none was started */
+	pid_t pid;   /* of the launcher; 0: it has ended */
+	int problem; /* why none was started, or 0: it has not been tried */
 };
 
 #define LAUNCHER_NONE ((struct launcher){.fd = -1})
 
 /*
- * What a child does: it does not come back. `context` is the row's, as it was when the launcher was
- * started. The bytes are from somebody who may have been taken over. `fd` is the child's, or -1.
- * Signals are blocked as they were when the launcher was started.
+ * What a child does: it does not come back. `run` NULL: a row that nobody may choose. `context` is
+ * the row's, as it was when the launcher was started. The bytes are from somebody who may have been
+ * taken over. `fd` is the child's, or -1. Signals are blocked as they were when the launcher was
+ * started.
  */
 struct launcher_task {
 	void (*run)(const void *context, const void *request, size_t size, int fd);
@@ -50,7 +52,7 @@ int launcher_open(struct launcher *launcher, const struct launcher_task *tasks, 
 
 /*
  * Begins a child for row `task`, with a copy of fd (-1: none), which stays the caller's as well.
- * Returns its pid, or -1 and errno: EPIPE when the launcher is gone.
+ * Returns its pid, or -1 and errno: EPIPE when the launcher is gone, and why it was not started.
  */
 pid_t launcher_start(
 	const struct launcher *launcher, size_t task, const void *request, size_t size, int fd);

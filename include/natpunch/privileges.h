@@ -16,6 +16,7 @@
 /* A set of capabilities; linux/capability.h has the numbers, which are the bits. */
 #define PRIVILEGES_DAC_OVERRIDE     (UINT64_C(1) << 1)
 #define PRIVILEGES_DAC_READ_SEARCH  (UINT64_C(1) << 2)
+#define PRIVILEGES_KILL             (UINT64_C(1) << 5)
 #define PRIVILEGES_NET_BIND_SERVICE (UINT64_C(1) << 10)
 #define PRIVILEGES_NET_ADMIN        (UINT64_C(1) << 12)
 #define PRIVILEGES_NET_RAW          (UINT64_C(1) << 13)
@@ -51,6 +52,9 @@ int privileges_become(const struct privileges_user *user, uint64_t keep, struct 
  * service manager, and there are others, it is told with a warning.
  */
 void privileges_keep(uint64_t keep);
+
+/* Are all of these effective now? */
+bool privileges_has(uint64_t wanted);
 
 /*
  * What of PRIVILEGES_DAC_READ_SEARCH and PRIVILEGES_DAC_OVERRIDE it takes, beside `keep`, to read

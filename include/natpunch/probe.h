@@ -27,6 +27,8 @@
 #define PROBE_ATTEMPT_MAX   32 /* questions under way at once; more wait until one ends */
 #define PROBE_WATCH_MAX     (PROBE_REFLECTOR_MAX + PROBE_ATTEMPT_MAX)
 
+struct holder;
+
 struct probe_request {
 	struct parse_host_port reflectors[PROBE_REFLECTOR_MAX];
 	size_t reflector_count; /* at least 1 */
@@ -41,6 +43,7 @@ struct probe_request {
 	enum binding_mode mode; /* how a connection is to go on after the answer */
 	uint16_t hold_seconds;  /* with BINDING_MODE_HOLD: the time between keep-alives */
 	const struct resolve_helper *resolver; /* who looks names up, or NULL */
+	const struct holder *holder; /* of the local port, as it was found before; or NULL */
 };
 
 struct probe_result {

@@ -20,8 +20,9 @@
 #ifdef __linux__
 #include "natpunch/sandbox.h"
 
-/* With a helper; beside the launcher's. */
+/* With a helper; beside the launcher's. The second where its children are not left. */
 extern const struct sandbox_call resolve_calls[];
+extern const struct sandbox_call resolve_kill_calls[];
 #endif
 
 #define RESOLVE_MAX                                                                                \
@@ -34,6 +35,7 @@ struct resolve {
 	size_t count;
 	bool by_service; /* when done: by SRV records, so the ports are those that they name */
 	bool done;
+	bool leaves;        /* as the helper has it */
 	struct error error; /* when done and count is 0 */
 };
 
@@ -45,6 +47,8 @@ struct resolve_helper {
 	pid_t (*start)(const void *context, const struct parse_host_port *host,
 		enum addr_family family, int fd);
 	const void *context;
+	bool leaves; /* a child that is not wanted any more is left alone, and ends with its parent
+		      */
 };
 
 /* Looks up as resolve_start_reflector() has it, writes what there is to fd, ends the process. */
@@ -69,7 +73,7 @@ void resolve_start_reflector(struct resolve *resolve, const struct resolve_helpe
 /* Call when fd is readable. Sets `done` at the end, with addresses or with an error. */
 void resolve_advance(struct resolve *resolve);
 
-/* Frees what is held; kills and reaps the child if it still runs. */
+/* Frees what is held; kills the child if it still runs, and reaps it, or leaves it. */
 void resolve_end(struct resolve *resolve);
 
 #endif

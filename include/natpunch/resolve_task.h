@@ -13,6 +13,7 @@
 struct resolve_task {
 	const struct launcher *launcher; /* one that is closed: every look-up of a name fails */
 	size_t task;                     /* the row of resolve_task_row() there */
+	bool leaves; /* as in struct resolve_helper: kill(2) may not be called */
 };
 
 /* The row that the launcher is started with. */

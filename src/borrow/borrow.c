@@ -138,8 +138,8 @@ static void describe_holder(const struct borrow_request *request, char *out, siz
 	struct holder holder;
 
 	out[0] = '\0';
-	if (holder_find(request->protocol, (enum addr_family)local.family, local.port, &holder) !=
-			0 ||
+	if (holder_find_again(request->protocol, (enum addr_family)local.family, local.port,
+		    request->holder, &holder) != 0 ||
 		!holder.listens)
 		return;
 	if (holder.pid == 0)

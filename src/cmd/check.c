@@ -185,8 +185,11 @@ static int find_out(
 	int status = -1;
 
 	confined.request.resolver = &confinement.resolver;
-	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
-		asker_confinement_enter(&asker, error) == 0)
+	if (asker_confinement_open(&confinement, &asker, error) == 0) {
+		asker_find_holder(&confinement, &confined.request, true);
+		status = asker_confinement_enter(&asker, error);
+	}
+	if (status == 0)
 		status = classify_run(&confined.request, report, error);
 	if (status == 0 && check->lifetime > 0)
 		find_lifetime(&confined, report);

@@ -121,46 +121,53 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	return 0;
 }
 
+static struct traveller_request make_request(
+	const struct name_options *chosen, const struct key *key)
+{
+	return (struct traveller_request){
+		.reflector = &chosen->reflector,
+		.key = key,
+		.family = chosen->family,
+		.timeout_ms = chosen->timeout_ms,
+	};
+}
+
 /* Returns the connection, or -1 with *error filled. Confined, where the system has such a thing. */
 #ifdef __linux__
-static int travel(const struct traveller_request *request, struct error *error)
+static int travel(const struct name_options *chosen, struct key *key, struct error *error)
 {
-	struct traveller_request confined = *request;
+	struct traveller_request request = make_request(chosen, key);
 	const struct asker asker = {.stay = ASKER_FROM_ANY_PORT,
-		.reflectors = request->reflector,
+		.reflectors = &chosen->reflector,
 		.reflector_count = 1,
 		.secret = true};
 	struct asker_confinement confinement;
 	int fd = -1;
 
-	confined.resolver = &confinement.resolver;
+	request.resolver = &confinement.resolver;
 	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
+		keys_load_one(chosen->key_path, chosen->name, key, error) == 0 &&
 		asker_confinement_enter(&asker, error) == 0)
-		fd = traveller_connect(&confined, error);
+		fd = traveller_connect(&request, error);
 	asker_confinement_close(&confinement);
 	return fd;
 }
 #else
-static int travel(const struct traveller_request *request, struct error *error)
+static int travel(const struct name_options *chosen, struct key *key, struct error *error)
 {
-	return traveller_connect(request, error);
+	const struct traveller_request request = make_request(chosen, key);
+
+	if (keys_load_one(chosen->key_path, chosen->name, key, error) != 0)
+		return -1;
+	return traveller_connect(&request, error);
 }
 #endif
 
 static int connect_and_pump(const struct name_options *chosen, struct error *error)
 {
 	struct key key;
-	const struct traveller_request request = {
-		.reflector = &chosen->reflector,
-		.key = &key,
-		.family = chosen->family,
-		.timeout_ms = chosen->timeout_ms,
-	};
-	int fd;
+	int fd = travel(chosen, &key, error);
 
-	if (keys_load_one(chosen->key_path, chosen->name, &key, error) != 0)
-		return -1;
-	fd = travel(&request, error);
 	secret_wipe(&key, sizeof(key));
 	if (fd < 0)
 		return -1;

@@ -171,7 +171,7 @@ static int look_up(const struct lookup_command *command, const struct key *key, 
 }
 
 static int look_up_confined(
-	const struct lookup_command *command, const struct key *key, struct error *error)
+	const struct lookup_command *command, struct key *key, struct error *error)
 {
 	struct lookup_command confined = *command;
 	const struct asker asker = {.stay = ASKER_FROM_ANY_PORT,
@@ -183,6 +183,7 @@ static int look_up_confined(
 
 	confined.request.resolver = &confinement.resolver;
 	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
+		keys_load_one(command->options.key_path, command->options.name, key, error) == 0 &&
 		asker_confinement_enter(&asker, error) == 0)
 		status = look_up(&confined, key, error);
 	asker_confinement_close(&confinement);
@@ -208,8 +209,6 @@ static int run(const struct command *row, int argc, char **argv)
 	command.request.timeout_ms = command.options.timeout_ms;
 	command.request.reflectors[0] = command.options.reflector;
 	command.request.reflector_count = 1;
-	if (keys_load_one(command.options.key_path, command.options.name, &key, &error) != 0)
-		return command_fail(&error);
 	status = look_up_confined(&command, &key, &error);
 	secret_wipe(&key, sizeof(key));
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&error);

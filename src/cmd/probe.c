@@ -36,9 +36,9 @@ struct teller {
 	struct mapping told;
 	bool has_told;
 	bool remarked;
-	struct holder holder; /* with -k: of the local port, while others could be looked into */
-	struct key key;       /* with -n */
-	bool failed;          /* a result could not be told; *error says why */
+	const struct holder *holder; /* with -k: of the local port, as it was found before */
+	struct key key;              /* with -n */
+	bool failed;                 /* a result could not be told; *error says why */
 	struct error error;
 };
 
@@ -239,15 +239,23 @@ static struct asker make_asker(struct teller *teller, enum asker_stay stay)
 	};
 }
 
-static int run_once(struct teller *teller, const struct resolve_helper *resolver)
+static int load_key(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
-	struct probe_request request = options->request;
+
+	if (options->name == NULL)
+		return 0;
+	return keys_load_one(options->key_path, options->name, &teller->key, &teller->error);
+}
+
+static int run_once(struct teller *teller, const struct probe_request *asked)
+{
+	const struct probe_options *options = teller->options;
+	struct probe_request request = *asked;
 	enum binding_mode mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE;
 	uint64_t deadline = clock_now_ms() + request.timeout_ms;
 	struct probe_result result;
 
-	request.resolver = resolver;
 	/* With more to ask, the connection has to stand until the last answer. */
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
@@ -269,14 +277,20 @@ static int run_once(struct teller *teller, const struct resolve_helper *resolver
 static int run_once_confined(struct teller *teller)
 {
 	const struct asker asker = make_asker(teller, ASKER_ONCE);
+	struct probe_request request = teller->options->request;
 	struct asker_confinement confinement;
 	int status;
 
-	if (asker_confinement_open(&confinement, &asker, &teller->error) == 0 &&
-		asker_confinement_enter(&asker, &teller->error) == 0)
-		status = run_once(teller, &confinement.resolver);
-	else
+	if (asker_confinement_open(&confinement, &asker, &teller->error) != 0 ||
+		load_key(teller) != 0) {
 		status = command_fail(&teller->error);
+	} else {
+		request.resolver = &confinement.resolver;
+		asker_find_holder(&confinement, &request, false);
+		status = asker_confinement_enter(&asker, &teller->error) == 0
+				 ? run_once(teller, &request)
+				 : command_fail(&teller->error);
+	}
 	asker_confinement_close(&confinement);
 	return status;
 }
@@ -288,11 +302,9 @@ static void remark_receiver(const struct teller *teller)
 	const struct addr *local = &options->request.local;
 	struct holder holder;
 
-	if (holder_find(options->request.protocol, (enum addr_family)local->family, local->port,
-		    &holder) != 0)
+	if (holder_find_again(options->request.protocol, (enum addr_family)local->family,
+		    local->port, teller->holder, &holder) != 0)
 		return;
-	if (holder.listens && holder.pid == 0 && teller->holder.listens)
-		holder = teller->holder;
 	if (!holder.listens)
 		log_warning("nothing listens on port %u: whoever connects is refused", local->port);
 	else if (holder.pid == getpid())
@@ -346,19 +358,18 @@ static int open_listener(const struct probe_options *options, int *listener, str
 	return *listener >= 0 ? 0 : -1;
 }
 
-static int confine(
-	struct teller *teller, struct asker_confinement *confinement, struct handover *handover)
+static int confine(struct teller *teller, struct probe_request *request,
+	struct asker_confinement *confinement, struct handover *handover)
 {
-	const struct probe_options *options = teller->options;
-	const struct addr *local = &options->request.local;
 	struct asker asker = make_asker(teller, ASKER_KEEPS);
 
 	asker.handover = handover;
-	if (asker_confinement_open(confinement, &asker, &teller->error) != 0)
+	if (asker_confinement_open(confinement, &asker, &teller->error) != 0 ||
+		load_key(teller) != 0)
 		return -1;
-	if (holder_find(options->request.protocol, (enum addr_family)local->family, local->port,
-		    &teller->holder) != 0)
-		teller->holder = (struct holder){.listens = false};
+	request->resolver = &confinement->resolver;
+	asker_find_holder(confinement, request, true);
+	teller->holder = &confinement->holder;
 	return asker_confinement_enter(&asker, &teller->error);
 }
 
@@ -394,8 +405,7 @@ static int run_kept(struct teller *teller)
 	if (open_listener(options, &config.listener, &teller->error) != 0)
 		return command_fail(&teller->error);
 	notify_open(&notify);
-	status = confine(teller, &confinement, &handover);
-	config.probe.resolver = &confinement.resolver;
+	status = confine(teller, &config.probe, &confinement, &handover);
 	if (status == 0)
 		status = keep_run(&config, &teller->error);
 	asker_confinement_close(&confinement);
@@ -423,9 +433,6 @@ static int run(const struct command *row, int argc, char **argv)
 	if (options.verbose)
 		log_set_level(LOG_LEVEL_VERBOSE);
 	if (check_file(&options, &teller.error) != 0)
-		return command_fail(&teller.error);
-	if (options.name != NULL &&
-		keys_load_one(options.key_path, options.name, &teller.key, &teller.error) != 0)
 		return command_fail(&teller.error);
 	hook_init(&teller.hook, options.hook_path, options.hook_order);
 	status = options.keep ? run_kept(&teller) : run_once_confined(&teller);

@@ -12,6 +12,7 @@
 #include "natpunch/netwatch.h"
 #include "natpunch/packet.h"
 #include "natpunch/privileges.h"
+#include "natpunch/probe.h"
 #include "natpunch/signals.h"
 #include "natpunch/socket_linux.h"
 #include "natpunch/tap.h"
@@ -41,8 +42,7 @@ static bool names_a_host(const struct asker *asker)
 	return false;
 }
 
-static int start_launcher(
-	struct asker_confinement *confinement, const struct asker *asker, struct error *error)
+static int start_launcher(struct asker_confinement *confinement, const struct asker *asker)
 {
 	struct launcher_task tasks[TASK_COUNT] = {[TASK_RESOLVE] = resolve_task_row()};
 
@@ -50,23 +50,23 @@ static int start_launcher(
 		tasks[TASK_HOOK] = hook_task(asker->hook);
 	if (asker->handover != NULL)
 		tasks[TASK_HANDOVER] = handover_task(asker->handover);
-	if (launcher_open(&confinement->launcher, tasks, TASK_COUNT) != 0)
-		return error_set(
-			error, EXIT_STATUS_LOCAL, "cannot start a launcher: %s", strerror(errno));
-	return 0;
+	return launcher_open(&confinement->launcher, tasks, TASK_COUNT);
 }
 
 int asker_confinement_open(
 	struct asker_confinement *confinement, const struct asker *asker, struct error *error)
 {
 	confinement->launcher = LAUNCHER_NONE;
-	confinement->task =
-		(struct resolve_task){.launcher = &confinement->launcher, .task = TASK_RESOLVE};
+	confinement->holder = (struct holder){.listens = false};
+	confinement->task = (struct resolve_task){.launcher = &confinement->launcher,
+		.task = TASK_RESOLVE,
+		.leaves = asker->stay != ASKER_KEEPS};
 	confinement->resolver = resolve_task_helper(&confinement->task);
 	if (asker->hook == NULL && asker->handover == NULL && !names_a_host(asker))
 		return 0;
-	if (start_launcher(confinement, asker, error) != 0)
-		return -1;
+	if (start_launcher(confinement, asker) != 0 && asker->stay == ASKER_KEEPS)
+		return error_set(error, EXIT_STATUS_LOCAL, "cannot start a helper process: %s",
+			strerror(errno));
 	if (asker->hook != NULL) {
 		asker->hook->launcher = &confinement->launcher;
 		asker->hook->task = TASK_HOOK;
@@ -83,14 +83,27 @@ void asker_confinement_close(struct asker_confinement *confinement)
 	launcher_close(&confinement->launcher);
 }
 
+void asker_find_holder(
+	struct asker_confinement *confinement, struct probe_request *request, bool always)
+{
+	request->holder = &confinement->holder;
+	if (!always && request->method != &borrow_method_bind &&
+		privileges_has(PRIVILEGES_NET_ADMIN | PRIVILEGES_NET_RAW))
+		return;
+	if (holder_find(request->protocol, (enum addr_family)request->local.family,
+		    request->local.port, &confinement->holder) != 0)
+		confinement->holder = (struct holder){.listens = false};
+}
+
 static void give_up_privileges(const struct asker *asker)
 {
 	uint64_t keep = PRIVILEGES_NONE;
 
 	if (asker->stay != ASKER_FROM_ANY_PORT)
 		keep = PRIVILEGES_PORT;
-	if (asker->stay == ASKER_ONCE)
-		keep |= PRIVILEGES_HOLDER;
+	/* A hook may become another user. */
+	if (asker->hook != NULL)
+		keep |= PRIVILEGES_KILL;
 	privileges_keep(keep | privileges_for_file(keep, asker->changed_file, true));
 	privileges_lock();
 	if (asker->secret)
@@ -99,77 +112,64 @@ static void give_up_privileges(const struct asker *asker)
 
 static void forbid_files(const struct asker *asker)
 {
-	bool keeps = asker->stay == ASKER_KEEPS;
+	bool from_port = asker->stay != ASKER_FROM_ANY_PORT;
+	bool kills = asker->stay == ASKER_KEEPS || asker->hook != NULL;
 	const struct landlock_rule rules[] = {
 		/* The handover's spare descriptor; and all of /proc: who holds the port. */
-		{keeps ? "/dev/null" : NULL, LANDLOCK_READ_FILE},
-		{keeps ? "/proc/net" : NULL, LANDLOCK_LIST},
+		{asker->handover != NULL ? "/dev/null" : NULL, LANDLOCK_READ_FILE},
+		{from_port ? "/proc/net" : NULL, LANDLOCK_LIST},
 		{asker->changed_file, LANDLOCK_WRITE},
 	};
 
-	if (asker->stay != ASKER_ONCE)
-		confinement_of_files(rules, sizeof(rules) / sizeof(rules[0]), true);
+	confinement_of_files(rules, sizeof(rules) / sizeof(rules[0]), kills);
 }
 
-static const struct sandbox_call *const lists_from_any_port[] = {
-	sandbox_basic_calls,
-	output_calls,
-	file_status_calls,
-	launcher_calls,
-	resolve_calls,
-	socket_calls,
-	socket_interface_calls,
-	NULL,
+struct lists {
+	const struct sandbox_call *all[SANDBOX_LISTS_MAX + 1]; /* the last is NULL */
+	size_t count;
 };
 
-static const struct sandbox_call *const lists_once[] = {
-	sandbox_basic_calls,
-	output_calls,
-	file_read_calls,
-	file_status_calls,
-	holder_calls,
-	hook_calls,
-	launcher_calls,
-	packet_calls,
-	resolve_calls,
-	signals_calls,
-	socket_calls,
-	socket_interface_calls,
-	tap_calls,
-	translation_calls,
-	NULL,
-};
+static void add(struct lists *lists, const struct sandbox_call *list)
+{
+	lists->all[lists->count++] = list;
+}
 
-/* Also for who does not stay and remembers. */
-static const struct sandbox_call *const lists_kept[] = {
-	sandbox_basic_calls,
-	output_calls,
-	file_read_calls,
-	file_status_calls,
-	file_write_calls,
-	file_lock_calls,
-	holder_calls,
-	hook_calls,
-	launcher_calls,
-	netwatch_calls,
-	packet_calls,
-	resolve_calls,
-	signals_calls,
-	socket_calls,
-	socket_interface_calls,
-	translation_calls,
-	NULL,
-};
+/* For who speaks from a port of its choice. */
+static void add_port(struct lists *lists, const struct asker *asker)
+{
+	add(lists, file_read_calls);
+	add(lists, holder_calls);
+	add(lists, packet_calls);
+	add(lists, signals_calls);
+	add(lists, translation_calls);
+	if (asker->hook != NULL || asker->handover != NULL)
+		add(lists, hook_calls);
+	if (asker->stay == ASKER_KEEPS) {
+		add(lists, netwatch_calls);
+		add(lists, resolve_kill_calls);
+	} else {
+		add(lists, tap_calls);
+	}
+	if (asker->changed_file != NULL) {
+		add(lists, file_write_calls);
+		add(lists, file_lock_calls);
+	}
+}
 
 int asker_confinement_enter(const struct asker *asker, struct error *error)
 {
-	const struct sandbox_call *const *lists = lists_kept;
+	struct lists lists = {.count = 0};
 
-	if (asker->stay == ASKER_FROM_ANY_PORT)
-		lists = lists_from_any_port;
-	else if (asker->stay == ASKER_ONCE && asker->changed_file == NULL)
-		lists = lists_once;
+	add(&lists, sandbox_basic_calls);
+	add(&lists, output_calls);
+	add(&lists, file_status_calls);
+	add(&lists, launcher_calls);
+	add(&lists, resolve_calls);
+	add(&lists, socket_calls);
+	add(&lists, socket_interface_calls);
+	if (asker->stay != ASKER_FROM_ANY_PORT)
+		add_port(&lists, asker);
 	give_up_privileges(asker);
 	forbid_files(asker);
-	return confinement_of_calls(lists, error);
+	return confinement_of_calls(lists.all, error);
 }

@@ -49,13 +49,13 @@ int classify_look_up(const struct probe_request *request, size_t number, enum ad
 	return -1;
 }
 
-static void find_listener(struct nat_report *report)
+static void find_listener(const struct probe_request *request, struct nat_report *report)
 {
 	struct nat_finding *finding = &report->listens;
 	struct holder holder;
 
-	if (holder_find(report->protocol, (enum addr_family)report->local.family,
-		    report->local.port, &holder) != 0) {
+	if (holder_find_again(report->protocol, (enum addr_family)report->local.family,
+		    report->local.port, request->holder, &holder) != 0) {
 		snprintf(finding->evidence, sizeof(finding->evidence), "/proc cannot be read");
 		return;
 	}
@@ -131,7 +131,7 @@ void classify_surroundings(const struct probe_request *request, const struct add
 	char mapped[ADDR_TEXT_SIZE];
 	struct hops hops;
 
-	find_listener(report);
+	find_listener(request, report);
 	report->nat.answer = socket_is_local_ip(&report->mapped) ? NAT_NO : NAT_YES;
 	snprintf(report->nat.evidence, sizeof(report->nat.evidence), "%s here is %s outside",
 		addr_format(&report->local, local), addr_format(&report->mapped, mapped));

@@ -236,6 +236,7 @@ static void start_look(struct survey *survey, struct look *look, const struct ad
 		.local = survey->request->local,
 		.remote = *remote,
 		.interface = survey->request->interface,
+		.holder = survey->request->holder,
 	};
 
 	if (look->count == CLASSIFY_SIGHT_MAX)

@@ -63,8 +63,8 @@ static int refuse(const struct datagrams *datagrams, int problem, struct error *
 	uint16_t port = datagrams->request->local.port;
 
 	error_set(error, EXIT_STATUS_LOCAL, "cannot use port %u: %s", port, strerror(problem));
-	if (holder_find(MAPPING_UDP, (enum addr_family)datagrams->local.family, port, &holder) ==
-			0 &&
+	if (holder_find_again(MAPPING_UDP, (enum addr_family)datagrams->local.family, port,
+		    datagrams->request->holder, &holder) == 0 &&
 		holder.listens)
 		return error_hint(error,
 			"%s holds it; run as root, or: setcap cap_net_raw+ep natpunch",

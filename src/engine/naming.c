@@ -243,6 +243,7 @@ static int register_by_number(const struct probe_request *request,
 		.family = (enum addr_family)result->winner.local.family,
 		.interface = request->interface,
 		.method = &borrow_method_bind,
+		.resolver = request->resolver,
 	};
 	uint64_t now = clock_now_ms();
 	struct probe_result second;

@@ -115,6 +115,7 @@ static bool start_attempt(struct probe_race *race, size_t index, uint64_t now)
 		.protocol = race->request->protocol,
 		.local = race->request->local,
 		.interface = race->request->interface,
+		.holder = race->request->holder,
 	};
 
 	if (attempt == NULL)

@@ -207,6 +207,16 @@ int holder_find(
 	return readable ? 0 : -1;
 }
 
+int holder_find_again(enum mapping_protocol protocol, enum addr_family family, uint16_t port,
+	const struct holder *before, struct holder *out)
+{
+	int status = holder_find(protocol, family, port, out);
+
+	if (status == 0 && out->listens && out->pid == 0 && before != NULL && before->listens)
+		*out = *before;
+	return status;
+}
+
 #define TABLE_ADDRESS_SIZE (32 + 1 + 4 + 1)
 
 /* As /proc/net/tcp and tcp6 print it: words of 32 bits as this machine reads them, then the port.

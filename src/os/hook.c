@@ -311,11 +311,16 @@ void hook_reap(struct hook *hook, uint64_t now)
 	start_next(hook, now);
 }
 
-static void kill_group(struct hook *hook)
+/* Returns false when it may not be killed: it has become another user. */
+static bool kill_group(struct hook *hook)
 {
-	kill(-hook->pid, SIGKILL);
-	hook->killed = true;
+	char path[PATH_SHOWN_SIZE];
+
 	hook->kill_at = DEADLINE_NONE;
+	hook->killed = kill(-hook->pid, SIGKILL) == 0 || errno == ESRCH;
+	if (!hook->killed)
+		log_warning("hook %s cannot be killed: %s", show_path(hook, path), strerror(errno));
+	return hook->killed;
 }
 
 void hook_expire(struct hook *hook, uint64_t now)
@@ -378,8 +383,8 @@ void hook_finish(struct hook *hook)
 	hook->waiting = 0;
 	if (hook->pid != 0) {
 		log_warning("hook %s killed at the end", show_path(hook, path));
-		kill_group(hook);
-		reap_now(hook->pid);
+		if (kill_group(hook))
+			reap_now(hook->pid);
 		hook->pid = 0;
 	}
 	sigprocmask(SIG_SETMASK, &before, NULL);

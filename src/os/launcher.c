@@ -110,7 +110,8 @@ static bool serve_one(const struct desk *desk, const struct request *request, in
 {
 	struct reply reply = {.pid = -1, .problem = EINVAL};
 
-	if (request->task < desk->count && request->size <= LAUNCHER_REQUEST_MAX) {
+	if (request->task < desk->count && desk->tasks[request->task].run != NULL &&
+		request->size <= LAUNCHER_REQUEST_MAX) {
 		reply.pid = fork_sibling();
 		reply.problem = errno;
 	}
@@ -143,20 +144,29 @@ static _Noreturn void serve(struct desk *desk)
 
 /* ---- in the caller ------------------------------------------------------------------------ */
 
+static int fail(struct launcher *launcher, int problem)
+{
+	*launcher = (struct launcher){.fd = -1, .problem = problem};
+	errno = problem;
+	return -1;
+}
+
 int launcher_open(struct launcher *launcher, const struct launcher_task *tasks, size_t count)
 {
 	struct desk desk = {.tasks = tasks, .count = count};
 	sigset_t all;
 	int ends[2];
+	int problem;
 
 	*launcher = LAUNCHER_NONE;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-		return -1;
+		return fail(launcher, errno);
 	/* The caller's signals are not for the launcher, which ends when there is nobody left to
 	 * serve. */
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &desk.signals);
 	launcher->pid = fork();
+	problem = errno;
 	if (launcher->pid == 0) {
 		desk.fd = ends[1];
 		serve(&desk);
@@ -167,8 +177,7 @@ int launcher_open(struct launcher *launcher, const struct launcher_task *tasks, 
 	if (launcher->pid > 0)
 		return 0;
 	close(ends[0]);
-	launcher->fd = -1;
-	return -1;
+	return fail(launcher, problem);
 }
 
 static void put_descriptor(struct msghdr *header, union control *control, int fd)
@@ -207,8 +216,10 @@ pid_t launcher_start(
 	union control control;
 	struct reply reply;
 
-	if (size > LAUNCHER_REQUEST_MAX) {
-		errno = EMSGSIZE;
+	if (launcher->fd < 0 || size > LAUNCHER_REQUEST_MAX) {
+		errno = launcher->fd >= 0 ? EMSGSIZE : launcher->problem;
+		if (errno == 0)
+			errno = EPIPE;
 		return -1;
 	}
 	memcpy(bytes.bytes, request, size);

@@ -86,6 +86,14 @@ static int get_permitted(uint64_t *out)
 	return 0;
 }
 
+bool privileges_has(uint64_t wanted)
+{
+	struct sets sets;
+
+	return get_sets(&sets) == 0 &&
+	       (join(sets.words[0].effective, sets.words[1].effective) & wanted) == wanted;
+}
+
 /* Takes CAP_SETPCAP, and goes without it: what is executed cannot gain any, by no_new_privs. */
 static void empty_bounding_set(void)
 {

@@ -26,7 +26,6 @@ const struct sandbox_call resolve_calls[] = {
 	SANDBOX_CALL(pipe),
 #endif
 	SANDBOX_CALL(pipe2),
-	SANDBOX_CALL(kill),
 	SANDBOX_CALL(wait4),
 #ifdef __NR_fcntl
 	SANDBOX_CALL(fcntl),
@@ -34,6 +33,11 @@ const struct sandbox_call resolve_calls[] = {
 #ifdef __NR_fcntl64
 	SANDBOX_CALL(fcntl64),
 #endif
+	SANDBOX_END,
+};
+
+const struct sandbox_call resolve_kill_calls[] = {
+	SANDBOX_CALL(kill),
 	SANDBOX_END,
 };
 #endif
@@ -184,6 +188,7 @@ static void start_child(struct resolve *resolve, const struct resolve_helper *he
 	}
 	resolve->fd = ends[0];
 	resolve->pid = pid;
+	resolve->leaves = helper != NULL && helper->leaves;
 }
 
 void resolve_start_reflector(struct resolve *resolve, const struct resolve_helper *helper,
@@ -251,8 +256,9 @@ void resolve_end(struct resolve *resolve)
 	if (resolve->fd >= 0)
 		close(resolve->fd);
 	resolve->fd = -1;
-	if (resolve->pid > 0) {
-		kill(resolve->pid, SIGKILL);
+	if (resolve->pid > 0 && (resolve->done || !resolve->leaves)) {
+		if (!resolve->leaves)
+			kill(resolve->pid, SIGKILL);
 		while (waitpid(resolve->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}

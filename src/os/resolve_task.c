@@ -1,6 +1,8 @@
 #include "natpunch/resolve_task.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 /* Both ends are the same program. */
 struct question {
@@ -18,6 +20,8 @@ static void run(const void *context, const void *request, size_t size, int fd)
 	(void)context;
 	if (size != sizeof(question) || fd < 0)
 		return;
+	/* Who asked may be killed, and a name server be slow. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	memcpy(&question, request, sizeof(question));
 	host.port = question.port;
 	host.port_named = question.port_named != 0;
@@ -44,5 +48,5 @@ struct launcher_task resolve_task_row(void)
 
 struct resolve_helper resolve_task_helper(const struct resolve_task *task)
 {
-	return (struct resolve_helper){.start = start, .context = task};
+	return (struct resolve_helper){.start = start, .context = task, .leaves = task->leaves};
 }

@@ -7,18 +7,20 @@
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "natpunch/clock.h"
 #include "natpunch/file.h"
 #include "natpunch/log.h"
+#include "natpunch/probe.h"
 #include "unit/confined.h"
 
 #define RECORD_MODE 0644
 #define WAIT_MS     10000
 #define NONE        "0000000000000000"
 #define PORT        "0000000000003400" /* CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW */
-#define PORT_HOLDER "0000000000083404" /* and CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE */
+#define PORT_KILL   "0000000000003420" /* and CAP_KILL */
 
 static char directory[] = "/tmp/natpunch-asker-XXXXXX";
 static char changed_path[64], other_path[64], hook_path[64];
@@ -30,6 +32,8 @@ static const struct parse_host_port by_name[] = {{.host = "192.0.2.1"}, {.host =
 static const struct asker any_port = {.stay = ASKER_FROM_ANY_PORT, ASKS, .secret = true};
 static const struct asker once = {.stay = ASKER_ONCE, ASKS};
 static const struct asker remembers = {.stay = ASKER_ONCE, ASKS, .changed_file = changed_path};
+static struct hook hook;
+static const struct asker with_hook = {.stay = ASKER_ONCE, ASKS, .hook = &hook};
 static const struct asker keeps = {.stay = ASKER_KEEPS, ASKS};
 static const struct asker keeps_file = {.stay = ASKER_KEEPS, ASKS, .changed_file = changed_path};
 static const struct asker asks_name = {
@@ -84,7 +88,7 @@ static void test_calls(void)
 	} rows[] = {
 		{"from any port", &any_port, EPERM, EPERM, EPERM},
 		{"once", &once, 0, 0, 0},
-		{"once, with -c", &remembers, 0, EPERM, 0},
+		{"once, with -c", &remembers, 0, 0, 0},
 		{"kept", &keeps, 0, EPERM, 0},
 	};
 
@@ -128,22 +132,43 @@ static int try_proc(void)
 	return problem_of(open("/proc/net/tcp", O_RDONLY));
 }
 
+/* Of somebody else: the parent, which is not confined. */
+static int try_memory(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)getppid());
+	return problem_of(open(path, O_RDONLY));
+}
+
+static int try_kill(void)
+{
+	return problem_of(kill(getppid(), 0));
+}
+
 static void test_files(void)
 {
+	const struct asker *const rows[] = {&once, &remembers, &keeps, &keeps_file};
+
 	is_errno(run(&any_port, try_password_file), ENOSYS, "from any port: no file is read");
-	is_errno(run(&once, try_password_file), 0, "once: files are read,");
-	is_errno(run(&once, try_other_file), EPERM, "and none is written");
+	is_errno(run(&any_port, try_kill), ENOSYS, "from any port: no process is killed");
+	is_errno(run(&once, try_kill), ENOSYS, "nor once");
+	is_errno(run(&once, try_other_file), EPERM, "once: no file is written");
+	is_errno(run(&keeps, try_changed), EACCES, "kept: no file is written without -c");
 	is_errno(run(&remembers, try_changed), 0, "once, with -c: its own is written");
 	is_errno(run(&keeps_file, try_changed), 0, "kept, with -c: likewise");
-	is_errno(run(&keeps, try_null), 0, "kept: what has nothing in it can be read,");
-	is_errno(run(&keeps, try_proc), 0, "and the tables of sockets");
+	is_errno(run(&keeps, try_proc), 0, "kept: the tables of sockets can be read");
+	is_errno(run(&once, try_proc), 0, "and once");
 	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) <= 0) {
 		skip(1, "this kernel has no landlock");
 		return;
 	}
-	is_errno(run(&keeps, try_changed), EACCES, "kept: no file is written without -c,");
-	is_errno(run(&keeps_file, try_other_file), EACCES, "nor elsewhere with it,");
-	is_errno(run(&keeps_file, try_password_file), EACCES, "nor read");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		is_errno(run(rows[i], try_password_file), EACCES, "%zu: no other file is read,", i);
+		is_errno(run(rows[i], try_memory), EACCES, "%zu: nor memory of others", i);
+	}
+	is_errno(run(&keeps_file, try_other_file), EACCES, "kept: nor written elsewhere with -c");
+	is_errno(run(&remembers, try_other_file), EACCES, "nor once");
 }
 
 /* ---- rights ------------------------------------------------------------------------------- */
@@ -195,8 +220,6 @@ static int try_looking_up(void)
 	return result;
 }
 
-static struct hook hook;
-
 /* Nothing is known of how it ended; it leaves a file. */
 static int try_hook(void)
 {
@@ -209,13 +232,44 @@ static int try_hook(void)
 	return 0;
 }
 
-static void write_hook(void)
+/* Its time is over as soon as it has left a file. */
+static int try_slow_hook(void)
+{
+	struct mapping mapping;
+	struct stat status;
+	uint64_t end = clock_now_ms() + WAIT_MS;
+
+	memset(&mapping, 0, sizeof(mapping));
+	mapping.public_addr.family = mapping.local.family = ADDR_IPV4;
+	hook_call(&hook, HOOK_UP, &mapping, clock_now_ms());
+	while (stat(other_path, &status) != 0 || status.st_size == 0)
+		if (clock_now_ms() > end)
+			return ETIMEDOUT;
+	hook_expire(&hook, UINT64_MAX - 1);
+	hook_finish(&hook);
+	return hook.killed ? 0 : EPERM;
+}
+
+static void write_hook(const char *goes_on)
 {
 	int fd = open(hook_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
 
-	if (fd < 0 || dprintf(fd, "#!/bin/sh\necho ran >%s\n", other_path) < 0)
+	unlink(other_path);
+	if (fd < 0 || dprintf(fd, "#!/bin/sh\necho $$ >%s\n%s\n", other_path, goes_on) < 0)
 		bail_out("no hook: %s", strerror(errno));
 	close(fd);
+	hook_init(&hook, hook_path, HOOK_ORDER_NATMAP);
+}
+
+static pid_t read_pid(void)
+{
+	FILE *file = fopen(other_path, "re");
+	int pid = 0;
+
+	if (file == NULL || fscanf(file, "%d", &pid) != 1)
+		bail_out("the hook left no pid");
+	fclose(file);
+	return pid;
 }
 
 static void test_helpers(void)
@@ -225,13 +279,42 @@ static void test_helpers(void)
 	ok(!has_launcher(&any_port), "addresses take no launcher");
 	ok(has_launcher(&asks_name), "a name does,");
 	is_errno(run(&asks_name, try_looking_up), 0, "and is looked up by it");
-	write_hook();
-	hook_init(&hook, hook_path, HOOK_ORDER_NATMAP);
 	asker.hook = &hook;
+	write_hook("");
 	ok(has_launcher(&asker), "and so does a hook,");
 	is_errno(run(&asker, try_hook), 0, "which is run,");
 	ok(access(other_path, F_OK) == 0, "and may do what we may not");
+	/* One that is not ours any more, when its time is over. */
+	write_hook("exec setpriv --reuid 65534 --regid 65534 --clear-groups sleep 60");
+	is_errno(run(&asker, try_slow_hook), 0, "and killed, whoever it has become");
+	ok(kill(read_pid(), 0) != 0 && errno == ESRCH, "so that it is gone");
 	unlink(hook_path);
+}
+
+static bool shows_holder(struct probe_request *request, bool always)
+{
+	asker_find_holder(&confinement, request, always);
+	return request->holder->listens && request->holder->pid == getpid();
+}
+
+static void test_holder(void)
+{
+	struct probe_request request = {.protocol = MAPPING_TCP};
+	struct sockaddr_in any = {.sin_family = AF_INET};
+	socklen_t size = sizeof(any);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct error error;
+
+	if (fd < 0 || listen(fd, 1) != 0 || getsockname(fd, (struct sockaddr *)&any, &size) != 0 ||
+		asker_confinement_open(&confinement, &once, &error) != 0)
+		bail_out("no listener");
+	request.local.port = ntohs(any.sin_port);
+	ok(shows_holder(&request, true), "who holds the port is found");
+	asker_confinement_open(&confinement, &once, &error);
+	ok(!shows_holder(&request, false), "but not looked for where there are ways beside him,");
+	request.method = &borrow_method_bind;
+	ok(shows_holder(&request, false), "but where there is none");
+	close(fd);
 }
 
 int main(void)
@@ -253,9 +336,11 @@ int main(void)
 	test_calls();
 	test_files();
 	look(&any_port, NONE, "from any port");
-	look(&once, PORT_HOLDER, "once");
+	look(&once, PORT, "once");
 	look(&keeps, PORT, "kept");
+	look(&with_hook, PORT_KILL, "with a hook");
 	test_helpers();
+	test_holder();
 	unlink(other_path);
 	unlink(changed_path);
 	rmdir(directory);

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -198,6 +199,37 @@ static void test_killed(void)
 	is_int(launcher.fd, -1, "and it can be closed");
 }
 
+static void test_no_row(void)
+{
+	const struct launcher_task gap[TASK_COUNT] = {[TASK_WAIT] = tasks[TASK_WAIT]};
+	struct launcher launcher;
+
+	if (launcher_open(&launcher, gap, TASK_COUNT) != 0)
+		bail_out("launcher: %s", strerror(errno));
+	is_int(launcher_start(&launcher, TASK_EXEC, "", 0, -1), -1, "an empty row begins nothing,");
+	is_errno(errno, EINVAL, "which is told");
+	is_int(launcher_start(&launcher, TASK_COUNT, "", 0, -1), -1, "nor does one that is none");
+	launcher_close(&launcher);
+}
+
+/* The caller goes on, and is told when he needs one. */
+static void test_not_started(void)
+{
+	struct rlimit before, none = {.rlim_cur = 0};
+	struct launcher launcher;
+	int result;
+
+	getrlimit(RLIMIT_NOFILE, &before);
+	none.rlim_max = before.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &none);
+	result = launcher_open(&launcher, tasks, TASK_COUNT);
+	setrlimit(RLIMIT_NOFILE, &before);
+	is_int(result, -1, "without descriptors there is no launcher");
+	is_int(launcher_start(&launcher, TASK_EXEC, "", 0, -1), -1, "it begins nothing");
+	is_errno(errno, EMFILE, "for the reason that there was");
+	launcher_close(&launcher);
+}
+
 int main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -205,5 +237,7 @@ int main(void)
 	test_life();
 	test_confined();
 	test_killed();
+	test_no_row();
+	test_not_started();
 	return done_testing();
 }
