@@ -20,12 +20,10 @@
 #define PRIVILEGES_NET_BIND_SERVICE (UINT64_C(1) << 10)
 #define PRIVILEGES_NET_ADMIN        (UINT64_C(1) << 12)
 #define PRIVILEGES_NET_RAW          (UINT64_C(1) << 13)
-#define PRIVILEGES_SYS_PTRACE       (UINT64_C(1) << 19)
 #define PRIVILEGES_NONE             UINT64_C(0)
 
-/* What speaking from a port may take (borrow.h), and finding out who holds one (holder.h). */
-#define PRIVILEGES_PORT   (PRIVILEGES_NET_ADMIN | PRIVILEGES_NET_RAW | PRIVILEGES_NET_BIND_SERVICE)
-#define PRIVILEGES_HOLDER (PRIVILEGES_SYS_PTRACE | PRIVILEGES_DAC_READ_SEARCH)
+/* What speaking from a port may take (borrow.h). */
+#define PRIVILEGES_PORT (PRIVILEGES_NET_ADMIN | PRIVILEGES_NET_RAW | PRIVILEGES_NET_BIND_SERVICE)
 
 struct privileges_user {
 	uid_t uid;

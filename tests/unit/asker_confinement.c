@@ -285,7 +285,7 @@ static void test_helpers(void)
 	is_errno(run(&asker, try_hook), 0, "which is run,");
 	ok(access(other_path, F_OK) == 0, "and may do what we may not");
 	/* One that is not ours any more, when its time is over. */
-	write_hook("exec setpriv --reuid 65534 --regid 65534 --clear-groups sleep 60");
+	write_hook("exec setpriv --reuid 65534 --regid 65534 --clear-groups sleep 100");
 	is_errno(run(&asker, try_slow_hook), 0, "and killed, whoever it has become");
 	ok(kill(read_pid(), 0) != 0 && errno == ESRCH, "so that it is gone");
 	unlink(hook_path);
