@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "natpunch/clock.h"
@@ -23,7 +22,7 @@
 #define PORT_KILL   "0000000000003420" /* and CAP_KILL */
 
 static char directory[] = "/tmp/natpunch-asker-XXXXXX";
-static char changed_path[64], other_path[64], hook_path[64];
+static char changed_path[64], other_path[64], hook_path[64], pid_path[64];
 static const struct parse_host_port by_address[] = {{.host = "192.0.2.1"}, {.host = "2001:db8::1"}};
 static const struct parse_host_port by_name[] = {{.host = "192.0.2.1"}, {.host = "localhost"}};
 
@@ -232,17 +231,27 @@ static int try_hook(void)
 	return 0;
 }
 
+static bool has_left_pid(void)
+{
+	char byte;
+	int fd = open(pid_path, O_RDONLY | O_CLOEXEC);
+	bool has = fd >= 0 && read(fd, &byte, 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
 /* Its time is over as soon as it has left a file. */
 static int try_slow_hook(void)
 {
 	struct mapping mapping;
-	struct stat status;
 	uint64_t end = clock_now_ms() + WAIT_MS;
 
 	memset(&mapping, 0, sizeof(mapping));
 	mapping.public_addr.family = mapping.local.family = ADDR_IPV4;
 	hook_call(&hook, HOOK_UP, &mapping, clock_now_ms());
-	while (stat(other_path, &status) != 0 || status.st_size == 0)
+	while (!has_left_pid())
 		if (clock_now_ms() > end)
 			return ETIMEDOUT;
 	hook_expire(&hook, UINT64_MAX - 1);
@@ -254,8 +263,8 @@ static void write_hook(const char *goes_on)
 {
 	int fd = open(hook_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
 
-	unlink(other_path);
-	if (fd < 0 || dprintf(fd, "#!/bin/sh\necho $$ >%s\n%s\n", other_path, goes_on) < 0)
+	unlink(pid_path);
+	if (fd < 0 || dprintf(fd, "#!/bin/sh\necho $$ >%s\n%s\n", pid_path, goes_on) < 0)
 		bail_out("no hook: %s", strerror(errno));
 	close(fd);
 	hook_init(&hook, hook_path, HOOK_ORDER_NATMAP);
@@ -263,7 +272,7 @@ static void write_hook(const char *goes_on)
 
 static pid_t read_pid(void)
 {
-	FILE *file = fopen(other_path, "re");
+	FILE *file = fopen(pid_path, "re");
 	int pid = 0;
 
 	if (file == NULL || fscanf(file, "%d", &pid) != 1)
@@ -283,12 +292,14 @@ static void test_helpers(void)
 	write_hook("");
 	ok(has_launcher(&asker), "and so does a hook,");
 	is_errno(run(&asker, try_hook), 0, "which is run,");
-	ok(access(other_path, F_OK) == 0, "and may do what we may not");
-	/* One that is not ours any more, when its time is over. */
+	ok(read_pid() > 0, "and may do what we may not");
+	/* One that is not ours any more, when its time is over. What it leaves we may read. */
+	asker.changed_file = changed_path;
 	write_hook("exec setpriv --reuid 65534 --regid 65534 --clear-groups sleep 100");
 	is_errno(run(&asker, try_slow_hook), 0, "and killed, whoever it has become");
 	ok(kill(read_pid(), 0) != 0 && errno == ESRCH, "so that it is gone");
 	unlink(hook_path);
+	unlink(pid_path);
 }
 
 static bool shows_holder(struct probe_request *request, bool always)
@@ -331,6 +342,7 @@ int main(void)
 	if (mkdtemp(directory) == NULL)
 		bail_out("mkdtemp");
 	snprintf(changed_path, sizeof(changed_path), "%s/mapping", directory);
+	snprintf(pid_path, sizeof(pid_path), "%s/pid", directory);
 	snprintf(hook_path, sizeof(hook_path), "%s/hook", directory);
 	snprintf(other_path, sizeof(other_path), "%s.other", directory);
 	test_calls();
