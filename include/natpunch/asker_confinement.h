@@ -9,7 +9,7 @@
  * the process as it was: so it is begun before any key is read.
  *
  * No other process can be looked into any more. Who holds the local port is asked before, where it
- * may have to be said (asker_find_holder()).
+ * may have to be said (asker_confinement_find_holder()).
  */
 #ifndef NATPUNCH_ASKER_CONFINEMENT_H
 #define NATPUNCH_ASKER_CONFINEMENT_H
@@ -47,7 +47,8 @@ struct asker_confinement {
 	struct launcher launcher;
 	struct resolve_task task;
 	struct resolve_helper resolver; /* for who looks up, once it is open */
-	struct holder holder;           /* of the local port, when asker_find_holder() found one */
+	struct holder
+		holder; /* of the local port, when asker_confinement_find_holder() found one */
 };
 
 /*
@@ -62,7 +63,7 @@ int asker_confinement_open(
  * Who holds the local port? For confinement->holder, and for the request. It takes a look at every
  * process when somebody does; so not `always`, but for who may not get at the port beside that one.
  */
-void asker_find_holder(
+void asker_confinement_find_holder(
 	struct asker_confinement *confinement, struct probe_request *request, bool always);
 
 /*

@@ -13,7 +13,8 @@
 #ifdef __linux__
 #include "natpunch/sandbox.h"
 
-/* What file_read() and file_read_secret() take, and besides that file_replace_alone(). */
+/* What file_read() and file_read_secret() take, which is the first two, and besides that
+ * file_replace_alone(). */
 extern const struct sandbox_call file_status_calls[]; /* stdio's, too, at its first output */
 extern const struct sandbox_call file_read_calls[];
 extern const struct sandbox_call file_write_calls[];

@@ -12,12 +12,13 @@
 
 struct resolve_task {
 	const struct launcher *launcher; /* one that is closed: every look-up of a name fails */
+	pid_t asker;                     /* who starts the launcher, and gets its children */
 	size_t task;                     /* the row of resolve_task_row() there */
 	bool leaves; /* as in struct resolve_helper: kill(2) may not be called */
 };
 
-/* The row that the launcher is started with. */
-struct launcher_task resolve_task_row(void);
+/* The row that the launcher is started with. A child of it ends with the asker. */
+struct launcher_task resolve_task_row(const struct resolve_task *task);
 
 /* For resolve_start_reflector(). `task` stays where it is for as long as this is used. */
 struct resolve_helper resolve_task_helper(const struct resolve_task *task);

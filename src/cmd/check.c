@@ -186,7 +186,7 @@ static int find_out(
 
 	confined.request.resolver = &confinement.resolver;
 	if (asker_confinement_open(&confinement, &asker, error) == 0) {
-		asker_find_holder(&confinement, &confined.request, true);
+		asker_confinement_find_holder(&confinement, &confined.request, true);
 		status = asker_confinement_enter(&asker, error);
 	}
 	if (status == 0)

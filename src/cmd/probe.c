@@ -286,7 +286,7 @@ static int run_once_confined(struct teller *teller)
 		status = command_fail(&teller->error);
 	} else {
 		request.resolver = &confinement.resolver;
-		asker_find_holder(&confinement, &request, false);
+		asker_confinement_find_holder(&confinement, &request, false);
 		status = asker_confinement_enter(&asker, &teller->error) == 0
 				 ? run_once(teller, &request)
 				 : command_fail(&teller->error);
@@ -368,7 +368,7 @@ static int confine(struct teller *teller, struct probe_request *request,
 		load_key(teller) != 0)
 		return -1;
 	request->resolver = &confinement->resolver;
-	asker_find_holder(confinement, request, true);
+	asker_confinement_find_holder(confinement, request, true);
 	teller->holder = &confinement->holder;
 	return asker_confinement_enter(&asker, &teller->error);
 }

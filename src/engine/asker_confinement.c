@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "natpunch/addr.h"
 #include "natpunch/confinement.h"
@@ -44,7 +45,8 @@ static bool names_a_host(const struct asker *asker)
 
 static int start_launcher(struct asker_confinement *confinement, const struct asker *asker)
 {
-	struct launcher_task tasks[TASK_COUNT] = {[TASK_RESOLVE] = resolve_task_row()};
+	struct launcher_task tasks[TASK_COUNT] = {
+		[TASK_RESOLVE] = resolve_task_row(&confinement->task)};
 
 	if (asker->hook != NULL)
 		tasks[TASK_HOOK] = hook_task(asker->hook);
@@ -59,6 +61,7 @@ int asker_confinement_open(
 	confinement->launcher = LAUNCHER_NONE;
 	confinement->holder = (struct holder){.listens = false};
 	confinement->task = (struct resolve_task){.launcher = &confinement->launcher,
+		.asker = getpid(),
 		.task = TASK_RESOLVE,
 		.leaves = asker->stay != ASKER_KEEPS};
 	confinement->resolver = resolve_task_helper(&confinement->task);
@@ -83,7 +86,7 @@ void asker_confinement_close(struct asker_confinement *confinement)
 	launcher_close(&confinement->launcher);
 }
 
-void asker_find_holder(
+void asker_confinement_find_holder(
 	struct asker_confinement *confinement, struct probe_request *request, bool always)
 {
 	request->holder = &confinement->holder;
@@ -124,49 +127,39 @@ static void forbid_files(const struct asker *asker)
 	confinement_of_files(rules, sizeof(rules) / sizeof(rules[0]), kills);
 }
 
-struct lists {
-	const struct sandbox_call *all[SANDBOX_LISTS_MAX + 1]; /* the last is NULL */
-	size_t count;
-};
-
-static void add(struct lists *lists, const struct sandbox_call *list)
-{
-	lists->all[lists->count++] = list;
-}
-
 /* For who speaks from a port of its choice. */
-static void add_port(struct lists *lists, const struct asker *asker)
+static void add_port(struct confinement_lists *lists, const struct asker *asker)
 {
-	add(lists, file_read_calls);
-	add(lists, holder_calls);
-	add(lists, packet_calls);
-	add(lists, signals_calls);
-	add(lists, translation_calls);
+	confinement_add_calls(lists, file_read_calls);
+	confinement_add_calls(lists, holder_calls);
+	confinement_add_calls(lists, packet_calls);
+	confinement_add_calls(lists, signals_calls);
+	confinement_add_calls(lists, translation_calls);
 	if (asker->hook != NULL || asker->handover != NULL)
-		add(lists, hook_calls);
+		confinement_add_calls(lists, hook_calls);
 	if (asker->stay == ASKER_KEEPS) {
-		add(lists, netwatch_calls);
-		add(lists, resolve_kill_calls);
+		confinement_add_calls(lists, netwatch_calls);
+		confinement_add_calls(lists, resolve_kill_calls);
 	} else {
-		add(lists, tap_calls);
+		confinement_add_calls(lists, tap_calls);
 	}
 	if (asker->changed_file != NULL) {
-		add(lists, file_write_calls);
-		add(lists, file_lock_calls);
+		confinement_add_calls(lists, file_write_calls);
+		confinement_add_calls(lists, file_lock_calls);
 	}
 }
 
 int asker_confinement_enter(const struct asker *asker, struct error *error)
 {
-	struct lists lists = {.count = 0};
+	struct confinement_lists lists = {.count = 0};
 
-	add(&lists, sandbox_basic_calls);
-	add(&lists, output_calls);
-	add(&lists, file_status_calls);
-	add(&lists, launcher_calls);
-	add(&lists, resolve_calls);
-	add(&lists, socket_calls);
-	add(&lists, socket_interface_calls);
+	confinement_add_calls(&lists, sandbox_basic_calls);
+	confinement_add_calls(&lists, output_calls);
+	confinement_add_calls(&lists, file_status_calls);
+	confinement_add_calls(&lists, launcher_calls);
+	confinement_add_calls(&lists, resolve_calls);
+	confinement_add_calls(&lists, socket_calls);
+	confinement_add_calls(&lists, socket_interface_calls);
 	if (asker->stay != ASKER_FROM_ANY_PORT)
 		add_port(&lists, asker);
 	give_up_privileges(asker);

@@ -62,37 +62,26 @@ static void forbid_files(const struct reflector_config *config)
 
 /* ---- system calls ------------------------------------------------------------------------- */
 
-/* Ends with NULL. */
-struct lists {
-	const struct sandbox_call *all[SANDBOX_LISTS_MAX + 1];
-	size_t count;
-};
-
-static void add(struct lists *lists, const struct sandbox_call *list)
-{
-	lists->all[lists->count++] = list;
-}
-
 static int forbid_calls(const struct reflector_config *config, struct error *error)
 {
-	struct lists lists = {.count = 0};
+	struct confinement_lists lists = {.count = 0};
 
-	add(&lists, sandbox_basic_calls);
-	add(&lists, loop_calls);
-	add(&lists, socket_calls);
-	add(&lists, file_read_calls);
-	add(&lists, file_status_calls);
+	confinement_add_calls(&lists, sandbox_basic_calls);
+	confinement_add_calls(&lists, loop_calls);
+	confinement_add_calls(&lists, socket_calls);
+	confinement_add_calls(&lists, file_read_calls);
+	confinement_add_calls(&lists, file_status_calls);
 	/* A dialler must not dial its own machine. */
 	if (!config->no_dial)
-		add(&lists, socket_interface_calls);
+		confinement_add_calls(&lists, socket_interface_calls);
 	if (config->relay)
-		add(&lists, flow_calls);
+		confinement_add_calls(&lists, flow_calls);
 	if (config->jobs > 1)
-		add(&lists, sandbox_thread_calls);
+		confinement_add_calls(&lists, sandbox_thread_calls);
 	if (config->state_path != NULL) {
-		add(&lists, sandbox_fork_calls);
-		add(&lists, file_write_calls);
-		add(&lists, registry_state_calls);
+		confinement_add_calls(&lists, sandbox_fork_calls);
+		confinement_add_calls(&lists, file_write_calls);
+		confinement_add_calls(&lists, registry_state_calls);
 	}
 	return confinement_of_calls(lists.all, error);
 }

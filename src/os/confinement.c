@@ -1,5 +1,6 @@
 #include "natpunch/confinement.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,12 @@ void confinement_of_files(const struct landlock_rule *rules, size_t count, bool 
 		log_warning("not confined by landlock: %s", strerror(errno));
 		break;
 	}
+}
+
+void confinement_add_calls(struct confinement_lists *lists, const struct sandbox_call *list)
+{
+	assert(lists->count < SANDBOX_LISTS_MAX);
+	lists->all[lists->count++] = list;
 }
 
 int confinement_of_calls(const struct sandbox_call *const lists[], struct error *error)

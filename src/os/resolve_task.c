@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 /* Both ends are the same program. */
 struct question {
@@ -14,14 +15,16 @@ struct question {
 
 static void run(const void *context, const void *request, size_t size, int fd)
 {
+	const struct resolve_task *task = context;
 	struct parse_host_port host;
 	struct question question;
 
-	(void)context;
 	if (size != sizeof(question) || fd < 0)
 		return;
 	/* Who asked may be killed, and a name server be slow. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != task->asker)
+		return;
 	memcpy(&question, request, sizeof(question));
 	host.port = question.port;
 	host.port_named = question.port_named != 0;
@@ -41,9 +44,9 @@ static pid_t start(
 	return launcher_start(task->launcher, task->task, &question, sizeof(question), fd);
 }
 
-struct launcher_task resolve_task_row(void)
+struct launcher_task resolve_task_row(const struct resolve_task *task)
 {
-	return (struct launcher_task){.run = run};
+	return (struct launcher_task){.run = run, .context = task};
 }
 
 struct resolve_helper resolve_task_helper(const struct resolve_task *task)

@@ -5,7 +5,6 @@
 #include "natpunch/asker_confinement.h"
 
 #include <poll.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -17,9 +16,13 @@
 
 #define RECORD_MODE 0644
 #define WAIT_MS     10000
-#define NONE        "0000000000000000"
-#define PORT        "0000000000003400" /* CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW */
-#define PORT_KILL   "0000000000003420" /* and CAP_KILL */
+
+/* A hook that becomes another user, and goes on for as long as who runs it is there. */
+#define BECOMES_ANOTHER                                                                            \
+	"exec setpriv --reuid 65534 --regid 65534 --clear-groups tail --pid=$PPID -f /dev/null"
+#define NONE      "0000000000000000"
+#define PORT      "0000000000003400" /* CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW */
+#define PORT_KILL "0000000000003420" /* and CAP_KILL */
 
 static char directory[] = "/tmp/natpunch-asker-XXXXXX";
 static char changed_path[64], other_path[64], hook_path[64], pid_path[64];
@@ -57,21 +60,6 @@ static int run(const struct asker *asker, confined_try *try)
 }
 
 /* ---- calls -------------------------------------------------------------------------------- */
-
-static int try_mount(void)
-{
-	return problem_of(mount("none", "/tmp", "tmpfs", 0, NULL));
-}
-
-static int try_dumpable(void)
-{
-	return problem_of(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
-}
-
-static int try_netfilter(void)
-{
-	return problem_of(socket(AF_NETLINK, SOCK_RAW, 12));
-}
 
 static int try_stream(void)
 {
@@ -138,11 +126,6 @@ static int try_memory(void)
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)getppid());
 	return problem_of(open(path, O_RDONLY));
-}
-
-static int try_kill(void)
-{
-	return problem_of(kill(getppid(), 0));
 }
 
 static void test_files(void)
@@ -259,6 +242,31 @@ static int try_slow_hook(void)
 	return hook.killed ? 0 : EPERM;
 }
 
+static int stay_free(const void *how)
+{
+	(void)how;
+	return 0;
+}
+
+/* Who has no right to kill it does not wait for it either. */
+static int try_lost_hook(void)
+{
+	struct mapping mapping;
+	uint64_t end = clock_now_ms() + WAIT_MS;
+
+	memset(&mapping, 0, sizeof(mapping));
+	mapping.public_addr.family = mapping.local.family = ADDR_IPV4;
+	hook.timeout_ms = 100;
+	hook_call(&hook, HOOK_UP, &mapping, clock_now_ms());
+	while (!has_left_pid())
+		if (clock_now_ms() > end)
+			return ETIMEDOUT;
+	if (setresuid(65533, 65533, 65533) != 0)
+		return errno;
+	hook_finish(&hook);
+	return hook.killed || hook.pid != 0 || clock_now_ms() > end ? EINVAL : 0;
+}
+
 static void write_hook(const char *goes_on)
 {
 	int fd = open(hook_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
@@ -295,16 +303,19 @@ static void test_helpers(void)
 	ok(read_pid() > 0, "and may do what we may not");
 	/* One that is not ours any more, when its time is over. What it leaves we may read. */
 	asker.changed_file = changed_path;
-	write_hook("exec setpriv --reuid 65534 --regid 65534 --clear-groups sleep 100");
+	write_hook(BECOMES_ANOTHER);
 	is_errno(run(&asker, try_slow_hook), 0, "and killed, whoever it has become");
 	ok(kill(read_pid(), 0) != 0 && errno == ESRCH, "so that it is gone");
+	write_hook(BECOMES_ANOTHER);
+	is_errno(run_confined(stay_free, NULL, try_lost_hook), 0,
+		"one that may not be killed is left alone");
 	unlink(hook_path);
 	unlink(pid_path);
 }
 
 static bool shows_holder(struct probe_request *request, bool always)
 {
-	asker_find_holder(&confinement, request, always);
+	asker_confinement_find_holder(&confinement, request, always);
 	return request->holder->listens && request->holder->pid == getpid();
 }
 

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -90,6 +92,26 @@ static inline int try_null(void)
 static inline int try_password_file(void)
 {
 	return problem_of(open("/etc/passwd", O_RDONLY));
+}
+
+static inline int try_mount(void)
+{
+	return problem_of(mount("none", "/tmp", "tmpfs", 0, NULL));
+}
+
+static inline int try_dumpable(void)
+{
+	return problem_of(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
+}
+
+static inline int try_netfilter(void)
+{
+	return problem_of(socket(AF_NETLINK, SOCK_RAW, 12));
+}
+
+static inline int try_kill(void)
+{
+	return problem_of(kill(getppid(), 0));
 }
 
 /* ---- seen from outside --------------------------------------------------------------------- */

@@ -10,7 +10,6 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -74,26 +73,6 @@ static void look(const struct reflector_config *config, const struct wanted *wan
 }
 
 /* ---- calls -------------------------------------------------------------------------------- */
-
-static int try_netfilter(void)
-{
-	return problem_of(socket(AF_NETLINK, SOCK_RAW, 12));
-}
-
-static int try_mount(void)
-{
-	return problem_of(mount("none", "/tmp", "tmpfs", 0, NULL));
-}
-
-static int try_kill(void)
-{
-	return problem_of(kill(getppid(), 0));
-}
-
-static int try_dumpable(void)
-{
-	return problem_of(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
-}
 
 static int try_raising_limit(void)
 {
