@@ -12,7 +12,7 @@
  *         connected (TCP, and then nothing came), refused, timeout,
  *         unreachable.
  *
- *     peer rtt ADDR PORT MILLISECONDS
+ *     peer rtt LOCAL-PORT ADDR PORT MILLISECONDS
  *         Asks over UDP and prints how many milliseconds that took, with three
  *         decimals, or timeout.
  *
@@ -209,9 +209,10 @@ static int command_ask(char **argv, bool only_connect, int type)
 
 static int command_rtt(char **argv)
 {
-	struct endpoint remote = endpoint_parse(argv[0], argv[1]);
-	struct endpoint local = {.addr.ss_family = remote.addr.ss_family, .size = remote.size};
-	long deadline_ms = now_ms() + number_parse(argv[2]);
+	struct endpoint remote = endpoint_parse(argv[1], argv[2]);
+	bool is_ipv4 = remote.addr.ss_family == AF_INET;
+	struct endpoint local = endpoint_parse(is_ipv4 ? "0.0.0.0" : "::", argv[0]);
+	long deadline_ms = now_ms() + number_parse(argv[3]);
 	struct timespec before, after;
 	char text[LINE_MAX_BYTES];
 
@@ -299,7 +300,7 @@ int main(int argc, char **argv)
 	if (argc == 8 && strcmp(argv[1], "ask") == 0)
 		return command_ask(
 			argv + 3, false, strcmp(argv[2], "udp") == 0 ? SOCK_DGRAM : SOCK_STREAM);
-	if (argc == 5 && strcmp(argv[1], "rtt") == 0)
+	if (argc == 6 && strcmp(argv[1], "rtt") == 0)
 		return command_rtt(argv + 2);
 	if (argc == 7 && strcmp(argv[1], "syn") == 0)
 		return command_ask(argv + 2, true, SOCK_STREAM);
