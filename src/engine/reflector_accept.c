@@ -154,12 +154,15 @@ void reflector_accept_answer_text(
 	char drain[DRAIN_SIZE];
 	char text[ADDR_TEXT_SIZE];
 	size_t size = greeting_write_line(peer, line);
-	bool sent = send(fd, line, size, MSG_NOSIGNAL) == (ssize_t)size;
+	/* The line goes with the FIN, in one segment. */
+	bool sent = send(fd, line, size, MSG_NOSIGNAL | MSG_MORE) == (ssize_t)size;
 
 	/* Closing with bytes unread would send a RST, which can overtake the line. */
 	for (int i = 0; i < DRAIN_MAX; i++)
 		if (recv(fd, drain, sizeof(drain), 0) != (ssize_t)sizeof(drain))
 			break;
+	/* Unlike close(), it sends the line whatever has come since. */
+	shutdown(fd, SHUT_WR);
 	close(fd);
 	count_one(acceptor->counters, COUNTER_LINE_REQUESTS);
 	count_many(acceptor->counters, COUNTER_LINE_ANSWERS, sent ? 1 : 0);

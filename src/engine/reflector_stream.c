@@ -123,16 +123,31 @@ static void end_connection(
 	reflector_table_release(&stream->table, slot);
 }
 
+static bool send_flagged(
+	const struct reflector_connection *connection, const void *data, size_t size, int flags)
+{
+	return size == 0 || send(connection->fd, data, size, MSG_NOSIGNAL | flags) == (ssize_t)size;
+}
+
 static bool send_all(const struct reflector_connection *connection, const void *data, size_t size)
 {
-	return size == 0 || send(connection->fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
+	return send_flagged(connection, data, size, 0);
+}
+
+/*
+ * For the last bytes: leaves them with the kernel, which sends them in one segment with the FIN.
+ * Only where close() or shutdown() is what comes next.
+ */
+static bool send_last(const struct reflector_connection *connection, const void *data, size_t size)
+{
+	return send_flagged(connection, data, size, MSG_MORE);
 }
 
 static bool send_line(
 	struct reflector_stream *stream, const struct reflector_connection *connection)
 {
 	char line[GREETING_LINE_SIZE];
-	bool sent = send_all(connection, line, greeting_write_line(&connection->peer, line));
+	bool sent = send_last(connection, line, greeting_write_line(&connection->peer, line));
 
 	count_one(stream->counters, COUNTER_LINE_REQUESTS);
 	count_many(stream->counters, COUNTER_LINE_ANSWERS, sent ? 1 : 0);
@@ -144,7 +159,7 @@ static bool send_http(
 {
 	char answer[GREETING_HTTP_SIZE];
 	size_t size = greeting_write_http(&connection->peer, connection->head_only, answer);
-	bool sent = send_all(connection, answer, size);
+	bool sent = send_last(connection, answer, size);
 
 	count_one(stream->counters, COUNTER_HTTP_REQUESTS);
 	count_many(stream->counters, COUNTER_HTTP_ANSWERS, sent ? 1 : 0);
@@ -524,7 +539,12 @@ static enum fate read_stun(
 		return fate;
 	if (used > 0)
 		tell(connection, "asked, answered");
-	if (!send_all(connection, stream->output, used) || fate != FATE_KEEP)
+	/* Bytes that nobody has read make a RST of the FIN, and what waits for it is lost. */
+	if (fate == FATE_CLOSE && offset == size)
+		send_last(connection, stream->output, used);
+	else if (!send_all(connection, stream->output, used))
+		return FATE_CLOSE;
+	if (fate != FATE_KEEP)
 		return FATE_CLOSE;
 	if (frame == STUN_FRAME_NOT_STUN || size - offset > STUN_MESSAGE_MAX) {
 		note_end(connection, COUNTER_ENDED_UNKNOWN, "closed: not STUN");

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
-need ip nft conntrack turnutils_stunclient turnserver stun curl nc.openbsd nc.traditional
+need ip nft conntrack setpriv tcpdump turnutils_stunclient turnserver stun curl nc.openbsd nc.traditional
 
 natpunch=$lab_top/natpunch
 lab_start full-cone-port port-restricted
@@ -31,17 +31,50 @@ out=$(lab_exec home stun -v "$LAB_REFLECTOR4" 1 -p 6000 2>&1)
 like "Debian's stun client is told the mapping" "$out" \
 	"MappedAddress = $(mapping udp 6000 3478 | tr ' ' ':')"
 
+# What the reflector sends last goes with its FIN, in one segment.
+lab_capture segments reflector eth0 "tcp and src host $LAB_REFLECTOR4"
+
+# HOME-PORT PORT -> the flags of each segment with data that went to that port of home
+flags()
+{
+	flags_to=$(mapping tcp "$1" "$2")
+	lab_captured segments "src port $2 and dst port ${flags_to#* }" |
+		grep -v 'length 0$' | sed 's/.*Flags \[\([A-Z.]*\)\].*/\1/; s/P//'
+}
+
+has_fin()
+{
+	flags "$1" "$2" | grep -q F
+}
+
+# NAME HOME-PORT PORT
+one_segment()
+{
+	wait_for 2 has_fin "$2" "$3"
+	is "$1: the answer and the FIN are one segment" "$(flags "$2" "$3")" F.
+}
+
 # nc and curl from a chosen port.
 out=$(lab_exec home nc.traditional -n -p 4001 "$LAB_REFLECTOR4" 1337)
 is "nc -p PORT HOST 1337" "$out" "$(mapping tcp 4001 1337)"
+one_segment "nc -p PORT HOST 1337" 4001 1337
 out=$(lab_exec home nc.openbsd -n -N -p 4002 "$LAB_REFLECTOR4" 3478 </dev/null)
 is "nc that says nothing" "$out" "$(mapping tcp 4002 3478)"
+one_segment "nc that says nothing" 4002 3478
 out=$(echo | lab_exec home nc.openbsd -n -p 4003 "$LAB_REFLECTOR4" 3478)
 is "nc that sends a newline" "$out" "$(mapping tcp 4003 3478)"
+one_segment "nc that sends a newline" 4003 3478
 out=$(lab_exec home curl -s --local-port 4004 "http://$LAB_REFLECTOR4:3478/")
 is "curl --local-port" "$out" "$(mapping tcp 4004 3478)"
+one_segment "curl --local-port" 4004 3478
 out=$(lab_exec home curl -s --local-port 4005 "http://$LAB_REFLECTOR4:5349/any/path")
 is "curl at the second port" "$out" "$(mapping tcp 4005 5349)"
+one_segment "curl at the second port" 4005 5349
+# Without rights a probe cannot let the connection be forgotten: it asks the reflector to close.
+out=$(lab_exec home setpriv --reuid 65534 --regid 65534 --clear-groups \
+	"$natpunch" probe -p 4006 -m bind -r "$LAB_REFLECTOR4")
+is "probe without rights" "$out" "$(mapping tcp 4006 3478)"
+one_segment "probe without rights" 4006 3478
 out=$(lab_exec third curl -sI "http://[$LAB_REFLECTOR6]:3478/")
 like "curl -I over IPv6" "$out" '^HTTP/1\.[01] 200 '
 lab_kill reflect

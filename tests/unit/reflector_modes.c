@@ -8,6 +8,7 @@
 #include <netinet/ip.h>
 #include <netpacket/packet.h>
 
+#include "natpunch/reflector_stream.h"
 #include "natpunch/socket_linux.h"
 
 #define CLIENT_PORT 40022
@@ -111,6 +112,25 @@ static void test_close(void)
 	ok(kernel_state_becomes(SERVER_PORT, CLIENT_PORT, TIME_WAIT),
 		"CLOSE: the TIME_WAIT is the server's");
 	is_uint(kernel_state(CLIENT_PORT, SERVER_PORT), 0, "CLOSE: the client's port is free");
+}
+
+/* What follows the question is not answered, and does the answer no harm. */
+static void test_close_and_more(void)
+{
+	struct question question = question_make(BINDING_MODE_CLOSE, 0);
+	static const size_t more[] = {1, 20, 2 * REFLECTOR_STREAM_INPUT};
+	static uint8_t bytes[sizeof(question.bytes) + 2 * REFLECTOR_STREAM_INPUT];
+
+	for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+		int fd = dial("127.0.0.1", SERVER_PORT);
+
+		memcpy(bytes, question.bytes, question.size);
+		say(fd, bytes, question.size + more[i]);
+		ok(hear_answer(fd, SOCK_STREAM, &question, NULL),
+			"CLOSE and %zu bytes more: answered", more[i]);
+		ok(hear_end(fd), "CLOSE and %zu bytes more: closed", more[i]);
+		close(fd);
+	}
 }
 
 static void test_forget(struct server *server)
@@ -274,6 +294,7 @@ int main(void)
 	test_hold_closed();
 	test_wait(&server);
 	test_close();
+	test_close_and_more();
 	is_int(server_stop(&server), 0, "it ends cleanly");
 	return done_testing();
 }
