@@ -95,6 +95,35 @@ test_asking()
 	lab_kill deaf
 }
 
+# NAME COMMAND [ARG...]: the key is where it is used, and not in the helper that looks up names and
+# is not confined. The helper is there before it is asked for anything, so it is the oldest child.
+look_for_key()
+{
+	name=$1 command=$2
+	shift 2
+	# shellcheck disable=SC2016 # for the inner shell
+	lab_spawn "$name" home unshare -m sh -c 'mount --bind "$1" /etc/hosts && shift && exec "$@"' - \
+		"$LAB_DIR/hosts" "$natpunch" "$command" -v -K "$LAB_DIR/home.key" \
+		-r reflector.example.org:4479 "$@"
+	wait_for_line 5 "$LAB_DIR/$name.err" ': confined by seccomp: '
+	asker=$(cat "$LAB_DIR/$name.pid")
+	is "$library: $name: the key is in one place, and not in the helper" \
+		"$("$lab_top/tests/lab/secrets" "$LAB_DIR/home.key" "$asker" "$(pgrep -o -P "$asker")")" \
+		'1 0'
+	lab_kill "$name"
+}
+
+test_keys()
+{
+	lab_spawn deaf reflector nc -lk -p 4479
+	wait_for 5 is_deaf
+	look_for_key lookup lookup -t 60 home
+	look_for_key connect connect -t 60 home
+	look_for_key probe probe -t 60 -n home
+	look_for_key keep probe -k -n home
+	lab_kill deaf
+}
+
 # With -k; a hook, which is not confined, and a command for who connects.
 test_kept()
 {
@@ -155,6 +184,7 @@ test_life()
 	look reflect "$nobody $nobody $nobody $nobody" 0000000000001000
 	test_once
 	test_asking
+	test_keys
 	test_kept
 	test_lost_helper
 	ok "$library: the names are written" wait_for_line 5 "$LAB_DIR/state.$library/names" '^home tcp '
