@@ -40,6 +40,7 @@ struct asker {
 	struct hook *hook;         /* NULL: there is none */
 	struct handover *handover; /* likewise */
 	const char *changed_file;  /* the FILE of -c, or NULL */
+	bool taps;                 /* it looks at what comes to a port (tap.h) */
 	bool secret;               /* keys are held */
 };
 

@@ -179,6 +179,7 @@ static int find_out(
 {
 	struct check_options confined = *check;
 	const struct asker asker = {.stay = ASKER_ONCE,
+		.taps = true,
 		.reflectors = check->request.reflectors,
 		.reflector_count = check->request.reflector_count};
 	struct asker_confinement confinement;

@@ -140,9 +140,9 @@ static void add_port(struct confinement_lists *lists, const struct asker *asker)
 	if (asker->stay == ASKER_KEEPS) {
 		confinement_add_calls(lists, netwatch_calls);
 		confinement_add_calls(lists, resolve_kill_calls);
-	} else {
-		confinement_add_calls(lists, tap_calls);
 	}
+	if (asker->taps)
+		confinement_add_calls(lists, tap_calls);
 	if (asker->changed_file != NULL) {
 		confinement_add_calls(lists, file_write_calls);
 		confinement_add_calls(lists, file_lock_calls);

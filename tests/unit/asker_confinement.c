@@ -33,6 +33,7 @@ static const struct parse_host_port by_name[] = {{.host = "192.0.2.1"}, {.host =
 
 static const struct asker any_port = {.stay = ASKER_FROM_ANY_PORT, ASKS, .secret = true};
 static const struct asker once = {.stay = ASKER_ONCE, ASKS};
+static const struct asker taps = {.stay = ASKER_ONCE, ASKS, .taps = true};
 static const struct asker remembers = {.stay = ASKER_ONCE, ASKS, .changed_file = changed_path};
 static struct hook hook;
 static const struct asker with_hook = {.stay = ASKER_ONCE, ASKS, .hook = &hook};
@@ -74,8 +75,9 @@ static void test_calls(void)
 		int raw, packet, netfilter;
 	} rows[] = {
 		{"from any port", &any_port, EPERM, EPERM, EPERM},
-		{"once", &once, 0, 0, 0},
-		{"once, with -c", &remembers, 0, 0, 0},
+		{"once", &once, 0, EPERM, 0},
+		{"once, with a tap", &taps, 0, 0, 0},
+		{"once, with -c", &remembers, 0, EPERM, 0},
 		{"kept", &keeps, 0, EPERM, 0},
 	};
 
