@@ -27,7 +27,7 @@ boot()
 	mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$top/dev/pts"
 	ln -s pts/ptmx "$top/dev/ptmx"
 	ln -s /proc/self/fd "$top/dev/fd"
-	rm -rf "$top/etc/systemd/system" "$top/etc/natpunch"
+	rm -rf "$top/etc/systemd/system" "$top/etc/natpunch" "$top/usr/sbin/policy-rc.d"
 	mkdir -p "$top/etc/systemd/system" "$top/etc/natpunch"
 	echo 'a2f3c1d4e5f60718293a4b5c6d7e8f90' >"$top/etc/machine-id"
 	make -s -C "$here" install DESTDIR="$top" PREFIX=/usr
@@ -201,6 +201,24 @@ ok 'the probe: without its helper, it is started anew' wait_for 10 is_anew "$pro
 like 'the old one said why' "$(inside journalctl --no-pager -q -u $probe "_PID=$before")" \
 	'the helper process is gone'
 ok 'the new one has the mapping' has_mapping
+
+# The scripts of the Debian package, without what debhelper puts into them.
+script()
+{
+	script=$here/src/service/debian/natpunch.$1
+	shift
+	inside sh -s "$@" <"$script"
+}
+before=$(show "$probe" MainPID)
+script postinst configure ''
+is 'a first installation leaves a probe alone' "$(show "$probe" MainPID)" "$before"
+script postinst configure 0.0.1
+ok 'an upgrade starts it anew' is_anew "$probe" "$before"
+before=$(show "$probe" MainPID)
+script prerm upgrade 0.0.2
+is 'of which the begin leaves it alone' "$(show "$probe" MainPID)" "$before"
+script prerm remove
+is 'the removal stops it' "$(show "$probe" ActiveState)" inactive
 
 for unit in $probe $reflect; do
 	ok "$unit: stops" inside systemctl stop "$unit"

@@ -60,6 +60,10 @@ like 'a reflector that runs is stopped when it is removed,' "$(cat "$lint_dir/sc
 	"deb-systemd-invoke stop '?natpunch-reflect.service"
 like 'and started anew when it is upgraded' "$(cat "$lint_dir/scripts/postinst")" \
 	'deb-systemd-invoke .*natpunch-reflect.service'
+like 'a probe that runs is stopped when it is removed,' "$(cat "$lint_dir/scripts/prerm")" \
+	"deb-systemd-invoke stop 'natpunch-probe@\*.service'"
+like 'and started anew when it is upgraded' "$(cat "$lint_dir/scripts/postinst")" \
+	"deb-systemd-invoke try-restart 'natpunch-probe@\*.service'"
 dpkg-deb -x "$package" "$lint_dir/unpacked"
 is 'the program in it' "$("$lint_dir/unpacked/usr/bin/natpunch" --version)" "natpunch $version"
 is 'what is in it' "$(cd "$lint_dir/unpacked" && find . ! -type d ! -path '*/man/*' |
