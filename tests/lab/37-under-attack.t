@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
-need ip prlimit unshare gcc
+need ip prlimit unshare gcc curl
 
 natpunch=$lab_top/natpunch
 attack=$LAB_BIN/attack
@@ -77,6 +77,37 @@ under "SYNs of the raw handshake" raw
 out=$(lab_exec home "$natpunch" probe -m raw -p 5000 -r "$LAB_REFLECTOR4" 2>&1)
 like "and raw is answered afterwards" "$out" "^$LAB_HOME4 5000$"
 stop_reflector "clients"
+
+# ---- a full registry: one of the two who have keys registers without end, and tries others' keys
+
+"$attack" keys 4000 | cat - "$LAB_DIR/key" >"$LAB_DIR/keys"
+chmod 600 "$LAB_DIR/keys"
+start_reflector "$natpunch" reflect -T 1337 -K "$LAB_DIR/keys" -S "$LAB_DIR/names" --metrics 9178
+lab_spawn keep home "$natpunch" probe -k -v -m bind -p 5000 -n home -K "$LAB_DIR/key" \
+	-r "$LAB_REFLECTOR4"
+wait_for_line 10 "$LAB_DIR/keep.err" 'home is registered' || bail "no home"
+lab_spawn attack third "$attack" names "$LAB_REFLECTOR4" 3478 4000
+wait_for_line 20 "$LAB_DIR/attack.out" ready || bail "the tenant does not register"
+like "a full registry: every name of the key file" \
+	"$(lab_exec reflector curl -s http://127.0.0.1:9178/metrics | grep 'entries{what="names"')" \
+	' 4001$'
+honest "a full registry"
+looked_up=0
+for _ in $(seq $rounds); do
+	[ "$(lab_exec laptop "$natpunch" lookup -t 2 -K "$LAB_DIR/key" -r "$LAB_REFLECTOR4" home \
+		2>&1)" != "$LAB_HOME4 5000" ] || looked_up=$((looked_up + 1))
+done
+is "a full registry: home is found each time" "$looked_up" $rounds
+lab_spawn late home "$natpunch" probe -k -v -m bind -p 5001 -n home -K "$LAB_DIR/key" \
+	-r "$LAB_REFLECTOR4"
+ok "a full registry: who has the key can still register" \
+	wait_for_line 10 "$LAB_DIR/late.err" 'home is registered'
+lab_kill late
+ok "a full registry: it goes on meanwhile, and no wrong key was taken" lab_alive attack
+lab_kill attack KILL
+lab_kill keep
+stop_reflector "a full registry"
+is "a full registry: all of it is written" "$(grep -c -E '^(home|tenant[0-9]+) ' "$LAB_DIR/names")" 4001
 
 # ---- no descriptors left: those who are there are answered, and all again once there are some
 

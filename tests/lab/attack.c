@@ -11,8 +11,12 @@
  *   text      connects and reads, again and again     garbage  datagrams of any size and content
  *   syn       SYNs of forged sources                  raw      SYNs of the raw handshake, of forged
  *                                                              sources
+ *   names     a tenant registers COUNT names over UDP, and once all are ("ready") goes on with
+ * them, and tries other keys for them and for "home"; it ends when one of these is taken
  *
  * A connection that the reflector ends is opened again.
+ *
+ * attack keys COUNT: the tenant's keys, for the reflector's key file.
  *
  * attack honest ADDR PORT TEXT-PORT COUNT: the client next door. Asks so often over UDP, over TCP
  * and on the text port, checks every answer, and prints for each a line "WHAT ANSWERED MEDIAN
@@ -32,8 +36,10 @@
 #include "natpunch/binding.h"
 #include "natpunch/greeting.h"
 #include "natpunch/handshake.h"
+#include "natpunch/keyfile.h"
 #include "natpunch/parse.h"
 #include "natpunch/random.h"
+#include "natpunch/rendezvous.h"
 #include "natpunch/socket.h"
 #include "natpunch/stun.h"
 
@@ -272,6 +278,104 @@ static void run_forged(bool raw)
 	}
 }
 
+/* ---- names ---- */
+
+struct tenancy {
+	struct key key;
+	struct rendezvous rendezvous;
+	bool busy;
+	bool rightful;
+};
+
+static void make_key(uint32_t number, struct key *key)
+{
+	memset(key, 0, sizeof(*key));
+	snprintf(key->name, sizeof(key->name), "tenant%u", number);
+	memcpy(key->secret, &number, sizeof(number));
+}
+
+static void print_keys(uint32_t count)
+{
+	struct key key;
+	char line[KEY_LINE_SIZE];
+
+	for (uint32_t i = 0; i < count; i++) {
+		make_key(i, &key);
+		puts(key_format(&key, line));
+	}
+}
+
+/* Each name once, and then any of them, or with a wrong key also home's. */
+static void begin_tenancy(struct tenancy *tenancy, uint32_t *begun, uint32_t count)
+{
+	bool first = *begun < count;
+
+	make_key(first ? (*begun)++ : random_below(count), &tenancy->key);
+	tenancy->rightful = first || random_below(2) == 0;
+	if (!tenancy->rightful) {
+		memset(tenancy->key.secret, 0x55, sizeof(tenancy->key.secret));
+		if (random_below(2) == 0)
+			strcpy(tenancy->key.name, "home");
+	}
+	rendezvous_start(&tenancy->rendezvous, STUN_METHOD_REGISTER, &tenancy->key);
+	tenancy->rendezvous.registration = (struct rendezvous_registration){
+		.protocol = MAPPING_UDP, .local_port = 1000, .seconds = 60};
+	tenancy->busy = true;
+}
+
+/* Returns whether a name was registered by it. */
+static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, size_t size)
+{
+	for (int i = 0; i < BURST; i++) {
+		struct tenancy *tenancy = &tenancies[i];
+		const char *why;
+		enum rendezvous_outcome outcome;
+
+		if (!tenancy->busy)
+			continue;
+		outcome = rendezvous_read(&tenancy->rendezvous, bytes, size, &why);
+		if (outcome == RENDEZVOUS_UNRELATED || outcome == RENDEZVOUS_AGAIN)
+			continue;
+		tenancy->busy = false;
+		if (outcome == RENDEZVOUS_DONE && !tenancy->rightful) {
+			fprintf(stderr, "attack: %s with a wrong key\n", tenancy->key.name);
+			exit(1);
+		}
+		return outcome == RENDEZVOUS_DONE;
+	}
+	return false;
+}
+
+/* One request of each in a turn; the answers that have come by its end. */
+static void run_names(uint32_t count)
+{
+	static struct tenancy tenancies[BURST];
+	int fd = socket_open((enum addr_family)server.family, SOCK_DGRAM, 0);
+	uint32_t begun = 0, registered = 0;
+
+	if (fd < 0 || socket_connect(fd, &server) != 0)
+		die("socket");
+	for (;; poll(NULL, 0, TURN_MS)) {
+		uint8_t bytes[STUN_MESSAGE_MAX], random[12];
+		ssize_t got;
+
+		while ((got = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+			registered += take_answer(tenancies, bytes, (size_t)got);
+		for (int i = 0; i < BURST; i++) {
+			size_t size;
+
+			if (!tenancies[i].busy)
+				begin_tenancy(&tenancies[i], &begun, count);
+			random_fill(random, sizeof(random));
+			size = rendezvous_write(
+				&tenancies[i].rendezvous, random, bytes, sizeof(bytes));
+			send(fd, bytes, size, MSG_DONTWAIT);
+		}
+		if (registered >= count)
+			say_ready();
+	}
+}
+
 /* ---- the honest client ---- */
 
 /* Reads until the other end closes or, with STUN, a message is whole. Returns its size. */
@@ -404,6 +508,11 @@ int main(int argc, char **argv)
 	bool honest = strcmp(mode, "honest") == 0;
 	int last = honest ? 5 : 4;
 
+	if (argc == 3 && strcmp(mode, "keys") == 0 &&
+		parse_number(argv[2], 1, CROWD_MAX, &count) == 0) {
+		print_keys((uint32_t)count);
+		return 0;
+	}
 	if (argc < 4 || argc > last + 1 || addr_parse_ip(&server, argv[2]) != 0 ||
 		parse_port(argv[3], &server.port) != 0 ||
 		(honest && (argc != 6 || parse_port(argv[4], &text_port) != 0)) ||
@@ -416,6 +525,8 @@ int main(int argc, char **argv)
 		run_honest(text_port, count);
 	else if (strcmp(mode, "text") == 0)
 		run_text();
+	else if (strcmp(mode, "names") == 0)
+		run_names((uint32_t)count);
 	else if (strcmp(mode, "garbage") == 0)
 		run_garbage();
 	else if (strcmp(mode, "syn") == 0 || strcmp(mode, "raw") == 0)
