@@ -6,6 +6,8 @@
 #define NATPUNCH_SOCKET_LINUX_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
 
 #include "natpunch/addr.h"
 #include "natpunch/sandbox.h"
@@ -26,6 +28,12 @@ bool socket_forget(int fd);
 
 /* Is there CAP_NET_ADMIN in this network namespace for TCP_REPAIR? Tries on a socket of its own. */
 bool socket_can_forget(void);
+
+/*
+ * Sends all (sendmmsg). One that cannot be sent (no route, say) is passed over; without buffers so
+ * are the rest.
+ */
+void socket_send_each(int fd, struct mmsghdr *messages, size_t count);
 
 /* Bytes sent that the peer has not acknowledged (SIOCOUTQ); -1 when it cannot be told. */
 int socket_unacknowledged(int fd);

@@ -17,6 +17,7 @@
 
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 #define BATCH        64
 #define ROUNDS       4 /* batches for one socket before the others have their turn */
@@ -342,22 +343,6 @@ static bool answer_one(
 	return true;
 }
 
-/* One that cannot be sent (no route, say) is passed over; without buffers, so are the rest. */
-static void send_answers(struct reflector_datagram *batch, int fd, size_t count)
-{
-	size_t done = 0;
-
-	while (done < count) {
-		int sent = sendmmsg(fd, batch->answers + done, (unsigned)(count - done), 0);
-		if (sent > 0)
-			done += (size_t)sent;
-		else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
-			return;
-		else if (errno != EINTR)
-			done++;
-	}
-}
-
 void reflector_datagram_serve(struct reflector_datagram *batch,
 	const struct reflector_datagram_port *port, const struct binding_server *server,
 	struct reflector_names *names, struct counters *counters, uint64_t now)
@@ -376,7 +361,7 @@ void reflector_datagram_serve(struct reflector_datagram *batch,
 		for (size_t i = 0; i < (size_t)count; i++)
 			if (answer_one(batch, i, answers, &service))
 				answers++;
-		send_answers(batch, port->fd, answers);
+		socket_send_each(port->fd, batch->answers, answers);
 		for (size_t i = 0; i < (size_t)count; i++)
 			reset_request(batch, i);
 		if (count < BATCH)
@@ -401,6 +386,6 @@ void reflector_datagram_serve_handed(struct reflector_datagram *batch,
 	batch->requests[0].msg_hdr.msg_namelen = handed->from_size;
 	batch->requests[0].msg_hdr.msg_controllen = handed->control_size;
 	if (answer_one(batch, 0, 0, &service))
-		send_answers(batch, port->fd, 1);
+		socket_send_each(port->fd, batch->answers, 1);
 	reset_request(batch, 0);
 }

@@ -20,6 +20,7 @@
 #include "natpunch/packet.h"
 #include "natpunch/reflector_datagram.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 #define BATCH        32
 #define ROUNDS       4 /* batches for one socket before others have their turn */
@@ -231,22 +232,6 @@ static bool answer_one(struct reflector_raw *raw, size_t index, size_t at, enum 
 	return true;
 }
 
-/* One that cannot be sent (no route, say) is passed over; without buffers, so are the rest. */
-static void send_answers(struct reflector_raw *raw, int fd, size_t count)
-{
-	size_t done = 0;
-
-	while (done < count) {
-		int sent = sendmmsg(fd, raw->answers + done, (unsigned)(count - done), 0);
-		if (sent > 0)
-			done += (size_t)sent;
-		else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
-			return;
-		else if (errno != EINTR)
-			done++;
-	}
-}
-
 void reflector_raw_serve(struct reflector_raw *raw, size_t index, struct counters *counters)
 {
 	int fd = raw->sockets[index];
@@ -260,7 +245,7 @@ void reflector_raw_serve(struct reflector_raw *raw, size_t index, struct counter
 		for (size_t i = 0; i < (size_t)count; i++)
 			if (answer_one(raw, i, answers, families[index]))
 				answers++;
-		send_answers(raw, fd, answers);
+		socket_send_each(fd, raw->answers, answers);
 		count_many(counters, COUNTER_RAW_REQUESTS, answers);
 		count_many(counters, COUNTER_RAW_ANSWERS, answers);
 		count_many(counters, COUNTER_RAW_UNFIT, (size_t)count - answers);

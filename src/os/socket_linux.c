@@ -1,5 +1,6 @@
 #include "natpunch/socket_linux.h"
 
+#include <errno.h>
 #include <ifaddrs.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
@@ -8,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "natpunch/socket.h"
@@ -86,6 +88,21 @@ bool socket_can_forget(void)
 	can = socket_set_flag(fd, IPPROTO_TCP, TCP_REPAIR, 1) == 0;
 	close(fd);
 	return can;
+}
+
+void socket_send_each(int fd, struct mmsghdr *messages, size_t count)
+{
+	size_t done = 0;
+
+	while (done < count) {
+		int sent = sendmmsg(fd, messages + done, (unsigned)(count - done), 0);
+		if (sent > 0)
+			done += (size_t)sent;
+		else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
+			return;
+		else if (errno != EINTR)
+			done++;
+	}
 }
 
 int socket_unacknowledged(int fd)

@@ -147,19 +147,29 @@ int translation_add(int fd, const struct netfilter_flow *flow, uint16_t port, st
 	return problem == 0 ? 0 : explain(problem, sequence, error);
 }
 
+/* One request about the table of connections, and where its answers are to be read. */
+static int ask_table(int fd, const uint8_t *request, size_t request_size,
+	uint8_t bytes[ANSWER_SIZE], struct wire_reader *reader)
+{
+	size_t size = 0;
+
+	if (send_all(fd, request, request_size) != 0 || receive(fd, bytes, &size) != 0)
+		return -1;
+	wire_reader_start(reader, bytes, size);
+	return 0;
+}
+
 int translation_find(int fd, const struct netfilter_flow *flow, struct netfilter_entry *out)
 {
 	uint8_t request[NETFILTER_REQUEST_SIZE];
 	uint8_t bytes[ANSWER_SIZE];
 	struct netlink_message message;
 	struct wire_reader reader;
-	size_t size = 0;
+	size_t size = netfilter_write_find(request, sizeof(request), flow);
 	int code;
 
-	if (send_all(fd, request, netfilter_write_find(request, sizeof(request), flow)) != 0 ||
-		receive(fd, bytes, &size) != 0)
+	if (ask_table(fd, request, size, bytes, &reader) != 0)
 		return -1;
-	wire_reader_start(&reader, bytes, size);
 	while (netlink_next(&reader, &message)) {
 		if (message.sequence != NETFILTER_CONNTRACK)
 			continue;
@@ -177,13 +187,11 @@ int translation_forget(int fd, const struct netfilter_entry *entry)
 	uint8_t bytes[ANSWER_SIZE];
 	struct netlink_message message;
 	struct wire_reader reader;
-	size_t size = 0;
+	size_t size = netfilter_write_delete(request, sizeof(request), entry);
 	int code;
 
-	if (send_all(fd, request, netfilter_write_delete(request, sizeof(request), entry)) != 0 ||
-		receive(fd, bytes, &size) != 0)
+	if (ask_table(fd, request, size, bytes, &reader) != 0)
 		return -1;
-	wire_reader_start(&reader, bytes, size);
 	while (netlink_next(&reader, &message))
 		if (message.sequence == NETFILTER_CONNTRACK && netlink_read_error(&message, &code))
 			return code == 0 || code == ENOENT ? 0 : -1;
