@@ -21,6 +21,7 @@
 #include "natpunch/verifier.h"
 
 #define RENEW_MIN_MS     2000 /* however impatient a stranger's server is */
+#define STAND_MIN_MS     2000 /* a connection that was lost sooner counts as one that failed */
 #define BACKOFF_FIRST_MS 500
 
 enum race_purpose {
@@ -43,7 +44,8 @@ struct keeper {
 
 	struct probe_race *race; /* or NULL */
 	enum race_purpose purpose;
-	unsigned failures; /* races lost in a row */
+	unsigned failures; /* races lost in a row, */
+	unsigned losses;   /* and connections that stood only for a moment */
 	bool warned;
 	bool compared;
 
@@ -86,9 +88,9 @@ static uint64_t with_jitter(uint64_t ms)
 	return ms - random_below((uint32_t)(ms / 10) + 1);
 }
 
-static uint64_t backoff_ms(const struct keeper *keeper)
+static uint64_t backoff_ms(const struct keeper *keeper, unsigned failures)
 {
-	unsigned doublings = keeper->failures < 8 ? keeper->failures : 8;
+	unsigned doublings = failures < 8 ? failures : 8;
 	uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << doublings;
 
 	if (ms > keeper->interval_ms)
@@ -299,7 +301,7 @@ static void start_race(struct keeper *keeper, enum race_purpose purpose, uint64_
 	keeper->request.must_agree = keeper->config->probe.must_agree && !keeper->has_known;
 	keeper->race = probe_race_start(&keeper->request, now);
 	if (keeper->race == NULL)
-		keeper->race_due = now + backoff_ms(keeper);
+		keeper->race_due = now + backoff_ms(keeper, keeper->failures);
 }
 
 static void abandon_race(struct keeper *keeper)
@@ -321,13 +323,16 @@ static void let_go(struct keeper *keeper)
 	keeper->renew_due = DEADLINE_NONE;
 }
 
-/* What is held is not to be trusted any more; look for a mapping at once. */
-static void begin_anew(struct keeper *keeper, uint64_t now)
+/* What is held is not to be trusted any more; look for a mapping after `wait` ms. */
+static void begin_anew(struct keeper *keeper, uint64_t wait, uint64_t now)
 {
 	let_go(keeper);
 	if (keeper->race != NULL && keeper->purpose == RACE_COMPARE)
 		abandon_race(keeper);
-	start_race(keeper, RACE_REPLACE, now);
+	if (wait == 0)
+		start_race(keeper, RACE_REPLACE, now);
+	else if (keeper->race == NULL)
+		keeper->race_due = now + wait;
 }
 
 /* ---- the winner of a race ----------------------------------------------------------------- */
@@ -451,7 +456,7 @@ static void take_failure(struct keeper *keeper, uint64_t now)
 	if (!keeper->warned)
 		log_warning("%s; trying again", error.text);
 	keeper->warned = true;
-	keeper->race_due = now + backoff_ms(keeper);
+	keeper->race_due = now + backoff_ms(keeper, keeper->failures);
 	keeper->failures++;
 }
 
@@ -502,13 +507,20 @@ static void lose_held(struct keeper *keeper, uint64_t now)
 {
 	bool own = keeper->held.answer.mode == BINDING_MODE_HOLD;
 	bool idle = keeper->answer_due != DEADLINE_NONE;
+	uint64_t stood = now - keeper->opened_at;
+	uint64_t wait = 0;
 
 	log_detail("%s", keeper->held.error.text);
 	keeper->lost_while_idle = idle && own;
 	/* A server of a stranger has its own idea of how long a connection may last. */
 	if (!own && !idle)
-		keeper->lifetime_ms[keeper->held_reflector] = now - keeper->opened_at;
-	begin_anew(keeper, now);
+		keeper->lifetime_ms[keeper->held_reflector] = stood;
+	/* Who answers and closes at once would have us connect without a pause. */
+	if (stood < STAND_MIN_MS)
+		wait = backoff_ms(keeper, keeper->losses++);
+	else
+		keeper->losses = 0;
+	begin_anew(keeper, wait, now);
 }
 
 static void take_answer(struct keeper *keeper, uint64_t now)
@@ -559,7 +571,7 @@ static void check_network(struct keeper *keeper, uint64_t now)
 	if (keeper->config->probe.local.family == ADDR_NONE &&
 		!addr_equal_ip(&source, &keeper->held.local)) {
 		log_detail("the network changed: another local address");
-		begin_anew(keeper, now);
+		begin_anew(keeper, 0, now);
 		return;
 	}
 	log_detail("the network changed: asking at once");
@@ -602,7 +614,7 @@ static void take_timers(struct keeper *keeper, uint64_t now)
 	if (take_due(&keeper->answer_due, now)) {
 		log_detail("no answer to the keep-alive");
 		keeper->lost_while_idle = true;
-		begin_anew(keeper, now);
+		begin_anew(keeper, 0, now);
 	}
 	if (take_due(&keeper->renew_due, now))
 		start_race(keeper, RACE_REPLACE, now);

@@ -82,6 +82,19 @@ is "one dead server: nothing new is told" "$(wc -l <"$LAB_DIR/keep.out")" 1
 lab_kill keep
 lab_kill one KILL
 
+# A server that answers and closes at once is asked ever less often, and not as fast as it can.
+lab_spawn liar reflector "$LAB_BIN/liar" early 3478
+wait_for_line 5 "$LAB_DIR/liar.out" ready || bail "the liar does not start"
+lab_clock
+begun=$lab_now
+lab_spawn keep home "$natpunch" probe -k -v -r "$LAB_REFLECTOR4"
+ok "an impatient server is asked again" wait_for 20 closed 5
+lab_clock
+between "an impatient server: hundredths of a second for five connections" $((lab_now - begun)) 600 1800
+is "an impatient server: the mapping was told once" "$(wc -l <"$LAB_DIR/keep.out")" 1
+lab_kill keep
+lab_kill liar KILL
+
 # The built-in list, whose names all lead to laboratory hosts.
 with_names()
 {
