@@ -2,9 +2,11 @@
  * reflector_handoff.h - from a thread of the reflector to the first one, which alone has names,
  * relays and calls back to clients: a connection, or a datagram, with what it has asked so far.
  *
- * A socket pair of records, for each thread its own; the descriptor of a connection goes over as a
- * number, for it is one process. Nothing waits: when the pair is full the connection is closed, and
- * the datagram is lost, as it might have been before.
+ * A socket pair of records, for each thread its own, one for connections and one for datagrams; the
+ * descriptor of a connection goes over as a number, for it is one process. Nothing waits: when the
+ * pair is full the connection is closed, and the datagram is lost, as it might have been before.
+ * Two pairs, as anybody can send datagrams without a limit, and none of them is to cost a
+ * connection.
  */
 #ifndef NATPUNCH_REFLECTOR_HANDOFF_H
 #define NATPUNCH_REFLECTOR_HANDOFF_H

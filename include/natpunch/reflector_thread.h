@@ -88,7 +88,8 @@ struct reflector {
 	bool shared; /* the ports are */
 	/* Those of the others: */
 	bool is_other, runs;
-	struct reflector_handoff handoff;
+	struct reflector_handoff handoff; /* for connections; */
+	struct reflector_handoff datagram_handoff;
 	int stop;
 	pthread_t thread;
 };

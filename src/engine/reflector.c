@@ -175,10 +175,14 @@ static int open_between(struct reflector *other, struct reflector *first, uint32
 {
 	other->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (other->stop < 0 || reflector_handoff_open(&other->handoff) != 0 ||
+		reflector_handoff_open(&other->datagram_handoff) != 0 ||
 		loop_add(&other->loop, other->stop, EPOLLIN,
 			reflector_thread_tag(REFLECTOR_TAG_STOP, 0)) != 0)
 		return -1;
-	return loop_add(&first->loop, other->handoff.ends[1], EPOLLIN,
+	if (loop_add(&first->loop, other->handoff.ends[1], EPOLLIN,
+		    reflector_thread_tag(REFLECTOR_TAG_HANDED, number)) != 0)
+		return -1;
+	return loop_add(&first->loop, other->datagram_handoff.ends[1], EPOLLIN,
 		reflector_thread_tag(REFLECTOR_TAG_HANDED, number));
 }
 

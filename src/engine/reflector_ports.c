@@ -197,7 +197,7 @@ int reflector_ports_share(
 			return reflector_ports_fail(&its->listen.addr, MAPPING_UDP, errno, error);
 		port->served = its->served;
 		port->served.fd = port->datagram;
-		port->served.handoff = &other->handoff;
+		port->served.handoff = &other->datagram_handoff;
 		port->served.number = i;
 		if (watch_port(other, i, error) != 0)
 			return -1;

@@ -51,6 +51,7 @@ struct reflector *reflector_thread_new(void)
 	reflector->resume = DEADLINE_NONE;
 	reflector->watchdog = DEADLINE_NONE;
 	reflector->handoff.ends[0] = reflector->handoff.ends[1] = -1;
+	reflector->datagram_handoff = reflector->handoff;
 	reflector->stop = -1;
 	reflector->notify.fd = -1;
 	return reflector;
@@ -105,6 +106,7 @@ void reflector_thread_close(struct reflector *reflector)
 	reflector_raw_close(reflector->raw);
 	reflector_accept_close(&reflector->acceptor);
 	reflector_handoff_close(&reflector->handoff);
+	reflector_handoff_close(&reflector->datagram_handoff);
 	if (reflector->stop >= 0)
 		close(reflector->stop);
 	notify_close(&reflector->notify);
@@ -233,9 +235,11 @@ static void take_handed(struct reflector *reflector, const struct reflector *oth
 
 	for (int i = 0; i < HANDED_BATCH && reflector_handoff_receive(&other->handoff, &handed);
 		i++)
-		if (handed.fd >= 0)
-			reflector_stream_take_over(&reflector->stream, &handed, now);
-		else if (handed.port < reflector->port_count)
+		reflector_stream_take_over(&reflector->stream, &handed, now);
+	for (int i = 0;
+		i < HANDED_BATCH && reflector_handoff_receive(&other->datagram_handoff, &handed);
+		i++)
+		if (handed.port < reflector->port_count)
 			reflector_datagram_serve_handed(reflector->datagrams,
 				&reflector->ports[handed.port].served, &reflector->datagram_server,
 				&reflector->names, &reflector->counters, &handed, now);
