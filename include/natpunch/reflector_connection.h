@@ -43,8 +43,11 @@ bool reflector_connection_send(
 	const struct reflector_connection *connection, const void *data, size_t size);
 
 /*
- * The same for its last bytes: leaves them with the kernel, which sends them in one segment with
- * the FIN. Only where close() or shutdown() is what comes next.
+ * The same for its last bytes, which go with the FIN, in one segment: nothing can be sent after
+ * it. The connection is then to be closed, or read until the client has gone.
+ *
+ * By shutdown(2): close() alone would send a RST instead where bytes of the client are unread, and
+ * the last bytes with it would be lost.
  */
 bool reflector_connection_send_last(
 	const struct reflector_connection *connection, const void *data, size_t size);

@@ -19,7 +19,10 @@
  * eighths are held, the source that holds the most lets its youngest go to one that holds fewer by
  * two or more: that one is not ended, but it may be, as any other, when room is needed.
  *
- * Invariants: a slot is in one crowd or the other just when its connection is there; a generation
+ * Those that are not read for a while, because their source has asked too much, stand in a third
+ * crowd besides: so each can be told how many of its source wait before it.
+ *
+ * Invariants: a slot is in one of the two crowds just when its connection is there; a generation
  * belongs to one connection only, so that a late event for the one before it is told apart.
  */
 #ifndef NATPUNCH_REFLECTOR_TABLE_H
@@ -76,6 +79,7 @@ struct reflector_table {
 	uint64_t unheld; /* counter: asked to be held and were not, or not any longer */
 	struct crowd passing;
 	struct crowd holding;
+	struct crowd waiting; /* those that are paused, besides */
 	void *crowds; /* their memory */
 };
 
@@ -109,6 +113,12 @@ uint32_t reflector_table_hold_max(const struct reflector_table *table);
  * needed.
  */
 void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool held);
+
+/* Notes whether the slot waits for its turn among those of its source. Twice is the same as once. */
+void reflector_table_pause(struct reflector_table *table, uint32_t slot, bool paused);
+
+/* How many of that source do. */
+uint32_t reflector_table_waiting(const struct reflector_table *table, const struct addr *source);
 
 /* Where the slot keeps a request that is not complete: STUN_MESSAGE_MAX bytes. */
 uint8_t *reflector_table_partial(struct reflector_table *table, uint32_t slot);

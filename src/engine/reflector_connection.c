@@ -38,22 +38,18 @@ void reflector_connection_release_name(struct reflector_stream *stream, uint32_t
 	connection->name = 0;
 }
 
-static bool send_flagged(
-	const struct reflector_connection *connection, const void *data, size_t size, int flags)
-{
-	return size == 0 || send(connection->fd, data, size, MSG_NOSIGNAL | flags) == (ssize_t)size;
-}
-
 bool reflector_connection_send(
 	const struct reflector_connection *connection, const void *data, size_t size)
 {
-	return send_flagged(connection, data, size, 0);
+	return size == 0 || send(connection->fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
 bool reflector_connection_send_last(
 	const struct reflector_connection *connection, const void *data, size_t size)
 {
-	return send_flagged(connection, data, size, MSG_MORE);
+	ssize_t sent = send(connection->fd, data, size, MSG_NOSIGNAL | MSG_MORE);
+
+	return shutdown(connection->fd, SHUT_WR) == 0 && sent == (ssize_t)size;
 }
 
 bool reflector_connection_give_away(struct reflector_stream *stream, uint32_t slot, size_t used)

@@ -101,13 +101,12 @@ static bool send_http(
 	return sent;
 }
 
-/* Half closes: the client's last bytes are still read, so that no RST destroys the answer. */
+/* Half closed by its last bytes: the client's are still read, so that no RST destroys the answer.
+ */
 static enum reflector_fate linger(struct reflector_stream *stream, uint32_t slot, uint64_t now)
 {
 	struct reflector_connection *connection = reflector_connection_at(stream, slot);
 
-	if (shutdown(connection->fd, SHUT_WR) != 0)
-		return REFLECTOR_FATE_CLOSE;
 	connection->phase = REFLECTOR_LINGERING;
 	connection->partial_size = 0;
 	set_deadline(stream, slot, now + stream->times.linger);
@@ -169,6 +168,20 @@ static void keep_partial(
 static_assert(
 	REFLECTOR_STREAM_INPUT == REFLECTOR_HANDOFF_BYTES, "all that is read can be handed over");
 
+/* At least one, and all that are whole: what is handed over counts here, where it was read. */
+static uint32_t count_messages(const uint8_t *data, size_t size)
+{
+	uint32_t count = 0;
+	size_t need;
+
+	while (size > 0 && stun_frame(data, size, &need) == STUN_FRAME_COMPLETE) {
+		data += need;
+		size -= need;
+		count++;
+	}
+	return count > 0 ? count : 1;
+}
+
 /* The first thread answers from this message on. */
 static enum reflector_fate hand_over(struct reflector_stream *stream, uint32_t slot,
 	const uint8_t *from, size_t size, size_t used)
@@ -204,8 +217,10 @@ static enum reflector_fate read_stun(
 		frame = stun_frame(message, size - offset, &need);
 		if (frame != STUN_FRAME_COMPLETE)
 			break;
-		if (stream->handoff != NULL && reflector_handoff_wants(message, need))
+		if (stream->handoff != NULL && reflector_handoff_wants(message, need)) {
+			stream->asked += count_messages(message, size - offset);
 			return hand_over(stream, slot, message, size - offset, used);
+		}
 		fate = reflector_answer_message(stream, slot, message, need, now, &used);
 		offset += need;
 	}
@@ -213,12 +228,10 @@ static enum reflector_fate read_stun(
 		return fate;
 	if (used > 0)
 		reflector_connection_tell(connection, "asked, answered");
-	/* Bytes that nobody has read make a RST of the FIN, and what waits for it is lost. */
-	if (fate == REFLECTOR_FATE_CLOSE && offset == size)
+	if (fate != REFLECTOR_FATE_KEEP && used > 0)
 		reflector_connection_send_last(connection, stream->output, used);
-	else if (!reflector_connection_send(connection, stream->output, used))
-		return REFLECTOR_FATE_CLOSE;
-	if (fate != REFLECTOR_FATE_KEEP)
+	if (fate != REFLECTOR_FATE_KEEP ||
+		!reflector_connection_send(connection, stream->output, used))
 		return REFLECTOR_FATE_CLOSE;
 	if (frame == STUN_FRAME_NOT_STUN || size - offset > STUN_MESSAGE_MAX) {
 		note_end(connection, COUNTER_ENDED_UNKNOWN, "closed: not STUN");
@@ -317,16 +330,24 @@ static uint64_t *find_measure(
 	return rate_table_find(stream->sources, peer, now);
 }
 
-/* Leaves the connection alone for a while, which does not count for its deadline. */
+/*
+ * Leaves the connection alone for `wait` ms, which do not count for its deadline; or for longer,
+ * until those of its source that wait already have had their turn. Else all of them would come
+ * again for the one that is read then.
+ */
 static void pause_reading(
 	struct reflector_stream *stream, uint32_t slot, uint64_t wait, uint64_t now)
 {
 	struct reflector_connection *connection = reflector_connection_at(stream, slot);
 	uint64_t due = deadline_of(&stream->table.deadlines, slot);
+	uint64_t turn = (uint64_t)reflector_table_waiting(&stream->table, &connection->peer) *
+			1000 / stream->sources->each.per_second;
 
+	if (wait < turn)
+		wait = turn;
 	/* One that has just come has none yet. */
 	connection->due_later = (due == DEADLINE_NONE ? now + stream->times.silence : due) + wait;
-	connection->paused = true;
+	reflector_table_pause(&stream->table, slot, true);
 	set_deadline(stream, slot, now + wait);
 	count_one(stream->counters, COUNTER_LIMITED_SOURCE);
 	reflector_connection_tell(connection, "is put off: its address asks too often");
@@ -494,9 +515,26 @@ static enum reflector_fate resume_reading(struct reflector_stream *stream, uint3
 {
 	struct reflector_connection *connection = reflector_connection_at(stream, slot);
 
-	connection->paused = false;
+	reflector_table_pause(&stream->table, slot, false);
 	set_deadline(stream, slot, connection->due_later);
 	return watch_again(stream, slot) ? REFLECTOR_FATE_KEEP : REFLECTOR_FATE_CLOSE;
+}
+
+/* Where we are late ourselves, the client may have spoken in time. */
+static enum reflector_fate end_silence(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+{
+	struct reflector_connection *connection = reflector_connection_at(stream, slot);
+	enum reflector_fate fate = converse(stream, slot, now);
+
+	if (fate != REFLECTOR_FATE_KEEP)
+		return fate;
+	if (connection->paused)
+		return watch_again(stream, slot) ? REFLECTOR_FATE_KEEP : REFLECTOR_FATE_CLOSE;
+	if (stream->asked != NOTHING_READ)
+		return REFLECTOR_FATE_KEEP;
+	reflector_connection_tell(connection, "said nothing, line sent");
+	send_line(stream, connection);
+	return REFLECTOR_FATE_CLOSE;
 }
 
 static enum reflector_fate expire_connection(
@@ -512,11 +550,8 @@ static enum reflector_fate expire_connection(
 		note_end(connection, COUNTER_ENDED_SLOW, "closed: too slow");
 		return REFLECTOR_FATE_CLOSE;
 	}
-	if (connection->phase == REFLECTOR_QUIET) {
-		reflector_connection_tell(connection, "said nothing, line sent");
-		send_line(stream, connection);
-		return REFLECTOR_FATE_CLOSE;
-	}
+	if (connection->phase == REFLECTOR_QUIET)
+		return end_silence(stream, slot, now);
 	if (connection->mode == BINDING_MODE_FORGET)
 		return try_to_forget(stream, slot, now);
 	if (connection->mode == BINDING_MODE_HOLD) {

@@ -12,12 +12,13 @@ static int open_crowds(struct reflector_table *table)
 	size_t size = crowd_memory(table->capacity);
 	uint8_t key[SIPHASH_KEY_SIZE];
 
-	table->crowds = calloc(2, size);
+	table->crowds = calloc(3, size);
 	if (table->crowds == NULL)
 		return -1;
 	random_fill(key, sizeof(key));
 	crowd_init(&table->passing, table->crowds, table->capacity, key);
 	crowd_init(&table->holding, (char *)table->crowds + size, table->capacity, key);
+	crowd_init(&table->waiting, (char *)table->crowds + 2 * size, table->capacity, key);
 	return 0;
 }
 
@@ -88,6 +89,7 @@ void reflector_table_release(struct reflector_table *table, uint32_t slot)
 {
 	struct reflector_connection *connection = &table->connections[slot];
 
+	reflector_table_pause(table, slot, false);
 	crowd_leave(connection->held ? &table->holding : &table->passing, slot);
 	table->held -= connection->held ? 1 : 0;
 	table->used--;
@@ -136,6 +138,24 @@ void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool hel
 		change_crowd(table, crowd_youngest(&table->holding), false);
 	}
 	change_crowd(table, slot, held);
+}
+
+void reflector_table_pause(struct reflector_table *table, uint32_t slot, bool paused)
+{
+	struct reflector_connection *connection = &table->connections[slot];
+
+	if (connection->paused == paused)
+		return;
+	connection->paused = paused;
+	if (paused)
+		crowd_join(&table->waiting, slot, &connection->peer);
+	else
+		crowd_leave(&table->waiting, slot);
+}
+
+uint32_t reflector_table_waiting(const struct reflector_table *table, const struct addr *source)
+{
+	return crowd_count(&table->waiting, source);
 }
 
 uint8_t *reflector_table_partial(struct reflector_table *table, uint32_t slot)

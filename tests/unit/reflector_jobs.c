@@ -220,6 +220,60 @@ static void test_levels(struct server *server)
 		close(crowd[i]);
 }
 
+/* As few bytes as a question about a name can have. */
+static size_t write_small(uint8_t out[64])
+{
+	uint8_t random[12], transaction[STUN_TRANSACTION_SIZE];
+	struct wire_writer writer;
+
+	random_fill(random, sizeof(random));
+	stun_make_transaction(transaction, random);
+	stun_begin(&writer, out, 64, STUN_REQUEST, STUN_METHOD_LOOKUP, transaction);
+	stun_put(&writer, STUN_USERNAME, home.name, strlen(home.name));
+	return stun_finish(&writer);
+}
+
+/* What is handed over counts for its source where it was read. */
+static void test_limit(void)
+{
+	enum {
+		GREEDY = 16,
+		MANY = 100
+	};
+	static uint8_t bytes[MANY * 64], answers[65536];
+	int fds[GREEDY];
+	struct server server;
+	size_t answered = 0;
+
+	server_init(&server);
+	server.config.jobs = 2;
+	server.config.connections = 100 * 2;
+	server.config.keys_path = path;
+	server.config.limits.source = (struct rate_quota){.per_second = 1, .burst = 10};
+	server.config.limits.loopback = true;
+	server_start(&server);
+	for (int i = 0; i < GREEDY; i++) {
+		size_t size = 0;
+
+		for (int k = 0; k < MANY; k++)
+			size += write_small(bytes + size);
+		fds[i] = dial("127.0.0.1", SERVER_PORT);
+		say(fds[i], bytes, size);
+	}
+	barrier();
+	for (int i = 0; i < GREEDY; i++) {
+		ssize_t got;
+
+		while ((got = recv(fds[i], answers, sizeof(answers), MSG_DONTWAIT)) > 0)
+			for (ssize_t at = 0; at + 8 <= got; at++)
+				answered += memcmp(answers + at + 4, "\x21\x12\xa4\x42", 4) == 0;
+		close(fds[i]);
+	}
+	ok(answered >= MANY && answered <= 2 * MANY,
+		"of %d questions of one source, %zu are answered", GREEDY * MANY, answered);
+	is_int(server_stop(&server), 0, "it ends");
+}
+
 static void test_twice(void)
 {
 	struct server second;
@@ -272,6 +326,7 @@ int main(void)
 	test_levels(&server);
 	test_twice();
 	is_int(server_stop(&server), 0, "it ends cleanly");
+	test_limit();
 	unlink(path);
 	return done_testing();
 }

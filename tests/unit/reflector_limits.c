@@ -105,6 +105,38 @@ static void test_rate(void)
 	is_int(server_stop(&server), 0, "it ends");
 }
 
+/* Many connections of one source: each waits for its turn, and not all for every one. */
+static void test_turns(void)
+{
+	enum {
+		CROWD = 60,
+		ROUNDS = 6
+	};
+	struct question questions[CROWD];
+	struct server server;
+	int crowd[CROWD];
+	int answered = 0;
+	long pauses;
+
+	start(&server);
+	for (int i = 0; i < CROWD; i++)
+		crowd[i] = come_from(greedy);
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < CROWD; i++) {
+			questions[i] = question_make(BINDING_MODE_NONE, 0);
+			say(crowd[i], questions[i].bytes, questions[i].size);
+		}
+		for (int i = 0; i < CROWD; i++)
+			answered += hear_answer(crowd[i], SOCK_STREAM, &questions[i], NULL) ? 1 : 0;
+	}
+	is_int(answered, CROWD * ROUNDS, "many connections of one source are answered");
+	pauses = sample("natpunch_limited_total{what=\"source\"}");
+	ok(pauses >= CROWD && pauses < 3 * CROWD * ROUNDS, "and were put off %ld times", pauses);
+	for (int i = 0; i < CROWD; i++)
+		close(crowd[i]);
+	is_int(server_stop(&server), 0, "it ends");
+}
+
 /* A paused connection that is cut off does not stay, nor does one whose time is up. */
 static void test_paused(void)
 {
@@ -208,6 +240,7 @@ int main(void)
 {
 	network_enter();
 	test_rate();
+	test_turns();
 	test_paused();
 	test_flood();
 	test_signal();

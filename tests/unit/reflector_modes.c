@@ -6,6 +6,7 @@
 
 #include <linux/if_ether.h>
 #include <netinet/ip.h>
+#include <netinet/tcp.h>
 #include <netpacket/packet.h>
 
 #include "natpunch/reflector_stream.h"
@@ -131,6 +132,29 @@ static void test_close_and_more(void)
 		ok(hear_end(fd), "CLOSE and %zu bytes more: closed", more[i]);
 		close(fd);
 	}
+}
+
+/* A second question in a segment of its own, which comes between the answer and its end, or not. */
+static void test_close_twice(void)
+{
+	enum {
+		TRIES = 200
+	};
+	const int one = 1;
+	int answered = 0;
+
+	for (int i = 0; i < TRIES; i++) {
+		struct question first = question_make(BINDING_MODE_CLOSE, 0);
+		struct question second = question_make(BINDING_MODE_CLOSE, 0);
+		int fd = dial("127.0.0.1", SERVER_PORT);
+
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		say(fd, first.bytes, first.size);
+		send(fd, second.bytes, second.size, MSG_NOSIGNAL);
+		answered += hear_answer(fd, SOCK_STREAM, &first, NULL) ? 1 : 0;
+		close(fd);
+	}
+	is_int(answered, TRIES, "CLOSE and a second question: the first is answered");
 }
 
 static void test_forget(struct server *server)
@@ -295,6 +319,7 @@ int main(void)
 	test_wait(&server);
 	test_close();
 	test_close_and_more();
+	test_close_twice();
 	is_int(server_stop(&server), 0, "it ends cleanly");
 	return done_testing();
 }

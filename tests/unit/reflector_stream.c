@@ -226,6 +226,32 @@ static void test_talk(void)
 	is_int(server_stop(&server), 0, "it ends cleanly");
 }
 
+/* A server that had no time when the question came: it was in time all the same. */
+static void test_stalled(
+	struct server *server, const char *name, const char *text, const char *wanted)
+{
+	enum {
+		CROWD = 50
+	};
+	int crowd[CROWD];
+	int answered = 0;
+
+	for (int i = 0; i < CROWD; i++)
+		crowd[i] = dial("127.0.0.1", SERVER_PORT);
+	barrier();
+	kill(server->pid, SIGSTOP);
+	for (int i = 0; i < CROWD; i++)
+		say(crowd[i], text, strlen(text));
+	poll(NULL, 0, 200); /* which the silence of all of them ends in */
+	kill(server->pid, SIGCONT);
+	for (int i = 0; i < CROWD; i++) {
+		answered +=
+			strstr(hear_all(crowd[i]), wanted) != NULL && was_closed_in_order(crowd[i]);
+		close(crowd[i]);
+	}
+	is_int(answered, CROWD, "%s: all are answered after a stall", name);
+}
+
 /* How long until the end comes, in milliseconds, while `drip` is said again and again. */
 static uint64_t time_to_end(int fd, const char *drip)
 {
@@ -270,6 +296,9 @@ static void test_deadlines(void)
 	is_str(hear_all(fd), own_line(fd), "who says nothing gets the line");
 	ok(clock_now_ms() - start >= 140, "but not before the time of silence has passed");
 	close(fd);
+
+	test_stalled(&server, "GET", "GET / HTTP/1.0\r\n\r\n", "HTTP/1.");
+	test_stalled(&server, "a newline", "\n", "127.0.0.1 ");
 
 	test_slow("half a request", header, 10, NULL);
 	test_slow("a byte of STUN now and then", header, sizeof(header), "");
