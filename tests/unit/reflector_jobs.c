@@ -5,6 +5,7 @@
 #include "natpunch/dialback.h"
 #include "natpunch/keyfile.h"
 #include "natpunch/keys.h"
+#include "natpunch/nonce.h"
 #include "natpunch/reflector_handoff.h"
 #include "natpunch/rendezvous.h"
 #include "unit/server.h"
@@ -274,6 +275,51 @@ static void test_limit(void)
 	is_int(server_stop(&server), 0, "it ends");
 }
 
+/* Questions with a false proof, as fast as they go, until it is killed. */
+static void flood(void)
+{
+	int fds[8];
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	struct rendezvous client;
+	struct key wrong = home;
+	uint8_t random[12];
+	size_t size;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	memset(wrong.secret, 0, sizeof(wrong.secret));
+	rendezvous_start(&client, STUN_METHOD_LOOKUP, &wrong);
+	memset(client.nonce, 'A', NONCE_SIZE);
+	client.nonce_size = NONCE_SIZE;
+	random_fill(random, sizeof(random));
+	size = rendezvous_write(&client, random, bytes, sizeof(bytes));
+	for (int i = 0; i < 8; i++)
+		fds[i] = connect_from(NULL, SOCK_DGRAM, "127.0.0.1", SERVER_PORT);
+	for (unsigned i = 0;; i++)
+		send(fds[i % 8], bytes, size, MSG_DONTWAIT);
+}
+
+/* Datagrams have no limit; none of them may cost a connection its answer. */
+static void test_flood(void)
+{
+	enum {
+		TRIES = 100
+	};
+	pid_t flooder = fork();
+	int answered = 0;
+
+	if (flooder == 0)
+		flood();
+	for (int i = 0; i < TRIES; i++) {
+		int fd = dial("127.0.0.1", SERVER_PORT);
+
+		answered += ask_name(fd, SOCK_STREAM, STUN_METHOD_LOOKUP, BINDING_MODE_NONE);
+		close(fd);
+	}
+	kill(flooder, SIGKILL);
+	waitpid(flooder, NULL, 0);
+	is_int(answered, TRIES, "names are told while a flood asks for them");
+}
+
 static void test_twice(void)
 {
 	struct server second;
@@ -325,6 +371,7 @@ int main(void)
 	test_counters(&server);
 	test_levels(&server);
 	test_twice();
+	test_flood();
 	is_int(server_stop(&server), 0, "it ends cleanly");
 	test_limit();
 	unlink(path);
