@@ -28,6 +28,12 @@ struct key {
 
 bool key_is_name(const char *text, size_t size);
 
+/*
+ * A number that another key, or the same one under another name, has but by chance; it tells
+ * nothing of the secret.
+ */
+uint32_t key_number(const struct key *key);
+
 /* The line without its newline. key->name must be a name. Returns out. */
 const char *key_format(const struct key *key, char out[KEY_LINE_SIZE]);
 

@@ -69,8 +69,8 @@ int registry_open(struct registry *registry);
 void registry_close(struct registry *registry);
 
 /*
- * Takes over the keys: names that are new begin empty, names that are gone are forgotten, the
- * others keep where they were seen, under the new key where it differs.
+ * Takes over the keys: names that are new begin empty, names that are gone are forgotten, and so is
+ * where those were seen whose key is another one now.
  */
 void registry_set_keys(struct registry *registry, const struct keys *keys);
 

@@ -1,11 +1,12 @@
 /*
  * registry_record.h - where a name was last seen, as a line of the registry's state file.
  *
- *   natpunch-registry-1 COUNT
- *   NAME PROTOCOL ADDR PORT LOCAL-PORT SECONDS LAST-HEARD        COUNT times
+ *   natpunch-registry-2 COUNT
+ *   NAME PROTOCOL ADDR PORT LOCAL-PORT SECONDS LAST-HEARD KEY    COUNT times
  *   sha256 HASH                                                  of all lines before this one
  *
- * PROTOCOL is tcp or udp, LAST-HEARD is in seconds since 1970. A file that is not exactly this, to
+ * PROTOCOL is tcp or udp, LAST-HEARD is in seconds since 1970, KEY is key_number() of the key that
+ * said so: what was said with another one than the name has now is not to be believed. A file that is not exactly this, to
  * the byte, is damaged: it is not read in part.
  */
 #ifndef NATPUNCH_REGISTRY_RECORD_H
@@ -29,6 +30,7 @@ struct registry_record {
 	uint16_t local_port;
 	uint16_t seconds;
 	uint64_t heard; /* seconds since 1970 */
+	uint32_t key;   /* key_number() */
 };
 
 /* Each writes a line with its newline and returns its size, without the NUL. */

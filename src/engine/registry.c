@@ -87,6 +87,17 @@ static void drop_unmarked(struct registry *registry)
 	}
 }
 
+static void begin_entry(
+	struct registry *registry, struct registry_entry *entry, const struct key *key)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->key = *key;
+	entry->changes = next_change(registry);
+	/* 0 is a connection like any other. */
+	for (size_t place = 0; place < REGISTRY_PLACES; place++)
+		entry->places[place].slot = REGISTRY_NONE;
+}
+
 static void add_name(struct registry *registry, const struct key *key, uint32_t *free_from)
 {
 	uint32_t i = *free_from;
@@ -98,14 +109,21 @@ static void add_name(struct registry *registry, const struct key *key, uint32_t 
 		registry->fresh++;
 	*free_from = i + 1;
 	entry = &registry->entries[i];
-	memset(entry, 0, sizeof(*entry));
-	entry->key = *key;
-	entry->changes = next_change(registry);
-	/* 0 is a connection like any other. */
-	for (size_t place = 0; place < REGISTRY_PLACES; place++)
-		entry->places[place].slot = REGISTRY_NONE;
+	begin_entry(registry, entry, key);
 	registry->index[find_position(registry, key->name)] = i + 1;
 	registry->count++;
+}
+
+/* Whoever said where it is may be who the new key is to keep out: all of that is forgotten. */
+static void change_key(
+	struct registry *registry, struct registry_entry *entry, const struct key *key)
+{
+	bool marked = entry->marked;
+
+	secret_wipe(entry, sizeof(*entry));
+	begin_entry(registry, entry, key);
+	entry->marked = marked;
+	registry->changed = true;
 }
 
 void registry_set_keys(struct registry *registry, const struct keys *keys)
@@ -120,7 +138,9 @@ void registry_set_keys(struct registry *registry, const struct keys *keys)
 		if (found == REGISTRY_NONE)
 			continue;
 		registry->entries[found].marked = true;
-		registry->entries[found].key = keys->rows[i];
+		if (!secret_equal(registry->entries[found].key.secret, keys->rows[i].secret,
+			    KEY_SECRET_SIZE))
+			change_key(registry, &registry->entries[found], &keys->rows[i]);
 	}
 	drop_unmarked(registry);
 	for (size_t i = 0; i < keys->count; i++)

@@ -59,6 +59,7 @@ static char *compose(const struct registry *registry, uint64_t now, size_t *size
 		/* A connection does not outlive this process, and neither does what it promises. */
 		record.seconds = place->slot != REGISTRY_NONE ? 0 : place->seconds;
 		record.heard = age < wall ? wall - age : 0;
+		record.key = key_number(&entry->key);
 		at += registry_write_record(&record, at);
 	}
 	at += registry_write_tail(data, (size_t)(at - data), at);
@@ -99,6 +100,8 @@ static void take_record(struct registry *registry, const struct registry_record 
 
 	if (entry == REGISTRY_NONE)
 		log_detail("forgotten, for want of a key: %s", record->name);
+	else if (record->key != key_number(&registry->entries[entry].key))
+		log_detail("forgotten, as its key is another one now: %s", record->name);
 	else
 		registry_put(registry, entry, &place);
 }

@@ -30,18 +30,32 @@ bool key_is_name(const char *text, size_t size)
 	return true;
 }
 
-static void compute_check(const struct key *key, uint8_t out[CHECK_SIZE])
+/* `label` with its NUL, so that the name begins where nothing else can. */
+static void compute_hash(const char *label, const struct key *key, uint8_t hash[SHA256_SIZE])
 {
-	static const char label[] = "natpunch key 1";
-	uint8_t hash[SHA256_SIZE];
 	struct sha256 state;
 
 	sha256_start(&state);
-	sha256_update(&state, label, sizeof(label));
+	sha256_update(&state, label, strlen(label) + 1);
 	sha256_update(&state, key->name, strlen(key->name) + 1);
 	sha256_update(&state, key->secret, sizeof(key->secret));
 	sha256_finish(&state, hash);
+}
+
+static void compute_check(const struct key *key, uint8_t out[CHECK_SIZE])
+{
+	uint8_t hash[SHA256_SIZE];
+
+	compute_hash("natpunch key 1", key, hash);
 	memcpy(out, hash, CHECK_SIZE);
+}
+
+uint32_t key_number(const struct key *key)
+{
+	uint8_t hash[SHA256_SIZE];
+
+	compute_hash("natpunch state 1", key, hash);
+	return (uint32_t)hash[0] << 24 | (uint32_t)hash[1] << 16 | (uint32_t)hash[2] << 8 | hash[3];
 }
 
 const char *key_format(const struct key *key, char out[KEY_LINE_SIZE])

@@ -12,10 +12,10 @@
 #include "natpunch/parse.h"
 #include "natpunch/sha256.h"
 
-#define MAGIC     "natpunch-registry-1 "
+#define MAGIC     "natpunch-registry-2 "
 #define TAIL_WORD "sha256 "
 #define TAIL_SIZE (sizeof(TAIL_WORD) - 1 + 2 * SHA256_SIZE + 1)
-#define WORDS     7
+#define WORDS     8
 
 size_t registry_write_head(uint32_t count, char out[REGISTRY_HEAD_SIZE])
 {
@@ -26,10 +26,10 @@ size_t registry_write_record(const struct registry_record *record, char out[REGI
 {
 	char ip[ADDR_IP_TEXT_SIZE];
 
-	return (size_t)snprintf(out, REGISTRY_RECORD_SIZE, "%s %s %s %u %u %u %llu\n", record->name,
+	return (size_t)snprintf(out, REGISTRY_RECORD_SIZE, "%s %s %s %u %u %u %llu %u\n", record->name,
 		mapping_protocol_name(record->protocol), addr_format_ip(&record->addr, ip),
 		record->addr.port, record->local_port, record->seconds,
-		(unsigned long long)record->heard);
+		(unsigned long long)record->heard, (unsigned)record->key);
 }
 
 size_t registry_write_tail(const void *before, size_t size, char out[REGISTRY_TAIL_SIZE])
@@ -117,12 +117,16 @@ static bool parse_u16(const char *text, uint16_t *out)
 static bool parse_record(char *words[WORDS], struct registry_record *out)
 {
 	size_t size = strlen(words[0]);
+	uint64_t key;
 
 	*out = (struct registry_record){.name = ""};
 	if (!key_is_name(words[0], size))
 		return false;
 	memcpy(out->name, words[0], size);
 	out->protocol = strcmp(words[1], "udp") == 0 ? MAPPING_UDP : MAPPING_TCP;
+	if (parse_number(words[7], 0, UINT32_MAX, &key) != 0)
+		return false;
+	out->key = (uint32_t)key;
 	return addr_parse_ip(&out->addr, words[2]) == 0 &&
 	       parse_port(words[3], &out->addr.port) == 0 &&
 	       parse_u16(words[4], &out->local_port) && parse_u16(words[5], &out->seconds) &&

@@ -236,6 +236,7 @@ static void test_state_files(void)
 				.local_port = (uint16_t)random_number(&rng),
 				.seconds = (uint16_t)random_number(&rng),
 				.heard = random_number(&rng) >> 20,
+				.key = (uint32_t)random_number(&rng),
 			};
 			pick_name(record.name);
 			random_fill(&rng, record.addr.ip, addr_ip_size(&record.addr));

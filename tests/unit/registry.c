@@ -74,13 +74,21 @@ static void test_names(void)
 	registry_put(&registry, registry_find(&registry, "home"), &place);
 	changes = registry.entries[work].changes;
 
-	set_keys(&registry, 2, 3, second);
+	set_keys(&registry, 1, 3, second);
 	is_uint(registry.count, 3, "three others");
 	is_uint(registry_find(&registry, "home"), REGISTRY_NONE, "one that is gone is gone");
 	is_uint(registry_find(&registry, "work"), work, "one that stays keeps its number");
 	is_uint(registry.entries[work].places[0].addr.port, 40022, "and its place");
 	is_uint(registry.entries[work].changes, changes, "unchanged");
-	is_uint(registry.entries[work].key.secret[5], 2, "under the new key");
+	registry.changed = false;
+	set_keys(&registry, 2, 3, second);
+	is_uint(registry_find(&registry, "work"), work, "one with a new key keeps its number,");
+	is_uint(registry.entries[work].key.secret[5], 2, "has the new key,");
+	ok(registry.entries[work].places[0].addr.family == ADDR_NONE &&
+			registry.entries[work].places[0].slot == REGISTRY_NONE,
+		"and not the place that was said with the old one");
+	ok(registry.changed, "which is to be written");
+	ok(registry.entries[work].changes > changes, "and makes every nonce stale");
 	ok(registry_find(&registry, "new") < 3 && registry_find(&registry, "other") < 3,
 		"new ones take the room of old ones");
 	ok(registry.entries[registry_find(&registry, "new")].places[0].addr.family == ADDR_NONE,
@@ -233,6 +241,12 @@ static void test_state(void)
 	is_uint(registry.entries[0].places[1].addr.port, 22, "the other is there");
 	ok(registry.entries[0].places[0].addr.family == ADDR_NONE, "and only that");
 	registry_close(&registry);
+
+	registry_open(&registry);
+	set_keys(&registry, 2, 1, names + 1);
+	is_int(registry_state_open(&state, path, &registry, 500, &error), 0, "with another key");
+	ok(registry.entries[0].places[1].addr.family == ADDR_NONE, "nothing is believed");
+	registry_close(&registry);
 }
 
 static void write_text(const char *text)
@@ -254,12 +268,12 @@ static void test_damaged(void)
 
 	registry_open(&registry);
 	set_keys(&registry, 1, 1, names);
-	write_text("natpunch-registry-1 1\nhome tcp 203.0.113.2 ");
+	write_text("natpunch-registry-2 1\nhome tcp 203.0.113.2 ");
 	is_int(registry_state_open(&state, path, &registry, 0, &error), 0, "a damaged file");
 	ok(registry.entries[0].places[0].addr.family == ADDR_NONE, "is not read");
 	file = fopen(damaged_path, "r");
 	ok(file != NULL && fgets(text, sizeof(text), file) != NULL &&
-			strcmp(text, "natpunch-registry-1 1\n") == 0,
+			strcmp(text, "natpunch-registry-2 1\n") == 0,
 		"but kept");
 	if (file != NULL)
 		fclose(file);

@@ -7,8 +7,11 @@
 
 static struct registry_record make_record(const char *name, const char *ip, uint16_t port)
 {
-	struct registry_record record = {
-		.protocol = MAPPING_TCP, .local_port = 22, .seconds = 75, .heard = 1786000000};
+	struct registry_record record = {.protocol = MAPPING_TCP,
+		.local_port = 22,
+		.seconds = 75,
+		.heard = 1786000000,
+		.key = 4000000000};
 
 	memcpy(record.name, name, strlen(name) + 1);
 	if (addr_parse_ip(&record.addr, ip) != 0)
@@ -48,9 +51,9 @@ static void test_text(void)
 	size_t size = write_file(&record, 1, text);
 
 	is_str(text,
-		"natpunch-registry-1 1\n"
-		"home tcp 203.0.113.2 40022 22 75 1786000000\n"
-		"sha256 ff705d3bc4b2d93e92e2c52444d187cde9c43ef80d04216252401b7dea593bab\n",
+		"natpunch-registry-2 1\n"
+		"home tcp 203.0.113.2 40022 22 75 1786000000 4000000000\n"
+		"sha256 158028b0cd068d1ea70fea946333fbfba89a2fb88a4e73292222bc167103db98\n",
 		"the file's text, which must not change");
 	is_uint(size, strlen(text), "its size");
 	is_int(count_records(text, size), 1, "one record");
@@ -108,26 +111,30 @@ static void test_damage(void)
 static void test_forged(void)
 {
 	static const char *const files[] = {
-		"natpunch-registry-1 1\nHome tcp 203.0.113.2 1 22 0 1\n",
-		"natpunch-registry-1 1\nhome sctp 203.0.113.2 1 22 0 1\n",
-		"natpunch-registry-1 1\nhome tcp 203.0.113.2 0 22 0 1\n",
-		"natpunch-registry-1 1\nhome tcp 203.0.113.2 65536 22 0 1\n",
-		"natpunch-registry-1 1\nhome tcp 203.0.113.2 01 22 0 1\n",
-		"natpunch-registry-1 1\nhome tcp 203.0.113.2 1 22 65536 1\n",
-		"natpunch-registry-1 1\nhome tcp 203.0.113.2 1 22 0 18446744073709551615\n",
-		"natpunch-registry-1 1\nhome tcp 2001:DB8::1 1 22 0 1\n",
-		"natpunch-registry-1 1\nhome tcp example.org 1 22 0 1\n",
-		"natpunch-registry-1 1\nhome tcp 203.0.113.2 1 22 0\n",
-		"natpunch-registry-1 1\nhome tcp 203.0.113.2 1 22 0 1 2\n",
-		"natpunch-registry-1 1\nhome tcp 203.0.113.2 1 22 0 1 \n",
-		"natpunch-registry-1 1\n",
-		"natpunch-registry-1 0\nhome tcp 203.0.113.2 1 22 0 1\n",
-		"natpunch-registry-1 2\nhome tcp 203.0.113.2 1 22 0 1\n",
-		"natpunch-registry-1 01\nhome tcp 203.0.113.2 1 22 0 1\n",
-		"natpunch-registry-1 4294967296\n",
-		"natpunch-registry-2 0\n",
-		"natpunch-registry-1 \n",
-		"natpunch-registry-1 0",
+		"natpunch-registry-2 1\nHome tcp 203.0.113.2 1 22 0 1 5\n",
+		"natpunch-registry-2 1\nhome sctp 203.0.113.2 1 22 0 1 5\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 0 22 0 1 5\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 65536 22 0 1 5\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 01 22 0 1 5\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 1 22 65536 1 5\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 1 22 0 18446744073709551615 5\n",
+		"natpunch-registry-2 1\nhome tcp 2001:DB8::1 1 22 0 1 5\n",
+		"natpunch-registry-2 1\nhome tcp example.org 1 22 0 1 5\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 1 22 0\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 1 22 0 1 5 2\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 1 22 0 1 5 \n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 1 22 0 1\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 1 22 0 1 x\n",
+		"natpunch-registry-2 1\nhome tcp 203.0.113.2 1 22 0 1 4294967296\n",
+		"natpunch-registry-1 1\nhome tcp 203.0.113.2 1 22 0 1 5\n",
+		"natpunch-registry-2 1\n",
+		"natpunch-registry-2 0\nhome tcp 203.0.113.2 1 22 0 1 5\n",
+		"natpunch-registry-2 2\nhome tcp 203.0.113.2 1 22 0 1 5\n",
+		"natpunch-registry-2 01\nhome tcp 203.0.113.2 1 22 0 1 5\n",
+		"natpunch-registry-2 4294967296\n",
+		"natpunch-registry-3 0\n",
+		"natpunch-registry-2 \n",
+		"natpunch-registry-2 0",
 		"",
 	};
 	char text[1024];
