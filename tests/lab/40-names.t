@@ -186,7 +186,11 @@ wait_for_line 5 "$LAB_DIR/reflect.err" 'read again: 1 name$' || fail "the keys a
 look_up "$LAB_DIR/good" home
 is "after new keys the old one is refused" "$status" 1
 look_up "$LAB_DIR/wrong" home
-is "and the new one finds home" "$found" "$LAB_HOME_PUBLIC4 $port"
+is "and the new one finds nothing that was said with it" "$status $found" "1 "
+is "home registers with the new one" "$(lab_exec home "$natpunch" probe -r "$LAB_REFLECTOR4" \
+	-n home -K "$LAB_DIR/wrong" 2>/dev/null)" "$LAB_HOME_PUBLIC4 $port"
+look_up "$LAB_DIR/wrong" home
+is "and is found with it" "$found" "$LAB_HOME_PUBLIC4 $port"
 cp "$LAB_DIR/good" "$keys"
 chmod 644 "$keys"
 kill -HUP "$(cat "$LAB_DIR/reflect.pid")"
