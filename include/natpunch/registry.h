@@ -28,6 +28,19 @@
 /* After so long unheard of, a place is forgotten. */
 #define REGISTRY_AGE_MAX_MS (30LL * 24 * 3600 * 1000)
 
+/*
+ * What a name has a measure for. Each request but a LOOKUP works once, and counts when it does. A
+ * LOOKUP that somebody has caught works again for as long as its nonce is fresh: so it has a
+ * measure of its own, that nothing else is refused for it; and another one over UDP, where he can
+ * send it in its sender's name.
+ */
+enum registry_measure {
+	REGISTRY_MEASURE_CHANGES,
+	REGISTRY_MEASURE_LOOKUPS,
+	REGISTRY_MEASURE_DATAGRAM_LOOKUPS,
+	REGISTRY_MEASURES,
+};
+
 /* Where a name was seen in one family. */
 struct registry_place {
 	struct addr addr; /* ADDR_NONE: nowhere */
@@ -49,7 +62,7 @@ struct registry_entry {
 	uint8_t used[REGISTRY_USED_MAX][NONCE_SALT_SIZE];
 	uint8_t used_count;
 	bool marked;
-	uint64_t spent_us; /* of the name's measure (rate.h) */
+	uint64_t spent_us[REGISTRY_MEASURES]; /* rate.h */
 	struct registry_place places[REGISTRY_PLACES];
 };
 

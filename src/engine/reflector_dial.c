@@ -249,14 +249,15 @@ static int find_obstacle(struct reflector_dial *dial, const struct dialback_answ
 	*reason = COUNTER_NO_DIAL_NO_PLACE;
 	if (!any)
 		return DIALBACK_NO_PLACE;
-	*reason = COUNTER_NO_DIAL_FORBIDDEN;
-	if (is_own(dial, &answer->target))
-		return DIALBACK_FORBIDDEN;
 	*reason = COUNTER_NO_DIAL_BUSY;
 	if (dial->busy == REFLECTOR_DIAL_MAX || is_being_dialled(dial, &answer->target))
 		return DIALBACK_LIMITED;
 	*reason = COUNTER_NO_DIAL_OFTEN;
-	return rate_take(&dial->rate, &answer->target, now) ? 0 : DIALBACK_LIMITED;
+	if (!rate_take(&dial->rate, &answer->target, now))
+		return DIALBACK_LIMITED;
+	/* Last, as it may look at all addresses of this machine. */
+	*reason = COUNTER_NO_DIAL_FORBIDDEN;
+	return is_own(dial, &answer->target) ? DIALBACK_FORBIDDEN : 0;
 }
 
 static size_t refuse(struct reflector_dial *dial, const struct dialback_request *request,

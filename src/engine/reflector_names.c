@@ -234,10 +234,19 @@ static bool may_ask(const struct rate_quota *quota, uint64_t *spent, uint64_t no
 	return true;
 }
 
+static enum registry_measure measure_of(
+	const struct reflector_names_caller *caller, const struct question *question)
+{
+	if (question->message.method != STUN_METHOD_LOOKUP)
+		return REGISTRY_MEASURE_CHANGES;
+	return caller->server->stream ? REGISTRY_MEASURE_LOOKUPS
+				      : REGISTRY_MEASURE_DATAGRAM_LOOKUPS;
+}
+
 /* What the source has proven to be and, with `code` 0, to know: has it asked too much by that? */
 static bool asks_too_much(struct reflector_names *names,
-	const struct reflector_names_caller *caller, uint32_t entry, unsigned code, bool fresh,
-	uint64_t now)
+	const struct reflector_names_caller *caller, const struct question *question,
+	uint32_t entry, unsigned code, bool fresh, uint64_t now)
 {
 	uint64_t *spent = NULL;
 
@@ -249,8 +258,10 @@ static bool asks_too_much(struct reflector_names *names,
 		count_one(names->counters, COUNTER_LIMITED_SOURCE);
 		return true;
 	}
-	if (code != 0 || names->each.per_second == 0 ||
-		may_ask(&names->each, &names->registry.entries[entry].spent_us, now))
+	if (code != 0 || names->each.per_second == 0)
+		return false;
+	spent = &names->registry.entries[entry].spent_us[measure_of(caller, question)];
+	if (may_ask(&names->each, spent, now))
 		return false;
 	count_one(names->counters, COUNTER_LIMITED_NAME);
 	return true;
@@ -569,13 +580,13 @@ enum reflector_names_verdict reflector_names_answer(struct reflector_names *name
 	code = judge(names, &question, &subject, secret, now, &fresh);
 	if (code == 0 && entry == REGISTRY_NONE)
 		code = 401;
-	if (asks_too_much(names, caller, entry, code, fresh, now)) {
+	if (code == 0 && !use_nonce(names, entry, &question))
+		code = 438;
+	if (asks_too_much(names, caller, &question, entry, code, fresh, now)) {
 		if (!caller->server->stream)
 			return REFLECTOR_NAMES_SILENT;
 		code = RELAY_NAME_FULL;
 	}
-	if (code == 0 && !use_nonce(names, entry, &question))
-		code = 438;
 	begin(&answer, &question, caller, STUN_SUCCESS, out, capacity);
 	if (code == 0)
 		code = write_answer(
