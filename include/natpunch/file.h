@@ -75,10 +75,14 @@ bool file_is_same(const char *one, const char *other);
 int file_set_aside(const char *path, struct error *error);
 
 /*
- * Takes an exclusive lock on the directory that holds path, for a read-compare-replace that two
- * runs must not do at once. Waits until `deadline` (clock_now_ms). Returns a descriptor to close,
- * or -1 with *error filled.
+ * Takes an exclusive lock for a read-compare-replace of path that two runs must not do at once:
+ * path.lock, which nobody but its owner can open, as a lock on what all can read is one that all
+ * can hold. Waits until `deadline` (clock_now_ms). Returns a descriptor for file_unlock(), or -1
+ * with *error filled.
  */
-int file_lock_directory(const char *path, uint64_t deadline, struct error *error);
+int file_lock(const char *path, uint64_t deadline, struct error *error);
+
+/* Takes the lock file away and closes the descriptor. */
+void file_unlock(const char *path, int lock);
 
 #endif

@@ -114,8 +114,7 @@ static int print_if_changed(const struct probe_options *options, const struct ma
 	struct mapping before;
 	bool known;
 	int result = -1;
-	int lock =
-		file_lock_directory(options->changed_file, clock_now_ms() + LOCK_TIMEOUT_MS, error);
+	int lock = file_lock(options->changed_file, clock_now_ms() + LOCK_TIMEOUT_MS, error);
 
 	if (lock < 0)
 		return -1;
@@ -128,7 +127,7 @@ static int print_if_changed(const struct probe_options *options, const struct ma
 			result = remember(options->changed_file, mapping, error);
 		}
 	}
-	close(lock);
+	file_unlock(options->changed_file, lock);
 	return result;
 }
 
@@ -148,7 +147,7 @@ static int check_file(const struct probe_options *options, struct error *error)
 /* A line and a hook call for a mapping that was not told before. */
 static void tell(struct teller *teller, enum hook_event event, const struct mapping *mapping)
 {
-	bool told = true;
+	bool told = teller->options->changed_file == NULL;
 	int status;
 
 	if (teller->options->changed_file != NULL)

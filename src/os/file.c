@@ -373,19 +373,47 @@ int file_check_writable(const char *path, struct error *error)
 	return 0;
 }
 
-int file_lock_directory(const char *path, uint64_t deadline, struct error *error)
+/* Waits for the lock on an open lock file. Returns 0, or -1 and errno. */
+static int wait_for_lock(int fd, uint64_t deadline)
 {
-	int fd = file_open_directory(path, O_RDONLY);
-
-	if (fd < 0)
-		return fail(error, "open the directory of", path, errno);
 	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-		if (errno != EWOULDBLOCK || clock_now_ms() >= deadline) {
-			int saved = errno;
-			close(fd);
-			return fail(error, "lock the directory of", path, saved);
-		}
+		if (errno != EWOULDBLOCK || clock_now_ms() >= deadline)
+			return -1;
 		poll(NULL, 0, LOCK_RETRY_MS);
 	}
-	return fd;
+	return 0;
+}
+
+int file_lock(const char *path, uint64_t deadline, struct error *error)
+{
+	char lock[PATH_MAX];
+	struct stat status;
+	int fd, saved;
+
+	if (append_suffix(path, ".lock", lock) != 0)
+		return fail(error, "lock", path, ENAMETOOLONG);
+	for (;;) {
+		fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (fd < 0)
+			return fail(error, "open", lock, errno);
+		if (wait_for_lock(fd, deadline) != 0 || fstat(fd, &status) != 0)
+			break;
+		/* Who had it before has taken it away; the next one is another file. */
+		if (status.st_nlink > 0)
+			return fd;
+		close(fd);
+	}
+	saved = errno;
+	close(fd);
+	return fail(error, "lock", path, saved);
+}
+
+void file_unlock(const char *path, int lock)
+{
+	char name[PATH_MAX];
+
+	/* First: who has opened it by then finds out that it is gone. */
+	if (append_suffix(path, ".lock", name) == 0)
+		unlink(name);
+	close(lock);
 }

@@ -18,6 +18,9 @@ const struct sandbox_call launcher_calls[] = {
 #ifdef __NR_recv
 	SANDBOX_CALL(recv),
 #endif
+#ifdef __NR_socketcall
+	SANDBOX_CALL(socketcall), /* by which some C libraries make the ones above */
+#endif
 	SANDBOX_CALL(wait4),
 	SANDBOX_END,
 };

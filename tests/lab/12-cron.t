@@ -97,6 +97,14 @@ done
 is "five at once: one of them tells it" "$(cat "$LAB_DIR"/run?.out | wc -l)" 1
 probe
 expect "five at once: the file is whole" 0 ""
+# A lock that everybody can hold, on what everybody can read, must be none of ours.
+chmod 711 "$LAB_DIR"
+lab_spawn stranger home setpriv --reuid 65534 --regid 65534 --clear-groups \
+	flock "$LAB_DIR/state" sh -c 'echo held && exec tail -f /dev/null'
+wait_for_line 5 "$LAB_DIR/stranger.out" held || bail "no lock"
+probe
+expect "somebody locks the directory" 0 ""
+lab_kill stranger
 is "nothing else is left in the directory" "$(ls -A "$LAB_DIR/state")" mapping
 
 lab_stop

@@ -103,11 +103,11 @@ static void test_calls(void)
 static int try_changed(void)
 {
 	struct error error;
-	int lock = file_lock_directory(changed_path, 0, &error);
+	int lock = file_lock(changed_path, 0, &error);
 
 	if (lock < 0)
 		return EACCES;
-	close(lock);
+	file_unlock(changed_path, lock);
 	return file_replace(changed_path, "y", 1, RECORD_MODE, &error) == 0 ? 0 : EACCES;
 }
 

@@ -117,16 +117,6 @@ static int try_netlink(void)
 	return problem_of(socket(AF_NETLINK, SOCK_RAW, 0));
 }
 
-/*
- * Of socketcall(2), by which C libraries of 32-bit x86 open sockets, the arguments are somewhere in
- * memory, where no filter looks. What a list says of them is then said in vain.
- */
-#ifdef __i386__
-#define ARGUMENTS_SEEN false
-#else
-#define ARGUMENTS_SEEN true
-#endif
-
 static void refuses_socket(int (*try)(void), const char *name)
 {
 	is_errno(run(sockets, try, -1), ARGUMENTS_SEEN ? EPERM : 0, "%s", name);
