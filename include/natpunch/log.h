@@ -29,6 +29,9 @@ enum log_level log_get_level(void);
  * with log_detail()? No unless there is -v, nor when it would be more than so many in a second, or
  * `burst` at once after a rest; log_suppressed() counts those. Without log_set_limit() all are
  * written; it is called once, as those above.
+ *
+ * With it no line waits, of whatever kind: where stderr is a pipe that nobody reads, they are
+ * dropped and count as suppressed.
  */
 void log_set_limit(uint32_t per_second, uint32_t burst);
 bool log_admits(void);

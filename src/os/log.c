@@ -1,5 +1,6 @@
 #include "natpunch/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,6 +83,21 @@ uint64_t log_suppressed(void)
 	return suppressed;
 }
 
+/* A line more would wait for whoever reads them. */
+static bool is_stalled(void)
+{
+	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	return poll(&out, 1, 0) == 0;
+}
+
+static void suppress_line(void)
+{
+	lock_limit();
+	current_limit.suppressed++;
+	unlock_limit();
+}
+
 static void write_line(const char *kind, const char *format, va_list arguments)
 {
 	char line[1024];
@@ -96,6 +112,10 @@ static void write_line(const char *kind, const char *format, va_list arguments)
 		return;
 	used = strlen(line);
 	line[used++] = '\n';
+	if (current_limit.quota.per_second != 0 && is_stalled()) {
+		suppress_line();
+		return;
+	}
 	/* Nobody is left to tell when stderr is gone. */
 	if (write(STDERR_FILENO, line, used) < 0)
 		return;
