@@ -53,6 +53,7 @@ struct hook {
 	enum hook_order order;
 	uint64_t timeout_ms;   /* HOOK_TIMEOUT_MS, unless a test is in a hurry */
 	pid_t pid;             /* of the one that runs, or 0 */
+	uint64_t began;        /* when that one did */
 	uint64_t kill_at;      /* when hook_expire() is due; DEADLINE_NONE when none runs */
 	bool killed;           /* that one, by us: said already */
 	enum hook_event event; /* what that one was told */
@@ -91,7 +92,8 @@ void hook_expire(struct hook *hook, uint64_t now);
 
 /*
  * At the end: runs the queue to its end, at most timeout_ms in all; SIGTERM or SIGINT ends it at
- * once. What runs then is killed, what waits is dropped. Blocks, and takes SIGCHLD meanwhile.
+ * once. What runs then is killed, what waits is dropped. One that runs when others wait has a sixth
+ * of that time, so that it does not take all of it. Blocks, and takes SIGCHLD meanwhile.
  */
 void hook_finish(struct hook *hook);
 

@@ -357,6 +357,37 @@ static int open_listener(const struct probe_options *options, int *listener, str
 	return *listener >= 0 ? 0 : -1;
 }
 
+/* Would a connection that we hand over come to us again? */
+static bool leads_to_itself(const struct probe_options *options)
+{
+	const struct addr *local = &options->request.local;
+	struct addr to;
+
+	if (options->to.port != local->port)
+		return false;
+	if (strcmp(options->to.host, "localhost") == 0)
+		return local->family == ADDR_NONE;
+	if (addr_parse_ip(&to, options->to.host) != 0)
+		return false;
+	return local->family == ADDR_NONE ? socket_is_local_ip(&to) : addr_equal_ip(&to, local);
+}
+
+/* What could be told only when the first connection comes. */
+static int check_receiver(const struct probe_options *options, bool listens, struct error *error)
+{
+	char safe[128];
+
+	if (options->command != NULL && access(options->command[0], X_OK) != 0) {
+		text_escape(safe, sizeof(safe), options->command[0], strlen(options->command[0]));
+		error_set(error, EXIT_STATUS_LOCAL, "cannot run %s: %s", safe, strerror(errno));
+		return error_hint(error, "a command is the path of a program");
+	}
+	if (listens && leads_to_itself(options))
+		return error_set(
+			error, EXIT_STATUS_USAGE, "--to is the very port that connections come to");
+	return 0;
+}
+
 static int confine(struct teller *teller, struct probe_request *request,
 	struct asker_confinement *confinement, struct handover *handover)
 {
@@ -404,7 +435,10 @@ static int run_kept(struct teller *teller)
 	if (open_listener(options, &config.listener, &teller->error) != 0)
 		return command_fail(&teller->error);
 	notify_open(&notify);
-	status = confine(teller, &config.probe, &confinement, &handover);
+	confinement.launcher = LAUNCHER_NONE;
+	status = check_receiver(options, config.listener >= 0, &teller->error);
+	if (status == 0)
+		status = confine(teller, &config.probe, &confinement, &handover);
 	if (status == 0)
 		status = keep_run(&config, &teller->error);
 	asker_confinement_close(&confinement);

@@ -49,7 +49,8 @@ static int set_bind(
 {
 	uint16_t port = options->request.local.port;
 
-	if (addr_parse_ip(&options->request.local, reader->argument) != 0)
+	if (addr_parse_ip(&options->request.local, reader->argument) != 0 ||
+		addr_classify(&options->request.local) == ADDR_CLASS_MULTICAST)
 		return option_bad_value(reader, "address", error);
 	options->request.local.port = port;
 	return 0;
@@ -218,6 +219,10 @@ static int check_combination(const struct probe_options *options, struct error *
 		error_set(error, EXIT_STATUS_USAGE, "-V dials over TCP, and does not go with -u");
 		return error_hint(error, "natpunch check -u tells about a UDP port");
 	}
+	if (options->request.protocol == MAPPING_UDP &&
+		(options->command != NULL || options->to.port != 0))
+		return error_set(error, EXIT_STATUS_USAGE,
+			"connections are handed over from TCP, which does not go with -u");
 	if (options->command != NULL && options->to.port != 0)
 		return error_set(error, EXIT_STATUS_USAGE, "--to and a command exclude each other");
 	if (options->interval_ms != 0)

@@ -162,7 +162,8 @@ static void report(struct keeper *keeper, enum hook_event event)
 	keeper->up = event != HOOK_DOWN;
 	keeper->shut = event == HOOK_UNREACHABLE;
 	keeper->config->report(keeper->config->context, event, &keeper->known);
-	notify_state(keeper);
+	if (!keeper->stop)
+		notify_state(keeper);
 }
 
 /* ---- verification ------------------------------------------------------------------------- */
@@ -574,7 +575,7 @@ static void check_network(struct keeper *keeper, uint64_t now)
 		begin_anew(keeper, 0, now);
 		return;
 	}
-	log_detail("the network changed: asking at once");
+	log_detail("the network may have changed: asking at once");
 	ask(keeper, now);
 }
 

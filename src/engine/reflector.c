@@ -77,12 +77,19 @@ static int reserve_descriptors(
 	*connections = config->connections;
 	if (limit >= wanted)
 		return 0;
-	if (config->connections_fixed || limit <= other) {
+	if (limit <= other) {
+		error_set(error, EXIT_STATUS_LOCAL,
+			"the limit of %llu descriptors leaves none for connections",
+			(unsigned long long)limit);
+		return error_hint(error,
+			"raise it to more than %llu, with ulimit -n or LimitNOFILE=",
+			(unsigned long long)other);
+	}
+	if (config->connections_fixed) {
 		error_set(error, EXIT_STATUS_LOCAL,
 			"%u connections need %llu descriptors, the limit is %llu",
 			config->connections, (unsigned long long)wanted, (unsigned long long)limit);
-		return error_hint(error, "raise it with ulimit -n or LimitNOFILE=%s",
-			limit > other ? ", or lower -C" : "");
+		return error_hint(error, "raise it with ulimit -n or LimitNOFILE=, or lower -C");
 	}
 	*connections = (uint32_t)(limit - other);
 	log_warning("only %u connections at once: the limit of descriptors is %llu", *connections,

@@ -123,6 +123,14 @@ done <<-END
 	2 -r
 	2 --no-such-option
 	2 -r 192.0.2.1 operand
+	2 -b 255.255.255.255 -r 192.0.2.1
+	2 -k -u -p 5000 -r 192.0.2.1 --to 127.0.0.1:9
+	2 -k -u -p 5000 -r 192.0.2.1 -- /bin/cat
+	2 -k -p 5000 -r 192.0.2.1 --to 127.0.0.1:5000
+	2 -k -p 5000 -r 192.0.2.1 --to localhost:5000
+	2 -k -p 5000 -r 192.0.2.1 --to [::1]:5000
+	3 -k -p 5000 -r 192.0.2.1 -- /no/such/command
+	3 -k -p 5000 -r 192.0.2.1 -- cat
 	3 -b 192.0.2.99 -r $LAB_REFLECTOR4
 	3 -I nosuch0 -r $LAB_REFLECTOR4
 	3 -c /no/such/directory/file -r $LAB_REFLECTOR4
