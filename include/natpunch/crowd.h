@@ -12,6 +12,10 @@
  * choose addresses that fall together.
  *
  * A member is the number of a slot in the caller's table, below `capacity`.
+ *
+ * A source may be a wider network than that of rate.h: a crowd can take the first CROWD_SITE_BITS
+ * of an IPv6 address for one, which is what a provider hands to one customer at the most (RFC
+ * 6177), and so what one customer can have sources in.
  */
 #ifndef NATPUNCH_CROWD_H
 #define NATPUNCH_CROWD_H
@@ -22,7 +26,9 @@
 #include "natpunch/addr.h"
 #include "natpunch/siphash.h"
 
-#define CROWD_NONE UINT32_MAX
+#define CROWD_NONE        UINT32_MAX
+#define CROWD_SOURCE_BITS 64
+#define CROWD_SITE_BITS   48
 
 struct crowd {
 	uint8_t key[SIPHASH_KEY_SIZE];
@@ -34,16 +40,18 @@ struct crowd {
 	uint32_t fresh; /* sources from here on were never used */
 	uint32_t free;  /* first of the free ones below that + 1, or 0 */
 	uint32_t most;
+	uint32_t bits; /* of an IPv6 address that are one source */
 };
 
 /* How many bytes a crowd takes, of the alignment of malloc(3). capacity is 1 to 2^24. */
 size_t crowd_memory(uint32_t capacity);
 
 /*
- * `memory` is all zero, and the caller's; what is not used of it is not touched. `key` is random.
+ * `memory` is all zero, and the caller's; what is not used of it is not touched. `bits`: 64, or 48
+ * for sites. `key` is random.
  */
-void crowd_init(
-	struct crowd *crowd, void *memory, uint32_t capacity, const uint8_t key[SIPHASH_KEY_SIZE]);
+void crowd_init(struct crowd *crowd, void *memory, uint32_t capacity, uint32_t bits,
+	const uint8_t key[SIPHASH_KEY_SIZE]);
 
 /* The member must not be in it; it is its source's youngest. */
 void crowd_join(struct crowd *crowd, uint32_t member, const struct addr *source);

@@ -17,7 +17,9 @@
  * One eighth of a table of eight or more can never be held, so that nobody locks others out by
  * holding all; in a smaller one, when all are held, the newcomer is closed. When the other seven
  * eighths are held, the source that holds the most lets its youngest go to one that holds fewer by
- * two or more: that one is not ended, but it may be, as any other, when room is needed.
+ * two or more: that one is not ended, but it may be, as any other, when room is needed. Where no
+ * source holds so many, the same goes for sites (crowd.h): one of them has 65536 sources of IPv6,
+ * and could hold a whole table by one connection from each.
  *
  * Those that are not read for a while, because their source has asked too much, stand in a third
  * crowd besides: so each can be told how many of its source wait before it.
@@ -79,6 +81,7 @@ struct reflector_table {
 	uint64_t unheld; /* counter: asked to be held and were not, or not any longer */
 	struct crowd passing;
 	struct crowd holding;
+	struct crowd sites;   /* those that are held, by the site of their source, besides */
 	struct crowd waiting; /* those that are paused, besides */
 	void *crowds; /* their memory */
 };

@@ -11,14 +11,16 @@ static int open_crowds(struct reflector_table *table)
 {
 	size_t size = crowd_memory(table->capacity);
 	uint8_t key[SIPHASH_KEY_SIZE];
+	char *memory = calloc(4, size);
 
-	table->crowds = calloc(3, size);
-	if (table->crowds == NULL)
+	table->crowds = memory;
+	if (memory == NULL)
 		return -1;
 	random_fill(key, sizeof(key));
-	crowd_init(&table->passing, table->crowds, table->capacity, key);
-	crowd_init(&table->holding, (char *)table->crowds + size, table->capacity, key);
-	crowd_init(&table->waiting, (char *)table->crowds + 2 * size, table->capacity, key);
+	crowd_init(&table->passing, memory, table->capacity, CROWD_SOURCE_BITS, key);
+	crowd_init(&table->holding, memory + size, table->capacity, CROWD_SOURCE_BITS, key);
+	crowd_init(&table->sites, memory + 2 * size, table->capacity, CROWD_SITE_BITS, key);
+	crowd_init(&table->waiting, memory + 3 * size, table->capacity, CROWD_SOURCE_BITS, key);
 	return 0;
 }
 
@@ -91,6 +93,8 @@ void reflector_table_release(struct reflector_table *table, uint32_t slot)
 
 	reflector_table_pause(table, slot, false);
 	crowd_leave(connection->held ? &table->holding : &table->passing, slot);
+	if (connection->held)
+		crowd_leave(&table->sites, slot);
 	table->held -= connection->held ? 1 : 0;
 	table->used--;
 	deadline_set(&table->deadlines, slot, DEADLINE_NONE);
@@ -121,8 +125,22 @@ static void change_crowd(struct reflector_table *table, uint32_t slot, bool held
 
 	crowd_leave(held ? &table->passing : &table->holding, slot);
 	crowd_join(held ? &table->holding : &table->passing, slot, &connection->peer);
+	if (held)
+		crowd_join(&table->sites, slot, &connection->peer);
+	else
+		crowd_leave(&table->sites, slot);
 	connection->held = held;
 	table->held = held ? table->held + 1 : table->held - 1;
+}
+
+/* The held one to let go for one of that source, or CROWD_NONE: nobody has so many more. */
+static uint32_t find_excess(const struct reflector_table *table, const struct addr *source)
+{
+	if (crowd_count(&table->holding, source) + 1 < table->holding.most)
+		return crowd_youngest(&table->holding);
+	if (crowd_count(&table->sites, source) + 1 < table->sites.most)
+		return crowd_youngest(&table->sites);
+	return CROWD_NONE;
 }
 
 void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool held)
@@ -132,10 +150,12 @@ void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool hel
 	if (connection->held == held)
 		return;
 	if (held && table->held >= reflector_table_hold_max(table)) {
+		uint32_t youngest = find_excess(table, &connection->peer);
+
 		table->unheld++;
-		if (crowd_count(&table->holding, &connection->peer) + 1 >= table->holding.most)
+		if (youngest == CROWD_NONE)
 			return;
-		change_crowd(table, crowd_youngest(&table->holding), false);
+		change_crowd(table, youngest, false);
 	}
 	change_crowd(table, slot, held);
 }

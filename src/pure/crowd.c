@@ -42,16 +42,25 @@ size_t crowd_memory(uint32_t capacity)
 	       chains(capacity) * sizeof(uint32_t);
 }
 
-void crowd_init(
-	struct crowd *crowd, void *memory, uint32_t capacity, const uint8_t key[SIPHASH_KEY_SIZE])
+void crowd_init(struct crowd *crowd, void *memory, uint32_t capacity, uint32_t bits,
+	const uint8_t key[SIPHASH_KEY_SIZE])
 {
 	memset(crowd, 0, sizeof(*crowd));
+	crowd->bits = bits;
 	memcpy(crowd->key, key, sizeof(crowd->key));
 	crowd->sources = memory;
 	crowd->members = (void *)(crowd->sources + capacity);
 	crowd->ranks = (void *)(crowd->members + capacity);
 	crowd->index = (void *)(crowd->ranks + capacity + 1);
 	crowd->mask = chains(capacity) - 1;
+}
+
+static void find_network(
+	const struct crowd *crowd, const struct addr *source, uint8_t out[RATE_NETWORK_SIZE])
+{
+	rate_network(source, out);
+	if (source->family == ADDR_IPV6)
+		memset(out + crowd->bits / 8, 0, RATE_NETWORK_SIZE - crowd->bits / 8);
 }
 
 static uint32_t chain_of(const struct crowd *crowd, const uint8_t network[RATE_NETWORK_SIZE])
@@ -75,7 +84,7 @@ static uint32_t find_source(const struct crowd *crowd, const struct addr *source
 {
 	uint8_t network[RATE_NETWORK_SIZE];
 
-	rate_network(source, network);
+	find_network(crowd, source, network);
 	return find(crowd, chain_of(crowd, network), network);
 }
 
@@ -146,7 +155,7 @@ void crowd_join(struct crowd *crowd, uint32_t member, const struct addr *source)
 	struct crowd_source *own;
 	uint32_t chain, link;
 
-	rate_network(source, network);
+	find_network(crowd, source, network);
 	chain = chain_of(crowd, network);
 	link = find(crowd, chain, network);
 	if (link == 0)

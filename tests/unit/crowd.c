@@ -92,7 +92,7 @@ static void test_against_model(void)
 
 	if (!ok(crowd_memory(CAPACITY) <= sizeof(memory), "it fits"))
 		return;
-	crowd_init(&crowd, memory, CAPACITY, key);
+	crowd_init(&crowd, memory, CAPACITY, CROWD_SOURCE_BITS, key);
 	is_uint(crowd_oldest(&crowd), CROWD_NONE, "nobody is there");
 	is_uint(crowd_youngest(&crowd), CROWD_NONE, "nor there");
 	for (unsigned step = 1; step <= STEPS; step++) {
@@ -113,7 +113,7 @@ static void test_networks(void)
 	struct addr a, b, c;
 
 	memset(memory, 0, sizeof(memory));
-	crowd_init(&crowd, memory, 4, key);
+	crowd_init(&crowd, memory, 4, CROWD_SOURCE_BITS, key);
 	ok(addr_parse_ip(&a, "2001:db8:1:2::1") == 0 &&
 			addr_parse_ip(&b, "2001:db8:1:2:f::9") == 0 &&
 			addr_parse_ip(&c, "2001:db8:1:3::1") == 0,
@@ -123,6 +123,16 @@ static void test_networks(void)
 	crowd_join(&crowd, 2, &b);
 	is_uint(crowd_count(&crowd, &b), 2, "two of one IPv6 network are one source");
 	is_uint(crowd_oldest(&crowd), 1, "which has the most");
+	memset(memory, 0, sizeof(memory));
+	crowd_init(&crowd, memory, 4, CROWD_SITE_BITS, key);
+	crowd_join(&crowd, 0, &c);
+	crowd_join(&crowd, 1, &a);
+	is_uint(crowd_count(&crowd, &b), 2, "two networks of one site are one, where sites count");
+	memset(memory, 0, sizeof(memory));
+	crowd_init(&crowd, memory, 4, CROWD_SOURCE_BITS, key);
+	crowd_join(&crowd, 0, &c);
+	crowd_join(&crowd, 1, &a);
+	crowd_join(&crowd, 2, &b);
 	crowd_leave(&crowd, 1);
 	is_uint(crowd_oldest(&crowd), 0, "of two with one each, who has had it for longer");
 }

@@ -179,22 +179,28 @@ static struct addr source(uint8_t number)
 	return (struct addr){.family = ADDR_IPV4, .ip = {192, 0, 2, number}, .port = 9};
 }
 
-static uint32_t come(struct reflector_table *table, uint8_t number, bool held)
+static uint32_t come_from(struct reflector_table *table, const struct addr *peer, bool held)
 {
-	struct addr peer = source(number);
-	uint32_t slot = reflector_table_take(table, -1, &peer);
+	uint32_t slot = reflector_table_take(table, -1, peer);
 
 	if (slot == REFLECTOR_TABLE_NONE) {
-		uint32_t victim = reflector_table_victim(table, &peer);
+		uint32_t victim = reflector_table_victim(table, peer);
 
 		if (victim == REFLECTOR_TABLE_NONE)
 			return victim;
 		reflector_table_release(table, victim);
-		slot = reflector_table_take(table, -1, &peer);
+		slot = reflector_table_take(table, -1, peer);
 	}
 	if (held)
 		reflector_table_hold(table, slot, true);
 	return slot;
+}
+
+static uint32_t come(struct reflector_table *table, uint8_t number, bool held)
+{
+	struct addr peer = source(number);
+
+	return come_from(table, &peer, held);
 }
 
 static bool belongs(const struct reflector_table *table, uint32_t slot, uint8_t number)
@@ -224,6 +230,38 @@ static void test_flood(void)
 		come(&table, (uint8_t)(100 + i), false);
 	ok(table.connections[one].generation > 0, "of many with one each, the oldest goes");
 	reflector_table_close(&table);
+}
+
+/* One connection from each of many networks of one site, which hold all; and others come. */
+static void test_site(void)
+{
+	struct reflector_table table;
+	struct addr hoarder = {.family = ADDR_IPV6, .ip = {0x20, 1, 0x0d, 0xb8, 0, 66}, .port = 9};
+	struct addr home = {.family = ADDR_IPV6, .ip = {0x20, 1, 0x0d, 0xb8, 0, 1}, .port = 9};
+
+	if (!is_int(reflector_table_open(&table, 16), 0, "opened"))
+		return;
+	for (uint8_t i = 0; i < 14; i++) {
+		hoarder.ip[7] = i;
+		come_from(&table, &hoarder, true);
+	}
+	is_uint(crowd_count(&table.sites, &hoarder), 14, "one site holds all that can be held");
+	for (uint8_t i = 0; i < 4; i++) {
+		home.ip[5] = i;
+		come_from(&table, &home, true);
+	}
+	come(&table, 5, true);
+	is_uint(table.held, 14, "as many are held as can be");
+	is_uint(crowd_count(&table.sites, &hoarder), 9, "it lets go of one for each that comes");
+	is_uint(crowd_count(&table.holding, &home), 1, "and that is held");
+	for (uint8_t i = 0; i < 14; i++) {
+		home.ip[7] = (uint8_t)(1 + i);
+		come_from(&table, &home, true);
+	}
+	is_uint(crowd_count(&table.sites, &hoarder), crowd_count(&table.sites, &home),
+		"another that hoards gets no more than it");
+	reflector_table_close(&table);
+	is_uint(table.held, 0, "closed");
 }
 
 /* One source holds all that can be held; it lets go of some for others, which are not ended. */
@@ -259,5 +297,6 @@ int main(void)
 	test_reserve();
 	test_flood();
 	test_hoard();
+	test_site();
 	return done_testing();
 }
