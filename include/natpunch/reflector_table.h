@@ -83,7 +83,7 @@ struct reflector_table {
 	struct crowd holding;
 	struct crowd sites;   /* those that are held, by the site of their source, besides */
 	struct crowd waiting; /* those that are paused, besides */
-	void *crowds; /* their memory */
+	void *crowds;         /* their memory */
 };
 
 /* capacity is 1 to 2^24. Returns 0, or -1 when there is no memory for it. */
@@ -117,7 +117,8 @@ uint32_t reflector_table_hold_max(const struct reflector_table *table);
  */
 void reflector_table_hold(struct reflector_table *table, uint32_t slot, bool held);
 
-/* Notes whether the slot waits for its turn among those of its source. Twice is the same as once. */
+/* Notes whether the slot waits for its turn among those of its source. Twice is the same as once.
+ */
 void reflector_table_pause(struct reflector_table *table, uint32_t slot, bool paused);
 
 /* How many of that source do. */

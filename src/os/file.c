@@ -377,25 +377,35 @@ int file_check_writable(const char *path, struct error *error)
 static int wait_for_lock(int fd, uint64_t deadline)
 {
 	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-		if (errno != EWOULDBLOCK || clock_now_ms() >= deadline)
+		if ((errno != EWOULDBLOCK && errno != EINTR) || clock_now_ms() >= deadline)
 			return -1;
 		poll(NULL, 0, LOCK_RETRY_MS);
 	}
 	return 0;
 }
 
+static int open_lock(const char *name, bool *created)
+{
+	const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_CREAT;
+	int fd = open(name, flags | O_EXCL, 0600);
+
+	*created = fd >= 0;
+	return fd >= 0 || errno != EEXIST ? fd : open(name, flags, 0600);
+}
+
 int file_lock(const char *path, uint64_t deadline, struct error *error)
 {
-	char lock[PATH_MAX];
+	char name[PATH_MAX];
 	struct stat status;
+	bool created;
 	int fd, saved;
 
-	if (append_suffix(path, ".lock", lock) != 0)
+	if (append_suffix(path, ".lock", name) != 0)
 		return fail(error, "lock", path, ENAMETOOLONG);
 	for (;;) {
-		fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		fd = open_lock(name, &created);
 		if (fd < 0)
-			return fail(error, "open", lock, errno);
+			return fail(error, "open", name, errno);
 		if (wait_for_lock(fd, deadline) != 0 || fstat(fd, &status) != 0)
 			break;
 		/* Who had it before has taken it away; the next one is another file. */
@@ -404,6 +414,9 @@ int file_lock(const char *path, uint64_t deadline, struct error *error)
 		close(fd);
 	}
 	saved = errno;
+	/* One that was there already may be in somebody's hand. */
+	if (created)
+		unlink(name);
 	close(fd);
 	return fail(error, "lock", path, saved);
 }

@@ -26,10 +26,10 @@ size_t registry_write_record(const struct registry_record *record, char out[REGI
 {
 	char ip[ADDR_IP_TEXT_SIZE];
 
-	return (size_t)snprintf(out, REGISTRY_RECORD_SIZE, "%s %s %s %u %u %u %llu %u\n", record->name,
-		mapping_protocol_name(record->protocol), addr_format_ip(&record->addr, ip),
-		record->addr.port, record->local_port, record->seconds,
-		(unsigned long long)record->heard, (unsigned)record->key);
+	return (size_t)snprintf(out, REGISTRY_RECORD_SIZE, "%s %s %s %u %u %u %llu %u\n",
+		record->name, mapping_protocol_name(record->protocol),
+		addr_format_ip(&record->addr, ip), record->addr.port, record->local_port,
+		record->seconds, (unsigned long long)record->heard, (unsigned)record->key);
 }
 
 size_t registry_write_tail(const void *before, size_t size, char out[REGISTRY_TAIL_SIZE])
