@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,9 +50,15 @@ static int finish_output(int status)
 	struct error error;
 
 	/* A command that failed has told why. */
-	if (status != EXIT_STATUS_DONE || (fflush(stdout) == 0 && !ferror(stdout)))
+	if (status != EXIT_STATUS_DONE)
 		return status;
-	error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output");
+	if (fflush(stdout) != 0)
+		error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output: %s",
+			strerror(errno));
+	else if (ferror(stdout))
+		error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output");
+	else
+		return status;
 	return command_fail(&error);
 }
 
