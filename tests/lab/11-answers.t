@@ -22,7 +22,7 @@ expect()
 {
 	is "$1: exit $2" "$status" "$2"
 	is "$1: nothing on standard output" "$(cat "$LAB_DIR/out")" ""
-	is "$1: one line of error" "$(grep -vc '^hint: ' "$LAB_DIR/err")" 1
+	is "$1: one line of error" "$(lab_said "$LAB_DIR/err" | grep -vc '^hint: ')" 1
 	like "$1: it says why" "$(cat "$LAB_DIR/err")" "$3"
 }
 

@@ -100,10 +100,10 @@ look_up "$keys" home -f ssh
 is "-f ssh" "$found" "ssh -p $port $LAB_HOME_PUBLIC4"
 # As its page has it: what it prints is the command. And with a string, what ssh takes.
 is "\$(natpunch lookup -f ssh ...)" "$(lab_exec laptop sh -c "\$('$natpunch' lookup -f ssh \
-	-r $LAB_REFLECTOR4 -K '$keys' home) $ssh_options echo in" </dev/null 2>&1)" in
+	-r $LAB_REFLECTOR4 -K '$keys' home) $ssh_options echo in" </dev/null 2>&1 | lab_said)" in
 is "ssh \$(natpunch lookup -f '-p %p %a' ...)" "$(lab_exec laptop sh -c "ssh $ssh_options \
 	\$('$natpunch' lookup -f '-p %p %a' -r $LAB_REFLECTOR4 -K '$keys' home) echo in" \
-	</dev/null 2>&1)" in
+	</dev/null 2>&1 | lab_said)" in
 look_up "$keys" home -f json
 like "-f json has the age" "$found" '"name":"home","age":[0-9]+,"held":false}$'
 look_up "$keys" home -f env

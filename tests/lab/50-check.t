@@ -209,7 +209,7 @@ try_home()
 		'^yes: strangers get in to TCP port 22 through 203\.0\.113\.2 port 22$'
 	like 'text: to paste' "$text" '^  ssh -p 22 203\.0\.113\.2$'
 	like 'text: the path' "$text" '^   \[ the NAT \]  203\.0\.113\.2:22 outside$'
-	is 'text: nothing else is said' "$(cat "$LAB_DIR/said")" ''
+	is 'text: nothing else is said' "$(lab_said "$LAB_DIR/said")" ''
 
 	# The NAT hands back what is meant for its own outside.
 	is 'hairpinning: not by this one' "$(field "$LAB_DIR/udp.out" hairpinning)" false

@@ -111,6 +111,8 @@
 #   lab_capture NAME NS IFACE FILTER  tcpdump; back when it listens
 #   lab_captured NAME [ARG...]  prints what was caught so far; arguments go to
 #                           tcpdump (-c 1, a filter, ...)
+#   lab_said [FILE...]      what a command said, without the warning that each
+#                           gives which is not confined (tests/run checked)
 #   lab_line SIDE DELAY LOSS [LOSS_BACK]  changes a line at run time, and is
 #                           back when that holds. LOSS is in percent, out of
 #                           the house; LOSS_BACK into it; the same if left out
@@ -130,6 +132,12 @@ LAB_DIR=
 # A confined natpunch ends at a system call that is in none of its lists, and
 # says which; lab_stop finds what it said.
 export NATPUNCH_SANDBOX="${NATPUNCH_SANDBOX:-strict}"
+
+lab_said()
+{
+	# shellcheck disable=SC2016 # the warning's own text
+	sed '/: warning: not confined: \$NATPUNCH_SANDBOX is off$/d' "$@"
+}
 
 # ---------------------------------------------------------------- waiting
 
