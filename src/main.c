@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,24 +43,6 @@ static int fail_unknown(const char *what, const char *name)
 	return command_fail(&error);
 }
 
-/* A result that could not be written is not a result: a full disk behind `>` must be told. */
-static int finish_output(int status)
-{
-	struct error error;
-
-	/* A command that failed has told why. */
-	if (status != EXIT_STATUS_DONE)
-		return status;
-	if (fflush(stdout) != 0)
-		error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output: %s",
-			strerror(errno));
-	else if (ferror(stdout))
-		error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output");
-	else
-		return status;
-	return command_fail(&error);
-}
-
 static int run_help(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -87,13 +68,13 @@ int main(int argc, char **argv)
 	}
 	const char *word = argv[1];
 	if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
-		return finish_output(run_help(1, argv + 1));
+		return command_finish_output(run_help(1, argv + 1));
 	if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0) {
 		puts("natpunch " NATPUNCH_VERSION);
-		return finish_output(EXIT_STATUS_DONE);
+		return command_finish_output(EXIT_STATUS_DONE);
 	}
 	if (strcmp(word, "help") == 0)
-		return finish_output(run_help(argc - 1, argv + 1));
+		return command_finish_output(run_help(argc - 1, argv + 1));
 	if (word[0] == '-')
 		return fail_unknown("option", word);
 
@@ -101,5 +82,5 @@ int main(int argc, char **argv)
 	if (command == NULL)
 		return fail_unknown("command", word);
 	log_set_command(command->name);
-	return finish_output(command->run(command, argc - 1, argv + 1));
+	return command_finish_output(command->run(command, argc - 1, argv + 1));
 }

@@ -75,4 +75,10 @@ void command_print_help(const struct command *command);
 /* Prints the error with log_print_error() and returns its status. */
 int command_fail(const struct error *error);
 
+/*
+ * At the end: a result that could not be written is not a result; a full disk behind `>` must be
+ * told. Returns `status`, or that of the failure.
+ */
+int command_finish_output(int status);
+
 #endif

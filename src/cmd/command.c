@@ -1,5 +1,6 @@
 #include "natpunch/command.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -164,4 +165,21 @@ int command_fail(const struct error *error)
 {
 	log_print_error(error);
 	return (int)error->status;
+}
+
+int command_finish_output(int status)
+{
+	struct error error;
+
+	/* A command that failed has told why. */
+	if (status != EXIT_STATUS_DONE)
+		return status;
+	if (fflush(stdout) != 0)
+		error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output: %s",
+			strerror(errno));
+	else if (ferror(stdout))
+		error_set(&error, EXIT_STATUS_LOCAL, "cannot write to standard output");
+	else
+		return status;
+	return command_fail(&error);
 }
