@@ -20,6 +20,7 @@
 #ifndef NATPUNCH_CROWD_H
 #define NATPUNCH_CROWD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -68,6 +69,9 @@ uint32_t crowd_count(const struct crowd *crowd, const struct addr *source);
  */
 uint32_t crowd_oldest(const struct crowd *crowd);
 uint32_t crowd_youngest(const struct crowd *crowd);
+
+/* Do both members, which must be in it, belong to one source? */
+bool crowd_are_together(const struct crowd *crowd, uint32_t one, uint32_t other);
 
 /* The oldest member of that source, or CROWD_NONE when it has none. */
 uint32_t crowd_oldest_of(const struct crowd *crowd, const struct addr *source);

@@ -16,15 +16,17 @@
  *
  * One eighth of a table of eight or more can never be held, so that nobody locks others out by
  * holding all; in a smaller one, when all are held, the newcomer is closed. When the other seven
- * eighths are held, the source that holds the most lets its youngest go to one that holds fewer by
- * two or more: that one is not ended, but it may be, as any other, when room is needed. Where no
- * source holds so many, the same goes for sites (crowd.h): one of them has 65536 sources of IPv6,
- * and could hold a whole table by one connection from each.
+ * eighths are held, the site (crowd.h; of IPv4 it is the source) that holds the most lets its
+ * youngest go to one that holds fewer by two or more: that one is not ended, but it may be, as any
+ * other, when room is needed. A source takes likewise from a source, but not from one whose site
+ * holds fewer than its own. By sources alone, who has 65536 of them could hold a whole table by one
+ * connection from each, and take from those who share an address.
  *
- * Those that are not read for a while, because their source has asked too much, stand in a third
- * crowd besides: so each can be told how many of its source wait before it.
+ * Those that are not read for a while, because their source has asked too much, stand in `waiting`
+ * besides: so each can be told how many of its source wait before it.
  *
- * Invariants: a slot is in one of the two crowds just when its connection is there; a generation
+ * Invariants: a slot is in `passing`, or in `holding` and `sites`, just when its connection is
+ * there, and in `waiting` just when that is paused; a generation
  * belongs to one connection only, so that a late event for the one before it is told apart.
  */
 #ifndef NATPUNCH_REFLECTOR_TABLE_H

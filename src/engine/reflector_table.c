@@ -133,13 +133,28 @@ static void change_crowd(struct reflector_table *table, uint32_t slot, bool held
 	table->held = held ? table->held + 1 : table->held - 1;
 }
 
-/* The held one to let go for one of that source, or CROWD_NONE: nobody has so many more. */
+static const struct addr *peer_of(const struct reflector_table *table, uint32_t slot)
+{
+	return &table->connections[slot].peer;
+}
+
+/*
+ * The held one to let go for one of that source, or CROWD_NONE: nobody has so many more. Of the
+ * site that holds the most, its largest source's where that is the largest of all.
+ */
 static uint32_t find_excess(const struct reflector_table *table, const struct addr *source)
 {
-	if (crowd_count(&table->holding, source) + 1 < table->holding.most)
-		return crowd_youngest(&table->holding);
-	if (crowd_count(&table->sites, source) + 1 < table->sites.most)
-		return crowd_youngest(&table->sites);
+	uint32_t of_source = crowd_youngest(&table->holding);
+	uint32_t of_site = crowd_youngest(&table->sites);
+	uint32_t site = crowd_count(&table->sites, source);
+
+	if (of_source == CROWD_NONE)
+		return CROWD_NONE;
+	if (site + 1 < table->sites.most)
+		return crowd_are_together(&table->sites, of_source, of_site) ? of_source : of_site;
+	if (crowd_count(&table->holding, source) + 1 < table->holding.most &&
+		crowd_count(&table->sites, peer_of(table, of_source)) >= site)
+		return of_source;
 	return CROWD_NONE;
 }
 

@@ -220,6 +220,11 @@ uint32_t crowd_youngest(const struct crowd *crowd)
 	return crowd->sources[crowd->ranks[crowd->most].longest - 1].youngest - 1;
 }
 
+bool crowd_are_together(const struct crowd *crowd, uint32_t one, uint32_t other)
+{
+	return crowd->members[one].source == crowd->members[other].source;
+}
+
 uint32_t crowd_oldest_of(const struct crowd *crowd, const struct addr *source)
 {
 	uint32_t link = find_source(crowd, source);

@@ -261,6 +261,20 @@ static void test_site(void)
 	is_uint(crowd_count(&table.sites, &hoarder), crowd_count(&table.sites, &home),
 		"another that hoards gets no more than it");
 	reflector_table_close(&table);
+
+	/* Three homes behind one address, and a site that comes from another network each time. */
+	if (!is_int(reflector_table_open(&table, 16), 0, "opened"))
+		return;
+	for (int i = 0; i < 3; i++)
+		come(&table, 5, true);
+	for (uint8_t i = 0; i < 100; i++) {
+		hoarder.ip[7] = i;
+		come_from(&table, &hoarder, true);
+	}
+	is_uint(crowd_count(
+			&table.holding, &(struct addr){.family = ADDR_IPV4, .ip = {192, 0, 2, 5}}),
+		3, "a large site takes nothing from a small one");
+	reflector_table_close(&table);
 	is_uint(table.held, 0, "closed");
 }
 
