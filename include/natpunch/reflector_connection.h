@@ -42,16 +42,6 @@ void reflector_connection_tell(const struct reflector_connection *connection, co
 bool reflector_connection_send(
 	const struct reflector_connection *connection, const void *data, size_t size);
 
-/*
- * The same for its last bytes, which go with the FIN, in one segment: nothing can be sent after
- * it. The connection is then to be closed, or read until the client has gone.
- *
- * By shutdown(2): close() alone would send a RST instead where bytes of the client are unread, and
- * the last bytes with it would be lost.
- */
-bool reflector_connection_send_last(
-	const struct reflector_connection *connection, const void *data, size_t size);
-
 /* The name that was registered over this connection, if any, is not held by it any more. */
 void reflector_connection_release_name(
 	struct reflector_stream *stream, uint32_t slot, uint64_t now);

@@ -30,6 +30,15 @@ bool socket_forget(int fd);
 bool socket_can_forget(void);
 
 /*
+ * Sends a connection's last bytes and its FIN, in one segment. The connection is then to be closed,
+ * or read until the other end has gone. Returns whether all went out at once.
+ *
+ * By MSG_MORE and shutdown(2): close() alone would send a RST instead where bytes of the other end
+ * are unread, and the last bytes would be lost.
+ */
+bool socket_send_last(int fd, const void *data, size_t size);
+
+/*
  * Sends all (sendmmsg). One that cannot be sent (no route, say) is passed over; without buffers so
  * are the rest.
  */

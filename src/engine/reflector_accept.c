@@ -11,6 +11,7 @@
 #include "natpunch/greeting.h"
 #include "natpunch/log.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 #define BACKLOG      4096 /* the kernel cuts it at net.core.somaxconn */
 #define DRAIN_SIZE   4096
@@ -154,15 +155,12 @@ void reflector_accept_answer_text(
 	char drain[DRAIN_SIZE];
 	char text[ADDR_TEXT_SIZE];
 	size_t size = greeting_write_line(peer, line);
-	/* The line goes with the FIN, in one segment. */
-	bool sent = send(fd, line, size, MSG_NOSIGNAL | MSG_MORE) == (ssize_t)size;
+	bool sent = socket_send_last(fd, line, size);
 
 	/* Closing with bytes unread would send a RST, which can overtake the line. */
 	for (int i = 0; i < DRAIN_MAX; i++)
 		if (recv(fd, drain, sizeof(drain), 0) != (ssize_t)sizeof(drain))
 			break;
-	/* Unlike close(), it sends the line whatever has come since. */
-	shutdown(fd, SHUT_WR);
 	close(fd);
 	count_one(acceptor->counters, COUNTER_LINE_REQUESTS);
 	count_many(acceptor->counters, COUNTER_LINE_ANSWERS, sent ? 1 : 0);

@@ -44,14 +44,6 @@ bool reflector_connection_send(
 	return size == 0 || send(connection->fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
-bool reflector_connection_send_last(
-	const struct reflector_connection *connection, const void *data, size_t size)
-{
-	ssize_t sent = send(connection->fd, data, size, MSG_NOSIGNAL | MSG_MORE);
-
-	return shutdown(connection->fd, SHUT_WR) == 0 && sent == (ssize_t)size;
-}
-
 bool reflector_connection_give_away(struct reflector_stream *stream, uint32_t slot, size_t used)
 {
 	struct reflector_connection *connection = reflector_connection_at(stream, slot);

@@ -15,6 +15,7 @@
 #include "natpunch/greeting.h"
 #include "natpunch/reflector_accept.h"
 #include "natpunch/socket.h"
+#include "natpunch/socket_linux.h"
 
 #define READ_SIZE        2048
 #define STARVED_PAUSE_MS 100
@@ -151,8 +152,7 @@ static bool answer_client(
 
 	client->answered = true;
 	client->due = now + REFLECTOR_METRICS_MS;
-	return send(client->fd, metrics->answer, size, MSG_NOSIGNAL) == (ssize_t)size &&
-	       shutdown(client->fd, SHUT_WR) == 0;
+	return socket_send_last(client->fd, metrics->answer, size);
 }
 
 /* Returns false when the connection is over. */

@@ -81,8 +81,8 @@ static bool send_line(
 	struct reflector_stream *stream, const struct reflector_connection *connection)
 {
 	char line[GREETING_LINE_SIZE];
-	bool sent = reflector_connection_send_last(
-		connection, line, greeting_write_line(&connection->peer, line));
+	bool sent = socket_send_last(
+		connection->fd, line, greeting_write_line(&connection->peer, line));
 
 	count_one(stream->counters, COUNTER_LINE_REQUESTS);
 	count_many(stream->counters, COUNTER_LINE_ANSWERS, sent ? 1 : 0);
@@ -94,7 +94,7 @@ static bool send_http(
 {
 	char answer[GREETING_HTTP_SIZE];
 	size_t size = greeting_write_http(&connection->peer, connection->head_only, answer);
-	bool sent = reflector_connection_send_last(connection, answer, size);
+	bool sent = socket_send_last(connection->fd, answer, size);
 
 	count_one(stream->counters, COUNTER_HTTP_REQUESTS);
 	count_many(stream->counters, COUNTER_HTTP_ANSWERS, sent ? 1 : 0);
@@ -229,7 +229,7 @@ static enum reflector_fate read_stun(
 	if (used > 0)
 		reflector_connection_tell(connection, "asked, answered");
 	if (fate != REFLECTOR_FATE_KEEP && used > 0)
-		reflector_connection_send_last(connection, stream->output, used);
+		socket_send_last(connection->fd, stream->output, used);
 	if (fate != REFLECTOR_FATE_KEEP ||
 		!reflector_connection_send(connection, stream->output, used))
 		return REFLECTOR_FATE_CLOSE;
@@ -353,23 +353,30 @@ static void pause_reading(
 	reflector_connection_tell(connection, "is put off: its address asks too often");
 }
 
-/* Reads once and answers, unless the source has to wait. Each read counts, and each message. */
-static enum reflector_fate converse(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+/* Reads once and answers. Each read counts for the source, and each message. */
+static enum reflector_fate read_and_charge(
+	struct reflector_stream *stream, uint32_t slot, uint64_t *spent, uint64_t now)
 {
-	uint64_t *spent = find_measure(stream, &reflector_connection_at(stream, slot)->peer, now);
-	uint64_t wait = spent != NULL ? rate_wait(&stream->sources->each, *spent, now) : 0;
 	enum reflector_fate fate;
 
-	if (wait > 0) {
-		pause_reading(stream, slot, wait, now);
-		return REFLECTOR_FATE_KEEP;
-	}
 	stream->asked = NOTHING_READ;
 	fate = read_and_answer(stream, slot, now);
 	if (spent != NULL && stream->asked != NOTHING_READ)
 		rate_charge(
 			&stream->sources->each, spent, stream->asked > 1 ? stream->asked : 1, now);
 	return fate;
+}
+
+/* The same, unless the source has to wait. */
+static enum reflector_fate converse(struct reflector_stream *stream, uint32_t slot, uint64_t now)
+{
+	uint64_t *spent = find_measure(stream, &reflector_connection_at(stream, slot)->peer, now);
+	uint64_t wait = spent != NULL ? rate_wait(&stream->sources->each, *spent, now) : 0;
+
+	if (wait == 0)
+		return read_and_charge(stream, slot, spent, now);
+	pause_reading(stream, slot, wait, now);
+	return REFLECTOR_FATE_KEEP;
 }
 
 static uint32_t make_room(
@@ -520,18 +527,15 @@ static enum reflector_fate resume_reading(struct reflector_stream *stream, uint3
 	return watch_again(stream, slot) ? REFLECTOR_FATE_KEEP : REFLECTOR_FATE_CLOSE;
 }
 
-/* Where we are late ourselves, the client may have spoken in time. */
+/* Where we are late ourselves, the client may have spoken in time; it does not wait any longer. */
 static enum reflector_fate end_silence(struct reflector_stream *stream, uint32_t slot, uint64_t now)
 {
 	struct reflector_connection *connection = reflector_connection_at(stream, slot);
-	enum reflector_fate fate = converse(stream, slot, now);
+	uint64_t *spent = find_measure(stream, &connection->peer, now);
+	enum reflector_fate fate = read_and_charge(stream, slot, spent, now);
 
-	if (fate != REFLECTOR_FATE_KEEP)
+	if (fate != REFLECTOR_FATE_KEEP || stream->asked != NOTHING_READ)
 		return fate;
-	if (connection->paused)
-		return watch_again(stream, slot) ? REFLECTOR_FATE_KEEP : REFLECTOR_FATE_CLOSE;
-	if (stream->asked != NOTHING_READ)
-		return REFLECTOR_FATE_KEEP;
 	reflector_connection_tell(connection, "said nothing, line sent");
 	send_line(stream, connection);
 	return REFLECTOR_FATE_CLOSE;

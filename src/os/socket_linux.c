@@ -90,6 +90,13 @@ bool socket_can_forget(void)
 	return can;
 }
 
+bool socket_send_last(int fd, const void *data, size_t size)
+{
+	ssize_t sent = send(fd, data, size, MSG_NOSIGNAL | MSG_MORE);
+
+	return shutdown(fd, SHUT_WR) == 0 && sent == (ssize_t)size;
+}
+
 void socket_send_each(int fd, struct mmsghdr *messages, size_t count)
 {
 	size_t done = 0;

@@ -137,6 +137,33 @@ static void test_turns(void)
 	is_int(server_stop(&server), 0, "it ends");
 }
 
+/* Who came before his source had asked too much does not wait for it when his silence ends. */
+static void test_silent(void)
+{
+	struct question question = question_make(BINDING_MODE_NONE, 0);
+	struct server server;
+	uint64_t began;
+	int fd, silent;
+
+	server_init(&server);
+	server.config.limits.source = (struct rate_quota){.per_second = 1, .burst = 10};
+	server.config.limits.loopback = true;
+	server.config.times.silence = 1000;
+	server_start(&server);
+	silent = come_from(greedy);
+	fd = come_from(greedy);
+	for (int i = 0; i < 100; i++)
+		say(fd, question.bytes, question.size);
+	ok(server_says(&server, "is put off", 1), "a source is beyond its measure");
+	began = clock_now_ms();
+	ok(strstr(hear_all(silent), greedy) != NULL,
+		"who says nothing gets the line all the same,");
+	ok(clock_now_ms() - began < 5000, "when his time is over");
+	close(silent);
+	close(fd);
+	is_int(server_stop(&server), 0, "it ends");
+}
+
 /* A paused connection that is cut off does not stay, nor does one whose time is up. */
 static void test_paused(void)
 {
@@ -241,6 +268,7 @@ int main(void)
 	network_enter();
 	test_rate();
 	test_turns();
+	test_silent();
 	test_paused();
 	test_flood();
 	test_signal();

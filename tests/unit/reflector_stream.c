@@ -231,7 +231,7 @@ static void test_stalled(
 	struct server *server, const char *name, const char *text, const char *wanted)
 {
 	enum {
-		CROWD = 50
+		CROWD = 150 /* more than one turn of the loop takes */
 	};
 	int crowd[CROWD];
 	int answered = 0;
@@ -285,6 +285,7 @@ static void test_deadlines(void)
 	int fd;
 
 	server_init(&server);
+	server.config.connections = 200;
 	server.config.times.silence = 150;
 	server.config.times.request = 300;
 	server.config.times.idle = 300;
