@@ -340,23 +340,6 @@ static void report(void *context, enum hook_event event, const struct probe_resu
 	teller->remarked = true;
 }
 
-/* Listens too where there is somebody to hand connections to and nobody who takes them already. */
-static int open_listener(const struct probe_options *options, int *listener, struct error *error)
-{
-	const struct addr *local = &options->request.local;
-	struct holder holder;
-
-	*listener = -1;
-	if (options->request.protocol != MAPPING_TCP ||
-		(options->command == NULL && options->to.port == 0))
-		return 0;
-	if (holder_find(MAPPING_TCP, (enum addr_family)local->family, local->port, &holder) == 0 &&
-		holder.listens)
-		return 0;
-	*listener = handover_listen(local, options->request.interface, error);
-	return *listener >= 0 ? 0 : -1;
-}
-
 /* Would a connection that we hand over come to us again? */
 static bool leads_to_itself(const struct probe_options *options)
 {
@@ -372,20 +355,36 @@ static bool leads_to_itself(const struct probe_options *options)
 	return local->family == ADDR_NONE ? socket_is_local_ip(&to) : addr_equal_ip(&to, local);
 }
 
-/* What could be told only when the first connection comes. */
-static int check_receiver(const struct probe_options *options, bool listens, struct error *error)
+/* Told now, and not when the first connection comes. */
+static int check_command(const struct probe_options *options, struct error *error)
 {
 	char safe[128];
 
-	if (options->command != NULL && access(options->command[0], X_OK) != 0) {
-		text_escape(safe, sizeof(safe), options->command[0], strlen(options->command[0]));
-		error_set(error, EXIT_STATUS_LOCAL, "cannot run %s: %s", safe, strerror(errno));
-		return error_hint(error, "a command is the path of a program");
-	}
-	if (listens && leads_to_itself(options))
+	if (options->command == NULL || access(options->command[0], X_OK) == 0)
+		return 0;
+	text_escape(safe, sizeof(safe), options->command[0], strlen(options->command[0]));
+	error_set(error, EXIT_STATUS_LOCAL, "cannot run %s: %s", safe, strerror(errno));
+	return error_hint(error, "a command is the path of a program");
+}
+
+/* Listens too where there is somebody to hand connections to and nobody who takes them already. */
+static int open_listener(const struct probe_options *options, int *listener, struct error *error)
+{
+	const struct addr *local = &options->request.local;
+	struct holder holder;
+
+	*listener = -1;
+	if (options->request.protocol != MAPPING_TCP ||
+		(options->command == NULL && options->to.port == 0))
+		return 0;
+	if (holder_find(MAPPING_TCP, (enum addr_family)local->family, local->port, &holder) == 0 &&
+		holder.listens)
+		return 0;
+	if (leads_to_itself(options))
 		return error_set(
 			error, EXIT_STATUS_USAGE, "--to is the very port that connections come to");
-	return 0;
+	*listener = handover_listen(local, options->request.interface, error);
+	return *listener >= 0 ? 0 : -1;
 }
 
 static int confine(struct teller *teller, struct probe_request *request,
@@ -432,13 +431,11 @@ static int run_kept(struct teller *teller)
 	else
 		to.port = options->request.local.port;
 	handover_init(&handover, options->command, &to);
-	if (open_listener(options, &config.listener, &teller->error) != 0)
+	if (check_command(options, &teller->error) != 0 ||
+		open_listener(options, &config.listener, &teller->error) != 0)
 		return command_fail(&teller->error);
 	notify_open(&notify);
-	confinement.launcher = LAUNCHER_NONE;
-	status = check_receiver(options, config.listener >= 0, &teller->error);
-	if (status == 0)
-		status = confine(teller, &config.probe, &confinement, &handover);
+	status = confine(teller, &config.probe, &confinement, &handover);
 	if (status == 0)
 		status = keep_run(&config, &teller->error);
 	asker_confinement_close(&confinement);
