@@ -98,6 +98,18 @@ static void suppress_line(void)
 	unlock_limit();
 }
 
+/* Each line is written at once, or not at all where it would have to wait (log_set_limit()). */
+static void put_line(const char *line, size_t size)
+{
+	if (current_limit.quota.per_second != 0 && is_stalled()) {
+		suppress_line();
+		return;
+	}
+	/* Nobody is left to tell when stderr is gone. */
+	if (write(STDERR_FILENO, line, size) < 0)
+		return;
+}
+
 static void write_line(const char *kind, const char *format, va_list arguments)
 {
 	char line[1024];
@@ -112,13 +124,7 @@ static void write_line(const char *kind, const char *format, va_list arguments)
 		return;
 	used = strlen(line);
 	line[used++] = '\n';
-	if (current_limit.quota.per_second != 0 && is_stalled()) {
-		suppress_line();
-		return;
-	}
-	/* Nobody is left to tell when stderr is gone. */
-	if (write(STDERR_FILENO, line, used) < 0)
-		return;
+	put_line(line, used);
 }
 
 void log_error(const char *format, ...)
@@ -141,9 +147,8 @@ void log_print_error(const struct error *error)
 	}
 	length = snprintf(line, sizeof(line), "natpunch%s%s: %s\nhint: %s\n",
 		current_command[0] != '\0' ? " " : "", current_command, error->text, error->hint);
-	if (length > 0 && (size_t)length < sizeof(line) &&
-		write(STDERR_FILENO, line, (size_t)length) < 0)
-		return;
+	if (length > 0 && (size_t)length < sizeof(line))
+		put_line(line, (size_t)length);
 }
 
 #define LOG_AT(level, kind)                                                                        \
