@@ -366,7 +366,9 @@ static void run_queue(struct hook *hook, const sigset_t *set, uint64_t end)
 
 void hook_finish(struct hook *hook)
 {
-	uint64_t end = clock_now_ms() + hook->timeout_ms;
+	uint64_t now = clock_now_ms();
+	uint64_t end = now + hook->timeout_ms;
+	uint64_t share = now + hook->timeout_ms / LAST_SHARE;
 	char path[PATH_SHOWN_SIZE];
 	sigset_t set, before;
 
@@ -377,9 +379,9 @@ void hook_finish(struct hook *hook)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	/* The last event, which says that it is over, is to have most of the time. */
-	if (hook->pid != 0 && hook->waiting > 0 &&
-		hook->kill_at > clock_now_ms() + hook->timeout_ms / LAST_SHARE)
-		hook->kill_at = clock_now_ms() + hook->timeout_ms / LAST_SHARE;
+	if (hook->pid != 0 && hook->waiting > 0 && hook->kill_at != DEADLINE_NONE &&
+		hook->kill_at > share)
+		hook->kill_at = share;
 	/* Blocked before the first look at the child, or its end could fall between look and wait.
 	 */
 	sigprocmask(SIG_BLOCK, &set, &before);
