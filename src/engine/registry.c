@@ -118,11 +118,8 @@ static void add_name(struct registry *registry, const struct key *key, uint32_t 
 static void change_key(
 	struct registry *registry, struct registry_entry *entry, const struct key *key)
 {
-	bool marked = entry->marked;
-
 	secret_wipe(entry, sizeof(*entry));
 	begin_entry(registry, entry, key);
-	entry->marked = marked;
 	registry->changed = true;
 }
 
@@ -137,10 +134,10 @@ void registry_set_keys(struct registry *registry, const struct keys *keys)
 
 		if (found == REGISTRY_NONE)
 			continue;
-		registry->entries[found].marked = true;
 		if (!secret_equal(registry->entries[found].key.secret, keys->rows[i].secret,
 			    KEY_SECRET_SIZE))
 			change_key(registry, &registry->entries[found], &keys->rows[i]);
+		registry->entries[found].marked = true;
 	}
 	drop_unmarked(registry);
 	for (size_t i = 0; i < keys->count; i++)
