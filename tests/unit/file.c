@@ -7,11 +7,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "natpunch/clock.h"
 #include "tap.h"
 
 #define SECRET_MODE 0600
@@ -105,6 +108,64 @@ static void test_read(void)
 	is_int(file_read_whole(directory, 1000, &data, &size, &error), -1, "a directory is not");
 }
 
+/* Who waits for a lock while it is taken away: another process, that has it by then. */
+static void test_lock_is_handed_on(char *lock_path)
+{
+	struct error error;
+	struct stat status;
+	int lock = file_lock(path, clock_now_ms(), &error);
+	int ready[2], result = -1;
+	char byte;
+	pid_t waiter;
+
+	if (lock < 0 || pipe(ready) != 0)
+		bail_out("no lock: %s", error.text);
+	waiter = fork();
+	if (waiter == 0) {
+		/* The lock is held for as long as any copy of the descriptor is open. */
+		close(lock);
+		if (write(ready[1], "x", 1) != 1)
+			_exit(1);
+		lock = file_lock(path, clock_now_ms() + 5000, &error);
+		_exit(lock >= 0 && stat(lock_path, &status) == 0 ? 0 : 1);
+	}
+	if (read(ready[0], &byte, 1) != 1)
+		bail_out("no waiter");
+	poll(NULL, 0, 50); /* so that it waits, most times */
+	file_unlock(path, lock);
+	waitpid(waiter, &result, 0);
+	is_int(result, 0, "who waits gets a lock that is there to be seen");
+	unlink(lock_path);
+	close(ready[0]);
+	close(ready[1]);
+}
+
+static void test_lock(void)
+{
+	struct error error;
+	struct stat status;
+	char lock_path[80];
+	uint64_t began;
+	int lock;
+
+	snprintf(lock_path, sizeof(lock_path), "%s.lock", path);
+	lock = file_lock(path, clock_now_ms(), &error);
+	ok(lock >= 0, "locked");
+	ok(stat(lock_path, &status) == 0 && (status.st_mode & 0777) == 0600,
+		"by a file that nobody else can open");
+	began = clock_now_ms();
+	is_int(file_lock(path, began + 200, &error), -1, "a second one has to wait");
+	ok(clock_now_ms() - began >= 200 && clock_now_ms() - began < 2000, "for as long as it may");
+	ok(stat(lock_path, &status) == 0, "and takes nothing away");
+	file_unlock(path, lock);
+	ok(stat(lock_path, &status) != 0, "unlocked, nothing is left");
+	test_lock_is_handed_on(lock_path);
+	if (symlink(path, lock_path) != 0)
+		bail_out("no link");
+	is_int(file_lock(path, clock_now_ms(), &error), -1, "a link is not followed");
+	unlink(lock_path);
+}
+
 int main(void)
 {
 	if (mkdtemp(directory) == NULL)
@@ -113,6 +174,7 @@ int main(void)
 	test_replace("replace", file_replace);
 	test_full("replace", file_replace);
 	test_read();
+	test_lock();
 	test_replace("replace alone", file_replace_alone);
 	test_full("replace alone", file_replace_alone);
 	unlink(path);
