@@ -330,6 +330,7 @@ static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, s
 		struct tenancy *tenancy = &tenancies[i];
 		const char *why;
 		enum rendezvous_outcome outcome;
+		struct stun_message message;
 
 		if (!tenancy->busy)
 			continue;
@@ -337,7 +338,9 @@ static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, s
 		if (outcome == RENDEZVOUS_UNRELATED || outcome == RENDEZVOUS_AGAIN)
 			continue;
 		tenancy->busy = false;
-		if (outcome == RENDEZVOUS_DONE && !tenancy->rightful) {
+		/* Its proof is under the right key, so for us it is no answer. */
+		if (!tenancy->rightful && stun_parse(&message, bytes, size) >= 0 &&
+			message.class == STUN_SUCCESS) {
 			fprintf(stderr, "attack: %s with a wrong key\n", tenancy->key.name);
 			exit(1);
 		}
