@@ -12,7 +12,7 @@ MUSL_CC = musl-gcc
 
 # On 32 bits, times after 2038 and large files take the wide types.
 BASE  = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
-        -DNATPUNCH_VERSION='"$(VERSION)"' -Iinclude
+        -DNATPUNCH_VERSION='"$(VERSION)"' -Iinclude -Isrc
 WARN  = -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
         $(if $(CI),-Werror)
 HARD  = -O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections \
@@ -33,7 +33,7 @@ INSTALLED = natpunch=$(BINDIR)/natpunch $(foreach page,$(MAN),$(page)=$(MANDIR)/
   src/service/natpunch.zsh=$(ZSHDIR)/_natpunch \
   src/service/natpunch.fish=$(PREFIX)/share/fish/vendor_completions.d/natpunch.fish
 
-UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*.c)))
+UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
 PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c tests/bench/*.c)))
 LABTOOLS = $(patsubst tests/lab/%.c,$(B)/lab/%,$(sort $(wildcard tests/lab/*.c)))

@@ -1,10 +1,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "natpunch/command.h"
-#include "natpunch/descriptors.h"
-#include "natpunch/log.h"
-#include "natpunch/text.h"
+#include "natpunch/cmd/command.h"
+#include "natpunch/os/descriptors.h"
+#include "natpunch/os/log.h"
+#include "natpunch/base/text.h"
 
 static const struct command *const commands[] = {
 	&command_probe,

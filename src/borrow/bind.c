@@ -4,8 +4,8 @@
  */
 #include <sys/socket.h>
 
-#include "natpunch/borrow.h"
-#include "natpunch/socket.h"
+#include "natpunch/borrow/method.h"
+#include "natpunch/os/socket.h"
 
 static int bind_free(int fd, const struct addr *local)
 {
@@ -22,7 +22,7 @@ static enum borrow_result bind_open(
 	const struct borrow_request *request, struct borrowed *out, struct error *error)
 {
 	/* SO_REUSEADDR on UDP would let two sockets take each other's datagrams. */
-	return borrow_open_socket(&borrow_method_bind, request,
+	return borrow_method_open_socket(&borrow_method_bind, request,
 		request->protocol == MAPPING_TCP ? bind_free : socket_bind, "bind", out, error);
 }
 

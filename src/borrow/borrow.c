@@ -1,17 +1,16 @@
-#include "natpunch/borrow.h"
+#include "natpunch/borrow/borrow.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "natpunch/holder.h"
-#include "natpunch/log.h"
-#include "natpunch/socket.h"
-#include "natpunch/socket_linux.h"
-#include "natpunch/text.h"
+#include "natpunch/os/port_owner.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+#include "natpunch/base/text.h"
 
 static const struct borrow_method *const methods[] = {
 	&borrow_method_bind,
@@ -30,115 +29,14 @@ const struct borrow_method *borrow_find(const char *name)
 	return NULL;
 }
 
-struct addr borrow_local(const struct borrow_request *request)
-{
-	struct addr local = request->local;
-
-	if (local.family == ADDR_NONE)
-		local.family = request->remote.family;
-	return local;
-}
-
-enum borrow_result borrow_connect(int fd, const struct borrow_request *request, struct error *error)
-{
-	char remote[ADDR_TEXT_SIZE];
-
-	if (socket_connect(fd, &request->remote) == 0)
-		return BORROW_OPEN;
-	addr_format(&request->remote, remote);
-	if (errno == EADDRNOTAVAIL) {
-		error_set(error, EXIT_STATUS_LOCAL, "port %u already has a connection to %s",
-			request->local.port, remote);
-		return BORROW_BUSY;
-	}
-	if (errno == EPERM || errno == EACCES) {
-		error_set(error, EXIT_STATUS_LOCAL, "cannot connect to %s: %s", remote,
-			strerror(errno));
-		error_hint(error, "a firewall on this machine forbids it");
-		return BORROW_UNREACHABLE;
-	}
-	/* A refusal comes from the network; the rest (no route, no such family) from this machine.
-	 */
-	error_set(error, errno == ECONNREFUSED ? EXIT_STATUS_NETWORK : EXIT_STATUS_LOCAL,
-		"cannot connect to %s: %s", remote, strerror(errno));
-	return BORROW_UNREACHABLE;
-}
-
-void borrow_fail_interface(const struct borrow_request *request, struct error *error)
-{
-	int number = errno;
-	char safe[64];
-
-	text_escape(safe, sizeof(safe), request->interface, strlen(request->interface));
-	error_set(error, EXIT_STATUS_LOCAL, "cannot use interface %s: %s", safe, strerror(number));
-}
-
-enum borrow_result borrow_make_socket(
-	const struct borrow_request *request, int *fd, struct error *error)
-{
-	*fd = socket_open((enum addr_family)request->remote.family,
-		request->protocol == MAPPING_TCP ? SOCK_STREAM : SOCK_DGRAM,
-		(int)request->protocol);
-	if (*fd < 0) {
-		error_set(error, EXIT_STATUS_LOCAL, "cannot open a socket: %s", strerror(errno));
-		return BORROW_UNREACHABLE;
-	}
-	if (request->interface != NULL && socket_bind_interface(*fd, request->interface) != 0) {
-		borrow_fail_interface(request, error);
-		close(*fd);
-		return BORROW_UNREACHABLE;
-	}
-	/* An IPv6 wildcard must not claim the port of IPv4 as well. */
-	if (request->remote.family == ADDR_IPV6)
-		socket_set_flag(*fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-	return BORROW_OPEN;
-}
-
-enum borrow_result borrow_open_socket(const struct borrow_method *method,
-	const struct borrow_request *request, int (*bind_port)(int fd, const struct addr *local),
-	const char *verb, struct borrowed *out, struct error *error)
-{
-	struct addr local = borrow_local(request);
-	enum borrow_result result;
-	int fd;
-
-	result = borrow_make_socket(request, &fd, error);
-	if (result != BORROW_OPEN)
-		return result;
-	result = BORROW_CANNOT;
-	if (bind_port(fd, &local) != 0) {
-		error_set(error, EXIT_STATUS_LOCAL, "cannot %s port %u: %s", verb, local.port,
-			strerror(errno));
-		if (errno == EADDRNOTAVAIL)
-			error_hint(error, "the address of -b is not one of this machine's");
-		goto failed;
-	}
-	result = borrow_connect(fd, request, error);
-	if (result != BORROW_OPEN)
-		goto failed;
-	socket_local(fd, &local);
-	*out = (struct borrowed){
-		.method = method,
-		.kind = request->protocol == MAPPING_TCP ? BORROW_STREAM : BORROW_DATAGRAM,
-		.fd = fd,
-		.guard = -1,
-		.local = local,
-		.remote = request->remote,
-	};
-	return BORROW_OPEN;
-failed:
-	close(fd);
-	return result;
-}
-
 /* Who holds the port, as the beginning of a hint: "sshd holds it (pid 12); ". */
 static void describe_holder(const struct borrow_request *request, char *out, size_t size)
 {
-	struct addr local = borrow_local(request);
-	struct holder holder;
+	struct addr local = borrow_method_local(request);
+	struct port_owner holder;
 
 	out[0] = '\0';
-	if (holder_find_again(request->protocol, (enum addr_family)local.family, local.port,
+	if (port_owner_find_again(request->protocol, (enum addr_family)local.family, local.port,
 		    request->holder, &holder) != 0 ||
 		!holder.listens)
 		return;
@@ -242,7 +140,7 @@ int borrow_knock(struct borrowed *borrowed)
 	return borrowed->method->knock(borrowed);
 }
 
-int borrow_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, struct addr *mapped)
+int borrow_hear(struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped)
 {
 	return borrowed->method->hear(borrowed, outcome, mapped);
 }

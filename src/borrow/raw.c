@@ -28,12 +28,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "natpunch/borrow.h"
-#include "natpunch/holder.h"
-#include "natpunch/packet.h"
-#include "natpunch/random.h"
-#include "natpunch/socket.h"
-#include "natpunch/socket_linux.h"
+#include "natpunch/borrow/method.h"
+#include "natpunch/os/port_owner.h"
+#include "natpunch/os/packet.h"
+#include "natpunch/os/random.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
 
 #define SEGMENT_SIZE  SEGMENT_TCP_MAX /* none of ours has data */
 #define DATAGRAM_SIZE 1500
@@ -61,7 +61,7 @@ static enum borrow_result tie_socket(
 	int fd, const struct borrow_request *request, const struct addr *local, struct error *error)
 {
 	if (request->interface != NULL && socket_bind_interface(fd, request->interface) != 0) {
-		borrow_fail_interface(request, error);
+		borrow_method_fail_interface(request, error);
 		return BORROW_UNREACHABLE;
 	}
 	if (socket_bind(fd, local) == 0)
@@ -86,7 +86,7 @@ static enum borrow_result find_local(
 
 	if (fd < 0)
 		return fail(error, BORROW_UNREACHABLE, "open a socket");
-	*local = borrow_local(request);
+	*local = borrow_method_local(request);
 	local->port = 0;
 	result = tie_socket(fd, request, local, error);
 	if (result == BORROW_OPEN &&
@@ -112,7 +112,7 @@ static enum borrow_result check_tcp(
 		error_hint(error, "method raw cannot work here; the others may");
 		return BORROW_CANNOT;
 	}
-	if (!holder_has_connection(local, &request->remote))
+	if (!port_owner_has_connection(local, &request->remote))
 		return BORROW_OPEN;
 	error_set(error, EXIT_STATUS_LOCAL, "port %u already has a connection to %s", local->port,
 		addr_format(&request->remote, remote));
@@ -123,7 +123,7 @@ static enum borrow_result raw_open(
 	const struct borrow_request *request, struct borrowed *out, struct error *error)
 {
 	bool tcp = request->protocol == MAPPING_TCP;
-	uint8_t random[HANDSHAKE_RANDOM_SIZE];
+	uint8_t random[RAW_HANDSHAKE_RANDOM_SIZE];
 	enum borrow_result result;
 	struct addr local;
 	int fd = open_socket(request);
@@ -153,7 +153,7 @@ static enum borrow_result raw_open(
 		.guard = -1,
 		.local = local,
 	};
-	handshake_start(&out->handshake, &local, &request->remote, random);
+	raw_handshake_start(&out->handshake, &local, &request->remote, random);
 	return BORROW_OPEN;
 }
 
@@ -181,11 +181,11 @@ static int raw_knock(struct borrowed *borrowed)
 {
 	struct segment syn;
 
-	handshake_make_syn(&borrowed->handshake, &syn);
+	raw_handshake_make_syn(&borrowed->handshake, &syn);
 	return send_segment(borrowed, &syn);
 }
 
-static int raw_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, struct addr *mapped)
+static int raw_hear(struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped)
 {
 	uint8_t bytes[PACKET_SIZE];
 	struct segment_packet packet;
@@ -195,13 +195,13 @@ static int raw_hear(struct borrowed *borrowed, enum handshake_outcome *outcome, 
 
 	if (got < 0)
 		return -1;
-	*outcome = HANDSHAKE_UNRELATED;
+	*outcome = RAW_HANDSHAKE_UNRELATED;
 	if (got == 0 || segment_read_tcp(&segment, &packet) != 0)
 		return 0;
-	*outcome = handshake_judge(&borrowed->handshake, &segment, mapped);
-	if (*outcome != HANDSHAKE_MAPPED)
+	*outcome = raw_handshake_judge(&borrowed->handshake, &segment, mapped);
+	if (*outcome != RAW_HANDSHAKE_MAPPED)
 		return 0;
-	handshake_make_ack(&borrowed->handshake, &segment, &ack);
+	raw_handshake_make_ack(&borrowed->handshake, &segment, &ack);
 	if (send_segment(borrowed, &ack) != 0)
 		return -1;
 	borrowed->acknowledged = true;
@@ -215,7 +215,7 @@ static void raw_end(struct borrowed *borrowed, bool silently)
 	(void)silently; /* an answered handshake leaves nothing to end */
 	if (borrowed->kind != BORROW_HANDSHAKE || borrowed->acknowledged)
 		return;
-	handshake_make_reset(&borrowed->handshake, &reset);
+	raw_handshake_make_reset(&borrowed->handshake, &reset);
 	send_segment(borrowed, &reset);
 }
 

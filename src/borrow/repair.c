@@ -18,8 +18,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include "natpunch/borrow.h"
-#include "natpunch/socket.h"
+#include "natpunch/borrow/method.h"
+#include "natpunch/os/socket.h"
 
 #ifndef TCP_REPAIR_OFF_NO_WP
 #define TCP_REPAIR_OFF_NO_WP (-1) /* linux/tcp.h */
@@ -51,7 +51,7 @@ static enum borrow_result repair_open(
 		error_hint(error, "for UDP there are bind, rewrite and raw: -m auto");
 		return BORROW_CANNOT;
 	}
-	return borrow_open_socket(&borrow_method_repair, request, bind_shared, "share", out, error);
+	return borrow_method_open_socket(&borrow_method_repair, request, bind_shared, "share", out, error);
 }
 
 const struct borrow_method borrow_method_repair = {

@@ -50,12 +50,12 @@
 
 #include <linux/tcp.h>
 
-#include "natpunch/borrow.h"
-#include "natpunch/log.h"
-#include "natpunch/netfilter.h"
-#include "natpunch/socket.h"
-#include "natpunch/socket_linux.h"
-#include "natpunch/translation.h"
+#include "natpunch/borrow/method.h"
+#include "natpunch/os/log.h"
+#include "natpunch/proto/nft_message.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+#include "natpunch/os/nft_snat.h"
 
 #define FIN_WAIT_MS 250 /* for the peer's FIN behind ours: a round trip */
 #define ACK_WAIT_S  1   /* for its acknowledgement of ours; whole seconds, by SO_LINGER */
@@ -78,7 +78,7 @@ static int find_source(const struct borrow_request *request, struct addr *out)
 	if (!is_unspecified(&request->local))
 		return 0;
 	question.protocol = MAPPING_UDP; /* connecting it sends nothing */
-	if (borrow_make_socket(&question, &fd, &ignored) != BORROW_OPEN)
+	if (borrow_method_make_socket(&question, &fd, &ignored) != BORROW_OPEN)
 		return -1;
 	if (socket_connect(fd, &request->remote) != 0 || socket_local(fd, out) != 0)
 		result = -1;
@@ -91,7 +91,7 @@ static int find_source(const struct borrow_request *request, struct addr *out)
  * packet and only if the pair is free, and is closed as silently. True as well where it cannot be
  * told: the right to bind is missing.
  */
-static bool stream_exists(const struct netfilter_flow *flow)
+static bool stream_exists(const struct nft_message_flow *flow)
 {
 	int fd = socket_open((enum addr_family)flow->source.family, SOCK_STREAM, IPPROTO_TCP);
 	bool exists = true;
@@ -106,7 +106,7 @@ static bool stream_exists(const struct netfilter_flow *flow)
 }
 
 /* Is there a UDP socket on the port? A daemon's has no remote address: any may be in use. */
-static bool datagram_exists(const struct netfilter_flow *flow)
+static bool datagram_exists(const struct nft_message_flow *flow)
 {
 	int fd = socket_open((enum addr_family)flow->source.family, SOCK_DGRAM, IPPROTO_UDP);
 	bool exists;
@@ -119,13 +119,13 @@ static bool datagram_exists(const struct netfilter_flow *flow)
 }
 
 /* What the packets of an entry look like as our own machine's socket sends them. */
-static struct netfilter_flow own_flow(
-	const struct netfilter_entry *entry, const struct netfilter_flow *wanted)
+static struct nft_message_flow own_flow(
+	const struct nft_message_entry *entry, const struct nft_message_flow *wanted)
 {
 	/* A connection that came in to the port: our side of it is the answering one. */
-	struct netfilter_flow inbound = netfilter_flow_reverse(wanted);
+	struct nft_message_flow inbound = nft_message_flow_reverse(wanted);
 
-	if (netfilter_flow_equal(&entry->original, &inbound))
+	if (nft_message_flow_equal(&entry->original, &inbound))
 		return *wanted;
 	return entry->original;
 }
@@ -134,13 +134,13 @@ static struct netfilter_flow own_flow(
  * Makes way for `wanted`, the flow as the network is to see it. Returns false when it is somebody's
  * who may still need it.
  */
-static bool clear_way(int guard, const struct netfilter_flow *wanted)
+static bool clear_way(int guard, const struct nft_message_flow *wanted)
 {
-	struct netfilter_flow answers = netfilter_flow_reverse(wanted);
-	struct netfilter_entry entry;
-	struct netfilter_flow own;
+	struct nft_message_flow answers = nft_message_flow_reverse(wanted);
+	struct nft_message_entry entry;
+	struct nft_message_flow own;
 
-	if (translation_find(guard, &answers, &entry) != 1)
+	if (nft_snat_find(guard, &answers, &entry) != 1)
 		return true;
 	own = own_flow(&entry, wanted);
 	/* Forwarded for another machine, or for a container on this one. */
@@ -148,16 +148,16 @@ static bool clear_way(int guard, const struct netfilter_flow *wanted)
 		return false;
 	if (wanted->protocol == MAPPING_TCP ? stream_exists(&own) : datagram_exists(&own))
 		return false;
-	return translation_forget(guard, &entry) == 0;
+	return nft_snat_forget(guard, &entry) == 0;
 }
 
 /* Adds the rule for a socket that is bound. Returns BORROW_OPEN, or why not. */
 static enum borrow_result translate(int fd, int guard, const struct borrow_request *request,
 	const struct addr *local, struct error *error)
 {
-	struct netfilter_flow wanted = {request->protocol, *local, request->remote};
-	struct netfilter_flow flow = {request->protocol, *local, request->remote};
-	struct netfilter_entry entry;
+	struct nft_message_flow wanted = {request->protocol, *local, request->remote};
+	struct nft_message_flow flow = {request->protocol, *local, request->remote};
+	struct nft_message_entry entry;
 	char remote[ADDR_TEXT_SIZE];
 
 	if (!clear_way(guard, &wanted)) {
@@ -173,9 +173,9 @@ static enum borrow_result translate(int fd, int guard, const struct borrow_reque
 		return BORROW_CANNOT;
 	}
 	/* The port is ours alone now: what is known of it is of a connection that is over. */
-	if (translation_find(guard, &flow, &entry) == 1)
-		translation_forget(guard, &entry);
-	if (translation_add(guard, &flow, local->port, error) != 0)
+	if (nft_snat_find(guard, &flow, &entry) == 1)
+		nft_snat_forget(guard, &entry);
+	if (nft_snat_add(guard, &flow, local->port, error) != 0)
 		return BORROW_CANNOT;
 	return BORROW_OPEN;
 }
@@ -184,11 +184,11 @@ static enum borrow_result translate(int fd, int guard, const struct borrow_reque
  * A packet is out: did the rule decide about it? Says why not. True as well where it cannot be
  * told.
  */
-static bool was_translated(int guard, const struct netfilter_flow *answers, struct error *error)
+static bool was_translated(int guard, const struct nft_message_flow *answers, struct error *error)
 {
-	struct netfilter_entry entry;
+	struct nft_message_entry entry;
 
-	if (translation_find(guard, answers, &entry) != 0)
+	if (nft_snat_find(guard, answers, &entry) != 0)
 		return true;
 	error_set(error, EXIT_STATUS_LOCAL,
 		"cannot rewrite the source port to %u: another rule of this machine's firewall "
@@ -200,9 +200,9 @@ static bool was_translated(int guard, const struct netfilter_flow *answers, stru
 }
 
 /* The flow of answers as they come from the network. */
-static struct netfilter_flow answers_of(const struct borrowed *borrowed)
+static struct nft_message_flow answers_of(const struct borrowed *borrowed)
 {
-	return (struct netfilter_flow){
+	return (struct nft_message_flow){
 		.protocol = borrowed->kind == BORROW_STREAM ? MAPPING_TCP : MAPPING_UDP,
 		.source = borrowed->remote,
 		.destination = borrowed->local,
@@ -214,7 +214,7 @@ static enum borrow_result rewrite_open(
 {
 	struct linger abort = {.l_onoff = 1, .l_linger = 0};
 	struct addr local;
-	struct netfilter_flow answers;
+	struct nft_message_flow answers;
 	struct borrowed opened;
 	enum borrow_result result;
 	bool stream = request->protocol == MAPPING_TCP;
@@ -222,10 +222,10 @@ static enum borrow_result rewrite_open(
 	int fd;
 
 	/* First the guard, then the socket: see SIGKILL above. */
-	guard = translation_open(error);
+	guard = nft_snat_open(error);
 	if (guard < 0)
 		return BORROW_CANNOT;
-	result = borrow_make_socket(request, &fd, error);
+	result = borrow_method_make_socket(request, &fd, error);
 	if (result != BORROW_OPEN) {
 		close(guard);
 		return result;
@@ -242,7 +242,7 @@ static enum borrow_result rewrite_open(
 	local.port = request->local.port;
 	result = translate(fd, guard, request, &local, error);
 	if (result == BORROW_OPEN)
-		result = borrow_connect(fd, request, error);
+		result = borrow_method_connect(fd, request, error);
 	if (result != BORROW_OPEN)
 		goto failed;
 	opened = (struct borrowed){
@@ -270,7 +270,7 @@ failed:
  */
 static ssize_t rewrite_send(struct borrowed *borrowed, const void *data, size_t size)
 {
-	struct netfilter_flow answers = answers_of(borrowed);
+	struct nft_message_flow answers = answers_of(borrowed);
 	ssize_t sent = send(borrowed->fd, data, size, MSG_NOSIGNAL);
 	struct error error;
 
@@ -309,10 +309,10 @@ static void close_in_order(int fd)
 
 static void rewrite_end(struct borrowed *borrowed, bool silently)
 {
-	struct netfilter_flow answers = answers_of(borrowed);
-	struct netfilter_entry entry;
-	bool found = translation_find(borrowed->guard, &answers, &entry) == 1 &&
-		     netfilter_flow_equal(&entry.reply, &answers);
+	struct nft_message_flow answers = answers_of(borrowed);
+	struct nft_message_entry entry;
+	bool found = nft_snat_find(borrowed->guard, &answers, &entry) == 1 &&
+		     nft_message_flow_equal(&entry.reply, &answers);
 
 	if (borrowed->kind == BORROW_DATAGRAM)
 		close(borrowed->fd);
@@ -320,7 +320,7 @@ static void rewrite_end(struct borrowed *borrowed, bool silently)
 		close_in_order(borrowed->fd);
 	borrowed->fd = -1;
 	if (found)
-		translation_forget(borrowed->guard, &entry);
+		nft_snat_forget(borrowed->guard, &entry);
 }
 
 const struct borrow_method borrow_method_rewrite = {

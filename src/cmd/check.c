@@ -3,17 +3,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "natpunch/asker_confinement.h"
-#include "natpunch/check_report.h"
-#include "natpunch/classify.h"
-#include "natpunch/command.h"
-#include "natpunch/lifetime.h"
-#include "natpunch/lifetime_search.h"
-#include "natpunch/log.h"
-#include "natpunch/parse.h"
-#include "natpunch/reflectors.h"
-#include "natpunch/signals.h"
-#include "natpunch/text.h"
+#include "natpunch/client/client_sandbox.h"
+#include "cmd/check_report.h"
+#include "natpunch/check/classify.h"
+#include "natpunch/cmd/command.h"
+#include "natpunch/check/lifetime.h"
+#include "natpunch/check/lifetime_search.h"
+#include "natpunch/os/log.h"
+#include "natpunch/base/parse.h"
+#include "natpunch/client/reflector_list.h"
+#include "natpunch/os/signals.h"
+#include "natpunch/base/text.h"
 
 #define DEFAULT_PORT 22
 #define TIMEOUT_MS   5000 /* for a reflector to answer */
@@ -37,7 +37,7 @@ static const struct option_row options[] = {
 };
 
 struct check_options {
-	struct probe_request request;
+	struct mapping_race_request request;
 	uint16_t lifetime; /* seconds; 0: not asked for */
 	bool json;
 	bool help;
@@ -71,7 +71,7 @@ static int set_option(struct check_options *check, const struct option_reader *r
 {
 	switch (code) {
 	case 'r':
-		return reflectors_add(&check->request, reader->argument, error);
+		return reflector_list_add(&check->request, reader->argument, error);
 	case 'p':
 		if (parse_port(reader->argument, &check->request.local.port) != 0)
 			return option_bad_value(reader, "port", error);
@@ -113,7 +113,7 @@ static int settle(
 		check->request.family = ADDR_IPV4;
 	if (check->ipv6)
 		check->request.family = ADDR_IPV6;
-	return reflectors_settle(&check->request, error);
+	return reflector_list_settle(&check->request, error);
 }
 
 static int read_options(struct check_options *check, const struct command *row, int argc,
@@ -178,23 +178,23 @@ static int find_out(
 	const struct check_options *check, struct nat_report *report, struct error *error)
 {
 	struct check_options confined = *check;
-	const struct asker asker = {.stay = ASKER_ONCE,
+	const struct client_sandbox_plan asker = {.stay = CLIENT_SANDBOX_ONCE,
 		.taps = true,
 		.reflectors = check->request.reflectors,
 		.reflector_count = check->request.reflector_count};
-	struct asker_confinement confinement;
+	struct client_sandbox confinement;
 	int status = -1;
 
 	confined.request.resolver = &confinement.resolver;
-	if (asker_confinement_open(&confinement, &asker, error) == 0) {
-		asker_confinement_find_holder(&confinement, &confined.request, true);
-		status = asker_confinement_enter(&asker, error);
+	if (client_sandbox_open(&confinement, &asker, error) == 0) {
+		client_sandbox_find_owner(&confinement, &confined.request, true);
+		status = client_sandbox_enter(&asker, error);
 	}
 	if (status == 0)
 		status = classify_run(&confined.request, report, error);
 	if (status == 0 && check->lifetime > 0)
 		find_lifetime(&confined, report);
-	asker_confinement_close(&confinement);
+	client_sandbox_close(&confinement);
 	return status;
 }
 

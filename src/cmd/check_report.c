@@ -1,9 +1,9 @@
-#include "natpunch/check_report.h"
+#include "cmd/check_report.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "natpunch/text.h"
+#include "natpunch/base/text.h"
 
 /* ---- the verdict -------------------------------------------------------------------------- */
 

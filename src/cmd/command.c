@@ -1,13 +1,13 @@
-#include "natpunch/command.h"
+#include "natpunch/cmd/command.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "natpunch/keyfile.h"
-#include "natpunch/log.h"
-#include "natpunch/text.h"
+#include "natpunch/base/key.h"
+#include "natpunch/os/log.h"
+#include "natpunch/base/text.h"
 
 struct getopt_tables {
 	char letters[2 * OPTION_TABLE_MAX + 8];

@@ -6,15 +6,15 @@
 #include <unistd.h>
 
 #ifdef __linux__
-#include "natpunch/asker_confinement.h"
+#include "natpunch/client/client_sandbox.h"
 #endif
-#include "natpunch/command.h"
-#include "natpunch/keys.h"
-#include "natpunch/name_options.h"
-#include "natpunch/pump.h"
-#include "natpunch/secret.h"
-#include "natpunch/text.h"
-#include "natpunch/traveller.h"
+#include "natpunch/cmd/command.h"
+#include "natpunch/os/key_file.h"
+#include "cmd/name_options.h"
+#include "natpunch/connect/stdio_pump.h"
+#include "natpunch/base/secret.h"
+#include "natpunch/base/text.h"
+#include "natpunch/connect/initiator.h"
 
 #define DEFAULT_TIMEOUT_MS 10000
 #define PATH_SIZE          1024
@@ -102,7 +102,7 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	struct key key;
 
 	/* What could not work is not for a file that stays. */
-	if (keys_load_one(chosen->key_path, chosen->name, &key, error) != 0)
+	if (key_file_load_one(chosen->key_path, chosen->name, &key, error) != 0)
 		return -1;
 	secret_wipe(&key, sizeof(key));
 	if (make_absolute(chosen->key_path, path, sizeof(path), error) != 0)
@@ -121,10 +121,10 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	return 0;
 }
 
-static struct traveller_request make_request(
+static struct initiator_request make_request(
 	const struct name_options *chosen, const struct key *key)
 {
-	return (struct traveller_request){
+	return (struct initiator_request){
 		.reflector = &chosen->reflector,
 		.key = key,
 		.family = chosen->family,
@@ -136,30 +136,30 @@ static struct traveller_request make_request(
 #ifdef __linux__
 static int travel(const struct name_options *chosen, struct key *key, struct error *error)
 {
-	struct traveller_request request = make_request(chosen, key);
-	const struct asker asker = {.stay = ASKER_FROM_ANY_PORT,
+	struct initiator_request request = make_request(chosen, key);
+	const struct client_sandbox_plan asker = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
 		.reflectors = &chosen->reflector,
 		.reflector_count = 1,
 		.secret = true};
-	struct asker_confinement confinement;
+	struct client_sandbox confinement;
 	int fd = -1;
 
 	request.resolver = &confinement.resolver;
-	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
-		keys_load_one(chosen->key_path, chosen->name, key, error) == 0 &&
-		asker_confinement_enter(&asker, error) == 0)
-		fd = traveller_connect(&request, error);
-	asker_confinement_close(&confinement);
+	if (client_sandbox_open(&confinement, &asker, error) == 0 &&
+		key_file_load_one(chosen->key_path, chosen->name, key, error) == 0 &&
+		client_sandbox_enter(&asker, error) == 0)
+		fd = initiator_connect(&request, error);
+	client_sandbox_close(&confinement);
 	return fd;
 }
 #else
 static int travel(const struct name_options *chosen, struct key *key, struct error *error)
 {
-	const struct traveller_request request = make_request(chosen, key);
+	const struct initiator_request request = make_request(chosen, key);
 
-	if (keys_load_one(chosen->key_path, chosen->name, key, error) != 0)
+	if (key_file_load_one(chosen->key_path, chosen->name, key, error) != 0)
 		return -1;
-	return traveller_connect(&request, error);
+	return initiator_connect(&request, error);
 }
 #endif
 
@@ -171,7 +171,7 @@ static int connect_and_pump(const struct name_options *chosen, struct error *err
 	secret_wipe(&key, sizeof(key));
 	if (fd < 0)
 		return -1;
-	return pump_run(STDIN_FILENO, STDOUT_FILENO, fd, error);
+	return stdio_pump_run(STDIN_FILENO, STDOUT_FILENO, fd, error);
 }
 
 static int run(const struct command *row, int argc, char **argv)

@@ -1,10 +1,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "natpunch/command.h"
-#include "natpunch/keyfile.h"
-#include "natpunch/random.h"
-#include "natpunch/secret.h"
+#include "natpunch/cmd/command.h"
+#include "natpunch/base/key.h"
+#include "natpunch/os/random.h"
+#include "natpunch/base/secret.h"
 
 static const struct option_row options[] = {
 	{0, NULL, NULL, NULL, false},

@@ -1,17 +1,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "natpunch/asker_confinement.h"
-#include "natpunch/clock.h"
-#include "natpunch/command.h"
-#include "natpunch/keys.h"
-#include "natpunch/log.h"
-#include "natpunch/mapping.h"
-#include "natpunch/name_options.h"
-#include "natpunch/naming.h"
-#include "natpunch/probe.h"
-#include "natpunch/secret.h"
-#include "natpunch/socket.h"
+#include "natpunch/client/client_sandbox.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/cmd/command.h"
+#include "natpunch/os/key_file.h"
+#include "natpunch/os/log.h"
+#include "natpunch/base/mapping.h"
+#include "cmd/name_options.h"
+#include "natpunch/client/name_client.h"
+#include "natpunch/client/mapping_race.h"
+#include "natpunch/base/secret.h"
+#include "natpunch/os/socket.h"
 
 #define DEFAULT_TIMEOUT_MS 5000
 
@@ -29,7 +29,7 @@ static const struct option_row options[] = {
 
 struct lookup_command {
 	struct name_options options;
-	struct probe_request request; /* for the connection to the reflector */
+	struct mapping_race_request request; /* for the connection to the reflector */
 	const char *format;
 };
 
@@ -50,26 +50,26 @@ static int set_format(
 
 /* Asks over a connection of its own, from any port. */
 static int ask(const struct lookup_command *command, const struct key *key,
-	struct rendezvous *rendezvous, struct mapping *mapping, struct error *error)
+	struct name_question *rendezvous, struct mapping *mapping, struct error *error)
 {
 	uint64_t deadline = clock_now_ms() + command->request.timeout_ms;
-	struct probe_result connection;
-	struct naming naming;
+	struct mapping_race_result connection;
+	struct name_client naming;
 	int status;
 
-	if (probe_run(&command->request, &connection, error) != 0)
+	if (mapping_race_run(&command->request, &connection, error) != 0)
 		return -1;
 	*mapping = connection.mapping;
-	rendezvous_start(rendezvous, STUN_METHOD_LOOKUP, key);
-	naming_start(
+	name_message_start(rendezvous, STUN_METHOD_LOOKUP, key);
+	name_client_start(
 		&naming, &connection.winner.port, mapping->reflector, rendezvous, clock_now_ms());
-	status = naming_run(&naming, deadline, error);
+	status = name_client_run(&naming, deadline, error);
 	*rendezvous = naming.rendezvous;
-	transaction_end(&connection.winner);
+	binding_client_end(&connection.winner);
 	return status;
 }
 
-static bool is_better(const struct rendezvous_record *record, const struct rendezvous_record *than)
+static bool is_better(const struct name_message_record *record, const struct name_message_record *than)
 {
 	struct addr source;
 	bool routed = socket_source_for(&record->addr, &source) == 0;
@@ -83,13 +83,13 @@ static bool is_better(const struct rendezvous_record *record, const struct rende
 }
 
 /* Of the two families the one that can be reached from here, is held, is fresher; or NULL. */
-static const struct rendezvous_record *choose(
-	const struct lookup_command *command, const struct rendezvous *rendezvous)
+static const struct name_message_record *choose(
+	const struct lookup_command *command, const struct name_question *rendezvous)
 {
-	const struct rendezvous_record *best = NULL;
+	const struct name_message_record *best = NULL;
 
 	for (size_t i = 0; i < rendezvous->record_count; i++) {
-		const struct rendezvous_record *record = &rendezvous->records[i];
+		const struct name_message_record *record = &rendezvous->records[i];
 
 		if (command->options.family != ADDR_NONE &&
 			record->addr.family != command->options.family)
@@ -101,7 +101,7 @@ static const struct rendezvous_record *choose(
 }
 
 static int fail_unregistered(const struct lookup_command *command,
-	const struct rendezvous *rendezvous, const struct mapping *mapping, struct error *error)
+	const struct name_question *rendezvous, const struct mapping *mapping, struct error *error)
 {
 	static const char *const families[] = {
 		[ADDR_NONE] = "", [ADDR_IPV4] = "IPv4 ", [ADDR_IPV6] = "IPv6 "};
@@ -116,7 +116,7 @@ static int fail_unregistered(const struct lookup_command *command,
 
 /* The forms of probe; those for machines have the age as well. */
 static int print_record(const struct lookup_command *command,
-	const struct rendezvous_record *record, struct mapping *mapping, struct error *error)
+	const struct name_message_record *record, struct mapping *mapping, struct error *error)
 {
 	char line[MAPPING_LINE_SIZE];
 	const char *held = record->held ? "true" : "false";
@@ -138,10 +138,10 @@ static int print_record(const struct lookup_command *command,
 	return 0;
 }
 
-static void remark(const struct lookup_command *command, const struct rendezvous *rendezvous)
+static void remark(const struct lookup_command *command, const struct name_question *rendezvous)
 {
 	for (size_t i = 0; i < rendezvous->record_count; i++) {
-		const struct rendezvous_record *record = &rendezvous->records[i];
+		const struct name_message_record *record = &rendezvous->records[i];
 		char text[ADDR_TEXT_SIZE];
 
 		addr_format(&record->addr, text);
@@ -157,8 +157,8 @@ static void remark(const struct lookup_command *command, const struct rendezvous
 
 static int look_up(const struct lookup_command *command, const struct key *key, struct error *error)
 {
-	const struct rendezvous_record *record;
-	struct rendezvous rendezvous;
+	const struct name_message_record *record;
+	struct name_question rendezvous;
 	struct mapping mapping;
 
 	if (ask(command, key, &rendezvous, &mapping, error) != 0)
@@ -174,19 +174,19 @@ static int look_up_confined(
 	const struct lookup_command *command, struct key *key, struct error *error)
 {
 	struct lookup_command confined = *command;
-	const struct asker asker = {.stay = ASKER_FROM_ANY_PORT,
+	const struct client_sandbox_plan asker = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
 		.reflectors = &command->options.reflector,
 		.reflector_count = 1,
 		.secret = true};
-	struct asker_confinement confinement;
+	struct client_sandbox confinement;
 	int status = -1;
 
 	confined.request.resolver = &confinement.resolver;
-	if (asker_confinement_open(&confinement, &asker, error) == 0 &&
-		keys_load_one(command->options.key_path, command->options.name, key, error) == 0 &&
-		asker_confinement_enter(&asker, error) == 0)
+	if (client_sandbox_open(&confinement, &asker, error) == 0 &&
+		key_file_load_one(command->options.key_path, command->options.name, key, error) == 0 &&
+		client_sandbox_enter(&asker, error) == 0)
 		status = look_up(&confined, key, error);
-	asker_confinement_close(&confinement);
+	client_sandbox_close(&confinement);
 	return status;
 }
 

@@ -1,7 +1,8 @@
-#include "natpunch/name_options.h"
+#include "cmd/name_options.h"
 
-#include "natpunch/log.h"
-#include "natpunch/stun.h"
+#include "natpunch/base/parse.h"
+#include "natpunch/os/log.h"
+#include "natpunch/proto/stun.h"
 
 #define TIMEOUT_MAX_MS (3600 * 1000)
 
@@ -17,7 +18,7 @@ static int set_option(struct name_options *options, struct flags *flags,
 	switch (code) {
 	case 'r':
 		options->reflector_text = reader->argument;
-		if (parse_host_port(reader->argument, STUN_DEFAULT_PORT, &options->reflector) != 0)
+		if (host_port_parse(reader->argument, STUN_DEFAULT_PORT, &options->reflector) != 0)
 			return option_bad_value(reader, "reflector", error);
 		return 0;
 	case 'K':

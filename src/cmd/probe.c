@@ -4,26 +4,26 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "natpunch/asker_confinement.h"
-#include "natpunch/clock.h"
-#include "natpunch/command.h"
-#include "natpunch/file.h"
-#include "natpunch/handover.h"
-#include "natpunch/holder.h"
-#include "natpunch/hook.h"
-#include "natpunch/keep.h"
-#include "natpunch/keys.h"
-#include "natpunch/log.h"
-#include "natpunch/mapping.h"
-#include "natpunch/naming.h"
-#include "natpunch/notify.h"
-#include "natpunch/probe.h"
-#include "natpunch/probe_options.h"
-#include "natpunch/reachability.h"
-#include "natpunch/secret.h"
-#include "natpunch/socket.h"
-#include "natpunch/socket_linux.h"
-#include "natpunch/text.h"
+#include "natpunch/client/client_sandbox.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/cmd/command.h"
+#include "natpunch/os/file.h"
+#include "natpunch/home/handover.h"
+#include "natpunch/os/port_owner.h"
+#include "natpunch/os/hook.h"
+#include "natpunch/home/keep.h"
+#include "natpunch/os/key_file.h"
+#include "natpunch/os/log.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/client/name_client.h"
+#include "natpunch/os/notify.h"
+#include "natpunch/client/mapping_race.h"
+#include "cmd/probe_options.h"
+#include "natpunch/client/reachability.h"
+#include "natpunch/base/secret.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+#include "natpunch/base/text.h"
 
 #define RECORD_MODE     0644
 #define LOCK_TIMEOUT_MS 5000
@@ -36,14 +36,14 @@ struct teller {
 	struct mapping told;
 	bool has_told;
 	bool remarked;
-	const struct holder *holder; /* with -k: of the local port, as it was found before */
+	const struct port_owner *holder; /* with -k: of the local port, as it was found before */
 	struct key key;              /* with -n */
 	bool failed;                 /* a result could not be told; *error says why */
 	struct error error;
 };
 
 /* What a person should know about the mapping before relying on it. */
-static void remark(const struct probe_result *result)
+static void remark(const struct mapping_race_result *result)
 {
 	char ip[ADDR_IP_TEXT_SIZE];
 	enum addr_class class = addr_classify(&result->mapping.public_addr);
@@ -162,15 +162,15 @@ static void tell(struct teller *teller, enum hook_event event, const struct mapp
 }
 
 /* -n: what was found is also true where people ask for it. */
-static void register_name(struct teller *teller, const struct probe_request *request,
-	struct probe_result *result, enum binding_mode mode)
+static void register_name(struct teller *teller, const struct mapping_race_request *request,
+	struct mapping_race_result *result, enum binding_mode mode)
 {
 	uint64_t deadline = clock_now_ms() + request->timeout_ms;
-	struct rendezvous_record registered;
+	struct name_message_record registered;
 	struct error error;
 	char text[ADDR_TEXT_SIZE];
 
-	if (naming_register(request, result, &teller->key, mode, deadline, &registered, &error) !=
+	if (name_client_register(request, result, &teller->key, mode, deadline, &registered, &error) !=
 		0) {
 		if (teller->failed)
 			log_print_error(&teller->error);
@@ -187,17 +187,17 @@ static void register_name(struct teller *teller, const struct probe_request *req
 }
 
 /* Does somebody listen on the local port? Where that cannot be told: perhaps. */
-static bool is_served(const struct probe_request *request)
+static bool is_served(const struct mapping_race_request *request)
 {
-	struct holder holder;
+	struct port_owner holder;
 
-	return holder_find(request->protocol, (enum addr_family)request->local.family,
+	return port_owner_find(request->protocol, (enum addr_family)request->local.family,
 		       request->local.port, &holder) != 0 ||
 	       holder.listens;
 }
 
 /* -V: returns 0 when somebody from outside got through to the local port. */
-static int verify(const struct probe_request *request, const struct probe_result *result,
+static int verify(const struct mapping_race_request *request, const struct mapping_race_result *result,
 	uint64_t deadline, struct error *error)
 {
 	struct reachability reachability;
@@ -224,11 +224,11 @@ static int verify(const struct probe_request *request, const struct probe_result
 	}
 }
 
-static struct asker make_asker(struct teller *teller, enum asker_stay stay)
+static struct client_sandbox_plan make_asker(struct teller *teller, enum client_sandbox_stay stay)
 {
 	const struct probe_options *options = teller->options;
 
-	return (struct asker){
+	return (struct client_sandbox_plan){
 		.stay = stay,
 		.reflectors = options->request.reflectors,
 		.reflector_count = options->request.reflector_count,
@@ -244,53 +244,53 @@ static int load_key(struct teller *teller)
 
 	if (options->name == NULL)
 		return 0;
-	return keys_load_one(options->key_path, options->name, &teller->key, &teller->error);
+	return key_file_load_one(options->key_path, options->name, &teller->key, &teller->error);
 }
 
-static int run_once(struct teller *teller, const struct probe_request *asked)
+static int run_once(struct teller *teller, const struct mapping_race_request *asked)
 {
 	const struct probe_options *options = teller->options;
-	struct probe_request request = *asked;
+	struct mapping_race_request request = *asked;
 	enum binding_mode mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE;
 	uint64_t deadline = clock_now_ms() + request.timeout_ms;
-	struct probe_result result;
+	struct mapping_race_result result;
 
 	/* With more to ask, the connection has to stand until the last answer. */
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
-	if (probe_run(&request, &result, &teller->error) != 0)
+	if (mapping_race_run(&request, &result, &teller->error) != 0)
 		return command_fail(&teller->error);
 	if (options->verify && verify(&request, &result, deadline, &teller->error) != 0) {
-		transaction_end(&result.winner);
+		binding_client_end(&result.winner);
 		return command_fail(&teller->error);
 	}
 	tell(teller, HOOK_UP, &result.mapping);
 	remark(&result);
 	if (options->name != NULL)
 		register_name(teller, &request, &result, mode);
-	transaction_end(&result.winner);
+	binding_client_end(&result.winner);
 	hook_finish(&teller->hook);
 	return teller->failed ? command_fail(&teller->error) : EXIT_STATUS_DONE;
 }
 
 static int run_once_confined(struct teller *teller)
 {
-	const struct asker asker = make_asker(teller, ASKER_ONCE);
-	struct probe_request request = teller->options->request;
-	struct asker_confinement confinement;
+	const struct client_sandbox_plan asker = make_asker(teller, CLIENT_SANDBOX_ONCE);
+	struct mapping_race_request request = teller->options->request;
+	struct client_sandbox confinement;
 	int status;
 
-	if (asker_confinement_open(&confinement, &asker, &teller->error) != 0 ||
+	if (client_sandbox_open(&confinement, &asker, &teller->error) != 0 ||
 		load_key(teller) != 0) {
 		status = command_fail(&teller->error);
 	} else {
 		request.resolver = &confinement.resolver;
-		asker_confinement_find_holder(&confinement, &request, false);
-		status = asker_confinement_enter(&asker, &teller->error) == 0
+		client_sandbox_find_owner(&confinement, &request, false);
+		status = client_sandbox_enter(&asker, &teller->error) == 0
 				 ? run_once(teller, &request)
 				 : command_fail(&teller->error);
 	}
-	asker_confinement_close(&confinement);
+	client_sandbox_close(&confinement);
 	return status;
 }
 
@@ -299,9 +299,9 @@ static void remark_receiver(const struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
 	const struct addr *local = &options->request.local;
-	struct holder holder;
+	struct port_owner holder;
 
-	if (holder_find_again(options->request.protocol, (enum addr_family)local->family,
+	if (port_owner_find_again(options->request.protocol, (enum addr_family)local->family,
 		    local->port, teller->holder, &holder) != 0)
 		return;
 	if (!holder.listens)
@@ -314,7 +314,7 @@ static void remark_receiver(const struct teller *teller)
 			holder.name[0] != '\0' ? holder.name : "another process", local->port);
 }
 
-static void report(void *context, enum hook_event event, const struct probe_result *result)
+static void report(void *context, enum hook_event event, const struct mapping_race_result *result)
 {
 	struct teller *teller = context;
 	char text[ADDR_TEXT_SIZE];
@@ -371,13 +371,13 @@ static int check_command(const struct probe_options *options, struct error *erro
 static int open_listener(const struct probe_options *options, int *listener, struct error *error)
 {
 	const struct addr *local = &options->request.local;
-	struct holder holder;
+	struct port_owner holder;
 
 	*listener = -1;
 	if (options->request.protocol != MAPPING_TCP ||
 		(options->command == NULL && options->to.port == 0))
 		return 0;
-	if (holder_find(MAPPING_TCP, (enum addr_family)local->family, local->port, &holder) == 0 &&
+	if (port_owner_find(MAPPING_TCP, (enum addr_family)local->family, local->port, &holder) == 0 &&
 		holder.listens)
 		return 0;
 	if (leads_to_itself(options))
@@ -387,26 +387,26 @@ static int open_listener(const struct probe_options *options, int *listener, str
 	return *listener >= 0 ? 0 : -1;
 }
 
-static int confine(struct teller *teller, struct probe_request *request,
-	struct asker_confinement *confinement, struct handover *handover)
+static int confine(struct teller *teller, struct mapping_race_request *request,
+	struct client_sandbox *confinement, struct handover *handover)
 {
-	struct asker asker = make_asker(teller, ASKER_KEEPS);
+	struct client_sandbox_plan asker = make_asker(teller, CLIENT_SANDBOX_KEEPS);
 
 	asker.handover = handover;
-	if (asker_confinement_open(confinement, &asker, &teller->error) != 0 ||
+	if (client_sandbox_open(confinement, &asker, &teller->error) != 0 ||
 		load_key(teller) != 0)
 		return -1;
 	request->resolver = &confinement->resolver;
-	asker_confinement_find_holder(confinement, request, true);
+	client_sandbox_find_owner(confinement, request, true);
 	teller->holder = &confinement->holder;
-	return asker_confinement_enter(&asker, &teller->error);
+	return client_sandbox_enter(&asker, &teller->error);
 }
 
 static int run_kept(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
-	struct parse_host_port to = {.host = "localhost"};
-	struct asker_confinement confinement;
+	struct host_port to = {.host = "localhost"};
+	struct client_sandbox confinement;
 	struct handover handover;
 	struct notify notify;
 	struct keep_config config = {
@@ -438,7 +438,7 @@ static int run_kept(struct teller *teller)
 	status = confine(teller, &config.probe, &confinement, &handover);
 	if (status == 0)
 		status = keep_run(&config, &teller->error);
-	asker_confinement_close(&confinement);
+	client_sandbox_close(&confinement);
 	notify_close(&notify);
 	handover_end(&handover);
 	if (config.listener >= 0)

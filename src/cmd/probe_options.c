@@ -1,11 +1,12 @@
 #include <string.h>
 
-#include "natpunch/keep.h"
-#include "natpunch/mapping.h"
-#include "natpunch/parse.h"
-#include "natpunch/probe_options.h"
-#include "natpunch/reflectors.h"
-#include "natpunch/text.h"
+#include "natpunch/home/keep.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/base/host_port.h"
+#include "natpunch/base/parse.h"
+#include "cmd/probe_options.h"
+#include "natpunch/client/reflector_list.h"
+#include "natpunch/base/text.h"
 
 #define DEFAULT_PORT       22
 #define DEFAULT_TIMEOUT_MS 5000
@@ -133,13 +134,13 @@ static bool set_flag(struct probe_options *options, int code)
 static int set_option(struct probe_options *options, const struct option_reader *reader, int code,
 	struct error *error)
 {
-	struct probe_request *request = &options->request;
+	struct mapping_race_request *request = &options->request;
 
 	if (set_flag(options, code))
 		return 0;
 	switch (code) {
 	case 'r':
-		return reflectors_add(&options->request, reader->argument, error);
+		return reflector_list_add(&options->request, reader->argument, error);
 	case 'p':
 		if (parse_port(reader->argument, &request->local.port) != 0)
 			return option_bad_value(reader, "port", error);
@@ -169,7 +170,7 @@ static int set_option(struct probe_options *options, const struct option_reader 
 			return option_bad_value(reader, "interval", error);
 		return 0;
 	case OPTION_TO:
-		if (parse_host_port(reader->argument, 0, &options->to) != 0 ||
+		if (host_port_parse(reader->argument, 0, &options->to) != 0 ||
 			options->to.host[0] == '\0' || options->to.port == 0)
 			return option_bad_value(reader, "address", error);
 		return 0;
@@ -187,7 +188,7 @@ static int set_option(struct probe_options *options, const struct option_reader 
 /* The family that -4, -6 and -b agree on. */
 static int settle_family(struct probe_options *options, struct error *error)
 {
-	struct probe_request *request = &options->request;
+	struct mapping_race_request *request = &options->request;
 
 	if (options->ipv4 && options->ipv6)
 		return error_set(error, EXIT_STATUS_USAGE, "-4 and -6 exclude each other");
@@ -288,8 +289,8 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 	if (options->interval_ms == 0)
 		options->interval_ms = KEEP_INTERVAL_DEFAULT_MS;
 	if (options->name == NULL && !options->verify)
-		return reflectors_settle(&options->request, error);
-	if (reflectors_add_from_environment(&options->request, error) != 0)
+		return reflector_list_settle(&options->request, error);
+	if (reflector_list_add_from_environment(&options->request, error) != 0)
 		return -1;
 	if (options->request.reflector_count > 0)
 		return 0;

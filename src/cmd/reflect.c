@@ -1,13 +1,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "natpunch/command.h"
-#include "natpunch/descriptors.h"
-#include "natpunch/file.h"
-#include "natpunch/log.h"
-#include "natpunch/parse.h"
-#include "natpunch/reflector.h"
-#include "natpunch/stun.h"
+#include "natpunch/cmd/command.h"
+#include "natpunch/os/descriptors.h"
+#include "natpunch/os/file.h"
+#include "natpunch/os/log.h"
+#include "natpunch/base/host_port.h"
+#include "natpunch/base/parse.h"
+#include "natpunch/reflector/reflector.h"
+#include "natpunch/proto/stun.h"
 
 #define OPTION_NO_DIAL OPTION_LONG_ONLY
 #define OPTION_METRICS (OPTION_LONG_ONLY + 1)
@@ -71,9 +72,9 @@ static int read_listen(const struct option_reader *reader, struct reflector_conf
 	enum reflector_service service, struct error *error)
 {
 	struct reflector_listen listen = {.service = service};
-	struct parse_host_port parsed;
+	struct host_port parsed;
 
-	if (parse_listen(reader->argument, &parsed) != 0)
+	if (host_port_parse_listen(reader->argument, &parsed) != 0)
 		return option_bad_value(reader, "[ADDR:]PORT", error);
 	if (parsed.host[0] == '\0')
 		return add_port(config, parsed.port, service, error);
@@ -246,7 +247,7 @@ static int run(const struct command *command, int argc, char **argv)
 		.connections = REFLECTOR_CONNECTIONS_DEFAULT,
 		.times = REFLECTOR_TIMES_DEFAULT,
 		.confine = true,
-		.relay_limits = REFLECTOR_RELAY_LIMITS_DEFAULT,
+		.relay_limits = RELAY_LIMITS_DEFAULT,
 		.limits = REFLECTOR_LIMITS_DEFAULT,
 	};
 	struct reflector *reflector;

@@ -1,4 +1,4 @@
-#include "natpunch/clock.h"
+#include "natpunch/os/clock.h"
 
 #include <time.h>
 

@@ -1,11 +1,11 @@
-#include "natpunch/confinement.h"
+#include "natpunch/os/confinement.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "natpunch/log.h"
+#include "natpunch/os/log.h"
 
 /* Sanitizers and valgrind make calls of their own, from within. Not for who gains rights by exec.
  */

@@ -1,4 +1,4 @@
-#include "natpunch/descriptors.h"
+#include "natpunch/os/descriptors.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "natpunch/parse.h"
+#include "natpunch/base/parse.h"
 
 #define BLIND_MAX 65536 /* closed one by one where the kernel has neither the call nor /proc */
 

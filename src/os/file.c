@@ -1,4 +1,4 @@
-#include "natpunch/file.h"
+#include "natpunch/os/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "natpunch/clock.h"
-#include "natpunch/text.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/base/text.h"
 
 #define LOCK_RETRY_MS 10
 

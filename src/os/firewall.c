@@ -1,4 +1,4 @@
-#include "natpunch/firewall.h"
+#include "natpunch/os/firewall.h"
 
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -8,9 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "natpunch/file.h"
-#include "natpunch/netlink.h"
-#include "natpunch/text.h"
+#include "natpunch/os/file.h"
+#include "natpunch/proto/netlink_message.h"
+#include "natpunch/base/text.h"
 
 #define ANSWER_SIZE 16384
 /* linux/netfilter.h, which does not go with a C library's headers */
@@ -44,7 +44,7 @@ static const char *family_name(uint8_t family)
 	}
 }
 
-static void take_text(const struct netlink_attribute *attribute, char *out, size_t capacity)
+static void take_text(const struct netlink_message_attribute *attribute, char *out, size_t capacity)
 {
 	char bytes[64];
 	struct wire_reader value = attribute->value;
@@ -56,14 +56,14 @@ static void take_text(const struct netlink_attribute *attribute, char *out, size
 	text_escape(out, capacity, bytes, strnlen(bytes, size));
 }
 
-static bool is_input(const struct netlink_attribute *hook)
+static bool is_input(const struct netlink_message_attribute *hook)
 {
 	struct wire_reader inside = hook->value;
-	struct netlink_attribute attribute;
+	struct netlink_message_attribute attribute;
 	uint32_t number;
 
-	while (netlink_next_attribute(&inside, &attribute))
-		if (attribute.type == NFTA_HOOK_HOOKNUM && netlink_get_be32(&attribute, &number))
+	while (netlink_message_next_attribute(&inside, &attribute))
+		if (attribute.type == NFTA_HOOK_HOOKNUM && netlink_message_get_be32(&attribute, &number))
 			return number == HOOK_LOCAL_IN;
 	return false;
 }
@@ -71,13 +71,13 @@ static bool is_input(const struct netlink_attribute *hook)
 static void take_chain(const struct netlink_message *message, char out[FIREWALL_NAME_SIZE])
 {
 	struct wire_reader body = message->body;
-	struct netlink_attribute attribute;
+	struct netlink_message_attribute attribute;
 	char table[64] = "", chain[64] = "", name[160];
 	uint8_t header[4]; /* struct nfgenmsg */
 	bool input = false;
 
 	wire_read_bytes(&body, header, sizeof(header));
-	while (netlink_next_attribute(&body, &attribute)) {
+	while (netlink_message_next_attribute(&body, &attribute)) {
 		if (attribute.type == NFTA_CHAIN_TABLE)
 			take_text(&attribute, table, sizeof(table));
 		if (attribute.type == NFTA_CHAIN_NAME)
@@ -102,7 +102,7 @@ static bool take_datagram(int fd, char out[FIREWALL_NAME_SIZE])
 	if (got <= 0)
 		return false;
 	wire_reader_start(&reader, bytes, (size_t)got);
-	while (netlink_next(&reader, &message)) {
+	while (netlink_message_next(&reader, &message)) {
 		if (message.type == NLMSG_DONE || message.type == NLMSG_ERROR)
 			return false;
 		take_chain(&message, out);
@@ -114,18 +114,18 @@ static void name_nftables(char out[FIREWALL_NAME_SIZE])
 {
 	static const uint8_t any_family[4]; /* struct nfgenmsg: AF_UNSPEC, version 0 */
 	uint8_t bytes[64];
-	struct netlink_writer writer;
+	struct netlink_message_writer writer;
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 
 	if (fd < 0)
 		return;
-	netlink_writer_start(&writer, bytes, sizeof(bytes));
-	netlink_begin(&writer, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN,
-		NETLINK_REQUEST | NLM_F_DUMP, 1);
+	netlink_message_writer_start(&writer, bytes, sizeof(bytes));
+	netlink_message_begin(&writer, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN,
+		NETLINK_MESSAGE_REQUEST | NLM_F_DUMP, 1);
 	wire_write_bytes(&writer.wire, any_family, sizeof(any_family));
-	netlink_end(&writer);
+	netlink_message_end(&writer);
 	/* The kernel has answered a dump, as far as the buffer goes, when send() is back. */
-	if (send(fd, bytes, netlink_writer_size(&writer), 0) > 0)
+	if (send(fd, bytes, netlink_message_writer_size(&writer), 0) > 0)
 		for (int i = 0; i < DATAGRAMS_MAX && take_datagram(fd, out); i++)
 			;
 	close(fd);

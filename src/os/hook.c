@@ -7,7 +7,7 @@
  * States: idle (pid 0, queue empty) and running (pid set, up to HOOK_QUEUE_MAX events wait). An
  * event waits only while one runs; start_next() keeps that.
  */
-#include "natpunch/hook.h"
+#include "natpunch/os/hook.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,12 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "natpunch/clock.h"
-#include "natpunch/deadline.h"
-#include "natpunch/descriptors.h"
-#include "natpunch/log.h"
-#include "natpunch/signals.h"
-#include "natpunch/text.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/descriptors.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/signals.h"
+#include "natpunch/base/text.h"
 
 const struct sandbox_call hook_calls[] = {
 	SANDBOX_CALL(pipe2),
@@ -74,7 +74,7 @@ void hook_init(struct hook *hook, const char *path, enum hook_order order)
 	hook->path = path;
 	hook->order = order;
 	hook->timeout_ms = HOOK_TIMEOUT_MS;
-	hook->kill_at = DEADLINE_NONE;
+	hook->kill_at = TIMER_NONE;
 }
 
 static const char *show_path(const struct hook *hook, char out[PATH_SHOWN_SIZE])
@@ -304,7 +304,7 @@ static void reap(struct hook *hook)
 	if (ended == hook->pid)
 		log_end(hook, status);
 	hook->pid = 0;
-	hook->kill_at = DEADLINE_NONE;
+	hook->kill_at = TIMER_NONE;
 }
 
 void hook_reap(struct hook *hook, uint64_t now)
@@ -318,7 +318,7 @@ static bool kill_group(struct hook *hook)
 {
 	char path[PATH_SHOWN_SIZE];
 
-	hook->kill_at = DEADLINE_NONE;
+	hook->kill_at = TIMER_NONE;
 	hook->killed = kill(-hook->pid, SIGKILL) == 0 || errno == ESRCH;
 	if (!hook->killed)
 		log_warning("hook %s cannot be killed: %s", show_path(hook, path), strerror(errno));
@@ -379,7 +379,7 @@ void hook_finish(struct hook *hook)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	/* The last event, which says that it is over, is to have most of the time. */
-	if (hook->pid != 0 && hook->waiting > 0 && hook->kill_at != DEADLINE_NONE &&
+	if (hook->pid != 0 && hook->waiting > 0 && hook->kill_at != TIMER_NONE &&
 		hook->kill_at > share)
 		hook->kill_at = share;
 	/* Blocked before the first look at the child, or its end could fall between look and wait.

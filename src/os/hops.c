@@ -1,4 +1,4 @@
-#include "natpunch/hops.h"
+#include "natpunch/os/hops.h"
 
 #include <time.h> /* for the next one */
 
@@ -9,10 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "natpunch/clock.h"
-#include "natpunch/loop.h"
-#include "natpunch/socket.h"
-#include "natpunch/socket_linux.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/os/loop.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
 
 #define FIRST_PORT 33434 /* as traceroute(8) has it: nothing listens there */
 

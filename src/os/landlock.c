@@ -1,4 +1,4 @@
-#include "natpunch/landlock.h"
+#include "natpunch/os/landlock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "natpunch/file.h"
+#include "natpunch/os/file.h"
 
 /* linux/landlock.h, which is younger than some C libraries' kernel headers. */
 #define CREATE_VERSION     1 /* a flag: says which version of the interface this is */

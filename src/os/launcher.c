@@ -1,4 +1,4 @@
-#include "natpunch/launcher.h"
+#include "natpunch/os/launcher.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "natpunch/descriptors.h"
+#include "natpunch/os/descriptors.h"
 
 const struct sandbox_call launcher_calls[] = {
 	SANDBOX_CALL(sendmsg),

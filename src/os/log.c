@@ -1,4 +1,4 @@
-#include "natpunch/log.h"
+#include "natpunch/os/log.h"
 
 #include <poll.h>
 #include <stdarg.h>
@@ -6,13 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "natpunch/clock.h"
-#include "natpunch/rate.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/base/rate_limit.h"
 
 static enum log_level current_level = LOG_LEVEL_NORMAL;
 static const char *current_command = "";
 static struct limit {
-	struct rate_quota quota; /* all zero: none */
+	struct rate_limit_quota quota; /* all zero: none */
 	uint64_t spent;
 	uint64_t suppressed;
 	bool busy; /* the reflector may have several threads */
@@ -35,7 +35,7 @@ enum log_level log_get_level(void)
 
 void log_set_limit(uint32_t per_second, uint32_t burst)
 {
-	current_limit.quota = (struct rate_quota){.per_second = per_second, .burst = burst};
+	current_limit.quota = (struct rate_limit_quota){.per_second = per_second, .burst = burst};
 }
 
 /* For a few instructions each, and with -v alone. */
@@ -62,9 +62,9 @@ bool log_admits(void)
 		return true;
 	now = clock_now_ms();
 	lock_limit();
-	admitted = rate_wait(&limit->quota, limit->spent, now) == 0;
+	admitted = rate_limit_wait(&limit->quota, limit->spent, now) == 0;
 	if (admitted)
-		rate_charge(&limit->quota, &limit->spent, 1, now);
+		rate_limit_charge(&limit->quota, &limit->spent, 1, now);
 	else
 		limit->suppressed++;
 	unlock_limit();

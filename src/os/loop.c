@@ -1,10 +1,10 @@
-#include "natpunch/loop.h"
+#include "natpunch/os/loop.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <unistd.h>
 
-#include "natpunch/deadline.h"
+#include "natpunch/base/timer_heap.h"
 
 /* kind (8 bits), slot (24), generation (32), from the top of epoll's 64 bits down. */
 #define SLOT_MASK 0xffffffU
@@ -84,7 +84,7 @@ int loop_wait(struct loop *loop, struct loop_event out[LOOP_BATCH], int timeout_
 
 int loop_timeout(uint64_t now, uint64_t due)
 {
-	if (due == DEADLINE_NONE)
+	if (due == TIMER_NONE)
 		return -1;
 	if (due <= now)
 		return 0;

@@ -1,4 +1,4 @@
-#include "natpunch/netwatch.h"
+#include "natpunch/os/netwatch.h"
 
 #include <errno.h>
 #include <linux/netlink.h>

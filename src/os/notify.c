@@ -1,4 +1,4 @@
-#include "natpunch/notify.h"
+#include "natpunch/os/notify.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "natpunch/parse.h"
+#include "natpunch/base/parse.h"
 
 #define STATUS_SIZE 256
 

@@ -1,4 +1,4 @@
-#include "natpunch/packet.h"
+#include "natpunch/os/packet.h"
 
 #include <errno.h>
 #include <linux/filter.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "natpunch/socket.h"
+#include "natpunch/os/socket.h"
 
 /* Offsets in a TCP header; the ports are the same in UDP. */
 #define AT_SOURCE      0

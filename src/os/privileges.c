@@ -1,4 +1,4 @@
-#include "natpunch/privileges.h"
+#include "natpunch/os/privileges.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,10 +11,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "natpunch/file.h"
-#include "natpunch/log.h"
-#include "natpunch/parse.h"
-#include "natpunch/text.h"
+#include "natpunch/os/file.h"
+#include "natpunch/os/log.h"
+#include "natpunch/base/parse.h"
+#include "natpunch/base/text.h"
 
 #define NAME_SHOWN_SIZE 64
 #define CAPABILITY_MAX  63 /* prctl(2) says where they end */

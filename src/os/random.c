@@ -1,4 +1,4 @@
-#include "natpunch/random.h"
+#include "natpunch/os/random.h"
 
 #include <errno.h>
 #include <string.h>
@@ -9,8 +9,8 @@
 #include <fcntl.h>
 #endif
 
-#include "natpunch/error.h"
-#include "natpunch/log.h"
+#include "natpunch/base/error.h"
+#include "natpunch/os/log.h"
 
 #ifdef __linux__
 static ssize_t get_some(void *out, size_t size)

@@ -3,7 +3,7 @@
  * program, so the layout is shared; a child that dies early leaves nothing, which is an error like
  * any other.
  */
-#include "natpunch/resolve.h"
+#include "natpunch/os/resolve.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -14,11 +14,16 @@
 #include <unistd.h>
 #include <fcntl.h>
 
-#include "natpunch/dns.h"
-#include "natpunch/random.h"
-#include "natpunch/socket.h"
-#include "natpunch/srv.h"
-#include "natpunch/text.h"
+#ifdef __linux__
+#include <netinet/in.h>
+#include <arpa/nameser.h>
+#include <resolv.h>
+#endif
+
+#include "natpunch/os/random.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/proto/dns_srv.h"
+#include "natpunch/base/text.h"
 
 #ifdef __linux__
 const struct sandbox_call resolve_calls[] = {
@@ -40,6 +45,28 @@ const struct sandbox_call resolve_kill_calls[] = {
 	SANDBOX_CALL(kill),
 	SANDBOX_END,
 };
+#endif
+
+/*
+ * What getaddrinfo(3) does not ask, by res_query(3): the SRV records of a name. Returns the size of
+ * the answer, or 0 when there is none, or none that fits; always 0 where libc needs another library
+ * for this.
+ */
+#ifdef __linux__
+static size_t ask_srv(const char *name, uint8_t *out, size_t capacity)
+{
+	int size = res_query(name, ns_c_in, ns_t_srv, out, (int)capacity);
+
+	return size > 0 && (size_t)size <= capacity ? (size_t)size : 0;
+}
+#else
+static size_t ask_srv(const char *name, uint8_t *out, size_t capacity)
+{
+	(void)name;
+	(void)out;
+	(void)capacity;
+	return 0;
+}
 #endif
 
 struct reply {
@@ -92,26 +119,26 @@ static int look_up(const char *host, uint16_t port, enum addr_family family, str
 /* Adds the addresses of all hosts that the SRV records of the domain name. */
 static void look_up_service(const char *host, enum addr_family family, struct reply *reply)
 {
-	uint8_t answer[SRV_ANSWER_MAX];
-	struct srv_answer records;
-	uint32_t random[SRV_MAX];
-	char name[PARSE_HOST_SIZE];
+	uint8_t answer[DNS_SRV_ANSWER_MAX];
+	struct dns_srv_answer records;
+	uint32_t random[DNS_SRV_MAX];
+	char name[HOST_PORT_HOST_SIZE];
 	size_t size;
 
-	if (srv_write_name(host, name) != 0)
+	if (dns_srv_write_name(host, name) != 0)
 		return;
-	size = dns_ask_srv(name, answer, sizeof(answer));
-	if (size == 0 || srv_read(answer, size, &records) != 0)
+	size = ask_srv(name, answer, sizeof(answer));
+	if (size == 0 || dns_srv_read(answer, size, &records) != 0)
 		return;
 	random_fill(random, sizeof(random));
-	srv_order(&records, random);
+	dns_srv_order(&records, random);
 	for (size_t i = 0; i < records.count; i++)
 		look_up(records.records[i].target, records.records[i].port, family, reply);
 	reply->by_service = reply->count > 0;
 }
 
 static void fill_reply(
-	const struct parse_host_port *host, enum addr_family family, struct reply *reply)
+	const struct host_port *host, enum addr_family family, struct reply *reply)
 {
 	int code = look_up(host->host, host->port, family, reply);
 	const char *text;
@@ -126,7 +153,7 @@ static void fill_reply(
 	text_escape(reply->text, sizeof(reply->text), text, strlen(text));
 }
 
-void resolve_answer(int fd, const struct parse_host_port *host, enum addr_family family)
+void resolve_answer(int fd, const struct host_port *host, enum addr_family family)
 {
 	struct reply reply;
 	sigset_t none;
@@ -168,7 +195,7 @@ static int open_pipe(int ends[2])
 }
 
 static void start_child(struct resolve *resolve, const struct resolve_helper *helper,
-	const struct parse_host_port *host, enum addr_family family)
+	const struct host_port *host, enum addr_family family)
 {
 	int ends[2];
 	pid_t pid;
@@ -192,7 +219,7 @@ static void start_child(struct resolve *resolve, const struct resolve_helper *he
 }
 
 void resolve_start_reflector(struct resolve *resolve, const struct resolve_helper *helper,
-	const struct parse_host_port *reflector, enum addr_family family)
+	const struct host_port *reflector, enum addr_family family)
 {
 	struct addr *first = &resolve->found[0];
 
@@ -214,7 +241,7 @@ void resolve_start_reflector(struct resolve *resolve, const struct resolve_helpe
 void resolve_start(
 	struct resolve *resolve, const char *host, uint16_t port, enum addr_family family)
 {
-	struct parse_host_port named = {.port = port, .port_named = true};
+	struct host_port named = {.port = port, .port_named = true};
 
 	if (strlen(host) >= sizeof(named.host)) {
 		memset(resolve, 0, sizeof(*resolve));

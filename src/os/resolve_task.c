@@ -1,4 +1,4 @@
-#include "natpunch/resolve_task.h"
+#include "natpunch/os/resolve_task.h"
 
 #include <signal.h>
 #include <string.h>
@@ -10,13 +10,13 @@ struct question {
 	uint8_t family; /* enum addr_family */
 	uint8_t port_named;
 	uint16_t port;
-	char host[PARSE_HOST_SIZE];
+	char host[HOST_PORT_HOST_SIZE];
 };
 
 static void run(const void *context, const void *request, size_t size, int fd)
 {
 	const struct resolve_task *task = context;
-	struct parse_host_port host;
+	struct host_port host;
 	struct question question;
 
 	if (size != sizeof(question) || fd < 0)
@@ -34,7 +34,7 @@ static void run(const void *context, const void *request, size_t size, int fd)
 }
 
 static pid_t start(
-	const void *context, const struct parse_host_port *host, enum addr_family family, int fd)
+	const void *context, const struct host_port *host, enum addr_family family, int fd)
 {
 	const struct resolve_task *task = context;
 	struct question question = {

@@ -16,7 +16,7 @@
  * SPEC_ALLOW: kernels before 5.16 take a filter for a sign that a process runs foreign code, and
  * switch on what hinders side channels, at a price for each system call. We run our own.
  */
-#include "natpunch/sandbox.h"
+#include "natpunch/os/sandbox.h"
 
 #include <errno.h>
 #include <linux/audit.h>
@@ -31,7 +31,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "natpunch/error.h"
+#include "natpunch/base/error.h"
 
 #if defined(__x86_64__) && !defined(__ILP32__)
 #define MACHINE AUDIT_ARCH_X86_64

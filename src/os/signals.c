@@ -1,4 +1,4 @@
-#include "natpunch/signals.h"
+#include "natpunch/os/signals.h"
 
 #include <errno.h>
 #include <signal.h>

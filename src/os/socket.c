@@ -1,4 +1,4 @@
-#include "natpunch/socket.h"
+#include "natpunch/os/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "natpunch/socket_linux.h"
+#include "natpunch/os/socket_linux.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "natpunch/socket.h"
+#include "natpunch/os/socket.h"
 
 #define TYPE_MASK 0xf /* SOCK_STREAM and so on; SOCK_CLOEXEC and SOCK_NONBLOCK stand above */
 

@@ -1,4 +1,4 @@
-#include "natpunch/tap.h"
+#include "natpunch/os/tap.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "natpunch/segment.h"
+#include "natpunch/proto/segment.h"
 
 #define PACKET_SIZE 2048
 

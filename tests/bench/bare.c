@@ -26,7 +26,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "natpunch/parse.h"
+#include "natpunch/base/parse.h"
 
 #define BATCH   64
 #define SERVERS 5

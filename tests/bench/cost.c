@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "natpunch/parse.h"
+#include "natpunch/base/parse.h"
 
 #define TIMES_MAX 1000
 #define SECOND_NS 1000000000U

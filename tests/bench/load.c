@@ -37,15 +37,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "natpunch/binding.h"
-#include "natpunch/greeting.h"
-#include "natpunch/handshake.h"
-#include "natpunch/keys.h"
-#include "natpunch/packet.h"
-#include "natpunch/parse.h"
-#include "natpunch/random.h"
-#include "natpunch/rendezvous.h"
-#include "natpunch/socket.h"
+#include "natpunch/proto/binding.h"
+#include "natpunch/proto/first_bytes.h"
+#include "natpunch/proto/raw_handshake.h"
+#include "natpunch/os/key_file.h"
+#include "natpunch/os/packet.h"
+#include "natpunch/base/parse.h"
+#include "natpunch/os/random.h"
+#include "natpunch/proto/name_messages.h"
+#include "natpunch/os/socket.h"
 
 #define WARM_UP_NS 150000000U /* not counted */
 #define SECOND_NS  1000000000U
@@ -392,7 +392,7 @@ static void load_datagrams_paced(struct load *load)
 
 #define RAW_PORT 40000 /* of the first in flight */
 
-static struct handshake handshakes[PACKET_PORT_MAX];
+static struct raw_handshake handshakes[PACKET_PORT_MAX];
 
 static void send_syns(int fd, const struct load *load, const uint32_t *slots, size_t count)
 {
@@ -405,13 +405,13 @@ static void send_syns(int fd, const struct load *load, const uint32_t *slots, si
 			.family = ADDR_IPV4,
 			.port = (uint16_t)(RAW_PORT + slots[i])};
 		struct addr remote = local;
-		uint8_t random[HANDSHAKE_RANDOM_SIZE];
+		uint8_t random[RAW_HANDSHAKE_RANDOM_SIZE];
 		struct segment syn;
 
 		remote.port = load->port;
 		random_fill(random, sizeof(random));
-		handshake_start(&handshakes[slots[i]], &local, &remote, random);
-		handshake_make_syn(&handshakes[slots[i]], &syn);
+		raw_handshake_start(&handshakes[slots[i]], &local, &remote, random);
+		raw_handshake_make_syn(&handshakes[slots[i]], &syn);
 		outward.parts[i].iov_len =
 			segment_write_tcp(&syn, outward.bytes[i], sizeof(outward.bytes[i]));
 		outward.messages[i].msg_hdr.msg_name = &server;
@@ -432,7 +432,7 @@ static uint32_t match_syn_ack(const struct load *load, const uint8_t *data, size
 		return PACKET_PORT_MAX;
 	slot = segment.destination.port - (uint32_t)RAW_PORT;
 	if (slot >= load->window ||
-		handshake_judge(&handshakes[slot], &segment, &mapped) != HANDSHAKE_MAPPED ||
+		raw_handshake_judge(&handshakes[slot], &segment, &mapped) != RAW_HANDSHAKE_MAPPED ||
 		!addr_equal(&mapped, &handshakes[slot].local))
 		return PACKET_PORT_MAX;
 	return slot;
@@ -490,7 +490,7 @@ static void load_raw(struct load *load)
 
 /* --- names --- */
 
-static struct rendezvous lookups[BATCH];
+static struct name_question lookups[BATCH];
 static struct key lookup_keys[BATCH];
 
 /* The name and key of a number, the same in the key file and in the questions. */
@@ -522,7 +522,7 @@ static void send_lookups(int fd, const uint32_t *slots, size_t count)
 
 		random_fill(random, sizeof(random));
 		memcpy(random + 8, &slots[i], sizeof(slots[i]));
-		outward.parts[i].iov_len = rendezvous_write(
+		outward.parts[i].iov_len = name_message_write(
 			&lookups[slots[i]], random, outward.bytes[i], sizeof(outward.bytes[i]));
 	}
 	batch_send(fd, &outward, count);
@@ -531,7 +531,7 @@ static void send_lookups(int fd, const uint32_t *slots, size_t count)
 static void begin_lookup(const struct load *load, uint32_t slot)
 {
 	make_key(random_below((uint32_t)load->names), &lookup_keys[slot]);
-	rendezvous_start(&lookups[slot], STUN_METHOD_LOOKUP, &lookup_keys[slot]);
+	name_message_start(&lookups[slot], STUN_METHOD_LOOKUP, &lookup_keys[slot]);
 }
 
 /* Whose answer it is, with the lookup as far as it goes; or BATCH. */
@@ -545,10 +545,10 @@ static uint32_t take_lookup(struct load *load, const uint8_t *data, size_t size)
 	memcpy(&slot, data + 16, sizeof(slot));
 	if (slot >= load->window)
 		return BATCH;
-	switch (rendezvous_read(&lookups[slot], data, size, &why)) {
-	case RENDEZVOUS_AGAIN:
+	switch (name_message_read(&lookups[slot], data, size, &why)) {
+	case NAME_MESSAGE_AGAIN:
 		return slot;
-	case RENDEZVOUS_DONE:
+	case NAME_MESSAGE_DONE:
 		load->answered++;
 		begin_lookup(load, slot);
 		return slot;
@@ -678,9 +678,9 @@ static void load_once(struct load *load)
 
 static bool line_is_right(const struct load *load, const struct stream *stream)
 {
-	char line[GREETING_LINE_SIZE + 1];
-	char expected[GREETING_LINE_SIZE];
-	size_t size = greeting_write_line(&stream->local, expected);
+	char line[FIRST_BYTES_LINE_SIZE + 1];
+	char expected[FIRST_BYTES_LINE_SIZE];
+	size_t size = first_bytes_write_line(&stream->local, expected);
 	size_t used = 0;
 	ssize_t got;
 
@@ -709,14 +709,14 @@ static void load_text(struct load *load)
 	}
 }
 
-struct crowd {
+struct source_table {
 	struct stream *streams; /* the kept ones, then the held ones */
 	bool *asked;
 	uint64_t turn;
 	int epoll;
 };
 
-static void crowd_open(struct load *load, struct crowd *crowd)
+static void crowd_open(struct load *load, struct source_table *crowd)
 {
 	uint64_t all = load->connections + load->held;
 
@@ -741,7 +741,7 @@ static void crowd_open(struct load *load, struct crowd *crowd)
 }
 
 /* A held one from which something comes has been given up by the server. */
-static uint64_t crowd_lost(const struct load *load, const struct crowd *crowd)
+static uint64_t crowd_lost(const struct load *load, const struct source_table *crowd)
 {
 	uint64_t lost = 0;
 	char byte;
@@ -752,7 +752,7 @@ static uint64_t crowd_lost(const struct load *load, const struct crowd *crowd)
 	return lost;
 }
 
-static void crowd_ask_next(const struct load *load, struct crowd *crowd)
+static void crowd_ask_next(const struct load *load, struct source_table *crowd)
 {
 	uint64_t i;
 
@@ -764,7 +764,7 @@ static void crowd_ask_next(const struct load *load, struct crowd *crowd)
 }
 
 /* Some servers close after a while whatever is said. */
-static void crowd_reopen(struct load *load, struct crowd *crowd, uint64_t i)
+static void crowd_reopen(struct load *load, struct source_table *crowd, uint64_t i)
 {
 	struct stream *stream = &crowd->streams[i];
 	struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = i}};
@@ -781,7 +781,7 @@ static void crowd_reopen(struct load *load, struct crowd *crowd, uint64_t i)
 static void load_kept(struct load *load)
 {
 	struct epoll_event events[BATCH];
-	struct crowd crowd = {.turn = 0};
+	struct source_table crowd = {.turn = 0};
 
 	crowd_open(load, &crowd);
 	load_start(load);
@@ -844,7 +844,7 @@ static uint64_t kernel_objects(void)
 
 static void load_homes(struct load *load)
 {
-	struct crowd crowd = {.turn = 0};
+	struct source_table crowd = {.turn = 0};
 	uint64_t pause;
 	uint64_t next;
 
@@ -874,7 +874,7 @@ static void load_homes(struct load *load)
 
 static void load_hold(struct load *load)
 {
-	struct crowd crowd = {.turn = 0};
+	struct source_table crowd = {.turn = 0};
 	uint64_t before = server_resident(load);
 	uint64_t kernel_before = kernel_objects();
 
@@ -982,7 +982,7 @@ int main(int argc, char **argv)
 	uint64_t names;
 
 	if (argc == 3 && strcmp(argv[1], "keyfile") == 0 &&
-		parse_number(argv[2], 1, KEYS_MAX, &names) == 0)
+		parse_number(argv[2], 1, KEY_FILE_MAX, &names) == 0)
 		return print_keys(names);
 	while (which < sizeof(cases) / sizeof(cases[0]) &&
 		(argc < 2 || strcmp(cases[which].name, argv[1]) != 0))

@@ -5,13 +5,13 @@
  *
  * The first byte of the input chooses the circumstances, the rest is the message.
  */
-#include "natpunch/dialback.h"
+#include "natpunch/proto/dialback.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "fuzz.h"
-#include "natpunch/binding.h"
+#include "natpunch/proto/binding.h"
 
 static void read_request(const uint8_t *data, size_t size)
 {

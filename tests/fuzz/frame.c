@@ -4,7 +4,7 @@
  *
  * The first byte of the input chooses the size of the pieces, the rest is the stream.
  */
-#include "natpunch/stun.h"
+#include "natpunch/proto/stun.h"
 
 #include <stdbool.h>
 

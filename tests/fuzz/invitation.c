@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "natpunch/invitation.h"
-#include "natpunch/stun_integrity.h"
+#include "natpunch/proto/invitation.h"
+#include "natpunch/proto/stun_auth.h"
 
 static const uint8_t secret[KEY_SECRET_SIZE] = {1, 2, 3, 4, 5, 6, 7, 8};
 static const uint8_t other_secret[KEY_SECRET_SIZE] = {1, 2, 3, 4, 5, 6, 7, 9};
@@ -20,17 +20,17 @@ static size_t prove(
 
 	stun_begin(&writer, out, capacity, STUN_INDICATION, method, transaction);
 	wire_write_bytes(&writer, data, size - size % 4);
-	stun_put_integrity(&writer, secret, KEY_SECRET_SIZE);
+	stun_auth_put(&writer, secret, KEY_SECRET_SIZE);
 	stun_put_fingerprint(&writer);
 	return stun_finish(&writer);
 }
 
-static void check_forecast(const struct forecast *forecast)
+static void check_forecast(const struct port_prediction *forecast)
 {
-	uint16_t ports[FORECAST_CANDIDATES];
-	size_t count = forecast_candidates(forecast, ports);
+	uint16_t ports[PORT_PREDICTION_CANDIDATES];
+	size_t count = port_prediction_candidates(forecast, ports);
 
-	fuzz_check(count <= FORECAST_CANDIDATES && (count == 0) == (forecast->port == 0));
+	fuzz_check(count <= PORT_PREDICTION_CANDIDATES && (count == 0) == (forecast->port == 0));
 	for (size_t i = 0; i < count; i++)
 		fuzz_check(ports[i] != 0);
 }
@@ -39,11 +39,11 @@ static void fuzz_forecast(const uint8_t *data, size_t size)
 {
 	static const uint8_t connect[INVITATION_SESSION_SIZE] = {0};
 	uint8_t bytes[STUN_MESSAGE_MAX];
-	struct forecast forecast;
-	int result = invitation_read_forecast(other_secret, connect, data, size, &forecast);
+	struct port_prediction forecast;
+	int result = invitation_read_prediction(other_secret, connect, data, size, &forecast);
 
 	fuzz_check(result != 0 && forecast.port == 0);
-	result = invitation_read_forecast(secret, connect, bytes,
+	result = invitation_read_prediction(secret, connect, bytes,
 		prove(STUN_METHOD_FORECAST, data, size, bytes, sizeof(bytes)), &forecast);
 	fuzz_check(result == 0 || forecast.port == 0);
 	check_forecast(&forecast);

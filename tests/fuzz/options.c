@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "fuzz.h"
-#include "natpunch/command.h"
-#include "natpunch/probe_options.h"
+#include "natpunch/cmd/command.h"
+#include "cmd/probe_options.h"
 
 #define WORDS_MAX 24
 

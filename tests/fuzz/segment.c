@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "natpunch/handshake.h"
+#include "natpunch/proto/raw_handshake.h"
 
 static volatile unsigned touched;
 
@@ -48,7 +48,7 @@ static void check_answer(const struct segment *segment, size_t size)
 	uint8_t bytes[SEGMENT_TCP_MAX];
 	size_t written;
 
-	if (!handshake_answer(segment, &answer))
+	if (!raw_handshake_answer(segment, &answer))
 		return;
 	written = segment_write_tcp(&answer, bytes, sizeof(bytes));
 	fuzz_check(written > 0 && written <= size);
@@ -57,13 +57,13 @@ static void check_answer(const struct segment *segment, size_t size)
 
 static void check_judgement(const struct segment *segment)
 {
-	static const uint8_t random[HANDSHAKE_RANDOM_SIZE] = {
+	static const uint8_t random[RAW_HANDSHAKE_RANDOM_SIZE] = {
 		1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x4f, 0x6a, 0x20, 0xd2};
-	struct handshake handshake;
+	struct raw_handshake handshake;
 	struct addr mapped;
 
-	handshake_start(&handshake, &segment->destination, &segment->source, random);
-	if (handshake_judge(&handshake, segment, &mapped) != HANDSHAKE_MAPPED) {
+	raw_handshake_start(&handshake, &segment->destination, &segment->source, random);
+	if (raw_handshake_judge(&handshake, segment, &mapped) != RAW_HANDSHAKE_MAPPED) {
 		fuzz_check(mapped.family == ADDR_NONE);
 		return;
 	}

@@ -7,7 +7,7 @@
  * The first byte of the input chooses the size of the pieces and whether time passes, the rest is
  * what the client says.
  */
-#include "natpunch/reflector_stream.h"
+#include "reflector/tcp.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "fuzz.h"
-#include "natpunch/greeting.h"
-#include "natpunch/stun.h"
+#include "natpunch/proto/first_bytes.h"
+#include "natpunch/proto/stun.h"
 
 #define ANSWER_MAX 65536
 #define TAG        3
@@ -28,27 +28,27 @@ struct talk {
 };
 
 static struct loop loop;
-static struct reflector_stream stream;
-static struct reflector_names names;
-static struct reflector_dial dial;
-static struct reflector_places places[2]; /* none */
+static struct tcp_server stream;
+static struct names names;
+static struct dialler dial;
+static struct alternate places[2]; /* none */
 
 static void deliver(
 	void *context, struct loop_tag asker, const void *data, size_t size, uint64_t now)
 {
-	reflector_stream_deliver(context, asker, data, size, now);
+	tcp_deliver(context, asker, data, size, now);
 }
 
 static void start(void)
 {
-	const struct reflector_dial_config off = {.off = true, .places = places};
+	const struct dialler_config off = {.off = true, .places = places};
 	const struct reflector_times times = REFLECTOR_TIMES_DEFAULT;
 	struct error error;
 
 	fuzz_check(loop_open(&loop) == 0);
-	fuzz_check(reflector_names_open(&names, NULL, NULL, 0, &error) == 0);
-	fuzz_check(reflector_stream_open(&stream, &loop, TAG, 4, &times, &names) == 0);
-	reflector_dial_open(&dial, &off, &loop, TAG + 1, deliver, &stream);
+	fuzz_check(names_open(&names, NULL, NULL, 0, &error) == 0);
+	fuzz_check(tcp_open(&stream, &loop, TAG, 4, &times, &names) == 0);
+	dialler_open(&dial, &off, &loop, TAG + 1, deliver, &stream);
 	stream.dial = &dial;
 }
 
@@ -78,8 +78,8 @@ static void turn(uint64_t now)
 
 	for (int i = 0; i < count; i++)
 		if (events[i].tag.kind == TAG)
-			reflector_stream_event(&stream, events[i].tag, now);
-	reflector_stream_expire(&stream, now);
+			tcp_event(&stream, events[i].tag, now);
+	tcp_expire(&stream, now);
 }
 
 static bool is_empty(void)
@@ -100,7 +100,7 @@ static void run(struct talk *talk, const uint8_t *data, size_t size, size_t step
 	talk->size = 0;
 	talk->ended = false;
 	fuzz_check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
-	reflector_stream_adopt(&stream, pair[0], &peer, now);
+	tcp_adopt(&stream, pair[0], &peer, now);
 	for (size_t at = 0; at < size && !talk->ended; at += step) {
 		size_t piece = size - at < step ? size - at : step;
 
@@ -117,7 +117,7 @@ static void run(struct talk *talk, const uint8_t *data, size_t size, size_t step
 	/* Every connection has a deadline. */
 	for (int i = 0; i < 4 && !is_empty(); i++)
 		turn(now += 4000000000U);
-	fuzz_check(is_empty() && reflector_stream_next(&stream) == DEADLINE_NONE);
+	fuzz_check(is_empty() && tcp_next(&stream) == TIMER_NONE);
 }
 
 static void check_answer(const struct talk *talk)
@@ -131,7 +131,7 @@ static void check_answer(const struct talk *talk)
 		return;
 	if (talk->size - at > 5 && memcmp(talk->said + at, "HTTP/", 5) == 0)
 		return;
-	fuzz_check(at == 0 && greeting_is_line(talk->said, talk->size));
+	fuzz_check(at == 0 && first_bytes_is_line(talk->said, talk->size));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

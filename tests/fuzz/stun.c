@@ -4,7 +4,7 @@
  *
  * The first byte of the input chooses the circumstances, the rest is the message.
  */
-#include "natpunch/binding.h"
+#include "natpunch/proto/binding.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,15 +6,16 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "natpunch/addr.h"
-#include "natpunch/mapping.h"
-#include "natpunch/parse.h"
-#include "natpunch/text.h"
+#include "natpunch/base/addr.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/base/host_port.h"
+#include "natpunch/base/parse.h"
+#include "natpunch/base/text.h"
 
 static void check_addr(const char *text)
 {
 	char first[ADDR_IP_TEXT_SIZE], second[ADDR_IP_TEXT_SIZE], whole[ADDR_TEXT_SIZE];
-	struct parse_host_port host;
+	struct host_port host;
 	struct addr addr, again;
 
 	if (addr_parse_ip(&addr, text) < 0)
@@ -24,23 +25,23 @@ static void check_addr(const char *text)
 	fuzz_check(addr_equal(&addr, &again) && addr.scope == again.scope);
 	fuzz_check(strcmp(first, addr_format_ip(&again, second)) == 0);
 	addr.port = 22;
-	fuzz_check(parse_host_port(addr_format(&addr, whole), 1, &host) == 0);
+	fuzz_check(host_port_parse(addr_format(&addr, whole), 1, &host) == 0);
 	fuzz_check(host.port == 22 && strcmp(host.host, first) == 0);
 }
 
 static void check_host_port(const char *text)
 {
-	struct parse_host_port out, again;
-	char back[PARSE_HOST_SIZE + 16];
+	struct host_port out, again;
+	char back[HOST_PORT_HOST_SIZE + 16];
 
-	if (parse_listen(text, &out) == 0)
+	if (host_port_parse_listen(text, &out) == 0)
 		fuzz_check(out.port > 0);
-	if (parse_host_port(text, 3478, &out) < 0)
+	if (host_port_parse(text, 3478, &out) < 0)
 		return;
 	fuzz_check(out.host[0] != '\0' && out.host[0] != '-' && out.port > 0);
 	snprintf(back, sizeof(back), strchr(out.host, ':') ? "[%s]:%u" : "%s:%u", out.host,
 		out.port);
-	fuzz_check(parse_host_port(back, 1, &again) == 0);
+	fuzz_check(host_port_parse(back, 1, &again) == 0);
 	fuzz_check(strcmp(again.host, out.host) == 0 && again.port == out.port);
 }
 

@@ -33,15 +33,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "natpunch/binding.h"
-#include "natpunch/greeting.h"
-#include "natpunch/handshake.h"
-#include "natpunch/keyfile.h"
-#include "natpunch/parse.h"
-#include "natpunch/random.h"
-#include "natpunch/rendezvous.h"
-#include "natpunch/socket.h"
-#include "natpunch/stun.h"
+#include "natpunch/proto/binding.h"
+#include "natpunch/proto/first_bytes.h"
+#include "natpunch/proto/raw_handshake.h"
+#include "natpunch/base/key.h"
+#include "natpunch/base/parse.h"
+#include "natpunch/os/random.h"
+#include "natpunch/proto/name_messages.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/proto/stun.h"
 
 #define CROWD_MAX  4096
 #define TURN_MS    5  /* between two rounds of an attack */
@@ -244,8 +244,8 @@ static void send_forged(int fd, bool raw)
 	struct addr source = {.family = ADDR_IPV4, .ip = {192, 0, 2}};
 	struct segment syn = {.flags = SEGMENT_SYN, .window = 64240, .has_mss = true, .mss = 1460};
 	uint8_t packet[20 + SEGMENT_TCP_MAX] = {0x45, [8] = 64, [9] = IPPROTO_TCP};
-	uint8_t random[HANDSHAKE_RANDOM_SIZE];
-	struct handshake handshake;
+	uint8_t random[RAW_HANDSHAKE_RANDOM_SIZE];
+	struct raw_handshake handshake;
 	struct sockaddr_storage to;
 	socklen_t to_size = socket_from_addr(&server, &to);
 	size_t size;
@@ -253,9 +253,9 @@ static void send_forged(int fd, bool raw)
 	source.ip[3] = (uint8_t)(64 + random_below(190));
 	source.port = (uint16_t)(1024 + random_below(64000));
 	random_fill(random, sizeof(random));
-	handshake_start(&handshake, &source, &server, random);
+	raw_handshake_start(&handshake, &source, &server, random);
 	if (raw) {
-		handshake_make_syn(&handshake, &syn);
+		raw_handshake_make_syn(&handshake, &syn);
 	} else {
 		syn.source = source;
 		syn.destination = server;
@@ -282,7 +282,7 @@ static void run_forged(bool raw)
 
 struct tenancy {
 	struct key key;
-	struct rendezvous rendezvous;
+	struct name_question rendezvous;
 	bool busy;
 	bool rightful;
 };
@@ -317,8 +317,8 @@ static void begin_tenancy(struct tenancy *tenancy, uint32_t *begun, uint32_t cou
 		if (random_below(2) == 0)
 			strcpy(tenancy->key.name, "home");
 	}
-	rendezvous_start(&tenancy->rendezvous, STUN_METHOD_REGISTER, &tenancy->key);
-	tenancy->rendezvous.registration = (struct rendezvous_registration){
+	name_message_start(&tenancy->rendezvous, STUN_METHOD_REGISTER, &tenancy->key);
+	tenancy->rendezvous.registration = (struct name_message_registration){
 		.protocol = MAPPING_UDP, .local_port = 1000, .seconds = 60};
 	tenancy->busy = true;
 }
@@ -329,13 +329,13 @@ static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, s
 	for (int i = 0; i < BURST; i++) {
 		struct tenancy *tenancy = &tenancies[i];
 		const char *why;
-		enum rendezvous_outcome outcome;
+		enum name_message_outcome outcome;
 		struct stun_message message;
 
 		if (!tenancy->busy)
 			continue;
-		outcome = rendezvous_read(&tenancy->rendezvous, bytes, size, &why);
-		if (outcome == RENDEZVOUS_UNRELATED || outcome == RENDEZVOUS_AGAIN)
+		outcome = name_message_read(&tenancy->rendezvous, bytes, size, &why);
+		if (outcome == NAME_MESSAGE_UNRELATED || outcome == NAME_MESSAGE_AGAIN)
 			continue;
 		tenancy->busy = false;
 		/* Its proof is under the right key, so for us it is no answer. */
@@ -344,7 +344,7 @@ static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, s
 			fprintf(stderr, "attack: %s with a wrong key\n", tenancy->key.name);
 			exit(1);
 		}
-		return outcome == RENDEZVOUS_DONE;
+		return outcome == NAME_MESSAGE_DONE;
 	}
 	return false;
 }
@@ -370,7 +370,7 @@ static void run_names(uint32_t count)
 			if (!tenancies[i].busy)
 				begin_tenancy(&tenancies[i], &begun, count);
 			random_fill(random, sizeof(random));
-			size = rendezvous_write(
+			size = name_message_write(
 				&tenancies[i].rendezvous, random, bytes, sizeof(bytes));
 			send(fd, bytes, size, MSG_DONTWAIT);
 		}
@@ -458,14 +458,14 @@ static bool ask_tcp(int fd, double deadline)
 
 static bool ask_text(int fd, double deadline)
 {
-	char line[GREETING_LINE_SIZE], expected[GREETING_LINE_SIZE];
+	char line[FIRST_BYTES_LINE_SIZE], expected[FIRST_BYTES_LINE_SIZE];
 	struct addr local;
 	size_t size;
 
 	if (!connect_until(fd, deadline) || socket_local(fd, &local) != 0)
 		return false;
 	size = hear(fd, (uint8_t *)line, sizeof(line), false, deadline);
-	return size == greeting_write_line(&local, expected) && memcmp(line, expected, size) == 0;
+	return size == first_bytes_write_line(&local, expected) && memcmp(line, expected, size) == 0;
 }
 
 static int compare(const void *a, const void *b)

@@ -27,17 +27,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "natpunch/clock.h"
-#include "natpunch/dialback.h"
-#include "natpunch/parse.h"
-#include "natpunch/random.h"
-#include "natpunch/socket.h"
-#include "natpunch/verify.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/proto/dialback.h"
+#include "natpunch/base/parse.h"
+#include "natpunch/os/random.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/client/dialback_client.h"
 
 #define STRANGER "198.51.100.130"
 
 struct options {
-	struct verify_request verify;
+	struct dialback_client_request verify;
 	uint64_t count;
 	bool optional_addresses, required_address, udp;
 };
@@ -69,22 +69,22 @@ static void print_answer(const struct dialback_answer *answer)
 
 static int run_verify(const struct options *options)
 {
-	static struct verify verify;
+	static struct dialback_client verify;
 	uint64_t now = clock_now_ms();
 
-	verify_start(&verify, &options->verify, now);
-	while (verify.state != VERIFY_DONE && verify.state != VERIFY_FAILED) {
-		struct pollfd watch = {.fd = verify_fd(&verify), .events = verify_events(&verify)};
+	dialback_client_start(&verify, &options->verify, now);
+	while (verify.state != DIALBACK_CLIENT_DONE && verify.state != DIALBACK_CLIENT_FAILED) {
+		struct pollfd watch = {.fd = dialback_client_fd(&verify), .events = dialback_client_events(&verify)};
 
 		poll(&watch, 1, verify.due > now ? (int)(verify.due - now) : 0);
 		now = clock_now_ms();
-		verify_advance(&verify, now);
+		dialback_client_advance(&verify, now);
 	}
-	if (verify.state == VERIFY_DONE)
+	if (verify.state == DIALBACK_CLIENT_DONE)
 		print_answer(&verify.answer);
 	else
 		printf("failed: %s\n", verify.error.text);
-	return verify.state == VERIFY_DONE ? 0 : 1;
+	return verify.state == DIALBACK_CLIENT_DONE ? 0 : 1;
 }
 
 static size_t write_request(const struct options *options, struct dialback_request *request,

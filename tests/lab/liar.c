@@ -26,9 +26,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "natpunch/parse.h"
-#include "natpunch/socket.h"
-#include "natpunch/stun.h"
+#include "natpunch/base/parse.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/proto/stun.h"
 
 static unsigned connections;
 

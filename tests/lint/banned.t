@@ -25,7 +25,7 @@ banned 'text is written with its bound' "$source" \
 	"$word(v?sprintf|st[rp]cpy|strncpy|st[rp]ncpy|strncat|strcat|gets|wcscpy) *\("
 banned 'addresses are read and written by addr.h' "$source" \
 	"$word(inet_(ntoa|addr|aton|network|ntop|pton)|getservbyname|gethostbyname2?|gethostbyaddr) *\(" \
-	'^src/pure/addr\.c:[0-9]*: \*'
+	'^src/base/addr\.c:[0-9]*: \*'
 banned 'random bytes come from random_fill()' "$source" \
 	"$word(s?rand|rand_r|s?random|[dlm]rand48) *\("
 banned 'no memory of a size that somebody else chose' "$source" "$word(alloca|strdupa?|asprintf) *\("
@@ -35,9 +35,9 @@ banned 'no process of others is touched' "$source" \
 	"$word(ptrace|pidfd_getfd|process_vm_(readv|writev)|SYS_(ptrace|pidfd_getfd)) *\("
 banned 'no wait for a fixed time' "$source" "$word(u?sleep|nanosleep|clock_nanosleep) *\("
 # Once, when a command starts; never for a packet or a connection. Comments may speak of it.
-takers='keys|probe|reflector_(datagram|raw|relay|table|thread)|registry|registry_state'
+takers='os/(file|key_file)|client/mapping_race|reflector/(udp|raw_answer|relay|tcp_table|worker|registry|registry_file)'
 banned 'no memory is taken but where it is known to be' "$source" "$word(m|c|re)alloc(array)? *\(" \
-	"^src/(engine/($takers)|os/file)\.c:|^[^:]*:[0-9]*:[[:space:]]*/?\*"
+	"^src/($takers)\.c:|^[^:]*:[0-9]*:[[:space:]]*/?\*"
 # What waits step by step until something holds is named here. `sleep 100` is a process that stays.
 banned 'tests wait for an event, not for a fixed time' '^tests/.*\.(sh|t|c|h)$' \
 	"(^|[^#_A-Za-z\"'-])(u?slee[p] *\(|nanoslee[p] *\(|slee[p] +[0-9.]{1,2}([^0-9]|\$))" \

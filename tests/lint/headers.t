@@ -3,7 +3,7 @@
 # shellcheck source=tests/lint/lint.sh
 . "$(dirname "$0")/lint.sh"
 
-for header in include/natpunch/*.h tests/*.h; do
+for header in include/natpunch/*/*.h src/*/*.h tests/*.h; do
 	printf '#include "%s"\n#include "%s"\n' "$PWD/$header" "$PWD/$header" >"$lint_dir/alone.c"
 	for CC in gcc clang; do
 		ok "$header alone, by $CC" compile -fsyntax-only "$lint_dir/alone.c"

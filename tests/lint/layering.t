@@ -1,121 +1,159 @@
 #!/bin/sh
-# The floors: src/main.c > src/cmd > src/engine > src/borrow > src/os > src/pure. A file uses its own
-# floor and those below, by what it includes and by what its object links to. A header stands on the
-# floor of the source of its name. Pure code has neither system nor state.
+# The rooms: main > cmd > check, connect, home, reflector > client > borrow > os > proto > base, a
+# folder each in src. A file uses its own room and those below, by what it includes and by what its
+# object links to; the four in the middle do not use each other, and no files use each other in a
+# circle. A header that another room uses is in include/natpunch/ROOM/, one that its room uses alone
+# is beside its source. Pure code has neither system nor state.
 # shellcheck source=tests/lint/lint.sh
 . "$(dirname "$0")/lint.sh"
 
-floors='pure os borrow engine cmd'
+# A room's height; those of the same height do not use each other.
+heights='base=1 proto=2 os=3 borrow=4 client=5 check=6 connect=6 home=6 reflector=6 cmd=7 main=8'
 
-# Sources whose contract is another header: the methods are rows behind borrow.h. So are the
-# subcommands, behind command.h.
-without_header='src/main.c src/borrow/bind.c src/borrow/repair.c src/borrow/rewrite.c
-	src/borrow/raw.c'
-# Headers of types and inline functions alone, which any floor may include.
-types_only='shared'
+# Sources whose contract is another header: the methods are rows behind method.h, the subcommands
+# rows behind command.h.
+without_header='borrow/bind borrow/repair borrow/rewrite borrow/raw cmd/check cmd/connect cmd/keygen
+	cmd/lookup cmd/probe cmd/reflect'
+# Headers of types, constants and inline functions alone.
+without_source='base/relaxed_counter reflector/config'
 
+# Pure are base and proto, and of the rooms above:
+pure_files='check/lifetime check/nat_report reflector/counters reflector/registry_format
+	reflector/source_table'
 # All that pure code may include and call of the C library.
 pure_includes='assert|inttypes|limits|stdalign|stdarg|stdbool|stddef|stdint|stdio|string'
 pure_calls='mem(chr|cmp|cpy|move|set)|str(len|nlen|cmp|ncmp|chr|rchr|spn|cspn|pbrk|str)|v?snprintf|explicit_bzero
 	|__stack_chk_fail|__assert_fail|_GLOBAL_OFFSET_TABLE_'
 # The only variables: how much is said, how often, and for which subcommand.
-variables='src/os/log.c current_command
-src/os/log.c current_level
-src/os/log.c current_limit'
-# Who may write to standard output and standard error.
-printers='src/(main|os/log|cmd/[a-z_]*)\.c'
+variables='os/log current_command
+os/log current_level
+os/log current_limit'
+# What may write to standard output and standard error.
+printers='main|os/log|cmd/[a-z_]*'
 print_calls='stdout|stderr|printf|vprintf|fprintf|vfprintf|dprintf|puts|fputs|putc|fputc|putchar|perror
 	|__printf_chk|__fprintf_chk'
 
-# Sets floor to the number of a source's floor.
-floor_of()
+# A module is a header and the source of its name: FILE... as ROOM/NAME each, on a line.
+modules()
 {
-	case $1 in
-	src/pure/*.c) floor=1 ;;
-	src/os/*.c) floor=2 ;;
-	src/borrow/*.c) floor=3 ;;
-	src/engine/*.c) floor=4 ;;
-	src/cmd/*.c) floor=5 ;;
-	src/main.c) floor=6 ;;
-	*) floor=0 ;;
-	esac
+	printf '%s\n' "$@" | sed -E 's,^(src|include/natpunch)/,,; s,\.[ch]$,,'
 }
 
-# Sets owners to the sources of the name, below src/cmd where there are any.
-owners_of()
+words()
 {
-	owners=
-	for folder in $floors; do
-		[ "$folder" = cmd ] && [ -n "$owners" ] && break
-		[ -e "src/$folder/$1.c" ] && owners="$owners src/$folder/$1.c"
-	done
-	owners=${owners# }
+	printf '%s' "$1" | tr -d '\n\t'
 }
 
 check_houses()
 {
-	strangers=$(find src -type f ! -name '*.[ch]' ! -path 'src/service/*')
-	for source in $(find src -name '*.[ch]' | sort); do
-		floor_of "$source"
-		[ "$floor" -gt 0 ] || strangers="$strangers $source"
-	done
-	none 'every file in src is a source on one of the floors, or of the service' "$strangers"
+	none 'every file in src is a source or a header in a room, or of the service' "$(
+		find src -type f ! -path 'src/service/*' | grep -vE \
+			"^src/(main\\.c|(base|proto|os|borrow|client|check|connect|home|reflector|cmd)/[a-z0-9_]+\\.[ch])\$")"
+	none 'no two sources have one name' "$(find src -name '*.c' | sed 's,.*/,,' | sort | uniq -d)"
 
 	orphans=
-	for header in include/natpunch/*.h; do
-		name=${header##*/}
-		name=${name%.h}
-		owners_of "$name"
-		case " $types_only " in *" $name "*) continue ;; esac
-		case $owners in
-		'') orphans="$orphans$header has no source; " ;;
-		*' '*) orphans="$orphans$header could be of $owners; " ;;
-		esac
-	done
-	none 'every header is the contract of one source' "$orphans"
-
 	bare=
-	for source in src/*.c src/*/*.c; do
-		name=${source##*/}
-		owners_of "${name%.c}"
-		[ "$owners" = "$source" ] && [ -e "include/natpunch/${name%.c}.h" ] && continue
-		case $source in src/cmd/*) continue ;; esac
-		for exception in $without_header; do
-			[ "$source" = "$exception" ] && continue 2
-		done
-		bare="$bare $source"
+	for module in $(modules $(find include src -name '*.h')); do
+		case " $(echo $without_source) " in *" $module "*) continue ;; esac
+		[ -e "src/$module.c" ] || orphans="$orphans $module"
 	done
-	none 'every source has a header of its name' "$bare"
+	for module in $(modules src/*/*.c); do
+		case " $(echo $without_header) " in *" $module "*) continue ;; esac
+		[ -e "src/$module.h" ] || [ -e "include/natpunch/$module.h" ] ||
+			bare="$bare $module"
+	done
+	none 'every header is the contract of the source of its name' "$orphans"
+	none 'every source has a header of its name, in its room' "$bare"
+	none 'and only one' "$(modules $(find include src -name '*.h') | sort | uniq -d)"
+}
+
+# Leaves in uses a line "USER USED WHERE" for each include of a module by another.
+list_includes()
+{
+	grep -rnE '#[[:space:]]*include[[:space:]]*"' src include >"$lint_dir/includes"
+	sed -nE 's,^(src|include/natpunch)/([a-z0-9_/]+)\.([ch]):([0-9]+):.*"(natpunch/)?([a-z0-9_]+/[a-z0-9_]+)\.h".*,\2 \6 \1/\2.\3:\4,p' \
+		"$lint_dir/includes" | awk '$1 != $2' >"$lint_dir/uses"
+}
+
+# Leaves in symbols a line "MODULE CLASS SECTION SYMBOL" for each symbol of each object, and in
+# links a line "USER USED SYMBOL" for each that one module takes from another.
+list_symbols()
+{
+	for source in src/*.c src/*/*.c; do
+		module=$(modules "$source")
+		compile -O1 -fPIE -fno-builtin -c -o "$lint_dir/o" "$source" || return
+		nm -f sysv "$lint_dir/o" | awk -F'|' -v module="$module" '
+			NF == 7 { gsub(/ /, ""); print module, $3, $7, $1 }' || return
+	done >"$lint_dir/symbols"
+	awk 'NR == FNR { if ($2 ~ /^[TDBRVC]$/) { owner[$4] = $1 }; next }
+		$2 == "U" && ($4 in owner) && owner[$4] != $1 { print $1, owner[$4], $4 }
+		' "$lint_dir/symbols" "$lint_dir/symbols" >"$lint_dir/links"
+}
+
+# Prints of lines "USER USED WHERE" those that go up, or across.
+list_upwards()
+{
+	awk -v heights="$heights" '
+		BEGIN {
+			for (n = split(heights, rows, " "); n > 0; n--) {
+				split(rows[n], row, "=")
+				height[row[1]] = row[2]
+			}
+		}
+		function room(module) { sub(/\/.*/, "", module); return module }
+		{
+			user = room($1)
+			used = room($2)
+			if (!(user in height) || !(used in height) || height[used] > height[user] ||
+				(height[used] == height[user] && used != user))
+				print $3 ": " $1 " uses " $2
+		}' "$1"
+}
+
+# Prints what is left of lines "USER USED" when all that use nothing any more are taken away.
+list_circles()
+{
+	awk '{ edge[$1 " " $2] }
+		END {
+			do {
+				taken = 0
+				split("", uses)
+				for (e in edge) { split(e, ends, " "); uses[ends[1]] }
+				for (e in edge) {
+					split(e, ends, " ")
+					if (!(ends[2] in uses)) { delete edge[e]; taken++ }
+				}
+			} while (taken > 0)
+			do {
+				taken = 0
+				split("", used)
+				for (e in edge) { split(e, ends, " "); used[ends[2]] }
+				for (e in edge) {
+					split(e, ends, " ")
+					if (!(ends[1] in used)) { delete edge[e]; taken++ }
+				}
+			} while (taken > 0)
+			for (e in edge)
+				print e
+		}' "$@" | sort
 }
 
 check_includes()
 {
-	grep -rnE '#[[:space:]]*include[[:space:]]*"' src include >"$lint_dir/includes"
-	upwards=
-	odd=
-	while IFS=: read -r file line text; do
-		used=${text#*\"}
-		used=${used%%\"*}
-		case $used in
-		natpunch/*.h) used=${used#natpunch/} used=${used%.h} ;;
-		*) odd="$odd$file:$line: $used; " && continue ;;
-		esac
-		case $file in
-		*.h)
-			name=${file##*/}
-			owners_of "${name%.h}"
-			floor_of "$owners"
-			;;
-		*) floor_of "$file" ;;
-		esac
-		own=$floor
-		owners_of "$used"
-		floor_of "$owners"
-		[ "$floor" -le "$own" ] || upwards="$upwards$file:$line: $used.h is of $owners; "
-	done <"$lint_dir/includes"
-	isnt 'includes were looked at' "$(head -n 1 "$lint_dir/includes")" ''
-	none 'own headers are included as natpunch/NAME.h' "$odd"
-	none 'no file includes a higher floor' "$upwards"
+	list_includes
+	isnt 'includes were looked at' "$(head -n 1 "$lint_dir/uses")" ''
+	none 'own headers are included as natpunch/ROOM/NAME.h, or ROOM/NAME.h in their room' "$(
+		grep -vE '^src/([a-z]+)/[^"]*"(natpunch/[a-z]+|\1)/[a-z0-9_]+\.h"|^(src/main\.c|include/)[^"]*"natpunch/[a-z]+/[a-z0-9_]+\.h"' \
+			"$lint_dir/includes")"
+	none 'a header in include is used by another room' "$(
+		for header in $(cd include/natpunch && echo */*.h); do
+			room=${header%/*}
+			grep -lrE "\"natpunch/$header\"" src include |
+				grep -qvE "^(src|include/natpunch)/$room/" ||
+				# What such a header includes has to be there as well.
+				grep -qrE "\"natpunch/$header\"" include || echo "$header"
+		done)"
+	none 'no file includes a room above or beside its own' "$(list_upwards "$lint_dir/uses")"
 	none 'pure files include no system' "$(list_pure |
 		xargs grep -nE '#[[:space:]]*include[[:space:]]*<' /dev/null |
 		grep -vE "<($pure_includes)\.h>")"
@@ -124,48 +162,30 @@ check_includes()
 # The pure sources and their headers.
 list_pure()
 {
-	for source in src/pure/*.c; do
-		name=${source##*/}
-		header=include/natpunch/${name%.c}.h
-		echo "$source"
-		[ ! -e "$header" ] || echo "$header"
+	for module in $(modules src/base/*.c src/proto/*.c) $pure_files; do
+		for file in "src/$module.c" "src/$module.h" "include/natpunch/$module.h"; do
+			[ ! -e "$file" ] || echo "$file"
+		done
 	done
-}
-
-# Leaves in symbols a line "FLOOR SOURCE CLASS SECTION SYMBOL" for each symbol of each object.
-list_symbols()
-{
-	for source in src/*.c src/*/*.c; do
-		floor_of "$source"
-		compile -O1 -fPIE -fno-builtin -c -o "$lint_dir/o" "$source" || return
-		nm -f sysv "$lint_dir/o" | awk -F'|' -v floor="$floor" -v source="$source" '
-			NF == 7 { gsub(/ /, ""); print floor, source, $3, $7, $1 }' || return
-	done >"$lint_dir/symbols"
-}
-
-words()
-{
-	printf '%s' "$1" | tr -d '\n\t'
 }
 
 check_symbols()
 {
+	pure="^((base|proto)/.*|$(echo $pure_files | tr ' ' '|'))\$"
 	ok 'every source compiles' list_symbols
-	none 'no object links to a higher floor' "$(awk '
-		NR == FNR { if ($3 ~ /^[TDBRVC]$/) { floor[$5] = $1; where[$5] = $2 }; next }
-		$3 == "U" && floor[$5] > $1 { print $2 ": " $5 " is of " where[$5] }
-		' "$lint_dir/symbols" "$lint_dir/symbols")"
+	none 'no object links to a room above or beside its own' "$(list_upwards "$lint_dir/links")"
+	none 'no files use each other in a circle' "$(list_circles "$lint_dir/uses" "$lint_dir/links")"
 	none 'pure code calls nothing but pure code and functions of memory and text' "$(awk \
-		-v allowed="^($(words "$pure_calls"))\$" '
-		NR == FNR { if ($1 == 1 && $3 != "U") own[$5]; next }
-		$1 == 1 && $3 == "U" && !($5 in own) && $5 !~ allowed { print $2 ": " $5 }
+		-v allowed="^($(words "$pure_calls"))\$" -v pure="$pure" '
+		NR == FNR { if ($1 ~ pure && $2 != "U") own[$4]; next }
+		$1 ~ pure && $2 == "U" && !($4 in own) && $4 !~ allowed { print $1 ": " $4 }
 		' "$lint_dir/symbols" "$lint_dir/symbols")"
 	is 'the variables are those of the log' "$(awk '
-		$4 ~ /^(\.data|\.bss|\.tdata|\.tbss|\*COM\*)/ && $4 !~ /^\.data\.rel\.ro/ &&
-			$4 != $5 { print $2, $5 }' "$lint_dir/symbols" | sort)" "$variables"
-	none 'only subcommands and the log print' "$(awk -v printers="^$printers\$" \
+		$3 ~ /^(\.data|\.bss|\.tdata|\.tbss|\*COM\*)/ && $3 !~ /^\.data\.rel\.ro/ &&
+			$3 != $4 { print $1, $4 }' "$lint_dir/symbols" | sort)" "$variables"
+	none 'only subcommands and the log print' "$(awk -v printers="^($printers)\$" \
 		-v calls="^($(words "$print_calls"))\$" '
-		$3 == "U" && $5 ~ calls && $2 !~ printers { print $2 ": " $5 }' "$lint_dir/symbols")"
+		$2 == "U" && $4 ~ calls && $1 !~ printers { print $1 ": " $4 }' "$lint_dir/symbols")"
 }
 
 check_houses

@@ -6,16 +6,16 @@
 . "$(dirname "$0")/lint.sh"
 
 files="src/cmd/connect.c src/cmd/command.c src/cmd/name_options.c
-	src/engine/traveller.c src/engine/punch.c src/engine/sights.c src/engine/pump.c
-	src/engine/keys.c src/os/clock.c src/os/dns.c src/os/file.c src/os/log.c src/os/random.c
+	src/connect/initiator.c src/connect/stdio_pump.c src/client/punch.c src/client/port_sampler.c
+	src/os/key_file.c src/os/clock.c src/os/file.c src/os/log.c src/os/random.c
 	src/os/resolve.c src/os/socket.c
-	$(echo src/pure/*.c)"
+	$(echo src/base/*.c src/proto/*.c)"
 flags='-std=c11 -D_POSIX_C_SOURCE=200809L -U__linux__ -include tests/lint/posix-only.h
-	-Iinclude -Wall -Wextra -Werror -O1
+	-Iinclude -Isrc -Wall -Wextra -Werror -O1
 	-ffunction-sections -fdata-sections -Wl,--gc-sections'
 
 cat >"$lint_dir/main.c" <<'END'
-#include "natpunch/command.h"
+#include "natpunch/cmd/command.h"
 
 int main(int argc, char **argv)
 {
@@ -29,7 +29,7 @@ for cc in gcc clang; do
 		"$cc" $flags -o "$lint_dir/connect-$cc" "$lint_dir/main.c" $files
 done
 
-# Headers: C11's and POSIX's. random.c has one of Linux for Linux, dns.c two, file.c one for a lock
+# Headers: C11's and POSIX's. random.c has one of Linux for Linux, resolve.c two, file.c one for a lock
 # that connect does not use.
 headers='assert|complex|ctype|errno|fcntl|inttypes|limits|netdb|poll|signal|stdalign|stdarg|stdbool'
 headers="$headers|stddef|stdint|stdio|stdlib|string|strings|time|unistd|arpa/inet|net/if|netinet/in"

@@ -2,7 +2,7 @@
  * parse(format(a)) = a for every address; one text for each; and the C library, where it is
  * strict, agrees on what an IPv6 text means.
  */
-#include "natpunch/addr.h"
+#include "natpunch/base/addr.h"
 
 #include <arpa/inet.h>
 

@@ -3,7 +3,7 @@
  * reads; a client believes no other reply; and no request at all makes a datagram's answer larger
  * than it may be. All of it on memory between guard pages.
  */
-#include "natpunch/binding.h"
+#include "natpunch/proto/binding.h"
 
 #include "guard.h"
 #include "random.h"

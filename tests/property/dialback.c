@@ -2,7 +2,7 @@
  * Both ends of a dial-back against each other, on memory between guard pages: what is written is
  * what is read, and no flipped bit or cut makes a reply into one about another place than asked.
  */
-#include "natpunch/dialback.h"
+#include "natpunch/proto/dialback.h"
 
 #include "guard.h"
 #include "random.h"

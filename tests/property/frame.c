@@ -3,7 +3,7 @@
  * each beginning how much is needed, and never calls NOT_STUN what more bytes could make whole.
  */
 #include "guard.h"
-#include "natpunch/binding.h"
+#include "natpunch/proto/binding.h"
 #include "random.h"
 #include "tap.h"
 

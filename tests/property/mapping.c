@@ -2,7 +2,7 @@
  * decode(encode(m)) = m for every mapping, the one text for each, and no other text is taken; every
  * line that is printed is one line of printable ASCII, and a shell reads back what went in.
  */
-#include "natpunch/mapping.h"
+#include "natpunch/base/mapping.h"
 
 #include "guard.h"
 #include "random.h"

@@ -2,7 +2,8 @@
  * parse_number() against a naive model: a number is what prints as the same digits. And no text of
  * whatever bytes, at a guard page, is overrun by any of the parsers.
  */
-#include "natpunch/parse.h"
+#include "natpunch/base/host_port.h"
+#include "natpunch/base/parse.h"
 
 #include <inttypes.h>
 
@@ -104,22 +105,22 @@ static bool seconds_hold(void)
 static bool host_port_holds(void)
 {
 	static const char alphabet[] = "a:[]%.-_1:0f2:\xff /";
-	struct parse_host_port out, again;
+	struct host_port out, again;
 	size_t size = random_below(&rng, 12);
-	char text[16], back[PARSE_HOST_SIZE + 16];
+	char text[16], back[HOST_PORT_HOST_SIZE + 16];
 	char *at;
 
 	for (size_t i = 0; i < size; i++)
 		text[i] = alphabet[random_below(&rng, sizeof(alphabet) - 1)];
 	text[size] = '\0';
 	at = (char *)guard_copy_end(&guard, text, size + 1);
-	if (parse_listen(at, &out) == 0 && (out.port == 0 || strlen(out.host) >= size))
+	if (host_port_parse_listen(at, &out) == 0 && (out.port == 0 || strlen(out.host) >= size))
 		return false;
-	if (parse_host_port(at, 3478, &out) < 0)
+	if (host_port_parse(at, 3478, &out) < 0)
 		return true;
 	snprintf(back, sizeof(back), strchr(out.host, ':') ? "[%s]:%u" : "%s:%u", out.host,
 		out.port);
-	if (parse_host_port(back, 1, &again) == 0 && strcmp(again.host, out.host) == 0 &&
+	if (host_port_parse(back, 1, &again) == 0 && strcmp(again.host, out.host) == 0 &&
 		again.port == out.port)
 		return true;
 	diag("'%s' was taken, but not '%s'", text, back);

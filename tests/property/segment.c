@@ -3,10 +3,10 @@
  * damaged, and a handshake tells any address there is, but nothing when a bit of its proof is
  * flipped. All of it on memory between guard pages.
  */
-#include "natpunch/segment.h"
+#include "natpunch/proto/segment.h"
 
 #include "guard.h"
-#include "natpunch/handshake.h"
+#include "natpunch/proto/raw_handshake.h"
 #include "random.h"
 #include "tap.h"
 
@@ -171,26 +171,26 @@ static bool handshake_holds(void)
 	enum addr_family family = pick_family();
 	struct addr home = pick_addr(family), reflector = pick_addr(family);
 	struct addr seen = pick_addr(family), mapped;
-	uint8_t random[HANDSHAKE_RANDOM_SIZE];
-	struct handshake handshake;
+	uint8_t random[RAW_HANDSHAKE_RANDOM_SIZE];
+	struct raw_handshake handshake;
 	struct segment syn, answer;
 	size_t bit;
 
 	if (!can_be_seen(&seen) || addr_equal(&seen, &reflector))
 		return true;
 	random_fill(&rng, random, sizeof(random));
-	handshake_start(&handshake, &home, &reflector, random);
-	handshake_make_syn(&handshake, &syn);
+	raw_handshake_start(&handshake, &home, &reflector, random);
+	raw_handshake_make_syn(&handshake, &syn);
 	syn.source = seen;
-	if (!handshake_answer(&syn, &answer))
+	if (!raw_handshake_answer(&syn, &answer))
 		return false;
 	answer.destination = home;
-	if (handshake_judge(&handshake, &answer, &mapped) != HANDSHAKE_MAPPED ||
+	if (raw_handshake_judge(&handshake, &answer, &mapped) != RAW_HANDSHAKE_MAPPED ||
 		!addr_equal(&mapped, &seen))
 		return false;
 	bit = random_below(&rng, family == ADDR_IPV4 ? 64 : 128);
 	answer.md5[bit / 8] ^= (uint8_t)(1 << bit % 8);
-	return handshake_judge(&handshake, &answer, &mapped) == HANDSHAKE_MALFORMED;
+	return raw_handshake_judge(&handshake, &answer, &mapped) == RAW_HANDSHAKE_MALFORMED;
 }
 
 /* A SYN with any option of 16 bytes but a marked one is nobody's business. */
@@ -202,7 +202,7 @@ static bool strangers_hold(void)
 	segment.flags = SEGMENT_SYN;
 	segment.has_md5 = true;
 	segment.data_size = 0;
-	return !handshake_answer(&segment, &answer);
+	return !raw_handshake_answer(&segment, &answer);
 }
 
 static void check(const char *name, bool (*holds)(void), unsigned rounds)

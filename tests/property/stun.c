@@ -2,7 +2,7 @@
  * Messages of random attributes: what is written is read, no truncation is taken for a message, and
  * no flipped bit goes unseen under a FINGERPRINT. All of it on memory between guard pages.
  */
-#include "natpunch/stun.h"
+#include "natpunch/proto/stun.h"
 
 #include "guard.h"
 #include "random.h"

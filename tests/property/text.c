@@ -2,7 +2,7 @@
  * Escaped text, taken apart again by a naive reader, is what went in or a beginning of it, at every
  * capacity, on memory that ends at a guard page.
  */
-#include "natpunch/text.h"
+#include "natpunch/base/text.h"
 
 #include "guard.h"
 #include "random.h"

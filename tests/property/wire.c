@@ -2,7 +2,7 @@
  * The reader and the writer against a naive model, on memory that ends at a guard page: any
  * sequence of calls reads and writes what the model does, and fails when and only when it does.
  */
-#include "natpunch/wire.h"
+#include "natpunch/base/wire.h"
 
 #include "guard.h"
 #include "random.h"

@@ -27,12 +27,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "natpunch/binding.h"
-#include "natpunch/clock.h"
-#include "natpunch/log.h"
-#include "natpunch/random.h"
-#include "natpunch/reflector.h"
-#include "natpunch/socket.h"
+#include "natpunch/proto/binding.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/random.h"
+#include "natpunch/reflector/reflector.h"
+#include "natpunch/os/socket.h"
 #include "tap.h"
 #include "unit/sanitized.h"
 

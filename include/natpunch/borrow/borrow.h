@@ -1,0 +1,51 @@
+/*
+ * borrow.h - ways to speak from a port that somebody else listens on.
+ *
+ * Each method is one file and one row in a const table. A method never touches the process that
+ * holds the port, its socket or its configuration; what it sets up goes when the process ends,
+ * also by SIGKILL.
+ */
+#ifndef NATPUNCH_BORROW_BORROW_H
+#define NATPUNCH_BORROW_BORROW_H
+
+#include <sys/types.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
+#include "natpunch/borrow/method.h"
+#include "natpunch/proto/raw_handshake.h"
+
+/* "bind", "repair", "rewrite", "raw"; NULL for a name that is not in the table. */
+const struct borrow_method *borrow_find(const char *name);
+
+/*
+ * Opens by `method`, or with NULL by the first one that can, saying at log_detail() why each other
+ * was passed over. When none can, *error is the first one's, with a hint that names who holds the
+ * port and what to grant. For every result but BORROW_OPEN *error is filled and *out untouched.
+ */
+enum borrow_result borrow_open(const struct borrow_method *method,
+	const struct borrow_request *request, struct borrowed *out, struct error *error);
+
+/*
+ * With BORROW_DATAGRAM: sends one datagram to the remote address; takes one that came from it.
+ * Each returns the bytes, or -1 and errno (EAGAIN: nothing there).
+ */
+ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size);
+ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity);
+
+/*
+ * With BORROW_HANDSHAKE: sends the question, the same one every time; takes what came and judges
+ * it (handshake.h). A mapping is also acknowledged, which completes the handshake. Each returns 0,
+ * or -1 and errno (EAGAIN: nothing there).
+ */
+int borrow_knock(struct borrowed *borrowed);
+int borrow_hear(struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped);
+
+/* Ends it in the ordinary way: FIN, or RST for an unfinished handshake. Also after a failed one;
+ * twice is once. */
+void borrow_close(struct borrowed *borrowed);
+
+/* Ends a connected stream without a packet (socket_forget()), or in order where that fails. */
+void borrow_forget(struct borrowed *borrowed);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * method.h - what a way to borrow a port is made of, and what several of them do alike.
+ */
+#ifndef NATPUNCH_BORROW_METHOD_H
+#define NATPUNCH_BORROW_METHOD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
+#include "natpunch/proto/raw_handshake.h"
+#include "natpunch/base/mapping.h"
+
+struct port_owner;
+
+struct borrow_request {
+	enum mapping_protocol protocol;
+	struct addr local; /* port: the one to borrow; ADDR_NONE as family: any address */
+	struct addr remote;
+	const char *interface;       /* for SO_BINDTODEVICE, or NULL */
+	const struct port_owner *holder; /* of the port, as it was found before; or NULL */
+};
+
+enum borrow_result {
+	BORROW_OPEN,   /* it speaks from the port (a stream: connecting, writable when done) */
+	BORROW_CANNOT, /* not by this method on this machine; another may do */
+	BORROW_BUSY,   /* this very pair of addresses is in use right now; later it may not be */
+	BORROW_UNREACHABLE, /* no way to the remote address; another address may do */
+};
+
+/* How what was opened is spoken over. */
+enum borrow_kind {
+	BORROW_STREAM,    /* fd is a TCP socket: connecting, and writable once it is connected */
+	BORROW_DATAGRAM,  /* borrow_send() and borrow_receive() carry whole datagrams */
+	BORROW_HANDSHAKE, /* borrow_knock() asks, and borrow_hear() finds the answer */
+};
+
+struct borrow_method;
+
+/* A borrowed port. Owned by whoever opened it, until borrow_close() or borrow_forget(). */
+struct borrowed {
+	const struct borrow_method *method;
+	enum borrow_kind kind;
+	int fd;            /* to poll, non-blocking; -1: nothing is open */
+	int guard;         /* a second descriptor without which the borrow would end, or -1 */
+	struct addr local; /* address and port that the packets leave this machine with */
+	struct addr remote;
+	struct raw_handshake handshake; /* raw sockets: both addresses; with BORROW_HANDSHAKE all */
+	bool acknowledged;          /* with BORROW_HANDSHAKE: one was completed */
+};
+
+struct borrow_method {
+	const char *name;
+	const char *capability; /* that it needs for any port, as setcap(8) names it, or NULL */
+	bool binds;             /* it binds the port: below 1024 CAP_NET_BIND_SERVICE as well */
+	enum borrow_result (*open)(
+		const struct borrow_request *request, struct borrowed *out, struct error *error);
+	/* What borrow_send() and the others do; NULL: send(2) and recv(2). */
+	ssize_t (*send)(struct borrowed *borrowed, const void *data, size_t size);
+	ssize_t (*receive)(struct borrowed *borrowed, void *out, size_t capacity);
+	int (*knock)(struct borrowed *borrowed);
+	int (*hear)(
+		struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped);
+	/* Ends it, `silently` as borrow_forget() says; NULL: nothing to do but what is done then.
+	 */
+	void (*end)(struct borrowed *borrowed, bool silently);
+};
+
+/* Nothing borrowed: what borrow_close() leaves behind and may be called with. */
+#define BORROWED_NOTHING ((struct borrowed){.fd = -1, .guard = -1})
+
+/*
+ * For a method whose borrowed port is an ordinary socket: opens one, has `bind_port` bind it
+ * (0, or -1 and errno) and connects it. `verb` is for the error: "cannot VERB port 22".
+ */
+enum borrow_result borrow_method_open_socket(const struct borrow_method *method,
+	const struct borrow_request *request, int (*bind_port)(int fd, const struct addr *local),
+	const char *verb, struct borrowed *out, struct error *error);
+
+/* Fills *error for an interface that cannot be used; errno says why. */
+void borrow_method_fail_interface(const struct borrow_request *request, struct error *error);
+
+/*
+ * Opens a socket of the remote's family and the request's protocol, on its
+ * interface; *fd is the method's then. And connects it to the remote address (it may be under way).
+ */
+enum borrow_result borrow_method_make_socket(
+	const struct borrow_request *request, int *fd, struct error *error);
+enum borrow_result borrow_method_connect(
+	int fd, const struct borrow_request *request, struct error *error);
+
+/* What is to be bound: the wanted local address, or any of the remote's family. */
+struct addr borrow_method_local(const struct borrow_request *request);
+
+/* The rows of borrow.c, each of the file of its name. */
+extern const struct borrow_method borrow_method_bind;
+extern const struct borrow_method borrow_method_repair;
+extern const struct borrow_method borrow_method_rewrite;
+extern const struct borrow_method borrow_method_raw;
+
+#endif

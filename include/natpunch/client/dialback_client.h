@@ -1,0 +1,76 @@
+/*
+ * dialback_client.h - has a reflector dial back, to see whether a mapping lets strangers in.
+ *
+ * A state machine that is handed events and the time, and never blocks:
+ *
+ *   CONNECTING --connected--> ASKING --answer--> DONE
+ *        \_______________________\-----------> FAILED
+ *
+ * It asks over a connection of its own, from a port that the kernel chooses or the caller names,
+ * so the port in question must be said. The reflector dials the address that it sees this
+ * connection come from: where several public addresses are in use (RFC 4787 REQ-2: paired pooling
+ * is only recommended), that may be another than the mapping's, which dialback_client_is_about() tells.
+ * Over a connection that is there already, as one that is held, the same is asked by writing
+ * dialback_write_request() to it and judging what comes with dialback_read_answer().
+ *
+ * Threat: a reflector that lies. It can say that a mapping works which does not, and the other way
+ * round; two reflectors asked about the same mapping tell more than one. What it reports of the
+ * banner are bytes, escaped before they are shown.
+ */
+#ifndef NATPUNCH_CLIENT_DIALBACK_CLIENT_H
+#define NATPUNCH_CLIENT_DIALBACK_CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/proto/dialback.h"
+#include "natpunch/base/error.h"
+
+/* For the whole of it: connecting, a dial that times out, and the way back. */
+#define DIALBACK_CLIENT_TIMEOUT_MS (DIALBACK_TIMEOUT_MS + 3000)
+
+enum dialback_client_state {
+	DIALBACK_CLIENT_CONNECTING,
+	DIALBACK_CLIENT_ASKING,
+	DIALBACK_CLIENT_DONE,
+	DIALBACK_CLIENT_FAILED,
+};
+
+struct dialback_client_request {
+	struct addr reflector;
+	struct addr local;     /* where to ask from; ADDR_NONE: anywhere; port 0: any */
+	const char *interface; /* for SO_BINDTODEVICE, or NULL; must outlive the verify */
+	uint8_t places;        /* DIALBACK_SAME_ADDRESS | DIALBACK_OTHER_ADDRESS */
+	uint16_t port;         /* the mapping's public port */
+};
+
+struct dialback_client {
+	enum dialback_client_state state;
+	struct addr reflector;
+	struct dialback_request question;
+	int fd;
+	uint64_t due; /* when advance() wants to be called without an event */
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	size_t received;
+	struct dialback_answer answer; /* when DONE */
+	struct error error;            /* when FAILED */
+	bool unsupported;              /* when FAILED: that server does not dial anybody back */
+};
+
+/* Starts. dialback_client_end() must follow in every case. */
+void dialback_client_start(struct dialback_client *verify, const struct dialback_client_request *request, uint64_t now);
+
+/* What to poll for: events for poll(2), and the descriptor (or -1). */
+int dialback_client_fd(const struct dialback_client *verify);
+short dialback_client_events(const struct dialback_client *verify);
+
+/* Goes on after an event on the descriptor, or when `due` has come. */
+void dialback_client_advance(struct dialback_client *verify, uint64_t now);
+
+void dialback_client_end(struct dialback_client *verify);
+
+/* DONE: was it this address and port that was dialled? */
+bool dialback_client_is_about(const struct dialback_client *verify, const struct addr *mapped);
+
+#endif

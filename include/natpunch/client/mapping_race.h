@@ -1,0 +1,103 @@
+/*
+ * mapping_race.h - a mapping from the first reflector that gives one.
+ *
+ * Reflectors are asked in the order given, and each one's addresses in the order of the resolver;
+ * the next is started when the last one failed, or when nothing has been heard for
+ * MAPPING_RACE_STAGGER_MS (the connection attempt delay of RFC 8305 section 5). All that were started go
+ * on; the first answer wins and the others are given up. So a dead reflector costs a quarter of a
+ * second, and no reflector that answers is ever passed over.
+ */
+#ifndef NATPUNCH_CLIENT_MAPPING_RACE_H
+#define NATPUNCH_CLIENT_MAPPING_RACE_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/borrow/borrow.h"
+#include "natpunch/base/error.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/base/host_port.h"
+#include "natpunch/os/resolve.h"
+#include "natpunch/client/binding_client.h"
+
+#define MAPPING_RACE_STAGGER_MS    250
+#define MAPPING_RACE_REFLECTOR_MAX 16
+#define MAPPING_RACE_ATTEMPT_MAX   32 /* questions under way at once; more wait until one ends */
+#define MAPPING_RACE_WATCH_MAX     (MAPPING_RACE_REFLECTOR_MAX + MAPPING_RACE_ATTEMPT_MAX)
+
+struct port_owner;
+
+struct mapping_race_request {
+	struct host_port reflectors[MAPPING_RACE_REFLECTOR_MAX];
+	size_t reflector_count; /* at least 1 */
+	size_t first;           /* where in the list to begin; the rest follows in a circle */
+	bool must_agree; /* servers of strangers: two must report the same address to be believed */
+	enum mapping_protocol protocol;
+	struct addr local;                  /* port; ip or ADDR_NONE for any */
+	enum addr_family family;            /* of the reflectors; ADDR_NONE: both */
+	const char *interface;              /* or NULL */
+	const struct borrow_method *method; /* or NULL: the first that can */
+	uint64_t timeout_ms;
+	enum binding_mode mode; /* how a connection is to go on after the answer */
+	uint16_t hold_seconds;  /* with BINDING_MODE_HOLD: the time between keep-alives */
+	const struct resolve_helper *resolver; /* who looks names up, or NULL */
+	const struct port_owner *holder; /* of the local port, as it was found before; or NULL */
+};
+
+struct mapping_race_result {
+	struct mapping mapping;
+	size_t reflector;                    /* its index in the request */
+	bool no_nat;                         /* the public address is one of this machine's own */
+	bool differs;                        /* with must_agree: the port depends on who is asked */
+	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which reflectors the port has spoken to */
+	struct binding_client winner;           /* still open, the caller's: binding_client_end() */
+};
+
+/*
+ * Runs until there is a mapping, all have failed, or the time is up. Returns 0, or -1 with *error
+ * filled: the most telling of the failures, in the order PEER, NETWORK, LOCAL; a failure that no
+ * other reflector would mend (BORROW_CANNOT) ends the run at once. Nothing is left open then.
+ */
+int mapping_race_run(
+	const struct mapping_race_request *request, struct mapping_race_result *result, struct error *error);
+
+/* How the reflector is named in results and errors: "HOST:PORT" or "[HOST]:PORT". */
+void mapping_race_name_reflector(const struct host_port *reflector, char *out, size_t size);
+
+/*
+ * The same in steps, for a caller that has other things to wait for. The request is not copied and
+ * must outlive the race.
+ */
+enum mapping_race_state {
+	MAPPING_RACE_RUNNING,
+	MAPPING_RACE_MAPPED, /* mapping_race_take() */
+	MAPPING_RACE_FAILED, /* mapping_race_error() */
+};
+
+struct mapping_race;
+
+/* NULL when there is no memory. */
+struct mapping_race *mapping_race_start(const struct mapping_race_request *request, uint64_t now);
+
+/*
+ * Fills MAPPING_RACE_WATCH_MAX entries for poll(2), unused ones with -1 as descriptor, and returns when
+ * mapping_race_advance() wants to be called at the latest.
+ */
+uint64_t mapping_race_watch(const struct mapping_race *race, struct pollfd fds[MAPPING_RACE_WATCH_MAX]);
+
+/* Goes on with what poll(2) found; fds NULL: nothing. */
+enum mapping_race_state mapping_race_advance(
+	struct mapping_race *race, const struct pollfd *fds, uint64_t now);
+
+void mapping_race_take(struct mapping_race *race, struct mapping_race_result *result);
+const struct error *mapping_race_error(const struct mapping_race *race);
+
+/* After MAPPING_RACE_FAILED: did this machine refuse (BORROW_CANNOT), so that trying again is idle? */
+bool mapping_race_cannot(const struct mapping_race *race);
+
+/* Ends what is under way and frees the race; NULL is fine. */
+void mapping_race_end(struct mapping_race *race);
+
+#endif

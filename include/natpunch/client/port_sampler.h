@@ -1,0 +1,70 @@
+/*
+ * port_sampler.h - what the NAT does with the next connections from a port: three are made, one right
+ * after the other, to the places of a reflector with two addresses where it was not asked yet. Each
+ * asks a Binding question there; from the ports in the answers follows a forecast.
+ *
+ *   the first address, the other port     the second address, the first port
+ *   the second address, the other port
+ *
+ * They end by RST, so that neither the NAT nor a host keeps them: the next time they are new again.
+ * A state machine that is handed events and the time; it calls nothing that POSIX does not have.
+ */
+#ifndef NATPUNCH_CLIENT_PORT_SAMPLER_H
+#define NATPUNCH_CLIENT_PORT_SAMPLER_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/proto/binding.h"
+#include "natpunch/proto/port_prediction.h"
+#include "natpunch/client/punch.h"
+
+#define PORT_SAMPLER_TIMEOUT_MS 1500 /* a SYN that is lost is sent again after a second */
+#define PORT_SAMPLER_ANSWER_MAX 512  /* bytes; a reflector's are fewer */
+#define PORT_SAMPLER_WATCH_MAX  PORT_PREDICTION_SAMPLES
+
+enum port_sampler_state {
+	PORT_SAMPLER_NONE, /* not in use */
+	PORT_SAMPLER_LOOKING,
+	PORT_SAMPLER_DONE, /* `forecast` */
+};
+
+struct port_sampler_one {
+	int fd; /* or -1 */
+	bool asked;
+	struct binding_request question;
+	uint8_t bytes[PORT_SAMPLER_ANSWER_MAX];
+	size_t received;
+	struct addr mapped; /* ADDR_NONE: not seen */
+};
+
+struct port_sampler {
+	enum port_sampler_state state;
+	struct port_sampler_one each[PORT_PREDICTION_SAMPLES];
+	enum addr_family family;
+	uint64_t started;
+	uint64_t due;           /* when it is over (clock_now_ms()) */
+	uint64_t round_trip_ms; /* to the reflector; 0: not seen */
+	struct port_prediction forecast;
+};
+
+/*
+ * `reflector` was asked from the port already, `other` is its OTHER-ADDRESS. `open` is as for
+ * punch_start(), and only called here. The state may already be DONE: nothing can be told.
+ */
+void port_sampler_start(struct port_sampler *sights, const struct addr *reflector, const struct addr *other,
+	punch_opener *open, void *context, uint64_t now);
+
+/* Fills all entries for poll(2); those of a state other than LOOKING are empty. */
+void port_sampler_watch(const struct port_sampler *sights, struct pollfd fds[PORT_SAMPLER_WATCH_MAX]);
+
+/* Goes on with what poll(2) found, or when `due` has come. */
+void port_sampler_advance(struct port_sampler *sights, const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now);
+
+/* Closes what is open; leaves PORT_SAMPLER_NONE. */
+void port_sampler_end(struct port_sampler *sights);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * punch.h - one end of a TCP simultaneous open (RFC 9293 3.5), tried until it stands.
+ *
+ * Both ends connect() to each other's public address from the port whose mapping is known. A SYN
+ * that leaves opens the NAT for the peer's SYN, which finds a socket in SYN_SENT and completes the
+ * handshake; both ends get an ordinary connection. What may go wrong, and what is done:
+ *
+ *   the peer's NAT or host answers RST, as its own SYN was not out yet: that RST also deletes our
+ *   NAT's entry. A new socket is tried after PUNCH_RETRY_MS and a little more at random, so that
+ *   two ends that refuse each other in turn do not do so for ever;
+ *   a SYN is lost or dropped in silence: the kernel sends it again after a second, on its own;
+ *   the pair of addresses is in use (the peer came through to a listener of this port already):
+ *   tried again until the time is up, as that connection may be only half open.
+ *
+ * Given up after PUNCH_TIMEOUT_MS, or sooner where there is something else to try: a NAT that is
+ * polite to strangers waits 6 s before it answers them (RFC 5382 REQ-4), one that is not answers at
+ * once.
+ */
+#ifndef NATPUNCH_CLIENT_PUNCH_H
+#define NATPUNCH_CLIENT_PUNCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+
+#define PUNCH_RETRY_MS   50
+#define PUNCH_TIMEOUT_MS 4000
+
+enum punch_state {
+	PUNCH_NONE, /* not in use */
+	PUNCH_TRYING,
+	PUNCH_OPEN,   /* connected: punch_take() */
+	PUNCH_FAILED, /* given up; `problem` is the last errno */
+};
+
+/*
+ * Opens a non-blocking socket bound to our port and connects it to `remote`. Returns a descriptor
+ * that is connecting, or -1 and errno.
+ */
+typedef int punch_opener(void *context, const struct addr *remote);
+
+struct punch {
+	enum punch_state state;
+	struct addr remote;
+	punch_opener *open;
+	void *context;
+	int fd;           /* connecting, or -1 between two tries */
+	uint64_t due;     /* when punch_advance() is wanted without an event */
+	uint64_t give_up; /* clock_now_ms() */
+	unsigned tries;
+	int problem;
+};
+
+/*
+ * Starts at once, or at `start` if that is later than `now` (both clock_now_ms()), and gives up
+ * `timeout_ms` after that.
+ */
+void punch_start(struct punch *punch, const struct addr *remote, punch_opener *open, void *context,
+	uint64_t start, uint64_t timeout_ms, uint64_t now);
+
+/* To poll for writability; -1 while there is nothing to poll. */
+int punch_fd(const struct punch *punch);
+
+/* After an event on the descriptor (`happened`), or when `due` has come. */
+void punch_advance(struct punch *punch, bool happened, uint64_t now);
+
+/* PUNCH_OPEN: hands out the connected socket, the caller's from now on. Leaves PUNCH_NONE. */
+int punch_take(struct punch *punch);
+
+/* Closes what is open; leaves PUNCH_NONE. */
+void punch_end(struct punch *punch);
+
+#endif

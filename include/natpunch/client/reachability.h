@@ -1,0 +1,106 @@
+/*
+ * reachability.h - does a mapping let strangers in?
+ *
+ * Reflectors are asked to dial the mapping, all at once, each over a connection of its own from
+ * another local port (verify.h), so that asking makes no room for them in the NAT: the one that
+ * saw the mapping, to dial from another port and from its other address, and up to
+ * REACHABILITY_LANE_MAX - 1 more, first those that were never contacted from the port in question.
+ *
+ * What counts, in this order:
+ *   a stranger gets through      -> REACHABILITY_OPEN, at once
+ *   a stranger does not          -> REACHABILITY_SHUT
+ *   nobody but a known address   -> REACHABILITY_KNOWN when it gets through: a NAT with
+ *   could try                       address-dependent filtering cannot be told apart;
+ *                                   else REACHABILITY_SHUT
+ *   nobody could try             -> REACHABILITY_UNTOLD
+ *
+ * A stranger is an address that was never contacted from the port. A reflector whose other address
+ * is the one that was asked does not pass for one. It never blocks, but for reachability_run().
+ */
+#ifndef NATPUNCH_CLIENT_REACHABILITY_H
+#define NATPUNCH_CLIENT_REACHABILITY_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/proto/dialback.h"
+#include "natpunch/base/error.h"
+#include "natpunch/client/mapping_race.h"
+#include "natpunch/os/resolve.h"
+#include "natpunch/client/dialback_client.h"
+
+#define REACHABILITY_LANE_MAX  4
+#define REACHABILITY_WATCH_MAX (2 * REACHABILITY_LANE_MAX)
+
+enum reachability_verdict {
+	REACHABILITY_PENDING,
+	REACHABILITY_OPEN,
+	REACHABILITY_KNOWN,
+	REACHABILITY_SHUT,
+	REACHABILITY_UNTOLD,
+};
+
+struct reachability_request {
+	struct addr mapped;
+	struct addr asked;                   /* the address of the reflector that saw it */
+	const struct mapping_race_request *probe;   /* reflectors, family, local address, interface; not
+					      * copied, must outlive the reachability */
+	size_t reflector;                    /* which of them that was */
+	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which of them the port has spoken to */
+	uint64_t timeout_ms;
+};
+
+struct reachability_lane {
+	bool used;
+	bool resolving;
+	bool verifying;
+	bool stranger; /* never contacted from the port */
+	struct resolve resolve;
+	struct dialback_client verify;
+};
+
+struct reachability {
+	enum reachability_verdict verdict;
+	struct dialback_result evidence; /* what it rests on; with UNTOLD nothing */
+	struct dialback_result known;    /* how a known address fared; place 0: none tried */
+	bool stranger;                   /* the evidence is a stranger's */
+	bool unsupported;                /* UNTOLD: not one of them dials anybody */
+	struct error error;              /* UNTOLD: why; status NETWORK or what it was */
+	struct addr mapped;
+	struct addr asked;
+	const struct mapping_race_request *probe;
+	uint64_t deadline;
+	size_t answered;
+	struct reachability_lane lanes[REACHABILITY_LANE_MAX];
+};
+
+/* Starts. reachability_end() must follow in every case. */
+void reachability_start(struct reachability *reachability,
+	const struct reachability_request *request, uint64_t now);
+
+/* Fills all entries for poll(2); returns when reachability_advance() wants to be called. */
+uint64_t reachability_watch(
+	const struct reachability *reachability, struct pollfd fds[REACHABILITY_WATCH_MAX]);
+
+/* Goes on with what poll(2) found; fds NULL: nothing. */
+enum reachability_verdict reachability_advance(
+	struct reachability *reachability, const struct pollfd *fds, uint64_t now);
+
+/* Closes what is open; twice is once. The verdict and what it rests on stay. */
+void reachability_end(struct reachability *reachability);
+
+/* All of it, blocking. */
+enum reachability_verdict reachability_run(
+	struct reachability *reachability, const struct reachability_request *request);
+
+/*
+ * SHUT, as an error of status UNREACHABLE: who tried and how it went, with the next step as a hint;
+ * `listens`: does anybody listen on the local port?
+ */
+void reachability_explain(
+	const struct reachability *reachability, bool listens, struct error *error);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * initiator.h - from the road to a home: found by its name, reached from one local port.
+ *
+ *   the nonce      by UDP, while the TCP handshake with the reflector is under way: it is bound to
+ *                  our address and not to the port, and so saves a round trip
+ *   CONNECT        over TCP, from our port: the reflector sees our mapping, answers with home's and
+ *                  tells home ours
+ *   connect()      from the same port to home's mapping, while home connects to ours: the first SYN
+ *                  that finds the other side's NAT open, or a NAT that lets strangers in, makes it
+ *
+ *   RELAY          where that did not come to stand and the reflector offers it: the connection to
+ *                  the reflector becomes the one to home
+ *
+ * Uses no call that only Linux has: POSIX.1-2008 and SO_REUSEPORT.
+ */
+#ifndef NATPUNCH_CONNECT_INITIATOR_H
+#define NATPUNCH_CONNECT_INITIATOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
+#include "natpunch/base/key.h"
+#include "natpunch/base/host_port.h"
+#include "natpunch/os/resolve.h"
+
+struct initiator_request {
+	const struct host_port *reflector;
+	const struct key *key;
+	enum addr_family family;               /* ADDR_NONE: both */
+	uint64_t timeout_ms;                   /* for the whole */
+	const struct resolve_helper *resolver; /* who looks names up, or NULL */
+};
+
+/*
+ * Returns a connected, non-blocking socket, the caller's; or -1 with *error filled:
+ * EXIT_STATUS_NETWORK when the reflector cannot be asked or knows no address,
+ * EXIT_STATUS_UNREACHABLE when home is known and there is no way to it.
+ */
+int initiator_connect(const struct initiator_request *request, struct error *error);
+
+#endif

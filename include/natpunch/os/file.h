@@ -1,0 +1,88 @@
+/*
+ * file.h - small files that are replaced whole or not at all.
+ */
+#ifndef NATPUNCH_OS_FILE_H
+#define NATPUNCH_OS_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "natpunch/base/error.h"
+#ifdef __linux__
+#include "natpunch/os/sandbox.h"
+
+/* What file_read() and file_read_secret() take, which is the first two, and besides that
+ * file_replace_alone(). */
+extern const struct sandbox_call file_status_calls[]; /* stdio's, too, at its first output */
+extern const struct sandbox_call file_read_calls[];
+extern const struct sandbox_call file_write_calls[];
+extern const struct sandbox_call file_lock_calls[]; /* and file_check_writable() */
+#endif
+
+/*
+ * Reads a regular file of at most `capacity` bytes. Returns the number of bytes, or -1 with *error
+ * filled (EXIT_STATUS_LOCAL), also for a larger file. A file that does not exist is 0 bytes with
+ * *missing set to 1.
+ */
+ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, struct error *error);
+
+/*
+ * The same for a file of at most `max` bytes, with as much memory as it has: *out is the caller's,
+ * to be freed. A file that does not exist is NULL. Returns 0, or -1 with *error filled.
+ */
+int file_read_whole(const char *path, size_t max, char **out, size_t *size, struct error *error);
+
+/*
+ * Reads a regular file of at most `max` bytes that nobody but its owner may read or write: one
+ * that group or others can is refused. *out is the caller's, to be wiped and freed.
+ * Returns 0, or -1 with *error filled (EXIT_STATUS_LOCAL), also where there is no such file.
+ */
+int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error);
+
+/*
+ * Puts `size` bytes into path: written to a new file beside it (path.XXXXXX, mode), fsync, rename,
+ * fsync of the directory. Readers see the old content or the new, also after a crash; on failure
+ * the old file is as it was and the new one is gone. Returns 0, or -1 with *error filled.
+ */
+int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error);
+
+/*
+ * Would file_replace() be allowed to? Tells a missing or unwritable directory before there is
+ * anything to lose. Returns 0, or -1 with *error filled.
+ */
+int file_check_writable(const char *path, struct error *error);
+
+/*
+ * The same, with errno set as well, for a file that one process writes alone: the new file is
+ * path.new each time, so that a writer that is killed leaves one behind, which the next one takes
+ * away, and not ever more.
+ */
+int file_replace_alone(
+	const char *path, const void *data, size_t size, mode_t mode, struct error *error);
+
+/*
+ * The directory that holds path; `flags` of open(2) say what for. Returns a descriptor to close, or
+ * -1 and errno.
+ */
+int file_open_directory(const char *path, int flags);
+
+/* Do both lead to one file, which is there? */
+bool file_is_same(const char *one, const char *other);
+
+/* Renames path to path.damaged, over an older one. Returns 0, or -1 with *error filled. */
+int file_set_aside(const char *path, struct error *error);
+
+/*
+ * Takes an exclusive lock for a read-compare-replace of path that two runs must not do at once:
+ * path.lock, which nobody but its owner can open, as a lock on what all can read is one that all
+ * can hold. Waits until `deadline` (clock_now_ms). Returns a descriptor for file_unlock(), or -1
+ * with *error filled.
+ */
+int file_lock(const char *path, uint64_t deadline, struct error *error);
+
+/* Takes the lock file away and closes the descriptor. */
+void file_unlock(const char *path, int lock);
+
+#endif

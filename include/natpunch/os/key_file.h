@@ -1,0 +1,38 @@
+/*
+ * key_file.h - a whole key file in memory.
+ */
+#ifndef NATPUNCH_OS_KEY_FILE_H
+#define NATPUNCH_OS_KEY_FILE_H
+
+#include <stddef.h>
+
+#include "natpunch/base/error.h"
+#include "natpunch/base/key.h"
+
+#define KEY_FILE_MAX 100000
+
+struct key_file {
+	struct key *rows; /* in the order of their names */
+	size_t count;
+};
+
+/*
+ * Reads path whole or not at all. Returns 0, and key_file_free() must follow; or -1 with *error
+ * filled (EXIT_STATUS_LOCAL): unreadable, open to others, a bad line, a name twice, more than
+ * KEY_FILE_MAX; what concerns a line is named by its number.
+ */
+int key_file_load(const char *path, struct key_file *out, struct error *error);
+
+/* Wipes and frees; what memset() left behind is fine. */
+void key_file_free(struct key_file *keys);
+
+/* The key of a name, or NULL. */
+const struct key *key_file_find(const struct key_file *keys, const char *name);
+
+/*
+ * The one key of `name`, for those who speak for one name only. Returns 0, or -1 with *error
+ * filled, also when the file has other names alone. The caller wipes *out.
+ */
+int key_file_load_one(const char *path, const char *name, struct key *out, struct error *error);
+
+#endif

@@ -1,0 +1,33 @@
+/*
+ * notify.h - the service manager is told how we are: sd_notify(3) without its library.
+ *
+ * One datagram to the socket that $NOTIFY_SOCKET names (a path, or an abstract one with '@'); no
+ * socket, no message. Nothing here fails: a service manager that does not listen is its own affair.
+ */
+#ifndef NATPUNCH_OS_NOTIFY_H
+#define NATPUNCH_OS_NOTIFY_H
+
+#include <stdint.h>
+
+struct notify {
+	int fd; /* -1: nobody wants to know */
+	/*
+	 * How often notify_watchdog() is to be called: half of $WATCHDOG_USEC, when $WATCHDOG_PID
+	 * is ours or not set; 0: never.
+	 */
+	uint64_t watchdog_ms;
+};
+
+/* Reads and then removes the variables from the environment: children must not speak for us. */
+void notify_open(struct notify *notify);
+void notify_close(struct notify *notify);
+
+void notify_ready(const struct notify *notify);
+void notify_watchdog(const struct notify *notify);
+void notify_stopping(const struct notify *notify);
+
+/* One line for `systemctl status`, at most 255 bytes; a control byte in it becomes a blank. */
+void notify_status(const struct notify *notify, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#endif

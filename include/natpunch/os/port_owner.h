@@ -1,0 +1,43 @@
+/*
+ * port_owner.h - who listens on a local port, read from the kernel, never from a configuration file.
+ */
+#ifndef NATPUNCH_OS_PORT_OWNER_H
+#define NATPUNCH_OS_PORT_OWNER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "natpunch/base/mapping.h"
+#include "natpunch/os/sandbox.h"
+
+extern const struct sandbox_call holder_calls[]; /* beside file_read_calls */
+
+struct port_owner {
+	bool listens;  /* somebody holds the port: a TCP listener, or a bound UDP socket */
+	pid_t pid;     /* 0 where /proc does not show it to us */
+	char name[32]; /* its command, escaped, or "" */
+};
+
+/*
+ * Looks the port up in /proc/net/{tcp,tcp6,udp,udp6} of this network namespace and the socket's
+ * owner in /proc/PID/fd. `family` ADDR_NONE looks at both; an IPv4 port counts as held by an IPv6
+ * wildcard socket as well. Returns 0, or -1 when /proc cannot be read.
+ */
+int port_owner_find(
+	enum mapping_protocol protocol, enum addr_family family, uint16_t port, struct port_owner *out);
+
+/*
+ * The same for who may not look into others any more, and did so before: what it found then, or
+ * NULL, fills in which process it is.
+ */
+int port_owner_find_again(enum mapping_protocol protocol, enum addr_family family, uint16_t port,
+	const struct port_owner *before, struct port_owner *out);
+
+/*
+ * Is there a TCP connection between these two addresses, with their ports, in this network
+ * namespace? Listeners and what is left in TIME_WAIT do not count.
+ */
+bool port_owner_has_connection(const struct addr *local, const struct addr *remote);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * resolve.h - names to addresses, without making anybody wait.
+ *
+ * getaddrinfo(3) blocks for as long as a dead name server likes, so a name is looked up in a child
+ * process that writes what it finds into a pipe; the parent polls the pipe beside everything else
+ * and kills the child when it is no longer wanted. A numeric address costs no child.
+ */
+#ifndef NATPUNCH_OS_RESOLVE_H
+#define NATPUNCH_OS_RESOLVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
+#include "natpunch/base/host_port.h"
+
+#ifdef __linux__
+#include "natpunch/os/sandbox.h"
+
+/* With a helper; beside the launcher's. The second where its children are not left. */
+extern const struct sandbox_call resolve_calls[];
+extern const struct sandbox_call resolve_kill_calls[];
+#endif
+
+#define RESOLVE_MAX                                                                                \
+	16 /* addresses kept of one name; the rest are dropped, in getaddrinfo's order */
+
+struct resolve {
+	int fd; /* readable when there is something to take; -1 when the result is there already */
+	pid_t pid; /* the child, or 0 */
+	struct addr found[RESOLVE_MAX];
+	size_t count;
+	bool by_service; /* when done: by SRV records, so the ports are those that they name */
+	bool done;
+	bool leaves;        /* as the helper has it */
+	struct error error; /* when done and count is 0 */
+};
+
+/*
+ * Who looks up in our place, when a process is confined: begins a child that calls
+ * resolve_answer() with the same arguments. Returns its pid, or -1 and errno.
+ */
+struct resolve_helper {
+	pid_t (*start)(const void *context, const struct host_port *host,
+		enum addr_family family, int fd);
+	const void *context;
+	bool leaves; /* a child that is not wanted any more is left alone, and ends with its parent
+		      */
+};
+
+/* Looks up as resolve_start_reflector() has it, writes what there is to fd, ends the process. */
+void resolve_answer(int fd, const struct host_port *host, enum addr_family family)
+	__attribute__((noreturn));
+
+/*
+ * Starts to look up `host` for `port`; `family` ADDR_NONE takes both. After this, `done` may
+ * already be set. resolve_end() must follow in every case.
+ */
+void resolve_start(
+	struct resolve *resolve, const char *host, uint16_t port, enum addr_family family);
+
+/*
+ * The same for a reflector. Where no port was named and the name has no address, it is taken for a
+ * domain, and what its SRV records for natpunch name is looked up, in the order of srv.h.
+ * helper NULL: by a child of our own.
+ */
+void resolve_start_reflector(struct resolve *resolve, const struct resolve_helper *helper,
+	const struct host_port *reflector, enum addr_family family);
+
+/* Call when fd is readable. Sets `done` at the end, with addresses or with an error. */
+void resolve_advance(struct resolve *resolve);
+
+/* Frees what is held; kills the child if it still runs, and reaps it, or leaves it. */
+void resolve_end(struct resolve *resolve);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * tap.h - sees packets that come to a port before this machine's own firewall does (packet(7)).
+ *
+ * A raw socket gets its copy behind the firewall's input rules, a packet socket before them: what
+ * comes here and not to the service was dropped by this machine and by no NAT. It watches and takes
+ * nothing. Needs CAP_NET_RAW.
+ */
+#ifndef NATPUNCH_OS_TAP_H
+#define NATPUNCH_OS_TAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/os/sandbox.h"
+
+/* Beside those of a socket. */
+extern const struct sandbox_call tap_calls[];
+
+/*
+ * Opens one for what is sent to `port` of this machine: over TCP only the SYNs that begin a
+ * connection, over UDP all. Returns a non-blocking descriptor, or -1 and errno (EPERM: no
+ * CAP_NET_RAW).
+ */
+int tap_open(enum addr_family family, enum mapping_protocol protocol, uint16_t port);
+
+/*
+ * Takes one packet: where it came from, with its port, and up to `capacity` bytes of what it
+ * carries. Returns 1, 0 for one that is unreadable or not for us, or -1 and errno (EAGAIN: none).
+ */
+int tap_receive(int fd, enum mapping_protocol protocol, struct addr *source, void *data,
+	size_t capacity, size_t *size);
+
+#endif

@@ -1,0 +1,192 @@
+/*
+ * name_messages.h - questions about a name: STUN methods of natpunch's own, as bytes.
+ *
+ *   method      number  request (home or traveller)        success response (reflector)
+ *   REGISTER    0x0E1   USERNAME, NONCE, REGISTRATION      RECORD: what stands there now
+ *                       [, CONNECTION]                     [, CONNECTION]
+ *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to two
+ *   CONNECT     0x0E3   the same, over TCP from the port   the same, and home is sent an INVITE
+ *                       that will connect to home          (invitation.h)
+ *                       [, FORECAST]                       [, OTHER-ADDRESS] [, OFFER]
+ *   RELAY       0x0E6   the same, over the connection      nothing; when home has come
+ *                       that had the offer                 (relay.h)
+ *
+ * The numbers are from the unassigned part of IANA's registry, the attributes from its
+ * comprehension-optional part, so that every other server and client answers or passes over them
+ * as RFC 8489 says.
+ *
+ * USERNAME is the name. All requests but the first, and all success responses, end in
+ * MESSAGE-INTEGRITY-SHA256 and FINGERPRINT; the HMAC's key are the name's 32 bytes as they are
+ * (RFC 8489 9.1.1 with a password of 32 octets). What is not right is answered by an error
+ * response without proof:
+ *
+ *   401  no MESSAGE-INTEGRITY-SHA256, or that of another key, or a name that is not known. With
+ *        NONCE. So the first request, which has none, fetches the nonce for the second.
+ *   438  the NONCE is too old, was issued to another address, or was used. With a new NONCE.
+ *   420  an attribute that must be understood and is not (RFC 8489 6.3.1).
+ *   400  anything else.
+ *
+ * and RELAY, from who has proven to know the key, by
+ *
+ *   403  there is no relaying here
+ *   447  home is not connected, or did not come in time (RFC 6062 6.3)
+ *   486  the name has as many relayed connections as it may (RFC 8656 19)
+ *   508  the reflector has as many as it can, or no descriptor left (RFC 8656 19)
+ *
+ * Over UDP no answer is larger than its request: the requests are padded to
+ * NAME_MESSAGE_REQUEST_MIN, and what would be larger is not sent.
+ *
+ * NATPUNCH-REGISTRATION (0xC6E1), 8 bytes: "this is where I can be reached"
+ *
+ *   0                   1                   2                   3
+ *   0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+ *  |   protocol    |       0       |          local port           |
+ *  |          mapped port          |            seconds            |
+ *
+ *   protocol     6 or 17, TCP or UDP
+ *   mapped port  0: the source of this very request is the mapping, and `protocol` what it came
+ *                over. Else the mapping is this port at the source's address: for a mapping that
+ *                was found out without a connection. No field can name another address.
+ *   seconds      how soon it will be said again; 0: no promise
+ *
+ * NATPUNCH-RECORD (0xC6E2), 40 bytes: what is known of a name, readable with its key alone
+ *
+ *  |                         salt (64 bits)                        |
+ *  |              32 bytes of what follows, xor a pad              |
+ *
+ *  |    family     |   protocol    |     flags     |       0       |
+ *  |             port              |          local port           |
+ *  |                        age in seconds                         |
+ *  |            seconds            |               0               |
+ *  |                       address (128 bits)                      |
+ *
+ *   family  1: IPv4, in the address' first 32 bits, the rest zero; 2: IPv6
+ *   flags   1: held now: home's connection to the reflector stands
+ *   age     since home was last heard of there
+ *   pad     that of seal.h with the label "natpunch record 1"
+ *
+ * FORECAST (forecast.h) is in a second CONNECT: no connection came to stand after the first, so
+ * both sides tell each other which port they will come from next. What is needed for it is
+ * OTHER-ADDRESS (RFC 5780 7.4): there, a connection shows what the NAT does for another
+ * destination.
+ *
+ * NATPUNCH-OFFER (0xC6E7): "where no direct way can be had, ask for RELAY over this connection".
+ * Its value is the NONCE for that. It is bound to the connection as well, and not to an address
+ * alone, so a RELAY request that somebody heard is worth nothing to him on any other.
+ */
+#ifndef NATPUNCH_PROTO_NAME_MESSAGES_H
+#define NATPUNCH_PROTO_NAME_MESSAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/proto/binding.h"
+#include "natpunch/proto/port_prediction.h"
+#include "natpunch/base/key.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/proto/stun_auth.h"
+#include "natpunch/proto/stun.h"
+
+#define NAME_MESSAGE_RECORD_MAX  2 /* one for each family */
+#define NAME_MESSAGE_SALT_SIZE   STUN_AUTH_SALT_SIZE
+#define NAME_MESSAGE_REQUEST_MIN 160
+#define NAME_MESSAGE_NONCE_MAX   128 /* characters (RFC 8489 14.10) */
+
+struct name_message_registration {
+	enum mapping_protocol protocol;
+	uint16_t local_port;
+	uint16_t mapped_port;
+	uint16_t seconds;
+};
+
+struct name_message_record {
+	struct addr addr;
+	enum mapping_protocol protocol;
+	uint16_t local_port;
+	uint16_t seconds;
+	uint32_t age; /* seconds */
+	bool held;
+};
+
+void name_message_put_registration(
+	struct wire_writer *writer, const struct name_message_registration *registration);
+
+/* Returns -1 for another size, protocol or a local port of 0. */
+int name_message_read_registration(const struct stun_attribute *attribute,
+	struct name_message_registration *out) __attribute__((warn_unused_result));
+
+/* Seals a record for the message that is being written. `salt` is random, never used twice. */
+void name_message_put_record(struct wire_writer *writer, const struct name_message_record *record,
+	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE]);
+
+/* Returns -1 for what is no record, as every one is under another key. */
+int name_message_read_record(const struct stun_message *message,
+	const struct stun_attribute *attribute, const uint8_t secret[KEY_SECRET_SIZE],
+	struct name_message_record *out) __attribute__((warn_unused_result));
+
+/*
+ * The asking side: one question about one name, as a conversation of several requests. It has no
+ * socket and no clock: name_message_write() gives the bytes to send, name_message_read() judges what
+ * came back. Over UDP the same bytes are sent again until an answer comes.
+ */
+enum name_message_outcome {
+	NAME_MESSAGE_AGAIN,       /* a nonce came: name_message_write() has the next request */
+	NAME_MESSAGE_DONE,        /* the answer, proven: records, mode */
+	NAME_MESSAGE_REFUSED,     /* not with this key; or the name is not known there */
+	NAME_MESSAGE_UNSUPPORTED, /* this server keeps no names */
+	NAME_MESSAGE_FAILED,      /* another error: `code`, or nonces without end */
+	NAME_MESSAGE_UNRELATED,   /* well formed, but no answer to the last request */
+	NAME_MESSAGE_MALFORMED,   /* not an answer, or one without the proof that it must have */
+};
+
+struct name_question {
+	uint16_t method;
+	const struct key *key;                       /* the caller's; must outlive this */
+	struct name_message_registration registration; /* with REGISTER */
+	enum binding_mode mode; /* how the connection is to go on; NONE: as it is */
+	uint16_t mode_seconds;
+	struct port_prediction forecast; /* port 0: there is none */
+
+	uint8_t transaction[STUN_TRANSACTION_SIZE]; /* of the last request */
+	uint8_t nonce[NAME_MESSAGE_NONCE_MAX];
+	size_t nonce_size; /* 0: the first request, which fetches one */
+	unsigned tries;
+
+	struct name_message_record records[NAME_MESSAGE_RECORD_MAX];
+	size_t record_count;
+	enum binding_mode granted;
+	struct addr other;                   /* OTHER-ADDRESS, or ADDR_NONE */
+	uint8_t offer[NAME_MESSAGE_NONCE_MAX]; /* of a relay */
+	size_t offer_size;                   /* 0: none was made */
+	unsigned code;
+};
+
+/* All zero but for the method and the key; the rest may be set before the first write. */
+void name_message_start(struct name_question *rendezvous, uint16_t method, const struct key *key);
+
+/* After CONNECT: the next request is another one, with a forecast of our port. */
+void name_message_predict(struct name_question *rendezvous, const struct port_prediction *forecast);
+
+/*
+ * After CONNECT: the next request is RELAY, as was offered. Returns false when nothing was. Further
+ * requests must go over the same connection.
+ */
+bool name_message_take_offer(struct name_question *rendezvous);
+
+/*
+ * Writes the next request, under a transaction id of its own made from 12 random bytes. Returns
+ * its size, or 0 when capacity is too small.
+ */
+size_t name_message_write(
+	struct name_question *rendezvous, const uint8_t random[12], void *out, size_t capacity);
+
+/*
+ * Judges one whole message. With MALFORMED and UNRELATED, *why is a constant that says what is
+ * wrong; over UDP both mean to wait on, since anybody can send a datagram.
+ */
+enum name_message_outcome name_message_read(
+	struct name_question *rendezvous, const void *data, size_t size, const char **why);
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * port_prediction.h - which public port the next connection will have, behind a NAT that chooses another
+ * one for each destination: judged from the ports of a few connections made one after the other.
+ *
+ *   40007 40007 40007    the port does not depend on the destination: 40007 again
+ *   40007 40008 40009    a step of 1: 40010, then 40011
+ *   40007 40008 40010    the same; somebody else's connection took 40009
+ *   40007 51234 18881    cannot be told
+ *
+ * Others behind the same NAT may take the port that was foretold. So the other side tries a few of
+ * those that follow as well: PORT_PREDICTION_CANDIDATES, and never more. It is no scan.
+ *
+ * NATPUNCH-FORECAST (0xC6EA), 4 bytes:
+ *
+ *   0                   1                   2                   3
+ *   0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+ *  |             port              |        step, signed           |
+ */
+#ifndef NATPUNCH_PROTO_PORT_PREDICTION_H
+#define NATPUNCH_PROTO_PORT_PREDICTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/proto/stun.h"
+
+#define PORT_PREDICTION_SAMPLES     3 /* two steps that agree; by chance it is one of millions */
+#define PORT_PREDICTION_STEP_MAX   16
+#define PORT_PREDICTION_CANDIDATES 5
+
+/* All 0: cannot be told. */
+struct port_prediction {
+	uint16_t port; /* of the next connection; 0: cannot be told */
+	int16_t step;  /* from one connection to the next; 0: all have the same port */
+};
+
+/* `ports` in the order in which the connections were made; 0 for one that was not seen. */
+struct port_prediction port_prediction_make(const uint16_t ports[PORT_PREDICTION_SAMPLES]);
+
+/* What it is after so many more connections; may be a forecast that cannot be told. */
+struct port_prediction port_prediction_after(const struct port_prediction *forecast, unsigned connections);
+
+/* The ports to try, the likeliest first. Returns how many: 0 when it cannot be told. */
+size_t port_prediction_candidates(const struct port_prediction *forecast, uint16_t out[PORT_PREDICTION_CANDIDATES]);
+
+void port_prediction_put(struct wire_writer *writer, const struct port_prediction *forecast);
+
+/* Returns -1 for another size, a step beyond PORT_PREDICTION_STEP_MAX, or one without a port. */
+int port_prediction_read(const struct stun_attribute *attribute, struct port_prediction *out)
+	__attribute__((warn_unused_result));
+
+#endif

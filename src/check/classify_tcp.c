@@ -1,0 +1,440 @@
+/*
+ * Over TCP. What tells a NAT from a firewall and from a port where nobody listens is a tap on the
+ * port, which sees the SYNs that reach this machine: one that came in was let in by all NATs,
+ * whatever became of it then.
+ *
+ *   dial-back       tap saw it   what it means
+ *   connected       -            let in
+ *   refused         yes          let in; nobody listens, or a firewall of this machine's rejects
+ *   timed out       yes          let in; a firewall of this machine's drops
+ *   refused         no           a NAT answers for us
+ *   timed out       no           a NAT drops
+ *   not connected   no tap       kept out, by whom cannot be told
+ */
+#include "check/classify_tcp.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check/evidence.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/firewall.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/loop.h"
+#include "natpunch/client/reachability.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+#include "natpunch/os/tap.h"
+#include "natpunch/client/binding_client.h"
+
+#define ARRIVAL_MAX        32 /* SYNs remembered; rule for more: not */
+#define SIGHT_TIMEOUT_MS   2500
+#define HAIRPIN_TIMEOUT_MS 1000
+
+struct survey {
+	const struct mapping_race_request *request;
+	struct nat_report *report;
+	size_t reflector;
+	struct addr asked;
+	struct addr other; /* OTHER-ADDRESS, or ADDR_NONE */
+	enum binding_mode mode;
+	const struct borrow_method *method;
+	int tap; /* or -1 */
+	struct addr arrivals[ARRIVAL_MAX];
+	size_t arrived;
+};
+
+/* ---- the tap ------------------------------------------------------------------------------ */
+
+static void read_tap(struct survey *survey)
+{
+	struct addr source;
+	size_t size;
+	int got = 0;
+
+	while (survey->tap >= 0 && got >= 0) {
+		got = tap_receive(survey->tap, MAPPING_TCP, &source, NULL, 0, &size);
+		if (got == 1 && survey->arrived < ARRIVAL_MAX)
+			survey->arrivals[survey->arrived++] = source;
+	}
+}
+
+static bool has_arrived(const struct survey *survey, const struct addr *from)
+{
+	for (size_t i = 0; i < survey->arrived; i++)
+		if (addr_equal_ip(&survey->arrivals[i], from) &&
+			survey->arrivals[i].port == from->port)
+			return true;
+	return false;
+}
+
+/* ---- filtering ---------------------------------------------------------------------------- */
+
+/* Did the NATs let this one in? */
+static enum nat_answer judge_knock(const struct survey *survey, const struct dialback_result *knock)
+{
+	if (knock->place == 0)
+		return NAT_UNTOLD;
+	if (dialback_is_through(knock->outcome) || has_arrived(survey, &knock->from))
+		return NAT_YES;
+	return survey->tap >= 0 ? NAT_NO : NAT_UNTOLD;
+}
+
+static int describe(
+	const struct survey *survey, const struct dialback_result *knock, char *out, size_t size)
+{
+	char from[ADDR_TEXT_SIZE];
+	const char *seen = "";
+
+	if (knock->place == 0)
+		return snprintf(out, size, "%s", "");
+	if (!dialback_is_through(knock->outcome) && survey->tap >= 0)
+		seen = has_arrived(survey, &knock->from) ? ", its SYN came here"
+							 : ", its SYN did not come here";
+	return snprintf(out, size, "%s: %s%s", addr_format(&knock->from, from),
+		dialback_outcome_name(knock->outcome), seen);
+}
+
+static void judge_unsolicited(const struct survey *survey, const struct dialback_result *knock)
+{
+	struct nat_report *report = survey->report;
+
+	describe(survey, knock, report->unsolicited_evidence, sizeof(report->unsolicited_evidence));
+	switch (judge_knock(survey, knock)) {
+	case NAT_YES:
+		report->unsolicited = NAT_UNSOLICITED_LET_IN;
+		return;
+	case NAT_UNTOLD:
+		if (report->unsolicited_evidence[0] == '\0')
+			snprintf(report->unsolicited_evidence, sizeof(report->unsolicited_evidence),
+				"nobody dialled");
+		return;
+	case NAT_NO:
+		report->unsolicited = knock->outcome == DIALBACK_REFUSED ? NAT_UNSOLICITED_RESET
+				      : knock->outcome == DIALBACK_UNREACHABLE
+					      ? NAT_UNSOLICITED_ICMP
+					      : NAT_UNSOLICITED_DROPPED;
+		return;
+	}
+}
+
+static void judge_firewall(const struct survey *survey, const struct dialback_result *knock)
+{
+	struct nat_report *report = survey->report;
+	struct nat_finding *finding = &report->firewall;
+	char name[FIREWALL_NAME_SIZE];
+	char from[ADDR_TEXT_SIZE];
+
+	if (knock->place != 0 && dialback_is_through(knock->outcome)) {
+		finding->answer = NAT_NO;
+		snprintf(finding->evidence, sizeof(finding->evidence), "a connection came through");
+		return;
+	}
+	if (survey->tap < 0) {
+		snprintf(finding->evidence, sizeof(finding->evidence),
+			"to see what comes to this machine takes CAP_NET_RAW");
+		return;
+	}
+	if (knock->place == 0 || !has_arrived(survey, &knock->from)) {
+		snprintf(finding->evidence, sizeof(finding->evidence),
+			"nothing came as far as this machine");
+		return;
+	}
+	addr_format(&knock->from, from);
+	if (knock->outcome == DIALBACK_REFUSED && report->listens.answer == NAT_NO) {
+		finding->answer = NAT_NO;
+		snprintf(finding->evidence, sizeof(finding->evidence),
+			"this machine itself refused %s, as nothing listens", from);
+		return;
+	}
+	firewall_name(name);
+	finding->answer = NAT_YES;
+	snprintf(finding->evidence, sizeof(finding->evidence),
+		"a SYN of %s came to this machine and was %s here%s%s", from,
+		knock->outcome == DIALBACK_TIMED_OUT ? "dropped" : "rejected",
+		name[0] != '\0' ? ", by one of: " : "", name);
+}
+
+static void judge_stranger(const struct survey *survey, const struct reachability *dialled)
+{
+	struct nat_finding *finding = &survey->report->stranger;
+
+	if (!dialled->stranger) {
+		snprintf(finding->evidence, sizeof(finding->evidence), "%s",
+			dialled->verdict == REACHABILITY_UNTOLD
+				? dialled->error.text
+				: "no reflector has an address that was never contacted");
+		return;
+	}
+	finding->answer = dialback_is_through(dialled->evidence.outcome) ? NAT_YES : NAT_NO;
+	describe(survey, &dialled->evidence, finding->evidence, sizeof(finding->evidence));
+}
+
+static void look_at_filtering(struct survey *survey)
+{
+	static const struct dialback_result nobody;
+	struct nat_report *report = survey->report;
+	struct reachability dialled;
+	struct reachability_request request = {
+		.mapped = report->mapped,
+		.asked = survey->asked,
+		.probe = survey->request,
+		.reflector = survey->reflector,
+		.timeout_ms = DIALBACK_CLIENT_TIMEOUT_MS,
+	};
+	const struct dialback_result *stranger;
+	int used;
+
+	for (size_t i = 0; i < survey->reflector; i++)
+		request.contacted[i] = true;
+	reachability_run(&dialled, &request);
+	read_tap(survey);
+	stranger = dialled.stranger ? &dialled.evidence : &nobody;
+	report->filtering = nat_report_judge_filtering(
+		judge_knock(survey, stranger), judge_knock(survey, &dialled.known));
+	used = describe(
+		survey, stranger, report->filtering_evidence, sizeof(report->filtering_evidence));
+	if (dialled.known.place != 0 && used >= 0 &&
+		(size_t)used + 2 < sizeof(report->filtering_evidence)) {
+		char *out = report->filtering_evidence + used;
+		size_t left = sizeof(report->filtering_evidence) - (size_t)used;
+		if (used > 0) {
+			memcpy(out, "; ", 3);
+			out += 2;
+			left -= 2;
+		}
+		describe(survey, &dialled.known, out, left);
+	}
+	judge_stranger(survey, &dialled);
+	if (report->filtering_evidence[0] == '\0')
+		snprintf(report->filtering_evidence, sizeof(report->filtering_evidence), "%s",
+			dialled.error.text);
+	/* A stranger tells most; where it did not come this far, a known address may have. */
+	if (!dialled.stranger || judge_knock(survey, stranger) == NAT_UNTOLD)
+		stranger = dialled.known.place != 0 ? &dialled.known : stranger;
+	judge_unsolicited(survey, stranger);
+	judge_firewall(survey, dialled.known.place != 0 && judge_knock(survey, stranger) != NAT_YES
+				       ? &dialled.known
+				       : stranger);
+}
+
+/* ---- mapping ------------------------------------------------------------------------------ */
+
+struct look {
+	struct binding_client transactions[EVIDENCE_SAMPLE_MAX];
+	size_t count;
+};
+
+static void start_look(struct survey *survey, struct look *look, const struct addr *remote)
+{
+	struct borrow_request request = {
+		.protocol = MAPPING_TCP,
+		.local = survey->request->local,
+		.remote = *remote,
+		.interface = survey->request->interface,
+		.holder = survey->request->holder,
+	};
+
+	if (look->count == EVIDENCE_SAMPLE_MAX)
+		return;
+	binding_client_start(&look->transactions[look->count++], survey->method, &request,
+		survey->mode, 0, clock_now_ms());
+}
+
+static void await_look(struct look *look)
+{
+	uint64_t now = clock_now_ms();
+	uint64_t deadline = now + SIGHT_TIMEOUT_MS;
+
+	while (now < deadline) {
+		struct pollfd fds[EVIDENCE_SAMPLE_MAX];
+		uint64_t due = deadline;
+		size_t busy = 0;
+		for (size_t i = 0; i < look->count; i++) {
+			struct binding_client *transaction = &look->transactions[i];
+			bool waits = transaction->state < BINDING_CLIENT_ANSWERED;
+			fds[i] = (struct pollfd){.fd = waits ? binding_client_fd(transaction) : -1,
+				.events = binding_client_events(transaction)};
+			busy += waits;
+			if (waits && transaction->due < due)
+				due = transaction->due;
+		}
+		if (busy == 0)
+			return;
+		poll(fds, look->count, loop_timeout(now, due));
+		now = clock_now_ms();
+		for (size_t i = 0; i < look->count; i++)
+			if (look->transactions[i].state < BINDING_CLIENT_ANSWERED &&
+				(fds[i].revents != 0 || look->transactions[i].due <= now))
+				binding_client_advance(&look->transactions[i], now);
+	}
+}
+
+static void start_looks(struct survey *survey, struct look *look, bool *lie)
+{
+	struct addr place = survey->other;
+
+	*lie = place.family != ADDR_NONE && addr_equal_ip(&place, &survey->asked);
+	if (place.family == survey->asked.family && place.port != 0) {
+		if (!addr_equal(&place, &survey->asked))
+			start_look(survey, look, &place);
+		if (!*lie && place.port != survey->asked.port) {
+			place.port = survey->asked.port;
+			start_look(survey, look, &place);
+			place = survey->asked;
+			place.port = survey->other.port;
+			start_look(survey, look, &place);
+		}
+	}
+	for (size_t i = 0; i < survey->request->reflector_count; i++) {
+		struct error error;
+		if (i == survey->reflector)
+			continue;
+		if (evidence_look_up(survey->request, i, (enum addr_family)survey->asked.family,
+			    clock_now_ms() + SIGHT_TIMEOUT_MS, &place, &error) != 0)
+			log_detail("%s", error.text);
+		else
+			start_look(survey, look, &place);
+	}
+}
+
+static void look_at_mapping(struct survey *survey)
+{
+	struct nat_sample sights[EVIDENCE_SAMPLE_MAX + 1] = {
+		{.asked = survey->asked, .mapped = survey->report->mapped}};
+	struct look look = {.count = 0};
+	size_t count = 1;
+	bool lie;
+
+	start_looks(survey, &look, &lie);
+	await_look(&look);
+	for (size_t i = 0; i < look.count; i++) {
+		struct binding_client *transaction = &look.transactions[i];
+		if (transaction->state == BINDING_CLIENT_ANSWERED) {
+			sights[count].asked = transaction->request.remote;
+			sights[count++].mapped = transaction->answer.mapped;
+		} else if (transaction->error.text[0] != '\0') {
+			log_detail("%s", transaction->error.text);
+		}
+		binding_client_end(transaction);
+	}
+	evidence_judge_mapping(sights, count, lie, survey->report);
+}
+
+/* ---- hairpinning -------------------------------------------------------------------------- */
+
+/* Connects to our own mapping. Returns 0, or an errno value. */
+static int dial_mapping(const struct survey *survey)
+{
+	int fd = socket_open((enum addr_family)survey->asked.family, SOCK_STREAM, 0);
+	struct pollfd watch = {.fd = fd, .events = POLLOUT};
+	int problem = ETIMEDOUT;
+
+	if (fd < 0)
+		return errno;
+	if (socket_connect(fd, &survey->report->mapped) != 0)
+		problem = errno;
+	else if (poll(&watch, 1, HAIRPIN_TIMEOUT_MS) == 1)
+		problem = socket_take_error(fd);
+	close(fd);
+	return problem;
+}
+
+static void look_at_hairpin(struct survey *survey)
+{
+	struct nat_finding *finding = &survey->report->hairpin;
+	char from[ADDR_TEXT_SIZE];
+	size_t before;
+	int problem;
+
+	if (survey->report->nat.answer == NAT_NO) {
+		snprintf(finding->evidence, sizeof(finding->evidence), "there is no NAT");
+		return;
+	}
+	read_tap(survey);
+	before = survey->arrived;
+	problem = dial_mapping(survey);
+	read_tap(survey);
+	if (survey->arrived > before) {
+		finding->answer = NAT_YES;
+		snprintf(finding->evidence, sizeof(finding->evidence),
+			"a SYN from here to the mapping came back, from %s",
+			addr_format(&survey->arrivals[before], from));
+	} else if (problem != 0 || survey->tap >= 0) {
+		finding->answer = NAT_NO;
+		snprintf(finding->evidence, sizeof(finding->evidence),
+			"connecting to the mapping from here: %s",
+			problem != 0 ? strerror(problem) : "somebody else answered");
+	} else {
+		snprintf(finding->evidence, sizeof(finding->evidence),
+			"the mapping answered; whether it was this machine cannot be seen");
+	}
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+/* From the first reflector that answers; the others stay unspoken to. */
+static int find_mapping(struct survey *survey, struct mapping_race_result *result, struct error *error)
+{
+	struct error first = {.status = EXIT_STATUS_DONE};
+
+	for (size_t i = 0; i < survey->request->reflector_count; i++) {
+		struct mapping_race_request one = *survey->request;
+		one.reflectors[0] = survey->request->reflectors[i];
+		one.reflector_count = 1;
+		one.first = 0;
+		one.must_agree = false;
+		one.mode = survey->mode;
+		if (mapping_race_run(&one, result, error) == 0) {
+			survey->reflector = i;
+			return 0;
+		}
+		if (first.status == EXIT_STATUS_DONE)
+			first = *error;
+		if (error->status == EXIT_STATUS_LOCAL)
+			break;
+		log_detail("%s", error->text);
+	}
+	*error = first;
+	return -1;
+}
+
+int classify_tcp(
+	const struct mapping_race_request *request, struct nat_report *report, struct error *error)
+{
+	struct survey survey = {
+		.request = request,
+		.report = report,
+		.mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE,
+	};
+	struct mapping_race_result result;
+
+	if (find_mapping(&survey, &result, error) != 0)
+		return -1;
+	survey.asked = result.winner.request.remote;
+	survey.other = result.winner.answer.other;
+	survey.method = result.winner.port.method;
+	report->asked = survey.asked;
+	report->asked_number = survey.reflector;
+	report->local = result.mapping.local;
+	report->mapped = result.mapping.public_addr;
+	memcpy(report->reflector, result.mapping.reflector, sizeof(report->reflector));
+	memcpy(report->method, result.mapping.method, sizeof(report->method));
+	survey.tap =
+		tap_open((enum addr_family)report->local.family, MAPPING_TCP, report->local.port);
+	if (survey.tap < 0)
+		log_detail("cannot watch what comes to port %u: %s", report->local.port,
+			strerror(errno));
+	evidence_find_surroundings(request, &survey.asked, report);
+	look_at_filtering(&survey);
+	look_at_hairpin(&survey);
+	look_at_mapping(&survey);
+	if (survey.tap >= 0)
+		close(survey.tap);
+	binding_client_end(&result.winner);
+	return 0;
+}

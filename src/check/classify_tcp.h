@@ -1,0 +1,15 @@
+/*
+ * classify_tcp.h - the part of classify.h that goes over TCP.
+ */
+#ifndef NATPUNCH_CHECK_CLASSIFY_TCP_H
+#define NATPUNCH_CHECK_CLASSIFY_TCP_H
+
+#include "natpunch/base/error.h"
+#include "natpunch/check/nat_report.h"
+#include "natpunch/client/mapping_race.h"
+
+/* As classify_run(), all but nat_report_judge(). */
+int classify_tcp(
+	const struct mapping_race_request *request, struct nat_report *report, struct error *error);
+
+#endif

@@ -1,0 +1,163 @@
+#include "check/evidence.h"
+
+#include <assert.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "natpunch/os/clock.h"
+#include "natpunch/os/hops.h"
+#include "natpunch/os/loop.h"
+#include "natpunch/os/port_owner.h"
+#include "natpunch/os/resolve.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+
+#define HOPS_TIMEOUT_MS 800
+
+static_assert(HOPS_MAX == NAT_HOP_MAX, "as many hops in the report as are looked for");
+
+int evidence_look_up(const struct mapping_race_request *request, size_t number, enum addr_family family,
+	uint64_t deadline, struct addr *out, struct error *error)
+{
+	const struct host_port *reflector = &request->reflectors[number];
+	struct resolve resolve;
+	uint64_t now = clock_now_ms();
+
+	resolve_start_reflector(&resolve, request->resolver, reflector, family);
+	while (!resolve.done && now < deadline) {
+		struct pollfd watch = {.fd = resolve.fd, .events = POLLIN};
+		if (poll(&watch, 1, loop_timeout(now, deadline)) > 0)
+			resolve_advance(&resolve);
+		now = clock_now_ms();
+	}
+	if (resolve.done && resolve.count > 0) {
+		*out = resolve.found[0];
+		resolve_end(&resolve);
+		return 0;
+	}
+	if (resolve.done)
+		error_set(error, resolve.error.status, "cannot look up %s: %s", reflector->host,
+			resolve.error.text);
+	else
+		error_set(error, EXIT_STATUS_NETWORK,
+			"cannot look up %s: no answer from a name server", reflector->host);
+	resolve_end(&resolve);
+	return -1;
+}
+
+static void find_listener(const struct mapping_race_request *request, struct nat_report *report)
+{
+	struct nat_finding *finding = &report->listens;
+	struct port_owner holder;
+
+	if (port_owner_find_again(report->protocol, (enum addr_family)report->local.family,
+		    report->local.port, request->holder, &holder) != 0) {
+		snprintf(finding->evidence, sizeof(finding->evidence), "/proc cannot be read");
+		return;
+	}
+	/* Over UDP a free port is ours for the time of the questions. */
+	if (holder.pid == getpid())
+		holder.listens = false;
+	finding->answer = holder.listens ? NAT_YES : NAT_NO;
+	if (!holder.listens)
+		snprintf(finding->evidence, sizeof(finding->evidence), "nobody in /proc/net");
+	else if (holder.name[0] != '\0')
+		snprintf(finding->evidence, sizeof(finding->evidence), "%s, process %ld",
+			holder.name, (long)holder.pid);
+	else
+		snprintf(finding->evidence, sizeof(finding->evidence), "a process of another user");
+}
+
+/*
+ * One for an address that is not our own, and one more for each region of addresses on the way
+ * that is neither home's nor public: a carrier's 100.64.0.0/10 behind private ones is told for
+ * sure, a second private network is not, as a home may have several without a NAT between them.
+ */
+static void count_layers(struct nat_report *report)
+{
+	enum addr_class home = addr_classify(&report->local);
+	const struct addr *hop = NULL;
+	char text[ADDR_IP_TEXT_SIZE];
+	size_t i;
+
+	report->layers = report->nat.answer == NAT_YES;
+	if (report->layers == 0)
+		return;
+	for (i = 0; i < NAT_HOP_MAX && hop == NULL; i++)
+		if (report->hops[i].family != ADDR_NONE && home != ADDR_CLASS_SHARED &&
+			addr_classify(&report->hops[i]) == ADDR_CLASS_SHARED)
+			hop = &report->hops[i];
+	if (hop != NULL || addr_classify(&report->mapped) == ADDR_CLASS_SHARED) {
+		report->layers = 2;
+		snprintf(report->layers_evidence, sizeof(report->layers_evidence),
+			"%s is in 100.64.0.0/10, where a carrier's NAT has its customers",
+			addr_format_ip(hop != NULL ? hop : &report->mapped, text));
+		return;
+	}
+	for (i = 1; i < NAT_HOP_MAX && hop == NULL; i++)
+		if (report->hops[i].family != ADDR_NONE &&
+			addr_classify(&report->hops[i]) == ADDR_CLASS_PRIVATE)
+			hop = &report->hops[i];
+	if (hop != NULL)
+		snprintf(report->layers_evidence, sizeof(report->layers_evidence),
+			"router %zu on the way, %s, is private too: there may be another NAT", i,
+			addr_format_ip(hop, text));
+	else
+		snprintf(report->layers_evidence, sizeof(report->layers_evidence),
+			"no other private network is seen on the way");
+}
+
+static void compare_ports(struct nat_report *report)
+{
+	unsigned local = report->local.port;
+	unsigned public_port = report->mapped.port;
+
+	report->preserved.answer = local == public_port ? NAT_YES : NAT_NO;
+	report->parity.answer = (local + public_port) % 2 == 0 ? NAT_YES : NAT_NO;
+	snprintf(report->preserved.evidence, sizeof(report->preserved.evidence),
+		"%u here, %u outside", local, public_port);
+	snprintf(report->parity.evidence, sizeof(report->parity.evidence), "%s here, %s outside",
+		local % 2 == 0 ? "even" : "odd", public_port % 2 == 0 ? "even" : "odd");
+}
+
+void evidence_find_surroundings(const struct mapping_race_request *request, const struct addr *reflector,
+	struct nat_report *report)
+{
+	char local[ADDR_TEXT_SIZE];
+	char mapped[ADDR_TEXT_SIZE];
+	struct hops hops;
+
+	find_listener(request, report);
+	report->nat.answer = socket_is_local_ip(&report->mapped) ? NAT_NO : NAT_YES;
+	snprintf(report->nat.evidence, sizeof(report->nat.evidence), "%s here is %s outside",
+		addr_format(&report->local, local), addr_format(&report->mapped, mapped));
+	hops_find(&hops, reflector, request->interface, HOPS_TIMEOUT_MS);
+
+	memcpy(report->hops, hops.at, sizeof(report->hops));
+	count_layers(report);
+	compare_ports(report);
+}
+
+void evidence_judge_mapping(
+	const struct nat_sample *sights, size_t count, bool lie, struct nat_report *report)
+{
+	char *out = report->mapping_evidence;
+	size_t size = sizeof(report->mapping_evidence);
+	char asked[ADDR_TEXT_SIZE];
+	char mapped[ADDR_TEXT_SIZE];
+	int used = 0;
+
+	report->mapping =
+		report->nat.answer == NAT_NO ? NAT_MAPPING_NONE : nat_report_judge_mapping(sights, count);
+	for (size_t i = 0; i < count && used >= 0 && (size_t)used < size; i++)
+		used += snprintf(out + used, size - (size_t)used, "%s%s saw %s", i > 0 ? ", " : "",
+			addr_format(&sights[i].asked, asked),
+			addr_format(&sights[i].mapped, mapped));
+	if (lie && used >= 0 && (size_t)used < size)
+		used += snprintf(out + used, size - (size_t)used,
+			"; its other address is the same one, which is a lie");
+	if (report->mapping == NAT_MAPPING_UNTOLD && used >= 0 && (size_t)used < size)
+		snprintf(out + used, size - (size_t)used, ": a second address to ask is wanted");
+}

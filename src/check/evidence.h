@@ -1,0 +1,31 @@
+/*
+ * evidence.h - what classify_tcp.c and classify_udp.c find out in the same way.
+ */
+#ifndef NATPUNCH_CHECK_EVIDENCE_H
+#define NATPUNCH_CHECK_EVIDENCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
+#include "natpunch/check/nat_report.h"
+#include "natpunch/client/mapping_race.h"
+
+#define EVIDENCE_SAMPLE_MAX 8
+
+/* Once the mapping is known: who listens, whether there is a NAT, which hops and ports. */
+void evidence_find_surroundings(const struct mapping_race_request *request, const struct addr *reflector,
+	struct nat_report *report);
+
+/* The mapping behaviour, with its evidence, from what was seen. */
+void evidence_judge_mapping(
+	const struct nat_sample *sights, size_t count, bool lie, struct nat_report *report);
+
+/* Looks the request's reflector of that number up, up to a deadline. Returns 0, or -1 with *error
+ * filled. */
+int evidence_look_up(const struct mapping_race_request *request, size_t number, enum addr_family family,
+	uint64_t deadline, struct addr *out, struct error *error);
+
+#endif

@@ -1,0 +1,188 @@
+#include "natpunch/check/nat_report.h"
+
+const char *nat_mapping_name(enum nat_mapping mapping)
+{
+	static const char *const names[] = {
+		[NAT_MAPPING_UNTOLD] = "cannot be told",
+		[NAT_MAPPING_NONE] = "none",
+		[NAT_MAPPING_ENDPOINT_INDEPENDENT] = "endpoint-independent",
+		[NAT_MAPPING_ADDRESS_DEPENDENT] = "address-dependent",
+		[NAT_MAPPING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
+		[NAT_MAPPING_DEPENDENT] = "address-dependent or address-and-port-dependent",
+	};
+
+	return names[mapping];
+}
+
+const char *nat_filtering_name(enum nat_filtering filtering)
+{
+	static const char *const names[] = {
+		[NAT_FILTERING_UNTOLD] = "cannot be told",
+		[NAT_FILTERING_ENDPOINT_INDEPENDENT] = "endpoint-independent",
+		[NAT_FILTERING_ADDRESS_DEPENDENT] = "address-dependent",
+		[NAT_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
+		[NAT_FILTERING_NOT_BY_PORT] = "endpoint-independent or address-dependent",
+		[NAT_FILTERING_DEPENDENT] = "address-dependent or address-and-port-dependent",
+	};
+
+	return names[filtering];
+}
+
+const char *nat_unsolicited_name(enum nat_unsolicited unsolicited)
+{
+	static const char *const names[] = {
+		[NAT_UNSOLICITED_UNTOLD] = "cannot be told",
+		[NAT_UNSOLICITED_LET_IN] = "let in",
+		[NAT_UNSOLICITED_DROPPED] = "dropped",
+		[NAT_UNSOLICITED_RESET] = "answered with a reset",
+		[NAT_UNSOLICITED_ICMP] = "answered with an ICMP error",
+	};
+
+	return names[unsolicited];
+}
+
+const char *nat_answer_name(enum nat_answer answer)
+{
+	static const char *const names[] = {
+		[NAT_UNTOLD] = "cannot be told",
+		[NAT_YES] = "yes",
+		[NAT_NO] = "no",
+	};
+
+	return names[answer];
+}
+
+const char *nat_obstacle_name(enum nat_obstacle obstacle)
+{
+	static const char *const names[] = {
+		[NAT_OBSTACLE_NONE] = "none",
+		[NAT_OBSTACLE_UNTOLD] = "cannot be told",
+		[NAT_OBSTACLE_NOTHING_LISTENS] = "nothing listens",
+		[NAT_OBSTACLE_FIREWALL] = "local firewall",
+		[NAT_OBSTACLE_ROUTER] = "router",
+		[NAT_OBSTACLE_CARRIER] = "carrier",
+	};
+
+	return names[obstacle];
+}
+
+/* Do two ports of one address always see the same mapping, as far as any two were asked? */
+static enum nat_answer compare_ports(const struct nat_sample *sights, size_t count)
+{
+	enum nat_answer same = NAT_UNTOLD;
+
+	for (size_t i = 0; i < count; i++) {
+		for (size_t j = i + 1; j < count; j++) {
+			if (!addr_equal_ip(&sights[i].asked, &sights[j].asked) ||
+				addr_equal(&sights[i].asked, &sights[j].asked))
+				continue;
+			if (!addr_equal(&sights[i].mapped, &sights[j].mapped))
+				return NAT_NO;
+			same = NAT_YES;
+		}
+	}
+	return same;
+}
+
+enum nat_mapping nat_report_judge_mapping(const struct nat_sample *sights, size_t count)
+{
+	enum nat_answer ports = compare_ports(sights, count);
+	bool elsewhere = false;
+
+	for (size_t i = 1; i < count; i++) {
+		if (addr_equal_ip(&sights[i].asked, &sights[0].asked))
+			continue;
+		elsewhere = true;
+		if (addr_equal(&sights[i].mapped, &sights[0].mapped))
+			return NAT_MAPPING_ENDPOINT_INDEPENDENT;
+	}
+	if (ports == NAT_NO)
+		return NAT_MAPPING_ADDRESS_AND_PORT_DEPENDENT;
+	if (!elsewhere)
+		return NAT_MAPPING_UNTOLD;
+	return ports == NAT_YES ? NAT_MAPPING_ADDRESS_DEPENDENT : NAT_MAPPING_DEPENDENT;
+}
+
+enum nat_filtering nat_report_judge_filtering(enum nat_answer stranger, enum nat_answer known)
+{
+	if (stranger == NAT_YES)
+		return NAT_FILTERING_ENDPOINT_INDEPENDENT;
+	if (known == NAT_NO)
+		return NAT_FILTERING_ADDRESS_AND_PORT_DEPENDENT;
+	if (stranger == NAT_UNTOLD)
+		return known == NAT_YES ? NAT_FILTERING_NOT_BY_PORT : NAT_FILTERING_UNTOLD;
+	return known == NAT_YES ? NAT_FILTERING_ADDRESS_DEPENDENT : NAT_FILTERING_DEPENDENT;
+}
+
+/* Over UDP a port that nobody holds is as good as another to try: the questions hold it then. */
+static bool nobody_answers(const struct nat_report *report)
+{
+	return report->protocol == MAPPING_TCP && report->listens.answer == NAT_NO;
+}
+
+static bool lets_strangers_in(const struct nat_report *report)
+{
+	return report->filtering == NAT_FILTERING_ENDPOINT_INDEPENDENT;
+}
+
+static bool keeps_strangers_out(const struct nat_report *report)
+{
+	return report->filtering == NAT_FILTERING_ADDRESS_DEPENDENT ||
+	       report->filtering == NAT_FILTERING_ADDRESS_AND_PORT_DEPENDENT ||
+	       report->filtering == NAT_FILTERING_DEPENDENT;
+}
+
+/* What is nearest to the service comes last on the way in, and first here: it is one's own. */
+static enum nat_obstacle find_obstacle(const struct nat_report *report)
+{
+	if (report->stranger.answer == NAT_YES)
+		return NAT_OBSTACLE_NONE;
+	if (nobody_answers(report))
+		return NAT_OBSTACLE_NOTHING_LISTENS;
+	if (report->firewall.answer == NAT_YES)
+		return NAT_OBSTACLE_FIREWALL;
+	if (keeps_strangers_out(report))
+		return report->layers > 1 || addr_classify(&report->local) == ADDR_CLASS_SHARED
+			       ? NAT_OBSTACLE_CARRIER
+			       : NAT_OBSTACLE_ROUTER;
+	return NAT_OBSTACLE_UNTOLD;
+}
+
+static enum nat_answer judge_direct(const struct nat_report *report)
+{
+	if (report->stranger.answer != NAT_UNTOLD)
+		return report->stranger.answer;
+	if (nobody_answers(report))
+		return NAT_NO;
+	if (keeps_strangers_out(report) || report->firewall.answer == NAT_YES)
+		return NAT_NO;
+	/* Over UDP nobody answers for a service, but what the NAT lets in reaches it. */
+	if (lets_strangers_in(report) && report->protocol == MAPPING_UDP)
+		return NAT_YES;
+	return NAT_UNTOLD;
+}
+
+/*
+ * Both sides send at once, each to the address that the other is seen at. That takes a mapping
+ * here that is the same towards the traveller as towards the reflector; with any other, only a
+ * traveller who lets strangers in is reached.
+ */
+static enum nat_answer judge_punch(const struct nat_report *report)
+{
+	switch (report->mapping) {
+	case NAT_MAPPING_NONE:
+	case NAT_MAPPING_ENDPOINT_INDEPENDENT:
+		return report->protocol == MAPPING_TCP ? NAT_YES : NAT_NO;
+	case NAT_MAPPING_UNTOLD:
+		return NAT_UNTOLD;
+	default:
+		return NAT_NO;
+	}
+}
+
+void nat_report_judge(struct nat_report *report)
+{
+	report->obstacle = find_obstacle(report);
+	report->direct = judge_direct(report);
+	report->punch = judge_punch(report);
+}

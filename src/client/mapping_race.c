@@ -1,0 +1,450 @@
+/*
+ * The race. A lane is a reflector: first its name is looked up, then its addresses are tried one
+ * after another. An attempt is a transaction with one address. Lanes start attempts, attempts end;
+ * the run ends with the first answer, or when no lane has anything left and no attempt is under
+ * way. Everything lives in one struct of fixed size; nothing blocks but the one poll().
+ */
+#include "natpunch/client/mapping_race.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "natpunch/os/clock.h"
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/loop.h"
+#include "natpunch/os/resolve.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+
+enum lane_state {
+	LANE_IDLE,
+	LANE_RESOLVING,
+	LANE_TRYING, /* addresses may be left */
+	LANE_DONE,
+};
+
+struct lane {
+	enum lane_state state;
+	struct resolve resolve;
+	size_t next; /* address to try next */
+};
+
+struct attempt {
+	bool used;
+	size_t lane;
+	struct binding_client transaction;
+};
+
+struct mapping_race {
+	const struct mapping_race_request *request;
+	const struct borrow_method *method; /* the request's, or the first that could */
+	uint64_t deadline;
+	uint64_t stagger_due;
+	struct lane lanes[MAPPING_RACE_REFLECTOR_MAX];
+	struct attempt attempts[MAPPING_RACE_ATTEMPT_MAX];
+	struct error error;
+	bool has_error;
+	bool cannot;
+	bool decided; /* there is a winner, or nothing will mend the error */
+	struct attempt *winner;
+	bool differs;
+};
+
+void mapping_race_name_reflector(const struct host_port *reflector, char *out, size_t size)
+{
+	if (strchr(reflector->host, ':') != NULL)
+		snprintf(out, size, "[%s]:%u", reflector->host, reflector->port);
+	else
+		snprintf(out, size, "%s:%u", reflector->host, reflector->port);
+}
+
+static int error_rank(enum exit_status status)
+{
+	switch (status) {
+	case EXIT_STATUS_PEER:
+		return 3;
+	case EXIT_STATUS_NETWORK:
+		return 2;
+	default:
+		return 1;
+	}
+}
+
+static void note_error(struct mapping_race *race, const struct error *error)
+{
+	log_detail("%s", error->text);
+	if (race->has_error && error_rank(error->status) <= error_rank(race->error.status))
+		return;
+	race->error = *error;
+	race->has_error = true;
+}
+
+/* Notes how a look-up ended. */
+static void take_lookup(struct mapping_race *race, size_t index)
+{
+	struct lane *lane = &race->lanes[index];
+	struct error error;
+
+	if (!lane->resolve.done)
+		return;
+	lane->state = LANE_TRYING;
+	if (lane->resolve.count > 0)
+		return;
+	error_set(&error, lane->resolve.error.status, "cannot look up %s: %s",
+		race->request->reflectors[index].host, lane->resolve.error.text);
+	note_error(race, &error);
+	lane->state = LANE_DONE;
+}
+
+static struct attempt *free_attempt(struct mapping_race *race)
+{
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++)
+		if (!race->attempts[i].used)
+			return &race->attempts[i];
+	return NULL;
+}
+
+static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
+{
+	struct lane *lane = &race->lanes[index];
+	struct attempt *attempt = free_attempt(race);
+	struct borrow_request request = {
+		.protocol = race->request->protocol,
+		.local = race->request->local,
+		.interface = race->request->interface,
+		.holder = race->request->holder,
+	};
+
+	if (attempt == NULL)
+		return false;
+	request.remote = lane->resolve.found[lane->next++];
+	if (lane->next == lane->resolve.count)
+		lane->state = LANE_DONE;
+	attempt->used = true;
+	attempt->lane = index;
+	binding_client_start(&attempt->transaction, race->method, &request, race->request->mode,
+		race->request->hold_seconds, now);
+	if (attempt->transaction.port.fd >= 0)
+		race->method = attempt->transaction.port.method;
+	return true;
+}
+
+/*
+ * Starts the next thing in order: a look-up, or an address of a lane that has one left. Returns
+ * false when there is nothing to start.
+ */
+static bool start_next(struct mapping_race *race, uint64_t now)
+{
+	race->stagger_due = now + MAPPING_RACE_STAGGER_MS;
+	for (size_t n = 0; n < race->request->reflector_count; n++) {
+		size_t i = (race->request->first + n) % race->request->reflector_count;
+		struct lane *lane = &race->lanes[i];
+		if (lane->state == LANE_IDLE) {
+			const struct host_port *reflector = &race->request->reflectors[i];
+			resolve_start_reflector(&lane->resolve, race->request->resolver, reflector,
+				race->request->family);
+			lane->state = LANE_RESOLVING;
+			take_lookup(race, i);
+			if (lane->state == LANE_RESOLVING)
+				return true;
+		}
+		if (lane->state == LANE_TRYING)
+			return start_attempt(race, i, now);
+	}
+	race->stagger_due = TIMER_NONE;
+	return false;
+}
+
+/*
+ * With must_agree: an answer counts once another reflector's shows the same address. The ports may
+ * differ: that is the NAT's way, and worth a word, not a lie of the reflector's.
+ */
+static bool is_confirmed(struct mapping_race *race, const struct attempt *attempt)
+{
+	const struct addr *mapped = &attempt->transaction.answer.mapped;
+
+	if (!race->request->must_agree)
+		return true;
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++) {
+		const struct attempt *other = &race->attempts[i];
+		if (!other->used || other->lane == attempt->lane ||
+			other->transaction.state != BINDING_CLIENT_ANSWERED ||
+			!addr_equal_ip(&other->transaction.answer.mapped, mapped))
+			continue;
+		race->differs = other->transaction.answer.mapped.port != mapped->port;
+		return true;
+	}
+	return false;
+}
+
+static void take_attempt(struct mapping_race *race, struct attempt *attempt, uint64_t now)
+{
+	struct binding_client *transaction = &attempt->transaction;
+	bool cannot = transaction->cannot;
+
+	if (transaction->state == BINDING_CLIENT_ANSWERED) {
+		if (!is_confirmed(race, attempt))
+			return;
+		race->winner = attempt;
+		race->decided = true;
+		return;
+	}
+	if (transaction->state != BINDING_CLIENT_FAILED)
+		return;
+	note_error(race, &transaction->error);
+	binding_client_end(transaction);
+	attempt->used = false;
+	if (cannot) {
+		race->error = transaction->error;
+		race->cannot = true;
+		race->decided = true;
+		return;
+	}
+	start_next(race, now);
+}
+
+static bool take_attempts(struct mapping_race *race, uint64_t now)
+{
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX && !race->decided; i++)
+		if (race->attempts[i].used)
+			take_attempt(race, &race->attempts[i], now);
+	return race->decided;
+}
+
+/* Is a look-up or a question still under way? */
+static bool is_busy(const struct mapping_race *race)
+{
+	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++)
+		if (race->lanes[i].state == LANE_RESOLVING)
+			return true;
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++)
+		if (race->attempts[i].used &&
+			race->attempts[i].transaction.state < BINDING_CLIENT_ANSWERED)
+			return true;
+	return false;
+}
+
+uint64_t mapping_race_watch(const struct mapping_race *race, struct pollfd fds[MAPPING_RACE_WATCH_MAX])
+{
+	uint64_t due = race->deadline < race->stagger_due ? race->deadline : race->stagger_due;
+
+	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++) {
+		bool used = race->lanes[i].state == LANE_RESOLVING;
+		fds[i] = (struct pollfd){
+			.fd = used ? race->lanes[i].resolve.fd : -1, .events = POLLIN};
+	}
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++) {
+		const struct binding_client *transaction = &race->attempts[i].transaction;
+		bool used = race->attempts[i].used && transaction->state < BINDING_CLIENT_ANSWERED;
+		fds[MAPPING_RACE_REFLECTOR_MAX + i] =
+			(struct pollfd){.fd = used ? binding_client_fd(transaction) : -1,
+				.events = binding_client_events(transaction)};
+		if (used && transaction->due < due)
+			due = transaction->due;
+	}
+	return due;
+}
+
+static void advance_all(struct mapping_race *race, const struct pollfd *fds, uint64_t now)
+{
+	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++) {
+		if (race->lanes[i].state != LANE_RESOLVING || fds == NULL || fds[i].revents == 0)
+			continue;
+		resolve_advance(&race->lanes[i].resolve);
+		take_lookup(race, i);
+		if (race->lanes[i].state != LANE_RESOLVING)
+			start_next(race, now);
+	}
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++) {
+		struct attempt *attempt = &race->attempts[i];
+		bool happened = fds != NULL && fds[MAPPING_RACE_REFLECTOR_MAX + i].revents != 0;
+		if (attempt->used && (happened || attempt->transaction.due <= now))
+			binding_client_advance(&attempt->transaction, now);
+	}
+}
+
+static void note_silence(
+	struct mapping_race *race, size_t lane, const char *before, const char *after)
+{
+	struct error error;
+	char name[300];
+
+	mapping_race_name_reflector(&race->request->reflectors[lane], name, sizeof(name));
+	error_set(&error, EXIT_STATUS_NETWORK, "%s %s%s within %g s", before, name, after,
+		(double)race->request->timeout_ms / 1000);
+	note_error(race, &error);
+}
+
+/* The time is up: says so of everything that was still under way. */
+static void note_timeout(struct mapping_race *race)
+{
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++) {
+		const struct attempt *attempt = &race->attempts[i];
+		if (!attempt->used)
+			continue;
+		/* What it waits for, or a datagram that came and was no answer. */
+		if (attempt->transaction.error.text[0] != '\0')
+			note_error(race, &attempt->transaction.error);
+		else
+			note_silence(race, attempt->lane, "no answer from", "");
+	}
+	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++)
+		if (race->lanes[i].state == LANE_RESOLVING)
+			note_silence(race, i, "cannot look up", ": no answer from a name server");
+}
+
+/* With must_agree, when nothing more will come: who said what. */
+static void note_disagreement(struct mapping_race *race)
+{
+	char said[2][300] = {"", ""};
+	size_t count = 0;
+	struct error error;
+
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX && count < 2; i++) {
+		const struct attempt *attempt = &race->attempts[i];
+		char ip[ADDR_IP_TEXT_SIZE];
+		if (!attempt->used || attempt->transaction.state != BINDING_CLIENT_ANSWERED)
+			continue;
+		addr_format_ip(&attempt->transaction.answer.mapped, ip);
+		snprintf(said[count++], sizeof(said[0]), "%.200s says %s",
+			race->request->reflectors[attempt->lane].host, ip);
+	}
+	if (count == 0)
+		return;
+	error_set(&error, EXIT_STATUS_NETWORK, "%s: %s%s%s",
+		count == 2 ? "the servers disagree" : "no second server confirms it", said[0],
+		count == 2 ? ", " : "", said[1]);
+	error_hint(&error, "name a reflector that you trust with -r");
+	race->error = error;
+	race->has_error = true;
+}
+
+static enum mapping_race_state finish(struct mapping_race *race)
+{
+	race->decided = true;
+	if (race->winner != NULL)
+		return MAPPING_RACE_MAPPED;
+	note_disagreement(race);
+	return MAPPING_RACE_FAILED;
+}
+
+struct mapping_race *mapping_race_start(const struct mapping_race_request *request, uint64_t now)
+{
+	struct mapping_race *race = calloc(1, sizeof(*race));
+
+	if (race == NULL)
+		return NULL;
+	race->request = request;
+	race->method = request->method;
+	race->deadline = now + request->timeout_ms;
+	start_next(race, now);
+	/* The second opinion is always wanted, so it is asked for at once. */
+	if (request->must_agree)
+		start_next(race, now);
+	return race;
+}
+
+enum mapping_race_state mapping_race_advance(struct mapping_race *race, const struct pollfd *fds, uint64_t now)
+{
+	if (race->decided)
+		return finish(race);
+	advance_all(race, fds, now);
+	if (take_attempts(race, now))
+		return finish(race);
+	if (now >= race->deadline) {
+		note_timeout(race);
+		return finish(race);
+	}
+	if (now >= race->stagger_due || !is_busy(race)) {
+		/* What fails at once makes room for the next, until something is under way. */
+		while (start_next(race, now) && !take_attempts(race, now) && !is_busy(race))
+			;
+		if (race->decided || !is_busy(race))
+			return finish(race);
+	}
+	return MAPPING_RACE_RUNNING;
+}
+
+/* One of several behind an SRV record is told by its address: the domain would not say which. */
+static void name_winner(
+	const struct mapping_race *race, const struct attempt *winner, struct mapping *mapping)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	if (race->lanes[winner->lane].resolve.by_service)
+		snprintf(mapping->reflector, sizeof(mapping->reflector), "%s",
+			addr_format(&winner->transaction.request.remote, text));
+	else
+		mapping_race_name_reflector(&race->request->reflectors[winner->lane], mapping->reflector,
+			sizeof(mapping->reflector));
+}
+
+void mapping_race_take(struct mapping_race *race, struct mapping_race_result *result)
+{
+	struct attempt *winner = race->winner;
+	struct mapping *mapping = &result->mapping;
+
+	memset(result, 0, sizeof(*result));
+	result->winner = winner->transaction;
+	winner->used = false;
+	result->reflector = winner->lane;
+	result->differs = race->differs;
+	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++)
+		result->contacted[i] = race->lanes[i].next > 0;
+	mapping->public_addr = result->winner.answer.mapped;
+	mapping->local = result->winner.local;
+	mapping->protocol = race->request->protocol;
+	name_winner(race, winner, mapping);
+	snprintf(mapping->method, sizeof(mapping->method), "%s", result->winner.port.method->name);
+	result->no_nat = socket_is_local_ip(&mapping->public_addr);
+}
+
+const struct error *mapping_race_error(const struct mapping_race *race)
+{
+	return &race->error;
+}
+
+bool mapping_race_cannot(const struct mapping_race *race)
+{
+	return race->cannot;
+}
+
+void mapping_race_end(struct mapping_race *race)
+{
+	if (race == NULL)
+		return;
+	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++)
+		if (race->lanes[i].state != LANE_IDLE)
+			resolve_end(&race->lanes[i].resolve);
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++)
+		if (race->attempts[i].used)
+			binding_client_end(&race->attempts[i].transaction);
+	free(race);
+}
+
+int mapping_race_run(const struct mapping_race_request *request, struct mapping_race_result *result, struct error *error)
+{
+	uint64_t now = clock_now_ms();
+	struct mapping_race *race = mapping_race_start(request, now);
+	enum mapping_race_state state;
+
+	if (race == NULL)
+		return error_set(error, EXIT_STATUS_LOCAL, "out of memory");
+	state = mapping_race_advance(race, NULL, now);
+	while (state == MAPPING_RACE_RUNNING) {
+		struct pollfd fds[MAPPING_RACE_WATCH_MAX];
+		uint64_t due = mapping_race_watch(race, fds);
+		poll(fds, MAPPING_RACE_WATCH_MAX, loop_timeout(now, due));
+		now = clock_now_ms();
+		state = mapping_race_advance(race, fds, now);
+	}
+	if (state == MAPPING_RACE_MAPPED)
+		mapping_race_take(race, result);
+	else
+		*error = *mapping_race_error(race);
+	mapping_race_end(race);
+	return state == MAPPING_RACE_MAPPED ? 0 : -1;
+}

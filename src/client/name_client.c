@@ -1,0 +1,306 @@
+#include "natpunch/client/name_client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "natpunch/os/clock.h"
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/loop.h"
+#include "natpunch/os/random.h"
+#include "natpunch/client/binding_client.h"
+
+#define SETTLE_MS 1000 /* for the question how a connection goes on after a failure */
+
+static void fail(struct name_client *naming)
+{
+	naming->state = NAME_CLIENT_FAILED;
+	naming->due = TIMER_NONE;
+}
+
+static void send_request(struct name_client *naming, uint64_t now)
+{
+	bool stream = naming->port->kind == BORROW_STREAM;
+	ssize_t sent =
+		stream ? send(naming->port->fd, naming->request, naming->request_size, MSG_NOSIGNAL)
+		       : borrow_send(naming->port, naming->request, naming->request_size);
+
+	if (!stream) {
+		/* What the network says of it is left to the next sending. */
+		naming->due = now + naming->rto;
+		naming->rto *= 2;
+		return;
+	}
+	if (sent == (ssize_t)naming->request_size)
+		return;
+	error_set(&naming->error, EXIT_STATUS_NETWORK, "cannot ask %s: %s", naming->reflector,
+		sent < 0 ? strerror(errno) : "it does not read");
+	fail(naming);
+}
+
+static void ask_next(struct name_client *naming, uint64_t now)
+{
+	uint8_t random[12];
+
+	random_fill(random, sizeof(random));
+	naming->request_size = name_message_write(
+		&naming->rendezvous, random, naming->request, sizeof(naming->request));
+	naming->rto = NAME_CLIENT_RTO_MS;
+	send_request(naming, now);
+}
+
+void name_client_start(struct name_client *naming, struct borrowed *port, const char *reflector,
+	const struct name_question *rendezvous, uint64_t now)
+{
+	memset(naming, 0, sizeof(*naming));
+	naming->port = port;
+	naming->reflector = reflector;
+	naming->rendezvous = *rendezvous;
+	naming->due = TIMER_NONE;
+	ask_next(naming, now);
+}
+
+static void refuse(struct name_client *naming)
+{
+	error_set(&naming->error, EXIT_STATUS_NETWORK, "%s refuses the key for %s",
+		naming->reflector, naming->rendezvous.key->name);
+	error_hint(&naming->error, "the same line must stand in the reflector's key file");
+	fail(naming);
+}
+
+static void give_up(struct name_client *naming, enum name_message_outcome outcome, const char *why)
+{
+	const char *reflector = naming->reflector;
+
+	switch (outcome) {
+	case NAME_MESSAGE_UNSUPPORTED:
+		error_set(&naming->error, EXIT_STATUS_NETWORK, "%s keeps no names", reflector);
+		error_hint(&naming->error, "that takes natpunch reflect with -K");
+		break;
+	case NAME_MESSAGE_FAILED:
+		error_set(&naming->error, EXIT_STATUS_NETWORK,
+			"%s does not answer for %s (error %u)", reflector,
+			naming->rendezvous.key->name, naming->rendezvous.code);
+		break;
+	default:
+		error_set(
+			&naming->error, EXIT_STATUS_PEER, "bad answer from %s: %s", reflector, why);
+	}
+	/* Anybody can send a datagram; the true answer may still come. */
+	if (outcome != NAME_MESSAGE_MALFORMED || naming->port->kind != BORROW_DATAGRAM)
+		fail(naming);
+}
+
+void name_client_take(struct name_client *naming, const void *data, size_t size, uint64_t now)
+{
+	const char *why = "";
+	enum name_message_outcome outcome;
+
+	if (naming->state != NAME_CLIENT_ASKING)
+		return;
+	outcome = name_message_read(&naming->rendezvous, data, size, &why);
+	switch (outcome) {
+	case NAME_MESSAGE_AGAIN:
+		ask_next(naming, now);
+		return;
+	case NAME_MESSAGE_DONE:
+		naming->state = NAME_CLIENT_DONE;
+		naming->due = TIMER_NONE;
+		return;
+	case NAME_MESSAGE_REFUSED:
+		refuse(naming);
+		return;
+	case NAME_MESSAGE_UNRELATED:
+		return;
+	default:
+		give_up(naming, outcome, why);
+	}
+}
+
+void name_client_expire(struct name_client *naming, uint64_t now)
+{
+	if (naming->state == NAME_CLIENT_ASKING && now >= naming->due)
+		send_request(naming, now);
+}
+
+/* What has been received of a stream, and is not a whole message yet. */
+struct inbox {
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	size_t size;
+};
+
+static void lose(struct name_client *naming, const char *why)
+{
+	error_set(&naming->error, EXIT_STATUS_NETWORK, "no answer from %s: %s", naming->reflector,
+		why);
+	fail(naming);
+}
+
+static void read_stream(struct name_client *naming, struct inbox *inbox, uint64_t now)
+{
+	ssize_t got = recv(naming->port->fd, inbox->bytes + inbox->size,
+		sizeof(inbox->bytes) - inbox->size, 0);
+	size_t need;
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got <= 0) {
+		lose(naming, got == 0 ? "it closed the connection" : strerror(errno));
+		return;
+	}
+	inbox->size += (size_t)got;
+	while (naming->state == NAME_CLIENT_ASKING) {
+		switch (stun_frame(inbox->bytes, inbox->size, &need)) {
+		case STUN_FRAME_NOT_STUN:
+			give_up(naming, NAME_MESSAGE_MALFORMED, "it is not STUN");
+			return;
+		case STUN_FRAME_PARTIAL:
+			return;
+		case STUN_FRAME_COMPLETE:
+			name_client_take(naming, inbox->bytes, need, now);
+			inbox->size -= need;
+			memmove(inbox->bytes, inbox->bytes + need, inbox->size);
+		}
+	}
+}
+
+static void read_datagrams(struct name_client *naming, struct inbox *inbox, uint64_t now)
+{
+	while (naming->state == NAME_CLIENT_ASKING) {
+		ssize_t got = borrow_receive(naming->port, inbox->bytes, sizeof(inbox->bytes));
+		if (got < 0)
+			return;
+		name_client_take(naming, inbox->bytes, (size_t)got, now);
+	}
+}
+
+int name_client_run(struct name_client *naming, uint64_t deadline, struct error *error)
+{
+	struct pollfd watch = {.fd = naming->port->fd, .events = POLLIN};
+	struct inbox inbox = {.size = 0};
+	uint64_t now = clock_now_ms();
+
+	while (naming->state == NAME_CLIENT_ASKING && now < deadline) {
+		uint64_t due = naming->due < deadline ? naming->due : deadline;
+
+		poll(&watch, 1, loop_timeout(now, due));
+		now = clock_now_ms();
+		if (watch.revents != 0 && naming->port->kind == BORROW_STREAM)
+			read_stream(naming, &inbox, now);
+		else if (watch.revents != 0)
+			read_datagrams(naming, &inbox, now);
+		name_client_expire(naming, now);
+	}
+	if (naming->state == NAME_CLIENT_ASKING && naming->error.text[0] == '\0')
+		lose(naming, "the time is up");
+	if (naming->state == NAME_CLIENT_DONE)
+		return 0;
+	*error = naming->error;
+	return -1;
+}
+
+/* Asks once more how the connection goes on; without an answer it is closed in order. */
+static void settle(struct binding_client *transaction, enum binding_mode mode)
+{
+	uint64_t now = clock_now_ms();
+	uint64_t deadline = now + SETTLE_MS;
+
+	transaction->answer.mode = BINDING_MODE_NONE;
+	transaction->question.mode = mode;
+	binding_client_ask_again(transaction, now);
+	while (transaction->state == BINDING_CLIENT_ASKING && now < deadline) {
+		struct pollfd watch = {.fd = binding_client_fd(transaction), .events = POLLIN};
+
+		poll(&watch, 1, loop_timeout(now, deadline));
+		now = clock_now_ms();
+		binding_client_advance(transaction, now);
+	}
+}
+
+static int ask_over(struct borrowed *port, struct name_question *rendezvous, const char *reflector,
+	uint64_t deadline, struct error *error)
+{
+	struct name_client naming;
+	int result;
+
+	name_client_start(&naming, port, reflector, rendezvous, clock_now_ms());
+	result = name_client_run(&naming, deadline, error);
+	*rendezvous = naming.rendezvous;
+	return result;
+}
+
+/* Raw has no connection: one from any port says which port was found. */
+static int register_by_number(const struct mapping_race_request *request,
+	const struct mapping_race_result *result, struct name_question *rendezvous, uint64_t deadline,
+	struct error *error)
+{
+	struct mapping_race_request own = {
+		.reflectors = {request->reflectors[result->reflector]},
+		.reflector_count = 1,
+		.protocol = MAPPING_TCP,
+		.local = result->winner.local,
+		.family = (enum addr_family)result->winner.local.family,
+		.interface = request->interface,
+		.method = &borrow_method_bind,
+		.resolver = request->resolver,
+	};
+	uint64_t now = clock_now_ms();
+	struct mapping_race_result second;
+	int status;
+
+	own.local.port = 0;
+	own.timeout_ms = deadline > now ? deadline - now : 1;
+	if (mapping_race_run(&own, &second, error) != 0)
+		return -1;
+	rendezvous->registration.mapped_port = result->mapping.public_addr.port;
+	status = ask_over(
+		&second.winner.port, rendezvous, result->mapping.reflector, deadline, error);
+	binding_client_end(&second.winner);
+	return status;
+}
+
+static int register_over(struct mapping_race_result *result, struct name_question *rendezvous,
+	enum binding_mode mode, uint64_t deadline, struct error *error)
+{
+	struct binding_client *winner = &result->winner;
+	bool stream = winner->port.kind == BORROW_STREAM;
+	int status;
+
+	if (stream && winner->answer.mode != BINDING_MODE_HOLD) {
+		error_set(error, EXIT_STATUS_NETWORK, "%s keeps no names: it is no natpunch",
+			result->mapping.reflector);
+		return error_hint(error, "-n needs the reflector of natpunch reflect -K");
+	}
+	if (stream)
+		rendezvous->mode = mode;
+	status = ask_over(&winner->port, rendezvous, result->mapping.reflector, deadline, error);
+	if (!stream)
+		return status;
+	if (status == 0)
+		winner->answer.mode = rendezvous->granted;
+	else
+		settle(winner, mode);
+	return status;
+}
+
+int name_client_register(const struct mapping_race_request *request, struct mapping_race_result *result,
+	const struct key *key, enum binding_mode mode, uint64_t deadline,
+	struct name_message_record *registered, struct error *error)
+{
+	struct name_question rendezvous;
+	int status;
+
+	name_message_start(&rendezvous, STUN_METHOD_REGISTER, key);
+	rendezvous.registration = (struct name_message_registration){
+		.protocol = result->mapping.protocol,
+		.local_port = result->mapping.local.port,
+	};
+	if (result->winner.port.kind == BORROW_HANDSHAKE)
+		status = register_by_number(request, result, &rendezvous, deadline, error);
+	else
+		status = register_over(result, &rendezvous, mode, deadline, error);
+	if (status == 0)
+		*registered = rendezvous.records[0];
+	return status;
+}

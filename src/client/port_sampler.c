@@ -1,0 +1,157 @@
+#include "natpunch/client/port_sampler.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/random.h"
+#include "natpunch/os/socket.h"
+
+/* By RST: nobody remembers it. */
+static void close_one(struct port_sampler_one *one)
+{
+	const struct linger at_once = {.l_onoff = 1};
+
+	if (one->fd < 0)
+		return;
+	setsockopt(one->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(one->fd);
+	one->fd = -1;
+}
+
+static void close_all(struct port_sampler *sights)
+{
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++)
+		close_one(&sights->each[i]);
+}
+
+/* All were at the same address, or nothing can be told: a NAT with several has no order in them. */
+static void judge(struct port_sampler *sights)
+{
+	uint16_t ports[PORT_PREDICTION_SAMPLES] = {0};
+
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++)
+		if (addr_equal_ip(&sights->each[i].mapped, &sights->each[0].mapped))
+			ports[i] = sights->each[i].mapped.port;
+	close_all(sights);
+	sights->forecast = port_prediction_make(ports);
+	sights->state = PORT_SAMPLER_DONE;
+	sights->due = TIMER_NONE;
+}
+
+void port_sampler_start(struct port_sampler *sights, const struct addr *reflector, const struct addr *other,
+	punch_opener *open, void *context, uint64_t now)
+{
+	struct addr places[PORT_PREDICTION_SAMPLES] = {*reflector, *other, *other};
+
+	places[0].port = other->port;
+	places[1].port = reflector->port;
+	memset(sights, 0, sizeof(*sights));
+	sights->state = PORT_SAMPLER_LOOKING;
+	sights->family = (enum addr_family)reflector->family;
+	sights->started = now;
+	sights->due = now + PORT_SAMPLER_TIMEOUT_MS;
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++)
+		sights->each[i].fd = -1;
+	/* The same address, or the same port, would be asked twice. */
+	if (other->family != reflector->family || other->port == 0 ||
+		other->port == reflector->port || addr_equal_ip(other, reflector)) {
+		judge(sights);
+		return;
+	}
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
+		sights->each[i].fd = open(context, &places[i]);
+		if (sights->each[i].fd < 0) {
+			judge(sights);
+			return;
+		}
+	}
+}
+
+void port_sampler_watch(const struct port_sampler *sights, struct pollfd fds[PORT_SAMPLER_WATCH_MAX])
+{
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
+		const struct port_sampler_one *one = &sights->each[i];
+		bool waits = sights->state == PORT_SAMPLER_LOOKING && one->mapped.family == ADDR_NONE;
+		fds[i] = (struct pollfd){
+			.fd = waits ? one->fd : -1,
+			.events = one->asked ? POLLIN : POLLOUT,
+		};
+	}
+}
+
+/* Returns false when nothing will come of it. */
+static bool ask(struct port_sampler *sights, struct port_sampler_one *one, uint64_t now)
+{
+	uint8_t bytes[PORT_SAMPLER_ANSWER_MAX];
+	uint8_t random[12];
+	size_t size;
+
+	if (socket_take_error(one->fd) != 0)
+		return false;
+	if (sights->round_trip_ms == 0 || now - sights->started < sights->round_trip_ms)
+		sights->round_trip_ms = now - sights->started;
+	random_fill(random, sizeof(random));
+	stun_make_transaction(one->question.transaction, random);
+	size = binding_write_request(&one->question, bytes, sizeof(bytes));
+	one->asked = true;
+	return send(one->fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+/* Returns false when nothing more will come. */
+static bool take_answer(struct port_sampler *sights, struct port_sampler_one *one)
+{
+	ssize_t got =
+		recv(one->fd, one->bytes + one->received, sizeof(one->bytes) - one->received, 0);
+	struct binding_answer answer;
+	const char *why;
+	size_t need;
+
+	if (got <= 0)
+		return got < 0 && (errno == EAGAIN || errno == EINTR);
+	one->received += (size_t)got;
+	switch (stun_frame(one->bytes, one->received, &need)) {
+	case STUN_FRAME_PARTIAL:
+		return need <= sizeof(one->bytes);
+	case STUN_FRAME_NOT_STUN:
+		return false;
+	case STUN_FRAME_COMPLETE:
+		break;
+	}
+	if (binding_read_answer(&one->question, sights->family, one->bytes, need, &answer, &why) ==
+		BINDING_MAPPED)
+		one->mapped = answer.mapped;
+	return false;
+}
+
+void port_sampler_advance(struct port_sampler *sights, const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now)
+{
+	size_t seen = 0;
+
+	if (sights->state != PORT_SAMPLER_LOOKING)
+		return;
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
+		struct port_sampler_one *one = &sights->each[i];
+		bool goes_on = true;
+
+		if (one->fd >= 0 && fds[i].revents != 0)
+			goes_on = one->asked ? take_answer(sights, one) : ask(sights, one, now);
+		if (!goes_on && one->mapped.family == ADDR_NONE) {
+			judge(sights);
+			return;
+		}
+		/* Stays until all are seen: its port is not to be given to another. */
+		seen += one->mapped.family != ADDR_NONE;
+	}
+	if (seen == PORT_PREDICTION_SAMPLES || now >= sights->due)
+		judge(sights);
+}
+
+void port_sampler_end(struct port_sampler *sights)
+{
+	if (sights->state != PORT_SAMPLER_NONE)
+		close_all(sights);
+	sights->state = PORT_SAMPLER_NONE;
+}

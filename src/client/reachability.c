@@ -1,0 +1,330 @@
+#include "natpunch/client/reachability.h"
+
+#include <string.h>
+
+#include "natpunch/os/clock.h"
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/loop.h"
+
+/* ---- judging ------------------------------------------------------------------------------ */
+
+/* Was a SYN sent at all? */
+static bool was_tried(enum dialback_outcome outcome)
+{
+	switch (outcome) {
+	case DIALBACK_CONNECTED:
+	case DIALBACK_CLOSED:
+	case DIALBACK_REFUSED:
+	case DIALBACK_TIMED_OUT:
+	case DIALBACK_UNREACHABLE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void say(const struct dialback_result *result, const struct addr *reflector)
+{
+	char banner[4 * DIALBACK_BANNER_MAX + 1];
+	char from[ADDR_TEXT_SIZE];
+	char asked[ADDR_TEXT_SIZE];
+
+	dialback_format_banner(result, banner, sizeof(banner));
+	addr_format(reflector, asked);
+	if (!was_tried(result->outcome))
+		log_detail("dial-back by %s: %s", asked, dialback_outcome_name(result->outcome));
+	else
+		log_detail("dial-back from %s: %s after %u ms%s%s",
+			addr_format(&result->from, from), dialback_outcome_name(result->outcome),
+			result->milliseconds, banner[0] != '\0' ? ": " : "", banner);
+}
+
+static void keep_better(struct dialback_result *kept, const struct dialback_result *result)
+{
+	if (kept->place == 0 ||
+		(!dialback_is_through(kept->outcome) && dialback_is_through(result->outcome)))
+		*kept = *result;
+}
+
+static void note_error(struct reachability *reachability, const struct error *error)
+{
+	if (reachability->error.text[0] == '\0')
+		reachability->error = *error;
+}
+
+static void take_result(struct reachability *reachability, const struct reachability_lane *lane,
+	const struct dialback_result *result)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct error error;
+	bool stranger = lane->stranger;
+
+	say(result, &lane->verify.reflector);
+	if (!was_tried(result->outcome)) {
+		if (result->outcome == DIALBACK_OFF || result->outcome == DIALBACK_NO_PLACE)
+			return;
+		reachability->unsupported = false;
+		error_set(&error, EXIT_STATUS_NETWORK, "no dial-back by %s: %s",
+			addr_format(&lane->verify.reflector, text),
+			dialback_outcome_name(result->outcome));
+		note_error(reachability, &error);
+		return;
+	}
+	if (result->place == DIALBACK_OTHER_ADDRESS)
+		stranger = !addr_equal_ip(&result->from, &lane->verify.reflector) &&
+			   !addr_equal_ip(&result->from, &reachability->asked);
+	keep_better(stranger ? &reachability->evidence : &reachability->known, result);
+}
+
+static void take_answer(struct reachability *reachability, const struct reachability_lane *lane)
+{
+	const struct dialback_client *verify = &lane->verify;
+	char target[ADDR_TEXT_SIZE];
+	char mapped[ADDR_TEXT_SIZE];
+	struct error error;
+
+	if (!dialback_client_is_about(verify, &reachability->mapped)) {
+		error_set(&error, EXIT_STATUS_NETWORK,
+			"what was dialled is %s, not the mapping %s: not all that is sent takes "
+			"the same way out",
+			addr_format(&verify->answer.target, target),
+			addr_format(&reachability->mapped, mapped));
+		reachability->unsupported = false;
+		note_error(reachability, &error);
+		return;
+	}
+	for (size_t i = 0; i < verify->answer.count; i++)
+		take_result(reachability, lane, &verify->answer.results[i]);
+}
+
+static void explain_untold(struct reachability *reachability)
+{
+	if (reachability->unsupported)
+		error_set(&reachability->error, EXIT_STATUS_NETWORK,
+			"cannot verify: no reflector dials back");
+	else if (reachability->error.text[0] == '\0')
+		error_set(&reachability->error, EXIT_STATUS_NETWORK,
+			"cannot verify: no word from a reflector in time");
+	error_hint(&reachability->error,
+		"-V needs a `natpunch reflect` without --no-dial, best with -a or a second one");
+}
+
+static void decide(struct reachability *reachability)
+{
+	reachability->stranger = reachability->evidence.place != 0;
+	if (reachability->stranger) {
+		reachability->verdict = dialback_is_through(reachability->evidence.outcome)
+						? REACHABILITY_OPEN
+						: REACHABILITY_SHUT;
+		return;
+	}
+	if (reachability->known.place == 0) {
+		reachability->verdict = REACHABILITY_UNTOLD;
+		explain_untold(reachability);
+		return;
+	}
+	reachability->evidence = reachability->known;
+	if (!dialback_is_through(reachability->evidence.outcome)) {
+		reachability->verdict = REACHABILITY_SHUT;
+		return;
+	}
+	reachability->verdict = REACHABILITY_KNOWN;
+	log_detail("only from an address that was contacted before: whether the NAT's filtering is "
+		   "address-dependent cannot be told; a reflector with -a, or a second one, could");
+}
+
+/* ---- asking ------------------------------------------------------------------------------- */
+
+static void start_verify(struct reachability *reachability, struct reachability_lane *lane,
+	const struct addr *reflector, uint64_t now)
+{
+	struct dialback_client_request request = {
+		.reflector = *reflector,
+		.local = reachability->probe->local,
+		.interface = reachability->probe->interface,
+		.places = DIALBACK_SAME_ADDRESS | DIALBACK_OTHER_ADDRESS,
+		.port = reachability->mapped.port,
+	};
+
+	request.local.port = 0;
+	lane->verifying = true;
+	dialback_client_start(&lane->verify, &request, now);
+}
+
+/* A name may lead to the reflector that is asked already, under another name. */
+static void take_lookup(
+	struct reachability *reachability, struct reachability_lane *lane, uint64_t now)
+{
+	if (!lane->resolve.done)
+		return;
+	lane->resolving = false;
+	for (size_t i = 0; i < lane->resolve.count; i++) {
+		const struct addr *found = &lane->resolve.found[i];
+		if (found->family != reachability->mapped.family)
+			continue;
+		if (addr_equal_ip(found, &reachability->asked))
+			return;
+		start_verify(reachability, lane, found, now);
+		return;
+	}
+}
+
+static void start_lane(struct reachability *reachability, struct reachability_lane *lane,
+	const struct host_port *reflector, bool contacted, uint64_t now)
+{
+	lane->used = true;
+	lane->resolving = true;
+	lane->stranger = !contacted;
+	resolve_start_reflector(&lane->resolve, reachability->probe->resolver, reflector,
+		(enum addr_family)reachability->mapped.family);
+	take_lookup(reachability, lane, now);
+}
+
+void reachability_start(
+	struct reachability *reachability, const struct reachability_request *request, uint64_t now)
+{
+	size_t count = 1;
+
+	memset(reachability, 0, sizeof(*reachability));
+	reachability->mapped = request->mapped;
+	reachability->asked = request->asked;
+	reachability->probe = request->probe;
+	reachability->deadline = now + request->timeout_ms;
+	reachability->unsupported = true;
+	reachability->lanes[0].used = true;
+	start_verify(reachability, &reachability->lanes[0], &request->asked, now);
+	for (int contacted = 0; contacted < 2; contacted++)
+		for (size_t i = 0; i < request->probe->reflector_count; i++)
+			if (i != request->reflector && request->contacted[i] == (contacted != 0) &&
+				count < REACHABILITY_LANE_MAX)
+				start_lane(reachability, &reachability->lanes[count++],
+					&request->probe->reflectors[i], contacted != 0, now);
+}
+
+uint64_t reachability_watch(
+	const struct reachability *reachability, struct pollfd fds[REACHABILITY_WATCH_MAX])
+{
+	uint64_t due = reachability->deadline;
+
+	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++) {
+		const struct reachability_lane *lane = &reachability->lanes[i];
+		fds[2 * i] = (struct pollfd){
+			.fd = lane->resolving ? lane->resolve.fd : -1, .events = POLLIN};
+		fds[2 * i + 1] = (struct pollfd){.fd = -1};
+		if (!lane->verifying)
+			continue;
+		fds[2 * i + 1] = (struct pollfd){
+			.fd = dialback_client_fd(&lane->verify), .events = dialback_client_events(&lane->verify)};
+		/* One that failed as it started has nothing to poll for. */
+		if (lane->verify.state == DIALBACK_CLIENT_FAILED)
+			due = 0;
+		else if (lane->verify.due < due)
+			due = lane->verify.due;
+	}
+	return due;
+}
+
+static void advance_lane(
+	struct reachability *reachability, struct reachability_lane *lane, uint64_t now)
+{
+	if (lane->verify.state != DIALBACK_CLIENT_FAILED)
+		dialback_client_advance(&lane->verify, now);
+	if (lane->verify.state == DIALBACK_CLIENT_DONE) {
+		lane->verifying = false;
+		take_answer(reachability, lane);
+		return;
+	}
+	if (lane->verify.state != DIALBACK_CLIENT_FAILED)
+		return;
+	lane->verifying = false;
+	log_detail("%s", lane->verify.error.text);
+	if (lane->verify.unsupported)
+		return;
+	reachability->unsupported = false;
+	note_error(reachability, &lane->verify.error);
+}
+
+enum reachability_verdict reachability_advance(
+	struct reachability *reachability, const struct pollfd *fds, uint64_t now)
+{
+	bool busy = false;
+
+	if (reachability->verdict != REACHABILITY_PENDING)
+		return reachability->verdict;
+	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++) {
+		struct reachability_lane *lane = &reachability->lanes[i];
+		if (lane->resolving && fds != NULL && fds[2 * i].revents != 0) {
+			resolve_advance(&lane->resolve);
+			take_lookup(reachability, lane, now);
+		} else if (lane->verifying && ((fds != NULL && fds[2 * i + 1].revents != 0) ||
+						      lane->verify.due <= now ||
+						      lane->verify.state == DIALBACK_CLIENT_FAILED)) {
+			advance_lane(reachability, lane, now);
+		}
+		busy = busy || lane->resolving || lane->verifying;
+	}
+	if (now >= reachability->deadline && busy)
+		reachability->unsupported = false;
+	if (!busy || now >= reachability->deadline ||
+		(reachability->evidence.place != 0 &&
+			dialback_is_through(reachability->evidence.outcome)))
+		decide(reachability);
+	return reachability->verdict;
+}
+
+void reachability_end(struct reachability *reachability)
+{
+	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++) {
+		struct reachability_lane *lane = &reachability->lanes[i];
+		if (!lane->used)
+			continue;
+		if (i > 0)
+			resolve_end(&lane->resolve);
+		if (lane->verifying)
+			dialback_client_end(&lane->verify);
+		lane->used = lane->resolving = lane->verifying = false;
+	}
+}
+
+enum reachability_verdict reachability_run(
+	struct reachability *reachability, const struct reachability_request *request)
+{
+	uint64_t now = clock_now_ms();
+
+	reachability_start(reachability, request, now);
+	while (reachability_advance(reachability, NULL, now) == REACHABILITY_PENDING) {
+		struct pollfd fds[REACHABILITY_WATCH_MAX];
+		uint64_t due = reachability_watch(reachability, fds);
+		poll(fds, REACHABILITY_WATCH_MAX, loop_timeout(now, due));
+		now = clock_now_ms();
+		if (reachability_advance(reachability, fds, now) != REACHABILITY_PENDING)
+			break;
+	}
+	reachability_end(reachability);
+	return reachability->verdict;
+}
+
+void reachability_explain(
+	const struct reachability *reachability, bool listens, struct error *error)
+{
+	const struct dialback_result *evidence = &reachability->evidence;
+	const struct dialback_result *known = &reachability->known;
+	char mapped[ADDR_TEXT_SIZE];
+	char from[ADDR_IP_TEXT_SIZE];
+	bool known_through = known->place != 0 && dialback_is_through(known->outcome);
+
+	addr_format(&reachability->mapped, mapped);
+	addr_format_ip(&evidence->from, from);
+	error_set(error, EXIT_STATUS_UNREACHABLE, "%s is not reachable from elsewhere: %s from %s",
+		mapped, dialback_outcome_name(evidence->outcome), from);
+	if (known_through)
+		error_hint(error,
+			"the NAT lets in only addresses that were contacted (address-dependent "
+			"filtering); natpunch connect may get through, natpunch check says more");
+	else if (evidence->outcome == DIALBACK_REFUSED && !listens)
+		error_hint(error, "nothing listens on the local port: start the service first");
+	else
+		error_hint(error, "the NAT or a firewall keeps strangers out; natpunch check says "
+				  "which, and what works instead");
+}

@@ -1,0 +1,67 @@
+/*
+ * registration.h - a name that stays registered for as long as a mapping is kept.
+ *
+ * It asks over the connection (or UDP port) that holds the mapping: at once when there is a new
+ * one, again now and then, as a reflector may have lost its memory, and later when it was refused.
+ */
+#ifndef NATPUNCH_HOME_REGISTRATION_H
+#define NATPUNCH_HOME_REGISTRATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/proto/invitation.h"
+#include "natpunch/base/key.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/client/name_client.h"
+#include "natpunch/client/binding_client.h"
+
+/* Also where a held connection shows life: for another probe may have taken the name meanwhile. */
+#define REGISTRATION_REFRESH_MS    60000
+#define REGISTRATION_PROMISE_UDP_S 150 /* over UDP: how long the reflector takes us for held */
+#define REGISTRATION_ANSWER_MS     5000
+#define REGISTRATION_RETRY_MS      60000
+
+struct registration {
+	const struct key *key;    /* NULL: there is no name to keep, and nothing is done */
+	struct binding_client *over; /* NULL: nothing is held right now */
+	struct mapping mapping;
+	struct name_client naming;
+	bool asking;
+	bool warned;
+	struct invitation expected; /* what an invitation must be to be taken */
+	uint64_t due;               /* the next registration, or the end of waiting for an answer */
+};
+
+void registration_init(struct registration *keeper, const struct key *key);
+
+/* There is a mapping, over a transaction that is ANSWERED and outlives this until _lose(). */
+void registration_hold(struct registration *keeper, struct binding_client *over,
+	const struct mapping *mapping, uint64_t now);
+
+/* What holds the mapping is gone. */
+void registration_lose(struct registration *keeper);
+
+/* A response that came over the transaction and is not to its question. */
+void registration_take(struct registration *keeper, const void *data, size_t size, uint64_t now);
+
+/*
+ * Is this message an invitation for the name, from who knows its key, and new? Then *out says where
+ * somebody waits for us.
+ */
+bool registration_take_invitation(
+	struct registration *keeper, const void *data, size_t size, struct invitation *out);
+
+/*
+ * Tells a traveller what port our next connection will have, over the connection that holds the
+ * mapping; says nothing when there is none. Whether it arrives is the traveller's affair.
+ */
+void registration_predict(const struct registration *keeper, const struct invitation_asker *asker,
+	const struct port_prediction *forecast);
+
+/* When registration_expire() wants to be called, or TIMER_NONE. */
+uint64_t registration_next(const struct registration *keeper);
+void registration_expire(struct registration *keeper, uint64_t now);
+
+#endif

@@ -1,0 +1,290 @@
+/*
+ * Who goes first. A traveller connects as soon as it hears our forecast, h + l after we sent it,
+ * with h and l the one-way times from us to the reflector and from there to the traveller. Where
+ * our own NAT counts, we must come later: a SYN of ours that is answered RST, since the traveller's
+ * NAT has let none of its own out yet, costs us the port that we foretold. Ours is d on its way, so
+ * it may leave h + l - d after the forecast; as l <= h + d by the triangle's inequality, a round
+ * trip to the reflector, 2 h, is late enough. Where our NAT does not count, first is better: then
+ * the traveller's NAT, which may, has its first SYN answered.
+ */
+#include "home/responder.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
+
+#define SECOND_TIMEOUT_MS 2500 /* as long as the traveller tries */
+#define AFTER_FORECAST_MS 50   /* for all that is not the way: processes, queues */
+
+void responder_init(
+	struct responder *travellers, struct handover *handover, struct registration *name)
+{
+	memset(travellers, 0, sizeof(*travellers)); /* PUNCH_NONE, RELAY_CLIENT_NONE, PORT_SAMPLER_NONE */
+	travellers->handover = handover;
+	travellers->name = name;
+}
+
+/*
+ * A socket that connects from the kept port. Only methods whose connection stands by itself will
+ * do, as it is given away; what the mapping is held by is known to work.
+ */
+static int open_punch(void *context, const struct addr *remote)
+{
+	const struct responder_path *path = context;
+	const struct borrow_method *methods[] = {&borrow_method_repair, &borrow_method_bind};
+	size_t count = sizeof(methods) / sizeof(methods[0]);
+	struct borrow_request request = {
+		.protocol = MAPPING_TCP,
+		.local = path->local,
+		.remote = *remote,
+		.interface = path->relay.interface,
+	};
+	struct borrowed borrowed;
+	struct error error;
+
+	if (path->method == &borrow_method_bind)
+		methods[0] = &borrow_method_bind;
+	if (path->method == methods[0])
+		count = 1;
+	for (size_t i = 0; i < count; i++) {
+		switch (methods[i]->open(&request, &borrowed, &error)) {
+		case BORROW_OPEN:
+			return borrowed.fd;
+		case BORROW_BUSY:
+			errno = EADDRNOTAVAIL;
+			return -1;
+		case BORROW_UNREACHABLE:
+			errno = ENETUNREACH;
+			return -1;
+		case BORROW_CANNOT:
+			break;
+		}
+	}
+	log_detail("%s", error.text);
+	errno = EACCES;
+	return -1;
+}
+
+static void tell_full(const struct addr *traveller)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	log_warning("too many travellers at once: %s is passed over", addr_format(traveller, text));
+}
+
+/* From `start` on, for so long. The lowest free slot, as those that are due go in that order. */
+static void start_punch(struct responder *travellers, const struct addr *traveller, uint64_t start,
+	uint64_t timeout_ms, uint64_t now)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct punch *free_one = NULL;
+
+	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++) {
+		struct punch *punch = &travellers->punches[i];
+		if (punch->state == PUNCH_NONE && free_one == NULL)
+			free_one = punch;
+		if (punch->state != PUNCH_NONE && addr_equal(&punch->remote, traveller))
+			return;
+	}
+	if (free_one == NULL) {
+		tell_full(traveller);
+		return;
+	}
+	log_detail("%s wants to come in: connecting to it", addr_format(traveller, text));
+	punch_start(free_one, traveller, open_punch, &travellers->path, start, timeout_ms, now);
+}
+
+static void advance_punch(
+	struct responder *travellers, struct punch *punch, bool happened, uint64_t now)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	punch_advance(punch, happened, now);
+	addr_format(&punch->remote, text);
+	if (punch->state == PUNCH_OPEN) {
+		log_detail("%s is through, at try %u", text, punch->tries);
+		handover_give(travellers->handover, punch_take(punch), &punch->remote);
+	} else if (punch->state == PUNCH_FAILED) {
+		/* It may have come in by itself: then this port's listener has it. */
+		log_detail("%s: gave up connecting: %s", text, strerror(punch->problem));
+		punch_end(punch);
+	}
+}
+
+/* There is no direct way to the traveller: home comes to the reflector, as it does. */
+static void start_join(
+	struct responder *travellers, const struct invitation *invitation, uint64_t now)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++) {
+		struct relay_client *join = &travellers->joins[i];
+		if (join->state != RELAY_CLIENT_NONE)
+			continue;
+		log_detail("%s wants to come in by a relay: joining it",
+			addr_format(&invitation->traveller, text));
+		relay_client_start(join, &travellers->path.relay, &invitation->ticket,
+			&invitation->traveller, now);
+		return;
+	}
+	tell_full(&invitation->traveller);
+}
+
+static void advance_join(
+	struct responder *travellers, struct relay_client *join, bool happened, uint64_t now)
+{
+	struct addr traveller = join->traveller;
+	char text[ADDR_TEXT_SIZE];
+
+	relay_client_advance(join, happened, now);
+	addr_format(&traveller, text);
+	if (join->state == RELAY_CLIENT_OPEN) {
+		log_detail("%s is here, relayed", text);
+		handover_give(travellers->handover, relay_client_take(join), &traveller);
+	} else if (join->state == RELAY_CLIENT_FAILED) {
+		log_detail("%s: cannot join it at the relay: %s", text, join->problem);
+		relay_client_end(join);
+	}
+}
+
+/* ---- who waits for our forecast ----------------------------------------------------------- */
+
+/* Tells it to the one that waits, and connects to where that one foretold. Returns how often. */
+static unsigned meet_foretold(struct responder *travellers, const struct invitation *invitation,
+	const struct port_prediction *ours, uint64_t now)
+{
+	const struct port_sampler *sights = &travellers->sights;
+	struct addr traveller = invitation->traveller;
+	uint16_t ports[PORT_PREDICTION_CANDIDATES];
+	size_t count = port_prediction_candidates(&invitation->forecast, ports);
+	uint64_t start = now;
+
+	registration_predict(travellers->name, &invitation->asker, ours);
+	if (ours->port == 0)
+		return 0;
+	if (ours->step != 0)
+		start = now + sights->round_trip_ms + AFTER_FORECAST_MS;
+	for (size_t i = 0; i < count; i++) {
+		traveller.port = ports[i];
+		start_punch(travellers, &traveller, start, SECOND_TIMEOUT_MS, now);
+	}
+	return (unsigned)count;
+}
+
+/* Each connection that one of them takes moves on what the next one has to be told. */
+static void meet_waiting(struct responder *travellers, uint64_t now)
+{
+	const struct port_prediction *found = &travellers->sights.forecast;
+	struct port_prediction ours = *found;
+	unsigned used = 0;
+
+	if (found->port == 0)
+		log_detail("our port cannot be foretold");
+	else
+		log_detail("our next port is %u, and then %+d each", found->port, found->step);
+	for (size_t i = 0; i < travellers->waiting_count; i++) {
+		used += meet_foretold(travellers, &travellers->waiting[i], &ours, now);
+		ours = port_prediction_after(found, used);
+	}
+	travellers->waiting_count = 0;
+	port_sampler_end(&travellers->sights);
+}
+
+/* It was met in vain at the port that it came from; what it foretells are others. */
+static void end_punch_at(struct responder *travellers, const struct addr *traveller)
+{
+	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
+		if (travellers->punches[i].state != PUNCH_NONE &&
+			addr_equal(&travellers->punches[i].remote, traveller))
+			punch_end(&travellers->punches[i]);
+}
+
+static void foretell(
+	struct responder *travellers, const struct invitation *invitation, uint64_t now)
+{
+	const struct responder_path *path = &travellers->path;
+	char text[ADDR_TEXT_SIZE];
+
+	end_punch_at(travellers, &invitation->traveller);
+	if (travellers->waiting_count == RESPONDER_WAIT_MAX) {
+		tell_full(&invitation->traveller);
+		return;
+	}
+	log_detail("%s did not come in: looking what port of ours comes next",
+		addr_format(&invitation->traveller, text));
+	travellers->waiting[travellers->waiting_count++] = *invitation;
+	if (travellers->sights.state == PORT_SAMPLER_NONE)
+		port_sampler_start(&travellers->sights, &path->relay.reflector, &path->other, open_punch,
+			&travellers->path, now);
+	if (travellers->sights.state == PORT_SAMPLER_DONE)
+		meet_waiting(travellers, now);
+}
+
+/* ---- the whole ---------------------------------------------------------------------------- */
+
+void responder_meet(struct responder *travellers, const struct responder_path *path,
+	const struct invitation *invitation, uint64_t now)
+{
+	travellers->path = *path;
+	switch (invitation->kind) {
+	case INVITATION_RELAY:
+		start_join(travellers, invitation, now);
+		return;
+	case INVITATION_PREDICTION:
+		foretell(travellers, invitation, now);
+		return;
+	case INVITATION_PUNCH:
+		start_punch(travellers, &invitation->traveller, now, PUNCH_TIMEOUT_MS, now);
+		return;
+	}
+}
+
+uint64_t responder_watch(
+	const struct responder *travellers, struct pollfd fds[RESPONDER_WATCH_MAX])
+{
+	uint64_t due = TIMER_NONE;
+
+	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++) {
+		const struct punch *punch = &travellers->punches[i];
+		*fds++ = (struct pollfd){.fd = punch_fd(punch), .events = POLLOUT};
+		if (punch->state != PUNCH_NONE && punch->due < due)
+			due = punch->due;
+	}
+	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++) {
+		const struct relay_client *join = &travellers->joins[i];
+		*fds++ = (struct pollfd){
+			.fd = relay_client_fd(join), .events = relay_client_events(join)};
+		if (join->state != RELAY_CLIENT_NONE && join->due < due)
+			due = join->due;
+	}
+	port_sampler_watch(&travellers->sights, fds);
+	if (travellers->sights.state == PORT_SAMPLER_LOOKING && travellers->sights.due < due)
+		due = travellers->sights.due;
+	return due;
+}
+
+void responder_advance(
+	struct responder *travellers, const struct pollfd fds[RESPONDER_WATCH_MAX], uint64_t now)
+{
+	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++, fds++)
+		if (travellers->punches[i].state != PUNCH_NONE)
+			advance_punch(travellers, &travellers->punches[i], fds->revents != 0, now);
+	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++, fds++)
+		if (travellers->joins[i].state != RELAY_CLIENT_NONE)
+			advance_join(travellers, &travellers->joins[i], fds->revents != 0, now);
+	port_sampler_advance(&travellers->sights, fds, now);
+	if (travellers->sights.state == PORT_SAMPLER_DONE)
+		meet_waiting(travellers, now);
+}
+
+void responder_end(struct responder *travellers)
+{
+	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
+		punch_end(&travellers->punches[i]);
+	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++)
+		relay_client_end(&travellers->joins[i]);
+	port_sampler_end(&travellers->sights);
+}

@@ -1,0 +1,177 @@
+#include "natpunch/os/key_file.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "natpunch/os/file.h"
+#include "natpunch/base/secret.h"
+#include "natpunch/base/text.h"
+
+#define FILE_MAX (KEY_FILE_MAX * 256UL) /* lines are half as long, unless they are comments */
+
+/* A key and the line that it stands on, until the names are known to differ. */
+struct row {
+	struct key key;
+	unsigned line;
+};
+
+struct rows {
+	struct row *all;
+	size_t count;
+};
+
+static int fail_at(const char *path, unsigned line, const char *problem, struct error *error)
+{
+	char safe[128];
+
+	return error_set(error, EXIT_STATUS_LOCAL, "%s line %u: %s",
+		text_escape(safe, sizeof(safe), path, strlen(path)), line, problem);
+}
+
+static size_t count_lines(const char *data, size_t size)
+{
+	size_t count = 1;
+
+	for (size_t i = 0; i < size; i++)
+		count += data[i] == '\n';
+	return count;
+}
+
+static int read_rows(
+	const char *path, const char *data, size_t size, struct rows *rows, struct error *error)
+{
+	struct key_reader file = {.data = data, .size = size};
+	const char *problem;
+
+	for (;;) {
+		struct key key;
+
+		switch (key_reader_next(&file, &key, &problem)) {
+		case KEY_READER_END:
+			return 0;
+		case KEY_READER_BAD:
+			return fail_at(path, file.line, problem, error);
+		case KEY_READER_KEY:
+			break;
+		}
+		if (rows->count == KEY_FILE_MAX)
+			return fail_at(path, file.line, "more names than 100000", error);
+		rows->all[rows->count].key = key;
+		rows->all[rows->count++].line = file.line;
+		secret_wipe(&key, sizeof(key));
+	}
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	const struct row *left = *(const struct row *const *)a;
+	const struct row *right = *(const struct row *const *)b;
+	int order = strcmp(left->key.name, right->key.name);
+
+	return order != 0 ? order : (left->line > right->line) - (left->line < right->line);
+}
+
+static int copy_sorted(
+	const char *path, const struct row **order, struct key_file *out, struct error *error)
+{
+	for (size_t i = 0; i < out->count; i++) {
+		const char *name = order[i]->key.name;
+
+		out->rows[i] = order[i]->key;
+		if (i == 0 || strcmp(order[i - 1]->key.name, name) != 0)
+			continue;
+		fail_at(path, order[i]->line, "a second key for a name", error);
+		return error_hint(
+			error, "line %u has the first key for %s", order[i - 1]->line, name);
+	}
+	return 0;
+}
+
+/* Pointers are sorted, because qsort(3) may leave copies of what it sorts in memory. */
+static int sort_rows(
+	const char *path, const struct rows *rows, struct key_file *out, struct error *error)
+{
+	const struct row **order = calloc(rows->count + 1, sizeof(const struct row *));
+	int result = -1;
+
+	out->rows = calloc(rows->count + 1, sizeof(*out->rows));
+	out->count = rows->count;
+	if (order == NULL || out->rows == NULL) {
+		error_set(error, EXIT_STATUS_LOCAL, "no memory for %zu keys", rows->count);
+	} else {
+		for (size_t i = 0; i < rows->count; i++)
+			order[i] = &rows->all[i];
+		qsort(order, rows->count, sizeof(const struct row *), compare_rows);
+		result = copy_sorted(path, order, out, error);
+	}
+	free(order);
+	if (result != 0)
+		key_file_free(out);
+	return result;
+}
+
+int key_file_load(const char *path, struct key_file *out, struct error *error)
+{
+	struct rows rows = {.count = 0};
+	size_t size = 0, capacity = 0;
+	char *data = NULL;
+	int result = -1;
+
+	memset(out, 0, sizeof(*out));
+	if (file_read_secret(path, FILE_MAX, &data, &size, error) != 0)
+		return -1;
+	capacity = count_lines(data, size);
+	rows.all = calloc(capacity, sizeof(*rows.all));
+	if (rows.all == NULL)
+		error_set(error, EXIT_STATUS_LOCAL, "no memory for %zu keys", capacity);
+	else if (read_rows(path, data, size, &rows, error) == 0)
+		result = sort_rows(path, &rows, out, error);
+	if (rows.all != NULL)
+		secret_wipe(rows.all, rows.count * sizeof(*rows.all));
+	free(rows.all);
+	secret_wipe(data, size);
+	free(data);
+	return result;
+}
+
+void key_file_free(struct key_file *keys)
+{
+	if (keys->rows != NULL)
+		secret_wipe(keys->rows, keys->count * sizeof(*keys->rows));
+	free(keys->rows);
+	memset(keys, 0, sizeof(*keys));
+}
+
+static int compare_name(const void *name, const void *key)
+{
+	return strcmp(name, ((const struct key *)key)->name);
+}
+
+const struct key *key_file_find(const struct key_file *keys, const char *name)
+{
+	if (keys->count == 0)
+		return NULL;
+	return bsearch(name, keys->rows, keys->count, sizeof(*keys->rows), compare_name);
+}
+
+int key_file_load_one(const char *path, const char *name, struct key *out, struct error *error)
+{
+	const struct key *found;
+	char safe[128];
+	struct key_file keys;
+	int result = 0;
+
+	if (key_file_load(path, &keys, error) != 0)
+		return -1;
+	found = key_file_find(&keys, name);
+	if (found != NULL) {
+		*out = *found;
+	} else {
+		text_escape(safe, sizeof(safe), path, strlen(path));
+		error_set(error, EXIT_STATUS_LOCAL, "%s has no key for %s", safe, name);
+		result = error_hint(error, "the line that natpunch keygen made belongs into it");
+	}
+	key_file_free(&keys);
+	return result;
+}

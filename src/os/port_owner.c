@@ -1,0 +1,269 @@
+/*
+ * Two steps: the socket tables under /proc/net give the inode of a socket that holds the port, and
+ * the descriptors under /proc/PID/fd give the process that holds the inode. The second needs the
+ * rights of a debugger; without them there is a holder without a name. Nothing is opened in, sent
+ * to or taken from the process.
+ */
+#include "natpunch/os/port_owner.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "natpunch/base/parse.h"
+#include "natpunch/base/text.h"
+
+#define TCP_STATE_LISTEN   0x0A /* TCP_LISTEN of the kernel's net/tcp_states.h */
+#define UDP_STATE_BOUND    0x07 /* TCP_CLOSE: a socket that is bound and not connected */
+#define TCP_TIME_WAIT_TEXT "06"
+
+const struct sandbox_call holder_calls[] = {
+	SANDBOX_CALL(getdents64),
+	SANDBOX_CALL(readlinkat),
+#ifdef __NR_fcntl
+	SANDBOX_CALL(fcntl),
+#endif
+#ifdef __NR_fcntl64
+	SANDBOX_CALL(fcntl64),
+#endif
+	SANDBOX_CALL(lseek),
+#ifdef __NR__llseek
+	SANDBOX_CALL(_llseek),
+#endif
+	SANDBOX_END,
+};
+
+/* One line of /proc/net/tcp: "  0: 00000000:0016 00000000:0000 0A ... uid timeout inode ..." */
+struct table_row {
+	unsigned port;
+	unsigned state;
+	char inode[24];
+};
+
+static int hex_value(const char *text, size_t size, unsigned *out)
+{
+	unsigned value = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		char c = text[i];
+		if (c >= '0' && c <= '9')
+			value = value * 16 + (unsigned)(c - '0');
+		else if (c >= 'A' && c <= 'F')
+			value = value * 16 + (unsigned)(c - 'A') + 10;
+		else
+			return -1;
+	}
+	*out = value;
+	return size > 0 ? 0 : -1;
+}
+
+static int read_row(char *line, struct table_row *row)
+{
+	enum {
+		LOCAL = 1,
+		STATE = 3,
+		INODE = 9
+	};
+	char *rest = line;
+	char *word;
+	unsigned found = 0;
+
+	for (int column = 0; column <= INODE; column++) {
+		word = strtok_r(column == 0 ? line : NULL, " \n", &rest);
+		if (word == NULL)
+			return -1;
+		if (column == LOCAL) {
+			char *colon = strchr(word, ':');
+			if (colon == NULL ||
+				hex_value(colon + 1, strlen(colon + 1), &row->port) != 0)
+				return -1;
+			found++;
+		} else if (column == STATE) {
+			if (hex_value(word, strlen(word), &row->state) != 0)
+				return -1;
+			found++;
+		} else if (column == INODE) {
+			if (strlen(word) >= sizeof(row->inode))
+				return -1;
+			memcpy(row->inode, word, strlen(word) + 1);
+			found++;
+		}
+	}
+	return found == 3 ? 0 : -1;
+}
+
+/* Returns 1 and the inode when a row of the table holds the port, 0 when none does, or -1. */
+static int search_table(const char *path, unsigned port, unsigned state, char inode[24])
+{
+	FILE *table = fopen(path, "re");
+	char line[512];
+	struct table_row row;
+	int result = 0;
+
+	if (table == NULL)
+		return -1;
+	while (result == 0 && fgets(line, sizeof(line), table) != NULL) {
+		if (read_row(line, &row) != 0 || row.port != port || row.state != state)
+			continue;
+		memcpy(inode, row.inode, sizeof(row.inode));
+		result = 1;
+	}
+	fclose(table);
+	return result;
+}
+
+static bool process_holds(const char *pid, const char *wanted)
+{
+	char path[320];
+	char target[64];
+	struct dirent *entry;
+	bool holds = false;
+	DIR *directory;
+
+	snprintf(path, sizeof(path), "/proc/%s/fd", pid);
+	directory = opendir(path);
+	if (directory == NULL)
+		return false;
+	while (!holds && (entry = readdir(directory)) != NULL) {
+		ssize_t size =
+			readlinkat(dirfd(directory), entry->d_name, target, sizeof(target) - 1);
+		if (size <= 0)
+			continue;
+		target[size] = '\0';
+		holds = strcmp(target, wanted) == 0;
+	}
+	closedir(directory);
+	return holds;
+}
+
+static void read_name(const char *pid, char *out, size_t capacity)
+{
+	char path[320];
+	char raw[32];
+	ssize_t size;
+	int fd;
+
+	out[0] = '\0';
+	snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	size = read(fd, raw, sizeof(raw));
+	close(fd);
+	if (size > 0 && raw[size - 1] == '\n')
+		size--;
+	if (size > 0)
+		text_escape(out, capacity, raw, (size_t)size);
+}
+
+/* Of several processes that share the socket (a daemon and its children), the lowest pid. */
+static void find_process(const char *inode, struct port_owner *out)
+{
+	char wanted[64];
+	struct dirent *entry;
+	DIR *processes = opendir("/proc");
+
+	if (processes == NULL)
+		return;
+	snprintf(wanted, sizeof(wanted), "socket:[%s]", inode);
+	while ((entry = readdir(processes)) != NULL) {
+		uint64_t pid;
+		if (parse_number(entry->d_name, 1, INT32_MAX, &pid) != 0)
+			continue;
+		if (out->pid != 0 && (pid_t)pid > out->pid)
+			continue;
+		if (!process_holds(entry->d_name, wanted))
+			continue;
+		out->pid = (pid_t)pid;
+		read_name(entry->d_name, out->name, sizeof(out->name));
+	}
+	closedir(processes);
+}
+
+int port_owner_find(
+	enum mapping_protocol protocol, enum addr_family family, uint16_t port, struct port_owner *out)
+{
+	bool tcp = protocol == MAPPING_TCP;
+	unsigned state = tcp ? TCP_STATE_LISTEN : UDP_STATE_BOUND;
+	const char *tables[2] = {
+		tcp ? "/proc/net/tcp" : "/proc/net/udp", tcp ? "/proc/net/tcp6" : "/proc/net/udp6"};
+	char inode[24];
+	bool readable = false;
+
+	memset(out, 0, sizeof(*out));
+	for (size_t i = 0; i < 2 && !out->listens; i++) {
+		int found;
+		if (i == 0 && family == ADDR_IPV6)
+			continue;
+		found = search_table(tables[i], port, state, inode);
+		readable = readable || found >= 0;
+		out->listens = found > 0;
+	}
+	if (out->listens)
+		find_process(inode, out);
+	return readable ? 0 : -1;
+}
+
+int port_owner_find_again(enum mapping_protocol protocol, enum addr_family family, uint16_t port,
+	const struct port_owner *before, struct port_owner *out)
+{
+	int status = port_owner_find(protocol, family, port, out);
+
+	if (status == 0 && out->listens && out->pid == 0 && before != NULL && before->listens)
+		*out = *before;
+	return status;
+}
+
+#define TABLE_ADDRESS_SIZE (32 + 1 + 4 + 1)
+
+/* As /proc/net/tcp and tcp6 print it: words of 32 bits as this machine reads them, then the port.
+ */
+static void format_table_address(const struct addr *addr, bool mapped, char out[TABLE_ADDRESS_SIZE])
+{
+	uint32_t words[4] = {0};
+	size_t size = addr_ip_size(addr);
+
+	memcpy(words, addr->ip, size);
+	if (mapped)
+		snprintf(out, TABLE_ADDRESS_SIZE, "0000000000000000%08X%08X:%04X", htonl(0xffff),
+			words[0], addr->port);
+	else if (size == 4)
+		snprintf(out, TABLE_ADDRESS_SIZE, "%08X:%04X", words[0], addr->port);
+	else
+		snprintf(out, TABLE_ADDRESS_SIZE, "%08X%08X%08X%08X:%04X", words[0], words[1],
+			words[2], words[3], addr->port);
+}
+
+static bool table_has_connection(
+	const char *path, const struct addr *local, const struct addr *remote, bool mapped)
+{
+	char wanted[2 * TABLE_ADDRESS_SIZE + 2];
+	char local_text[TABLE_ADDRESS_SIZE];
+	char remote_text[TABLE_ADDRESS_SIZE];
+	char line[512];
+	bool found = false;
+	FILE *table = fopen(path, "re");
+
+	if (table == NULL)
+		return false;
+	format_table_address(local, mapped, local_text);
+	format_table_address(remote, mapped, remote_text);
+	snprintf(wanted, sizeof(wanted), " %s %s ", local_text, remote_text);
+	while (!found && fgets(line, sizeof(line), table) != NULL) {
+		const char *at = strstr(line, wanted);
+		found = at != NULL && strncmp(at + strlen(wanted), TCP_TIME_WAIT_TEXT, 2) != 0;
+	}
+	fclose(table);
+	return found;
+}
+
+bool port_owner_has_connection(const struct addr *local, const struct addr *remote)
+{
+	if (local->family == ADDR_IPV6)
+		return table_has_connection("/proc/net/tcp6", local, remote, false);
+	return table_has_connection("/proc/net/tcp", local, remote, false) ||
+	       table_has_connection("/proc/net/tcp6", local, remote, true);
+}

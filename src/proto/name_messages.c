@@ -1,0 +1,316 @@
+/*
+ * rendezvous.c - questions about a name, on the side that asks, and the layouts of both sides.
+ *
+ * Threat: whoever is on the path, or can send to us. Until a success response with a valid
+ * MESSAGE-INTEGRITY-SHA256 came, nothing that was received is believed: an error response or a
+ * false nonce costs another try, of which there are TRIES_MAX, and no more. A response belongs to
+ * the request whose random transaction id it carries under that HMAC, so an answer of the past, or
+ * our own request sent back to us, is none.
+ */
+#include "natpunch/proto/name_messages.h"
+
+#include <string.h>
+
+#include "natpunch/proto/stun_auth.h"
+#include "natpunch/base/sha256.h"
+
+#define LABEL             "natpunch record 1"
+#define REGISTRATION_SIZE 8
+#define PLAIN_SIZE        32
+#define RECORD_SIZE       (NAME_MESSAGE_SALT_SIZE + PLAIN_SIZE)
+#define FLAG_HELD         1
+#define FAMILY_IPV4       1 /* as in RFC 8489 14.1 */
+#define FAMILY_IPV6       2
+#define TRIES_MAX         5
+#define COMPREHENSION     0x8000 /* types below must be understood (RFC 8489 section 14) */
+
+static uint16_t get_u16(const uint8_t *bytes)
+{
+	return (uint16_t)(bytes[0] << 8 | bytes[1]);
+}
+
+static bool is_protocol(uint8_t number)
+{
+	return number == MAPPING_TCP || number == MAPPING_UDP;
+}
+
+void name_message_put_registration(
+	struct wire_writer *writer, const struct name_message_registration *registration)
+{
+	uint8_t value[REGISTRATION_SIZE];
+	struct wire_writer inner;
+
+	wire_writer_start(&inner, value, sizeof(value));
+	wire_write_u8(&inner, (uint8_t)registration->protocol);
+	wire_write_u8(&inner, 0);
+	wire_write_u16(&inner, registration->local_port);
+	wire_write_u16(&inner, registration->mapped_port);
+	wire_write_u16(&inner, registration->seconds);
+	stun_put(writer, STUN_NATPUNCH_REGISTRATION, value, sizeof(value));
+}
+
+int name_message_read_registration(
+	const struct stun_attribute *attribute, struct name_message_registration *out)
+{
+	const uint8_t *value = attribute->value;
+
+	if (attribute->size != REGISTRATION_SIZE || !is_protocol(value[0]) ||
+		get_u16(value + 2) == 0)
+		return -1;
+	*out = (struct name_message_registration){
+		.protocol = (enum mapping_protocol)value[0],
+		.local_port = get_u16(value + 2),
+		.mapped_port = get_u16(value + 4),
+		.seconds = get_u16(value + 6),
+	};
+	return 0;
+}
+
+void name_message_put_record(struct wire_writer *writer, const struct name_message_record *record,
+	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE])
+{
+	uint8_t value[RECORD_SIZE];
+	struct wire_writer inner;
+
+	if (writer->failed)
+		return;
+	wire_writer_start(&inner, value, sizeof(value));
+	wire_write_bytes(&inner, salt, NAME_MESSAGE_SALT_SIZE);
+	wire_write_u8(&inner, record->addr.family == ADDR_IPV4 ? FAMILY_IPV4 : FAMILY_IPV6);
+	wire_write_u8(&inner, (uint8_t)record->protocol);
+	wire_write_u8(&inner, record->held ? FLAG_HELD : 0);
+	wire_write_u8(&inner, 0);
+	wire_write_u16(&inner, record->addr.port);
+	wire_write_u16(&inner, record->local_port);
+	wire_write_u32(&inner, record->age);
+	wire_write_u16(&inner, record->seconds);
+	wire_write_u16(&inner, 0);
+	wire_write_bytes(&inner, record->addr.ip, sizeof(record->addr.ip));
+	stun_auth_mask(value + NAME_MESSAGE_SALT_SIZE, PLAIN_SIZE, secret, LABEL, writer->data + 4, salt);
+	stun_put(writer, STUN_NATPUNCH_RECORD, value, sizeof(value));
+}
+
+static int read_plain(const uint8_t plain[PLAIN_SIZE], struct name_message_record *out)
+{
+	static const uint8_t zeros[12];
+	struct wire_reader reader;
+	uint8_t family, protocol, flags, zero;
+	uint16_t zeros16;
+
+	*out = (struct name_message_record){.age = 0};
+	wire_reader_start(&reader, plain, PLAIN_SIZE);
+	wire_read_u8(&reader, &family);
+	wire_read_u8(&reader, &protocol);
+	wire_read_u8(&reader, &flags);
+	wire_read_u8(&reader, &zero);
+	wire_read_u16(&reader, &out->addr.port);
+	wire_read_u16(&reader, &out->local_port);
+	wire_read_u32(&reader, &out->age);
+	wire_read_u16(&reader, &out->seconds);
+	wire_read_u16(&reader, &zeros16);
+	wire_read_bytes(&reader, out->addr.ip, sizeof(out->addr.ip));
+	if ((family != FAMILY_IPV4 && family != FAMILY_IPV6) || !is_protocol(protocol) ||
+		(flags & ~FLAG_HELD) != 0 || zero != 0 || zeros16 != 0 || out->addr.port == 0)
+		return -1;
+	if (family == FAMILY_IPV4 && memcmp(out->addr.ip + 4, zeros, sizeof(zeros)) != 0)
+		return -1;
+	out->addr.family = family == FAMILY_IPV4 ? ADDR_IPV4 : ADDR_IPV6;
+	out->protocol = (enum mapping_protocol)protocol;
+	out->held = (flags & FLAG_HELD) != 0;
+	return 0;
+}
+
+int name_message_read_record(const struct stun_message *message,
+	const struct stun_attribute *attribute, const uint8_t secret[KEY_SECRET_SIZE],
+	struct name_message_record *out)
+{
+	uint8_t plain[PLAIN_SIZE];
+
+	if (attribute->size != RECORD_SIZE)
+		return -1;
+	memcpy(plain, attribute->value + NAME_MESSAGE_SALT_SIZE, PLAIN_SIZE);
+	stun_auth_mask(plain, sizeof(plain), secret, LABEL, message->transaction, attribute->value);
+	return read_plain(plain, out);
+}
+
+void name_message_start(struct name_question *rendezvous, uint16_t method, const struct key *key)
+{
+	memset(rendezvous, 0, sizeof(*rendezvous));
+	rendezvous->method = method;
+	rendezvous->key = key;
+}
+
+/* So that the whole request, with `behind` bytes to come, has the least size. */
+static void put_padding(struct wire_writer *writer, size_t behind)
+{
+	static const uint8_t zeros[NAME_MESSAGE_REQUEST_MIN];
+	size_t size = writer->offset + 4 + behind;
+
+	if (size < NAME_MESSAGE_REQUEST_MIN)
+		stun_put(writer, STUN_NATPUNCH_PADDING, zeros, NAME_MESSAGE_REQUEST_MIN - size);
+}
+
+void name_message_predict(struct name_question *rendezvous, const struct port_prediction *forecast)
+{
+	rendezvous->forecast = *forecast;
+	rendezvous->tries = 0;
+}
+
+bool name_message_take_offer(struct name_question *rendezvous)
+{
+	if (rendezvous->offer_size == 0)
+		return false;
+	memcpy(rendezvous->nonce, rendezvous->offer, rendezvous->offer_size);
+	rendezvous->nonce_size = rendezvous->offer_size;
+	rendezvous->method = STUN_METHOD_RELAY;
+	rendezvous->forecast = (struct port_prediction){.port = 0};
+	rendezvous->tries = 0;
+	return true;
+}
+
+size_t name_message_write(
+	struct name_question *rendezvous, const uint8_t random[12], void *out, size_t capacity)
+{
+	const struct key *key = rendezvous->key;
+	bool proven = rendezvous->nonce_size > 0;
+	struct wire_writer writer;
+
+	stun_make_transaction(rendezvous->transaction, random);
+	rendezvous->tries++;
+	stun_begin(
+		&writer, out, capacity, STUN_REQUEST, rendezvous->method, rendezvous->transaction);
+	stun_put(&writer, STUN_USERNAME, key->name, strlen(key->name));
+	if (!proven) {
+		put_padding(&writer, 8);
+		stun_put_fingerprint(&writer);
+		return stun_finish(&writer);
+	}
+	stun_put(&writer, STUN_NONCE, rendezvous->nonce, rendezvous->nonce_size);
+	if (rendezvous->method == STUN_METHOD_REGISTER)
+		name_message_put_registration(&writer, &rendezvous->registration);
+	if (rendezvous->mode != BINDING_MODE_NONE)
+		binding_put_connection(&writer, rendezvous->mode, rendezvous->mode_seconds);
+	if (rendezvous->forecast.port != 0)
+		port_prediction_put(&writer, &rendezvous->forecast);
+	put_padding(&writer, 4 + SHA256_SIZE + 8);
+	stun_auth_put(&writer, key->secret, sizeof(key->secret));
+	stun_put_fingerprint(&writer);
+	return stun_finish(&writer);
+}
+
+/* Takes the nonce of a 401 or 438. */
+static enum name_message_outcome take_nonce(
+	struct name_question *rendezvous, const struct stun_message *message, const char **why)
+{
+	struct stun_attribute nonce;
+
+	*why = "no nonce in it";
+	if (!stun_find(message, STUN_NONCE, &nonce) || nonce.size == 0 ||
+		nonce.size > sizeof(rendezvous->nonce))
+		return NAME_MESSAGE_MALFORMED;
+	if (rendezvous->tries >= TRIES_MAX)
+		return NAME_MESSAGE_FAILED;
+	memcpy(rendezvous->nonce, nonce.value, nonce.size);
+	rendezvous->nonce_size = nonce.size;
+	return NAME_MESSAGE_AGAIN;
+}
+
+static enum name_message_outcome read_error(
+	struct name_question *rendezvous, const struct stun_message *message, const char **why)
+{
+	bool proven = rendezvous->nonce_size > 0;
+	struct stun_attribute error;
+	const uint8_t *reason;
+	size_t reason_size;
+
+	*why = "error response without a code";
+	if (!stun_find(message, STUN_ERROR_CODE, &error) ||
+		stun_read_error(&error, &rendezvous->code, &reason, &reason_size) < 0)
+		return NAME_MESSAGE_MALFORMED;
+	if (rendezvous->code == 401 && proven)
+		return NAME_MESSAGE_REFUSED;
+	if (rendezvous->code == 401 || (rendezvous->code == 438 && proven))
+		return take_nonce(rendezvous, message, why);
+	return proven ? NAME_MESSAGE_FAILED : NAME_MESSAGE_UNSUPPORTED;
+}
+
+static void take_offer(struct name_question *rendezvous, const struct stun_attribute *attribute)
+{
+	if (attribute->size > sizeof(rendezvous->offer))
+		return;
+	memcpy(rendezvous->offer, attribute->value, attribute->size);
+	rendezvous->offer_size = attribute->size;
+}
+
+/* One that is malformed is of no more use than none. */
+static void take_other(struct name_question *rendezvous, const struct stun_message *message,
+	const struct stun_attribute *attribute)
+{
+	if (stun_read_address(message, attribute, false, &rendezvous->other) < 0)
+		rendezvous->other = (struct addr){.family = ADDR_NONE};
+}
+
+/* Attributes of a success response whose proof holds. */
+static enum name_message_outcome read_success(
+	struct name_question *rendezvous, const struct stun_message *message, const char **why)
+{
+	struct stun_attribute attribute;
+	size_t offset = 0;
+	uint16_t seconds;
+
+	rendezvous->record_count = 0;
+	rendezvous->granted = BINDING_MODE_NONE;
+	rendezvous->offer_size = 0;
+	rendezvous->other = (struct addr){.family = ADDR_NONE};
+	while (stun_next(message, &offset, &attribute)) {
+		size_t count = rendezvous->record_count;
+
+		*why = "unknown attribute that must be understood";
+		if (attribute.type < COMPREHENSION &&
+			attribute.type != STUN_MESSAGE_INTEGRITY_SHA256)
+			return NAME_MESSAGE_MALFORMED;
+		if (attribute.type == STUN_NATPUNCH_CONNECTION)
+			rendezvous->granted = binding_read_connection(&attribute, &seconds);
+		if (attribute.type == STUN_NATPUNCH_OFFER)
+			take_offer(rendezvous, &attribute);
+		if (attribute.type == STUN_OTHER_ADDRESS)
+			take_other(rendezvous, message, &attribute);
+		if (attribute.type != STUN_NATPUNCH_RECORD || count == NAME_MESSAGE_RECORD_MAX)
+			continue;
+		*why = "malformed record";
+		if (name_message_read_record(message, &attribute, rendezvous->key->secret,
+			    &rendezvous->records[count]) < 0)
+			return NAME_MESSAGE_MALFORMED;
+		rendezvous->record_count++;
+	}
+	*why = "no record in it";
+	if (rendezvous->method == STUN_METHOD_REGISTER && rendezvous->record_count != 1)
+		return NAME_MESSAGE_MALFORMED;
+	return NAME_MESSAGE_DONE;
+}
+
+enum name_message_outcome name_message_read(
+	struct name_question *rendezvous, const void *data, size_t size, const char **why)
+{
+	struct stun_message message;
+
+	*why = "not a STUN message";
+	if (stun_parse(&message, data, size) < 0)
+		return NAME_MESSAGE_MALFORMED;
+	*why = "another transaction";
+	if (memcmp(message.transaction, rendezvous->transaction, STUN_TRANSACTION_SIZE) != 0)
+		return NAME_MESSAGE_UNRELATED;
+	*why = "not a response";
+	if (message.class != STUN_SUCCESS && message.class != STUN_ERROR)
+		return NAME_MESSAGE_UNRELATED;
+	*why = "response of another method";
+	if (message.method != rendezvous->method)
+		return NAME_MESSAGE_MALFORMED;
+	if (message.class == STUN_ERROR)
+		return read_error(rendezvous, &message, why);
+	*why = "answer without a valid proof";
+	if (rendezvous->nonce_size == 0 || stun_auth_check(&message, rendezvous->key->secret,
+						   KEY_SECRET_SIZE) != STUN_AUTH_VALID)
+		return NAME_MESSAGE_MALFORMED;
+	return read_success(rendezvous, &message, why);
+}

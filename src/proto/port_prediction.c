@@ -1,0 +1,81 @@
+#include "natpunch/proto/port_prediction.h"
+
+#define SIZE 4
+
+static int magnitude(int number)
+{
+	return number < 0 ? -number : number;
+}
+
+/* `port` moved on by `by`, where that is a port; else what cannot be told. */
+static struct port_prediction at(int port, int step)
+{
+	if (port < 1 || port > UINT16_MAX)
+		return (struct port_prediction){.port = 0};
+	return (struct port_prediction){.port = (uint16_t)port, .step = (int16_t)step};
+}
+
+struct port_prediction port_prediction_make(const uint16_t ports[PORT_PREDICTION_SAMPLES])
+{
+	const struct port_prediction untold = {.port = 0};
+	int first = ports[1] - ports[0];
+	int second = ports[2] - ports[1];
+	int small = magnitude(first) < magnitude(second) ? first : second;
+	int large = small == first ? second : first;
+
+	if (ports[0] == 0 || ports[1] == 0 || ports[2] == 0)
+		return untold;
+	if (first == 0 && second == 0)
+		return at(ports[2], 0);
+	/* Of two steps, one may have another's connection in it: then it is a multiple. */
+	if (small == 0 || (first < 0) != (second < 0) || magnitude(large) > PORT_PREDICTION_STEP_MAX ||
+		large % small != 0)
+		return untold;
+	return at(ports[2] + small, small);
+}
+
+struct port_prediction port_prediction_after(const struct port_prediction *forecast, unsigned connections)
+{
+	if (forecast->port == 0 || connections > UINT16_MAX)
+		return (struct port_prediction){.port = 0};
+	return at(forecast->port + forecast->step * (int)connections, forecast->step);
+}
+
+size_t port_prediction_candidates(const struct port_prediction *forecast, uint16_t out[PORT_PREDICTION_CANDIDATES])
+{
+	size_t most = forecast->step == 0 ? 1 : PORT_PREDICTION_CANDIDATES;
+	size_t count = 0;
+
+	for (; count < most; count++) {
+		out[count] = port_prediction_after(forecast, (unsigned)count).port;
+		if (out[count] == 0)
+			break;
+	}
+	return count;
+}
+
+void port_prediction_put(struct wire_writer *writer, const struct port_prediction *forecast)
+{
+	const uint16_t step = (uint16_t)forecast->step;
+	const uint8_t value[SIZE] = {(uint8_t)(forecast->port >> 8), (uint8_t)forecast->port,
+		(uint8_t)(step >> 8), (uint8_t)step};
+
+	stun_put(writer, STUN_NATPUNCH_FORECAST, value, sizeof(value));
+}
+
+int port_prediction_read(const struct stun_attribute *attribute, struct port_prediction *out)
+{
+	const uint8_t *value = attribute->value;
+	int step;
+
+	*out = (struct port_prediction){.port = 0};
+	if (attribute->size != SIZE)
+		return -1;
+	step = value[2] << 8 | value[3];
+	if (step > INT16_MAX)
+		step -= UINT16_MAX + 1;
+	if (magnitude(step) > PORT_PREDICTION_STEP_MAX)
+		return -1;
+	*out = at(value[0] << 8 | value[1], step);
+	return out->port != 0 || step == 0 ? 0 : -1;
+}

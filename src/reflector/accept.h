@@ -1,0 +1,65 @@
+/*
+ * accept.h - new TCP connections, also when there is no descriptor left for them.
+ *
+ * The rule for EMFILE and ENFILE: one spare descriptor is kept; it is given up, the newcomer is
+ * accepted in its place and closed at once, and the spare is opened again. So the newcomer learns
+ * that there is no room, the queue gets shorter and the listener, which would stay readable, does
+ * not spin. When even that fails (or memory does), ACCEPT_STARVED asks the caller to leave the
+ * listeners alone for a while.
+ */
+#ifndef NATPUNCH_REFLECTOR_ACCEPT_H
+#define NATPUNCH_REFLECTOR_ACCEPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "reflector/counters.h"
+
+#define ACCEPT_NONE    (-1) /* nobody waits any more */
+#define ACCEPT_DROPPED (-2) /* a newcomer went away or was turned away; there may be another */
+#define ACCEPT_STARVED (-3) /* out of descriptors or memory */
+
+struct acceptor {
+	int spare;
+	struct counters *counters; /* the caller's, or NULL */
+};
+
+/*
+ * A listening socket bound to addr, or -1 and errno. `shared`: one of several, among which the
+ * kernel shares out who comes (SO_REUSEPORT); all of them must be.
+ */
+int accept_listen(const struct addr *addr, bool shared);
+
+/* Returns 0, or -1 and errno. */
+int accept_open(struct acceptor *acceptor);
+void accept_close(struct acceptor *acceptor);
+
+/*
+ * The next connection of a listener: a non-blocking descriptor, which is the caller's, and its
+ * peer; or one of the codes above.
+ */
+int accept_next(struct acceptor *acceptor, int listener, struct addr *peer);
+
+/*
+ * How many newcomers of a listener to accept before the others have their turn. To be told that
+ * there is no other one costs as much as a short visit, for the kernel has made the descriptor by
+ * then; so no more are asked for than came of late, and more only when as many come again and
+ * again. The size is from 1 to ACCEPT_BATCH_MAX.
+ */
+#define ACCEPT_BATCH_MAX   64
+#define ACCEPT_BATCH_START ((struct accept_batch){.size = 1})
+
+struct accept_batch {
+	uint32_t size;
+	uint32_t full; /* in a row */
+};
+
+/* `accepted`, at most batch->size, came this time. */
+void accept_adapt(struct accept_batch *batch, uint32_t accepted);
+
+/* The whole service of REFLECTOR_TEXT: sends the line and closes fd. Never waits. */
+void accept_answer_text(
+	const struct acceptor *acceptor, int fd, const struct addr *peer);
+
+#endif

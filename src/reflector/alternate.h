@@ -1,0 +1,55 @@
+/*
+ * alternate.h - the four places that a reflector with an alternate address answers from.
+ *
+ * RFC 5780 takes two addresses and two ports of one server. The main address and port are those of
+ * the first full listener of the family, or, where that listens on every address, whichever
+ * address is asked; the other port is the next one up. For a listener on every address one more
+ * at the other port is enough, since an answer can be sent from any address of the machine; one
+ * on a single address takes three more.
+ */
+#ifndef NATPUNCH_REFLECTOR_ALTERNATE_H
+#define NATPUNCH_REFLECTOR_ALTERNATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/proto/binding.h"
+#include "natpunch/base/error.h"
+#include "natpunch/reflector/config.h"
+
+#define ALTERNATE_EXTRA 3 /* most listeners that one alternate address takes */
+
+struct alternate {
+	struct addr main;      /* its port is the main one; ADDR_NONE: not served */
+	struct addr alternate; /* its port is the other one */
+	bool wildcard;         /* the sockets are bound to every address */
+	int datagrams[2][2];   /* UDP sockets, [at the alternate address][at the other port] */
+};
+
+/*
+ * Finds out the places for config->alternates[index], which must be there, and the listeners that
+ * are missing for them in config->listen. Returns how many those are, or -1 with *error filled:
+ * no listener of that family, not an address of this machine, none beside it.
+ */
+int alternate_plan(struct alternate *places, const struct reflector_config *config,
+	size_t index, struct reflector_listen extra[ALTERNATE_EXTRA], struct error *error);
+
+/* Takes the UDP socket of a listener, if it is one of the four's. It stays the caller's. */
+void alternate_adopt(struct alternate *places, const struct addr *bound, int fd);
+
+/*
+ * The places as seen from `to`, the address and port that a request came to. False when RFC 5780
+ * is not served there: another port or another family.
+ */
+bool alternate_around(
+	const struct alternate *places, const struct addr *to, struct binding_places *out);
+
+/* The other IP address than the one that was asked, port 0. False when there is none. */
+bool alternate_other_ip(
+	const struct alternate *places, const struct addr *asked, struct addr *out);
+
+/* The UDP socket to send from such a place with, or -1. */
+int alternate_socket(const struct alternate *places, const struct addr *from);
+
+#endif

@@ -1,0 +1,400 @@
+/*
+ * A job's place in the table is taken for as long as one of its calls is under way. A call is a
+ * descriptor and a bit: connecting, or through and waiting for the banner. What is known of it
+ * stands in the job's answer from the begin, TIMED_OUT, and is replaced when more is known; so the
+ * deadline has only to end the calls that are left.
+ */
+#include "reflector/dialler.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+
+static struct dialler_job *job_at(struct dialler *dial, uint32_t slot)
+{
+	return &dial->jobs[slot / DIALBACK_RESULT_MAX];
+}
+
+void dialler_open(struct dialler *dial, const struct dialler_config *config,
+	struct loop *loop, uint8_t tag_kind, dialler_deliver *deliver, void *context)
+{
+	memset(dial, 0, sizeof(*dial));
+	dial->config = *config;
+	dial->loop = loop;
+	dial->tag_kind = tag_kind;
+	dial->deliver = deliver;
+	dial->context = context;
+	for (size_t i = 0; i < DIALLER_MAX; i++)
+		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
+			dial->jobs[i].calls[k].fd = -1;
+	/* Rules that do not fit into the table would let nobody be dialled. */
+	if (rate_limit_open(&dial->rate, DIALLER_EACH, DIALLER_ALL) != 0)
+		dial->config.off = true;
+}
+
+void dialler_close(struct dialler *dial)
+{
+	for (size_t i = 0; i < DIALLER_MAX; i++)
+		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
+			if (dial->jobs[i].busy && dial->jobs[i].calls[k].fd >= 0)
+				close(dial->jobs[i].calls[k].fd);
+	if (dial->dialled > 0 || dial->refused > 0)
+		log_detail("dialled back %llu times, refused %llu questions",
+			(unsigned long long)dial->dialled, (unsigned long long)dial->refused);
+	memset(dial, 0, sizeof(*dial));
+}
+
+static void tell_result(
+	const struct dialler_job *job, const struct dialback_result *result, uint64_t now)
+{
+	char target[ADDR_TEXT_SIZE];
+	char from[ADDR_TEXT_SIZE];
+
+	if (!log_admits())
+		return;
+	log_detail("tcp %s dialled back from %s: %s, %llu ms",
+		addr_format(&job->answer.target, target), addr_format(&result->from, from),
+		dialback_outcome_name(result->outcome), (unsigned long long)(now - job->began));
+}
+
+static void count_outcome(const struct dialler *dial, enum dialback_outcome outcome)
+{
+	struct counters *counters = dial->config.counters;
+
+	switch (outcome) {
+	case DIALBACK_CONNECTED:
+		count_one(counters, COUNTER_DIAL_CONNECTED);
+		break;
+	case DIALBACK_CLOSED:
+		count_one(counters, COUNTER_DIAL_CLOSED);
+		break;
+	case DIALBACK_REFUSED:
+		count_one(counters, COUNTER_DIAL_REFUSED);
+		break;
+	case DIALBACK_TIMED_OUT:
+		count_one(counters, COUNTER_DIAL_TIMED_OUT);
+		break;
+	case DIALBACK_UNREACHABLE:
+		count_one(counters, COUNTER_DIAL_UNREACHABLE);
+		break;
+	default:
+		count_one(counters, COUNTER_DIAL_FAILED);
+	}
+}
+
+static void end_call(const struct dialler *dial, struct dialler_job *job,
+	size_t index, uint64_t now)
+{
+	struct dialback_result *result = &job->answer.results[index];
+	uint64_t took = now - job->began;
+
+	/* What was not read yet makes this a RST instead of a FIN; nobody minds either. */
+	close(job->calls[index].fd);
+	job->calls[index].fd = -1;
+	result->milliseconds = (uint16_t)(took < UINT16_MAX ? took : UINT16_MAX);
+	count_outcome(dial, result->outcome);
+	tell_result(job, result, now);
+}
+
+static bool is_over(const struct dialler_job *job)
+{
+	for (size_t i = 0; i < DIALBACK_RESULT_MAX; i++)
+		if (job->calls[i].fd >= 0)
+			return false;
+	return true;
+}
+
+static void end_job(struct dialler *dial, struct dialler_job *job, uint64_t now)
+{
+	uint8_t bytes[DIALBACK_ANSWER_MAX];
+	size_t size = dialback_write_answer(job->transaction, &job->answer, bytes, sizeof(bytes));
+
+	job->busy = false;
+	job->generation++;
+	dial->busy--;
+	dial->deliver(dial->context, job->asker, bytes, size, now);
+}
+
+static enum dialback_outcome judge_errno(int value)
+{
+	switch (value) {
+	case ECONNREFUSED:
+	case ECONNRESET:
+		return DIALBACK_REFUSED;
+	case ETIMEDOUT:
+		return DIALBACK_TIMED_OUT;
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case EHOSTDOWN:
+	case ENETDOWN:
+	case ENOPROTOOPT:
+	case EACCES:
+		return DIALBACK_UNREACHABLE;
+	default:
+		return DIALBACK_FAILED;
+	}
+}
+
+static int prepare_socket(int fd, const struct addr *from)
+{
+	/* The port is chosen by connect(): ours may be in use towards another peer. */
+	if (socket_set_flag(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) != 0)
+		return -1;
+	return socket_bind(fd, from);
+}
+
+/* Begins a call from `from`, an address without a port. Fills in the result as far as known. */
+static void begin_call(
+	struct dialler *dial, struct dialler_job *job, size_t index, struct addr from)
+{
+	struct dialback_result *result = &job->answer.results[index];
+	struct loop_tag tag = {.kind = dial->tag_kind,
+		.slot = (uint32_t)((size_t)(job - dial->jobs) * DIALBACK_RESULT_MAX + index),
+		.generation = job->generation};
+	int fd = socket_open((enum addr_family)from.family, SOCK_STREAM, IPPROTO_TCP);
+
+	result->outcome = DIALBACK_FAILED;
+	if (fd < 0) {
+		count_outcome(dial, result->outcome);
+		return;
+	}
+	if (prepare_socket(fd, &from) == 0) {
+		result->outcome = DIALBACK_TIMED_OUT;
+		if (socket_connect(fd, &job->answer.target) != 0)
+			result->outcome = judge_errno(errno);
+		else if (loop_add(dial->loop, fd, EPOLLOUT, tag) != 0)
+			result->outcome = DIALBACK_FAILED;
+		else if (socket_local(fd, &result->from) == 0)
+			job->calls[index] = (struct dialler_call){.fd = fd};
+	}
+	if (job->calls[index].fd >= 0) {
+		dial->dialled++;
+		return;
+	}
+	close(fd);
+	count_outcome(dial, result->outcome);
+}
+
+/* Would that be a call to this reflector itself? */
+static bool is_own(const struct dialler *dial, const struct addr *target)
+{
+	for (size_t i = 0; i < dial->config.listen_count; i++)
+		if (dial->config.listens[i].port == target->port)
+			return socket_is_local_ip(target);
+	return false;
+}
+
+static bool is_being_dialled(const struct dialler *dial, const struct addr *source)
+{
+	for (size_t i = 0; i < DIALLER_MAX; i++)
+		if (dial->jobs[i].busy && rate_limit_same_source(&dial->jobs[i].answer.target, source))
+			return true;
+	return false;
+}
+
+static struct dialler_job *find_free(struct dialler *dial)
+{
+	for (size_t i = 0; i < DIALLER_MAX; i++)
+		if (!dial->jobs[i].busy)
+			return &dial->jobs[i];
+	return NULL;
+}
+
+/* One result for each place that was asked for; `froms` is where a call comes from. */
+static void list_places(const struct dialler *dial, const struct dialback_request *request,
+	const struct addr *local, struct dialback_answer *answer,
+	struct addr froms[DIALBACK_RESULT_MAX])
+{
+	const struct alternate *places =
+		&dial->config.places[local->family == ADDR_IPV6 ? 1 : 0];
+
+	for (uint8_t place = DIALBACK_SAME_ADDRESS; place <= DIALBACK_OTHER_ADDRESS;
+		place = (uint8_t)(place << 1)) {
+		struct addr *from = &froms[answer->count];
+		struct dialback_result *result = &answer->results[answer->count];
+
+		if ((request->places & place) == 0)
+			continue;
+		*from = *local;
+		from->port = 0;
+		result->place = place;
+		if (place == DIALBACK_OTHER_ADDRESS &&
+			!alternate_other_ip(places, local, from))
+			result->outcome = DIALBACK_NO_PLACE;
+		answer->count++;
+	}
+}
+
+/*
+ * The outcome for all that was asked for when nothing is to be dialled, or 0; and what that counts
+ * as.
+ */
+static int find_obstacle(struct dialler *dial, const struct dialback_answer *answer,
+	enum counter *reason, uint64_t now)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < answer->count; i++)
+		any = any || answer->results[i].outcome == 0;
+	*reason = COUNTER_NO_DIAL_OFF;
+	if (dial->config.off)
+		return DIALBACK_OFF;
+	*reason = COUNTER_NO_DIAL_NO_PLACE;
+	if (!any)
+		return DIALBACK_NO_PLACE;
+	*reason = COUNTER_NO_DIAL_BUSY;
+	if (dial->busy == DIALLER_MAX || is_being_dialled(dial, &answer->target))
+		return DIALBACK_LIMITED;
+	*reason = COUNTER_NO_DIAL_OFTEN;
+	if (!rate_limit_take(&dial->rate, &answer->target, now))
+		return DIALBACK_LIMITED;
+	/* Last, as it may look at all addresses of this machine. */
+	*reason = COUNTER_NO_DIAL_FORBIDDEN;
+	return is_own(dial, &answer->target) ? DIALBACK_FORBIDDEN : 0;
+}
+
+static size_t refuse(struct dialler *dial, const struct dialback_request *request,
+	struct dialback_answer *answer, enum dialback_outcome outcome, void *out)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	for (size_t i = 0; i < answer->count; i++)
+		if (answer->results[i].outcome == 0)
+			answer->results[i].outcome = outcome;
+	dial->refused++;
+	if (log_admits())
+		log_detail("tcp %s not dialled back: %s", addr_format(&answer->target, text),
+			dialback_outcome_name(outcome));
+	return dialback_write_answer(request->transaction, answer, out, DIALBACK_ANSWER_MAX);
+}
+
+size_t dialler_ask(struct dialler *dial,
+	const struct dialler_question *question, void *out, uint64_t now)
+{
+	struct addr froms[DIALBACK_RESULT_MAX];
+	struct dialback_answer answer = {.target = *question->peer};
+	struct dialback_request request;
+	struct stun_message message;
+	struct dialler_job *job;
+	enum counter reason;
+	size_t size = 0;
+	int obstacle;
+
+	if (stun_parse(&message, question->message, question->size) != 0 ||
+		dialback_read_request(&message, &request, out, DIALBACK_ANSWER_MAX, &size) != 0)
+		return size;
+	if (request.port != 0)
+		answer.target.port = request.port;
+	list_places(dial, &request, question->local, &answer, froms);
+	obstacle = find_obstacle(dial, &answer, &reason, now);
+	if (obstacle != 0) {
+		count_one(dial->config.counters, reason);
+		return refuse(dial, &request, &answer, (enum dialback_outcome)obstacle, out);
+	}
+	job = find_free(dial);
+	job->busy = true;
+	job->asker = question->asker;
+	job->began = now;
+	job->answer = answer;
+	memcpy(job->transaction, request.transaction, sizeof(job->transaction));
+	dial->busy++;
+	for (size_t i = 0; i < answer.count; i++)
+		if (answer.results[i].outcome == 0)
+			begin_call(dial, job, i, froms[i]);
+	if (!is_over(job))
+		return 0;
+	job->busy = false;
+	job->generation++;
+	dial->busy--;
+	return dialback_write_answer(job->transaction, &job->answer, out, DIALBACK_ANSWER_MAX);
+}
+
+/* Connected, or not. Returns false when the call is over. */
+static bool finish_connecting(
+	struct dialler *dial, struct dialler_job *job, size_t index, uint32_t slot)
+{
+	struct dialler_call *call = &job->calls[index];
+	int problem = socket_take_error(call->fd);
+	struct loop_tag tag = {.kind = dial->tag_kind, .slot = slot, .generation = job->generation};
+
+	if (problem != 0) {
+		job->answer.results[index].outcome = judge_errno(problem);
+		return false;
+	}
+	call->through = true;
+	job->answer.results[index].outcome = DIALBACK_CONNECTED;
+	return loop_change(dial->loop, call->fd, EPOLLIN, tag) == 0;
+}
+
+/* Reads on in the banner. Returns false when it is whole, or the other end has closed. */
+static bool read_banner(struct dialler_job *job, size_t index)
+{
+	struct dialback_result *result = &job->answer.results[index];
+	size_t left = DIALBACK_BANNER_MAX - result->banner_size;
+	ssize_t got = recv(job->calls[index].fd, result->banner + result->banner_size, left, 0);
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return true;
+	if (got <= 0) {
+		result->outcome = DIALBACK_CLOSED;
+		return false;
+	}
+	result->banner_size += (size_t)got;
+	return result->banner_size < DIALBACK_BANNER_MAX &&
+	       memchr(result->banner, '\n', result->banner_size) == NULL;
+}
+
+void dialler_event(struct dialler *dial, struct loop_tag tag, uint64_t now)
+{
+	struct dialler_job *job;
+	size_t index = tag.slot % DIALBACK_RESULT_MAX;
+	bool goes_on;
+
+	if (tag.slot >= DIALLER_MAX * DIALBACK_RESULT_MAX)
+		return;
+	job = job_at(dial, tag.slot);
+	if (!job->busy || job->generation != tag.generation || job->calls[index].fd < 0)
+		return;
+	goes_on = job->calls[index].through ? read_banner(job, index)
+					    : finish_connecting(dial, job, index, tag.slot);
+	if (goes_on)
+		return;
+	end_call(dial, job, index, now);
+	if (is_over(job))
+		end_job(dial, job, now);
+}
+
+uint64_t dialler_next(const struct dialler *dial)
+{
+	uint64_t first = TIMER_NONE;
+
+	if (dial->busy == 0)
+		return TIMER_NONE;
+	for (size_t i = 0; i < DIALLER_MAX; i++)
+		if (dial->jobs[i].busy && dial->jobs[i].began + DIALBACK_TIMEOUT_MS < first)
+			first = dial->jobs[i].began + DIALBACK_TIMEOUT_MS;
+	return first;
+}
+
+void dialler_expire(struct dialler *dial, uint64_t now)
+{
+	if (dial->busy == 0)
+		return;
+	for (size_t i = 0; i < DIALLER_MAX; i++) {
+		struct dialler_job *job = &dial->jobs[i];
+
+		if (!job->busy || now < job->began + DIALBACK_TIMEOUT_MS)
+			continue;
+		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
+			if (job->calls[k].fd >= 0)
+				end_call(dial, job, k, now);
+		end_job(dial, job, now);
+	}
+}

@@ -1,0 +1,112 @@
+/*
+ * dialler.h - the reflector connects to who asked for it (dialback.h).
+ *
+ * One question makes a job of one or two calls: from the address that was asked, and from the other
+ * one. Each call connects from a fresh port, waits for the first line that the other end says, and
+ * ends. The job is answered when its last call has ended, DIALBACK_TIMEOUT_MS after the question at
+ * the latest; until then the kernel sends a SYN that is not answered again, after a second and, in
+ * newer kernels, after two.
+ *
+ * Threat: being made to knock on other people's doors. The rules, each held by a test:
+ *   - only the IP address that the question came from is called, over a connection whose handshake
+ *     has proven it; never a port that this reflector listens on at one of its own addresses;
+ *   - of one source one job at a time, DIALLER_EACH in the long run;
+ *   - DIALLER_MAX jobs at a time, DIALLER_ALL in the long run;
+ *   - at most DIALBACK_BANNER_MAX bytes are read, and told to nobody but the asker.
+ * What does not fit into them is answered at once with DIALBACK_LIMITED: nothing waits, and
+ * nothing is dialled late. An asker that goes away does not end its calls: it would make room for
+ * the next.
+ */
+#ifndef NATPUNCH_REFLECTOR_DIALLER_H
+#define NATPUNCH_REFLECTOR_DIALLER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "reflector/counters.h"
+#include "natpunch/proto/dialback.h"
+#include "natpunch/os/loop.h"
+#include "natpunch/base/rate_limit.h"
+#include "reflector/alternate.h"
+#include "natpunch/proto/stun.h"
+
+#define DIALLER_MAX 32 /* jobs at a time */
+
+/* Eight at once, then one in 8 seconds; all together 32 at once, then ten in a second. */
+#define DIALLER_EACH ((struct rate_limit_rule){.interval_ms = 8000, .burst = 8})
+#define DIALLER_ALL  ((struct rate_limit_rule){.interval_ms = 100, .burst = 32})
+
+struct dialler_call {
+	int fd;       /* -1: not under way */
+	bool through; /* connected */
+};
+
+struct dialler_job {
+	bool busy;
+	uint32_t generation; /* of the job's place in the table: tells late events apart */
+	struct loop_tag asker;
+	uint8_t transaction[STUN_TRANSACTION_SIZE];
+	uint64_t began;
+	struct dialback_answer answer; /* as far as it is known */
+	struct dialler_call calls[DIALBACK_RESULT_MAX];
+};
+
+struct dialler_config {
+	bool off;                              /* dial nobody */
+	const struct alternate *places; /* two, IPv4 and IPv6: where the other address is */
+	const struct addr *listens;            /* what is listened on */
+	size_t listen_count;
+	struct counters *counters; /* or NULL */
+};
+
+/* What is asked, and over which connection. */
+struct dialler_question {
+	struct loop_tag asker;
+	const struct addr *peer;  /* the source: whom to dial */
+	const struct addr *local; /* the address that was asked */
+	const void *message;      /* whole, of class request and method DIAL */
+	size_t size;
+};
+
+/* Takes an answer to that asker, who may be gone by then. */
+typedef void dialler_deliver(
+	void *context, struct loop_tag asker, const void *data, size_t size, uint64_t now);
+
+struct dialler {
+	struct dialler_config config;
+	struct loop *loop;
+	uint8_t tag_kind;
+	uint32_t busy; /* how many jobs are */
+	struct rate_limit rate;
+	struct dialler_job jobs[DIALLER_MAX];
+	dialler_deliver *deliver;
+	void *context;
+	uint64_t dialled, refused; /* counters: calls made, questions refused by a rule */
+};
+
+/*
+ * tag_kind marks the loop events that belong to dialler_event(). `deliver` is handed each
+ * answer that was not written at once; the asker may be gone by then. What config points at stays
+ * the caller's and must outlive the dialler.
+ */
+void dialler_open(struct dialler *dial, const struct dialler_config *config,
+	struct loop *loop, uint8_t tag_kind, dialler_deliver *deliver, void *context);
+void dialler_close(struct dialler *dial);
+
+/*
+ * Takes a question. Returns the size of an answer that was written at once into out, which has
+ * room for DIALBACK_ANSWER_MAX bytes; or 0: it will be delivered.
+ */
+size_t dialler_ask(struct dialler *dial,
+	const struct dialler_question *question, void *out, uint64_t now);
+
+/* Something happened to a call; an event of one that is gone is ignored. */
+void dialler_event(struct dialler *dial, struct loop_tag tag, uint64_t now);
+
+/* When dialler_expire() has something to do next, or TIMER_NONE. */
+uint64_t dialler_next(const struct dialler *dial);
+void dialler_expire(struct dialler *dial, uint64_t now);
+
+#endif

@@ -1,0 +1,226 @@
+/*
+ * What is listened on. With threads, each has a socket of its own for each port, and the kernel
+ * shares out who comes; so the sockets can be bound beside those of another process that shares,
+ * too, and it is tried first whether the port is free.
+ */
+#include "reflector/listeners.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "natpunch/os/port_owner.h"
+#include "natpunch/os/log.h"
+#include "reflector/accept.h"
+#include "reflector/udp.h"
+#include "reflector/alternate.h"
+
+int listeners_fail(
+	const struct addr *addr, enum mapping_protocol protocol, int cause, struct error *error)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct port_owner holder;
+
+	error_set(error, EXIT_STATUS_LOCAL, "cannot listen on %s %s: %s", addr_format(addr, text),
+		mapping_protocol_name(protocol), strerror(cause));
+	if (cause == EACCES)
+		return error_hint(error, "ports below 1024 need root, or: setcap "
+					 "cap_net_bind_service+ep natpunch");
+	if (cause == EADDRNOTAVAIL)
+		return error_hint(error, "this machine does not have that address");
+	if (cause != EADDRINUSE)
+		return -1;
+	if (port_owner_find(protocol, (enum addr_family)addr->family, addr->port, &holder) != 0 ||
+		!holder.listens || holder.pid == 0)
+		return error_hint(error,
+			"another program holds port %u; stop it, or choose "
+			"another port with -l",
+			addr->port);
+	if (holder.pid == getpid())
+		return error_hint(error, "port %u was asked for twice", addr->port);
+	return error_hint(error, "%s (pid %d) holds it; stop it, or choose another port with -l",
+		holder.name, (int)holder.pid);
+}
+
+static bool family_is_missing(const struct reflector_listen *listen)
+{
+	return listen->optional && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL);
+}
+
+/*
+ * One that is not shared finds out whether another process holds it.
+ */
+static bool is_free(const struct reflector_listen *listen)
+{
+	int listener = accept_listen(&listen->addr, false);
+	int datagram = 0;
+
+	if (listener >= 0 && listen->service == REFLECTOR_FULL) {
+		datagram = udp_listen(&listen->addr, false);
+		if (datagram >= 0)
+			close(datagram);
+	}
+	if (listener >= 0)
+		close(listener);
+	return (listener >= 0 && datagram >= 0) || errno != EADDRINUSE;
+}
+
+/* Leaves what it opened in *port, also on failure. A missing family leaves nothing. */
+static int open_port(struct worker_listener *port, const struct reflector_listen *listen,
+	bool shared, struct error *error)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	port->listen = *listen;
+	port->datagram = -1;
+	port->listener = -1;
+	port->batch = ACCEPT_BATCH_START;
+	if (shared && !is_free(listen))
+		shared = false; /* so that the reason is told as ever */
+	port->listener = accept_listen(&listen->addr, shared);
+	if (port->listener < 0 && family_is_missing(listen)) {
+		log_detail("not listening on %s: %s", addr_format(&listen->addr, text),
+			strerror(errno));
+		return 0;
+	}
+	if (port->listener < 0)
+		return listeners_fail(&listen->addr, MAPPING_TCP, errno, error);
+	if (listen->service == REFLECTOR_TEXT)
+		return 0;
+	port->datagram = udp_listen(&listen->addr, shared);
+	if (port->datagram < 0)
+		return listeners_fail(&listen->addr, MAPPING_UDP, errno, error);
+	return 0;
+}
+
+static int watch_port(struct reflector *reflector, uint32_t slot, struct error *error)
+{
+	const struct worker_listener *port = &reflector->ports[slot];
+
+	if (port->listener >= 0 && loop_add(&reflector->loop, port->listener, EPOLLIN,
+					   worker_tag(WORKER_TAG_LISTENER, slot)) != 0)
+		return worker_fail(error, "watch a socket");
+	if (port->datagram >= 0 && loop_add(&reflector->loop, port->datagram, EPOLLIN,
+					   worker_tag(WORKER_TAG_DATAGRAM, slot)) != 0)
+		return worker_fail(error, "watch a socket");
+	return 0;
+}
+
+static int open_list(struct reflector *reflector, const struct reflector_listen *list, size_t count,
+	struct error *error)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint32_t slot = reflector->port_count++;
+
+		reflector->listens[slot] = list[i].addr;
+		if (open_port(&reflector->ports[slot], &list[i], reflector->shared, error) != 0 ||
+			watch_port(reflector, slot, error) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Opens what else the alternate address of a family takes, and ties the sockets to their places. */
+static int open_places(struct reflector *reflector, const struct reflector_config *config,
+	size_t family, struct error *error)
+{
+	struct alternate *places = &reflector->places[family];
+	struct reflector_listen extra[ALTERNATE_EXTRA];
+	int count;
+
+	if (config->alternates[family].family == ADDR_NONE)
+		return 0;
+	count = alternate_plan(places, config, family, extra, error);
+	if (count < 0 || open_list(reflector, extra, (size_t)count, error) != 0)
+		return -1;
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		if (reflector->ports[i].datagram >= 0)
+			alternate_adopt(places, &reflector->ports[i].listen.addr,
+				reflector->ports[i].datagram);
+	reflector->stream.places = reflector->places;
+	return 0;
+}
+
+static void describe_datagrams(struct reflector *reflector)
+{
+	for (uint32_t i = 0; i < reflector->port_count; i++) {
+		struct worker_listener *port = &reflector->ports[i];
+		const struct alternate *places =
+			&reflector->places[port->listen.addr.family == ADDR_IPV6];
+
+		port->served.fd = port->datagram;
+		port->served.bound = port->listen.addr;
+		port->served.places = places->main.family != ADDR_NONE ? places : NULL;
+	}
+}
+
+int listeners_open(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	bool any = false;
+
+	if (open_list(reflector, config->listen, config->listen_count, error) != 0)
+		return -1;
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		any = any || reflector->ports[i].listener >= 0;
+	if (!any)
+		return error_set(error, EXIT_STATUS_LOCAL, "this kernel has neither IPv4 nor IPv6");
+	for (size_t family = 0; family < WORKER_FAMILIES; family++)
+		if (open_places(reflector, config, family, error) != 0)
+			return -1;
+	describe_datagrams(reflector);
+	return 0;
+}
+
+/* The ports of the first thread once more, as far as it has them. */
+int listeners_share(
+	struct reflector *other, const struct reflector *first, struct error *error)
+{
+	for (uint32_t i = 0; i < first->port_count; i++) {
+		const struct worker_listener *its = &first->ports[i];
+		struct worker_listener *port = &other->ports[i];
+
+		other->port_count++;
+		*port = (struct worker_listener){
+
+			.listen = its->listen,
+			.datagram = -1,
+			.listener = -1,
+			.batch = ACCEPT_BATCH_START};
+		if (its->listener >= 0)
+			port->listener = accept_listen(&its->listen.addr, true);
+		if (its->listener >= 0 && port->listener < 0)
+			return listeners_fail(&its->listen.addr, MAPPING_TCP, errno, error);
+		if (its->datagram >= 0)
+			port->datagram = udp_listen(&its->listen.addr, true);
+		if (its->datagram >= 0 && port->datagram < 0)
+			return listeners_fail(&its->listen.addr, MAPPING_UDP, errno, error);
+		port->served = its->served;
+		port->served.fd = port->datagram;
+		port->served.handoff = &other->datagram_handoff;
+		port->served.number = i;
+		if (watch_port(other, i, error) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+void listeners_tell(const struct reflector *reflector)
+{
+	for (uint32_t i = 0; i < reflector->port_count; i++) {
+		const struct worker_listener *port = &reflector->ports[i];
+		char text[ADDR_TEXT_SIZE];
+		if (port->listener >= 0)
+			log_note("listening on %s %s", addr_format(&port->listen.addr, text),
+				port->datagram >= 0 ? "udp tcp" : "text");
+	}
+	for (size_t i = 0; i < WORKER_FAMILIES; i++) {
+		const struct alternate *places = &reflector->places[i];
+		char main_text[ADDR_TEXT_SIZE];
+		char other_text[ADDR_TEXT_SIZE];
+		if (places->main.family != ADDR_NONE)
+			log_note("addresses for RFC 5780: %s and %s",
+				addr_format(&places->main, main_text),
+				addr_format(&places->alternate, other_text));
+	}
+}

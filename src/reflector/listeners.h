@@ -1,0 +1,37 @@
+/*
+ * listeners.h - what a thread of the reflector listens on: for each address a TCP listener,
+ * and a UDP socket unless it is for the line alone.
+ */
+#ifndef NATPUNCH_REFLECTOR_LISTENERS_H
+#define NATPUNCH_REFLECTOR_LISTENERS_H
+
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/reflector/config.h"
+#include "reflector/worker.h"
+
+/*
+ * Opens and watches all that config says, and what the alternate addresses take beside it. Returns
+ * 0, or -1 with *error filled; what is open by then is for worker_close(), in both cases.
+ */
+int listeners_open(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error);
+
+/* The ports of the first thread once more, as far as it has them; as listeners_open(). */
+int listeners_share(
+	struct reflector *other, const struct reflector *first, struct error *error);
+
+/* Logs them, a line each. */
+void listeners_tell(const struct reflector *reflector);
+
+/*
+ * Fills *error with why this address could not be listened on, cause being the errno, and with who
+ * holds the port. Returns -1.
+ */
+int listeners_fail(
+	const struct addr *addr, enum mapping_protocol protocol, int cause, struct error *error);
+
+#endif

@@ -1,0 +1,341 @@
+/*
+ * Opens all of it in an order that lets rights be dropped on the way: first what needs them, the
+ * ports, the raw sockets and the other threads'; then, as the user that was named, the keys; then,
+ * confined, nothing any more.
+ */
+#include "natpunch/reflector/reflector.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "natpunch/os/clock.h"
+#include "natpunch/os/descriptors.h"
+#include "natpunch/os/log.h"
+#include "reflector/reflector_sandbox.h"
+#include "reflector/listeners.h"
+#include "reflector/worker.h"
+#include "natpunch/os/signals.h"
+
+#define DESCRIPTORS_OTHER 18 /* the loop, the signals, the spare, the standard three, raw, some */
+#define DESCRIPTORS_JOB   6  /* of another thread: loop, stop, spare, two to hand over, one more */
+#define DESCRIPTORS_DIAL  (DIALLER_MAX * DIALBACK_RESULT_MAX)
+#define STACK_SIZE        (256 * 1024)
+
+static void deliver(
+	void *context, struct loop_tag asker, const void *data, size_t size, uint64_t now)
+{
+	tcp_deliver(context, asker, data, size, now);
+}
+
+/* After the ports: a dialler knows what it must not dial. */
+static void open_dial(struct reflector *reflector, const struct reflector_config *config)
+{
+	const struct dialler_config dial = {
+		.off = config->no_dial,
+		.places = reflector->places,
+		.listens = reflector->listens,
+		.listen_count = reflector->port_count,
+		.counters = &reflector->counters,
+	};
+
+	dialler_open(&reflector->dial, &dial, &reflector->loop, WORKER_TAG_DIAL, deliver,
+		&reflector->stream);
+	reflector->stream.dial = &reflector->dial;
+}
+
+static uint32_t count_jobs(const struct reflector_config *config)
+{
+	return config->jobs > 1 ? config->jobs : 1;
+}
+
+/* All but the connections. */
+static uint64_t count_other_descriptors(const struct reflector_config *config)
+{
+	uint64_t listens = config->listen_count;
+
+	for (size_t i = 0; i < WORKER_FAMILIES; i++)
+		if (config->alternates[i].family != ADDR_NONE)
+			listens += ALTERNATE_EXTRA;
+	return DESCRIPTORS_OTHER + 2 * listens +
+	       (count_jobs(config) - 1) * (DESCRIPTORS_JOB + 2 * listens) +
+	       (config->no_dial ? 0 : DESCRIPTORS_DIAL) +
+	       (config->metrics_port != 0 ? METRICS_DESCRIPTORS : 0) +
+	       (config->relay ? config->relay_limits.all * RELAY_DESCRIPTORS : 0);
+}
+
+static int reserve_descriptors(
+	const struct reflector_config *config, uint32_t *connections, struct error *error)
+{
+	uint64_t other = count_other_descriptors(config);
+	uint64_t wanted = config->connections + other;
+	uint64_t limit = descriptors_reserve(wanted);
+
+	*connections = config->connections;
+	if (limit >= wanted)
+		return 0;
+	if (limit <= other) {
+		error_set(error, EXIT_STATUS_LOCAL,
+			"the limit of %llu descriptors leaves none for connections",
+			(unsigned long long)limit);
+		return error_hint(error,
+			"raise it to more than %llu, with ulimit -n or LimitNOFILE=",
+			(unsigned long long)other);
+	}
+	if (config->connections_fixed) {
+		error_set(error, EXIT_STATUS_LOCAL,
+			"%u connections need %llu descriptors, the limit is %llu",
+			config->connections, (unsigned long long)wanted, (unsigned long long)limit);
+		return error_hint(error, "raise it with ulimit -n or LimitNOFILE=, or lower -C");
+	}
+	*connections = (uint32_t)(limit - other);
+	log_warning("only %u connections at once: the limit of descriptors is %llu", *connections,
+		(unsigned long long)limit);
+	return 0;
+}
+
+static int open_tables(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	uint32_t connections;
+
+	if (reserve_descriptors(config, &connections, error) != 0)
+		return -1;
+	reflector->connections = connections / count_jobs(config);
+	if (reflector->connections == 0)
+		reflector->connections = 1;
+	return worker_open(reflector, config, error);
+}
+
+/* Does without when it cannot: no error. */
+static int open_raw(struct reflector *reflector, struct error *error)
+{
+	const char *why;
+
+	for (uint32_t i = 0; i < reflector->port_count; i++)
+		reflector->raw_listen[i] = reflector->ports[i].listen;
+	reflector->raw = raw_answer_open(reflector->raw_listen, reflector->port_count, &why);
+	if (reflector->raw == NULL) {
+		log_detail("not listening for raw tcp: %s", why);
+		return 0;
+	}
+	for (uint32_t i = 0; i < RAW_ANSWER_SOCKETS; i++)
+		if (raw_answer_fd(reflector->raw, i) >= 0 &&
+			loop_add(&reflector->loop, raw_answer_fd(reflector->raw, i), EPOLLIN,
+				worker_tag(WORKER_TAG_RAW, i)) != 0)
+			return worker_fail(error, "watch a socket");
+	return 0;
+}
+
+static int open_metrics(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	struct addr addr = {.family = ADDR_IPV4, .ip = {127, 0, 0, 1}};
+
+	addr.port = config->metrics_port;
+	if (metrics_open(&reflector->metrics, config->metrics_port, &reflector->loop,
+		    WORKER_TAG_METRICS, worker_collect, reflector) != 0)
+		return listeners_fail(&addr, MAPPING_TCP, errno, error);
+	return 0;
+}
+
+static int open_names(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	if (names_open(&reflector->names, config->keys_path, config->state_path,
+		    clock_now_ms(), error) != 0) {
+		if (config->has_user && error->hint[0] == '\0')
+			error_hint(error, "with -U this is done as that user");
+		return -1;
+	}
+	reflector->names.counters = &reflector->counters;
+	reflector->names.sources = reflector->stream.sources;
+	reflector->names.each = config->limits.name;
+	reflector->names.limits_loopback = config->limits.loopback;
+	if (!config->relay)
+		return 0;
+	if (relay_open(&reflector->relay, &reflector->loop, WORKER_TAG_RELAY,
+		    &config->relay_limits) != 0)
+		return error_set(error, EXIT_STATUS_LOCAL, "no memory for relaying");
+	reflector->relay.counters = &reflector->counters;
+	reflector->names.relay = &reflector->relay;
+	return 0;
+}
+
+static int open_loop(struct reflector *reflector, struct error *error)
+{
+	if (loop_open(&reflector->loop) != 0)
+		return worker_fail(error, "make an event loop");
+	reflector->signals = signals_open();
+	if (reflector->signals < 0 || loop_add(&reflector->loop, reflector->signals, EPOLLIN,
+					      worker_tag(WORKER_TAG_SIGNAL, 0)) != 0)
+		return worker_fail(error, "watch for signals");
+	if (accept_open(&reflector->acceptor) != 0)
+		return worker_fail(error, "open a spare descriptor");
+	return 0;
+}
+
+static int open_between(struct reflector *other, struct reflector *first, uint32_t number)
+{
+	other->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (other->stop < 0 || worker_queue_open(&other->handoff) != 0 ||
+		worker_queue_open(&other->datagram_handoff) != 0 ||
+		loop_add(&other->loop, other->stop, EPOLLIN,
+			worker_tag(WORKER_TAG_STOP, 0)) != 0)
+		return -1;
+	if (loop_add(&first->loop, other->handoff.ends[1], EPOLLIN,
+		    worker_tag(WORKER_TAG_HANDED, number)) != 0)
+		return -1;
+	return loop_add(&first->loop, other->datagram_handoff.ends[1], EPOLLIN,
+		worker_tag(WORKER_TAG_HANDED, number));
+}
+
+static int open_other(
+	struct reflector *first, const struct reflector_config *config, struct error *error)
+{
+	struct reflector *other = worker_new();
+
+	if (other == NULL)
+		return error_set(error, EXIT_STATUS_LOCAL, "no memory for a thread");
+	first->others[first->other_count] = other;
+	other->is_other = true;
+	other->connections = first->connections;
+	if (loop_open(&other->loop) != 0 || accept_open(&other->acceptor) != 0 ||
+		open_between(other, first, first->other_count++) != 0 ||
+		names_open(&other->names, NULL, NULL, 0, error) != 0 ||
+		metrics_open(&other->metrics, 0, &other->loop, WORKER_TAG_METRICS,
+			worker_collect, other) != 0)
+		return worker_fail(error, "prepare a thread");
+	if (worker_open(other, config, error) != 0)
+		return -1;
+	other->stream.places = first->stream.places;
+	other->stream.handoff = &other->handoff;
+	return listeners_share(other, first, error);
+}
+
+static int open_others(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	for (uint32_t i = 1; i < count_jobs(config); i++)
+		if (open_other(reflector, config, error) != 0)
+			return -1;
+	return 0;
+}
+
+/* The service manager's socket is connected while that is still allowed. */
+static int confine(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	notify_open(&reflector->notify);
+	return reflector_sandbox_enter(config, error);
+}
+
+static void tell(const struct reflector *reflector, unsigned metrics_port)
+{
+	listeners_tell(reflector);
+	if (reflector->raw != NULL)
+		log_note("listening for raw tcp");
+	if (metrics_port != 0)
+		log_note("counters at http://127.0.0.1:%u/metrics", metrics_port);
+	if (reflector->names.relay != NULL)
+		log_note("relaying for names that cannot be had directly");
+	if (reflector->other_count > 0)
+		log_note("%u threads", reflector->other_count + 1);
+	log_note("ready");
+}
+
+struct reflector *reflector_open(const struct reflector_config *config, struct error *error)
+{
+	struct reflector *reflector = worker_new();
+
+	if (reflector == NULL) {
+		error_set(error, EXIT_STATUS_LOCAL, "no memory");
+		return NULL;
+	}
+	reflector->shared = count_jobs(config) > 1;
+	/* Names are read by who will read them again, and after that nothing is opened. */
+	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
+		listeners_open(reflector, config, error) == 0 &&
+		open_raw(reflector, error) == 0 && open_metrics(reflector, config, error) == 0 &&
+		open_others(reflector, config, error) == 0 &&
+		reflector_sandbox_drop(config, error) == 0 &&
+		open_names(reflector, config, error) == 0 &&
+		confine(reflector, config, error) == 0) {
+		open_dial(reflector, config);
+		tell(reflector, config->metrics_port);
+		return reflector;
+	}
+	reflector_close(reflector);
+	return NULL;
+}
+
+void reflector_close(struct reflector *reflector)
+{
+	if (reflector == NULL)
+		return;
+	for (uint32_t i = 0; i < reflector->other_count; i++)
+		worker_close(reflector->others[i]);
+	worker_close(reflector);
+}
+
+static void *run_other(void *context)
+{
+	struct error error;
+
+	/* A bug, if it fails; the kernel goes on to share out to a thread that is not there. */
+	if (worker_run(context, &error) != 0)
+		abort();
+	return NULL;
+}
+
+static int start_others(struct reflector *reflector, struct error *error)
+{
+	pthread_attr_t attributes;
+	int problem = pthread_attr_init(&attributes);
+
+	if (problem == 0)
+		problem = pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	for (uint32_t i = 0; i < reflector->other_count && problem == 0; i++) {
+		struct reflector *other = reflector->others[i];
+
+		problem = pthread_create(&other->thread, &attributes, run_other, other);
+		other->runs = problem == 0;
+	}
+	pthread_attr_destroy(&attributes);
+	errno = problem;
+	return problem == 0 ? 0 : worker_fail(error, "start a thread");
+}
+
+static void stop_others(struct reflector *reflector)
+{
+	const uint64_t one = 1;
+
+	for (uint32_t i = 0; i < reflector->other_count; i++) {
+		struct reflector *other = reflector->others[i];
+
+		if (!other->runs || write(other->stop, &one, sizeof(one)) != sizeof(one))
+			continue;
+		pthread_join(other->thread, NULL);
+		other->runs = false;
+	}
+}
+
+int reflector_run(struct reflector *reflector, struct error *error)
+{
+	int result;
+
+	if (start_others(reflector, error) != 0) {
+		stop_others(reflector);
+		return -1;
+	}
+	reflector->watchdog = reflector->notify.watchdog_ms > 0 ? 0 : TIMER_NONE;
+	notify_ready(&reflector->notify);
+	result = worker_run(reflector, error);
+	stop_others(reflector);
+	worker_tell(reflector, TIMER_NONE);
+	notify_stopping(&reflector->notify);
+	return result;
+}

@@ -1,0 +1,210 @@
+#include "reflector/registry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "natpunch/base/secret.h"
+
+#define INDEX_SIZE 262144 /* a power of two, more than twice KEY_FILE_MAX: probes stay short */
+
+_Static_assert(INDEX_SIZE >= 2 * KEY_FILE_MAX, "the index would get slow");
+
+int registry_open(struct registry *registry)
+{
+	memset(registry, 0, sizeof(*registry));
+	registry->entries = calloc(KEY_FILE_MAX, sizeof(*registry->entries));
+	registry->index = calloc(INDEX_SIZE, sizeof(*registry->index));
+	if (registry->entries != NULL && registry->index != NULL)
+		return 0;
+	registry_close(registry);
+	return -1;
+}
+
+void registry_close(struct registry *registry)
+{
+	if (registry->entries != NULL)
+		secret_wipe(registry->entries, registry->fresh * sizeof(*registry->entries));
+	free(registry->entries);
+	free(registry->index);
+	memset(registry, 0, sizeof(*registry));
+}
+
+/* FNV-1a. Who can choose names also writes the key file, so there is no crowding it from afar. */
+static uint32_t hash_name(const char *name)
+{
+	uint32_t hash = 2166136261U;
+
+	for (; *name != '\0'; name++)
+		hash = (hash ^ (uint8_t)*name) * 16777619U;
+	return hash;
+}
+
+/* Where the name stands in the index, or would. */
+static uint32_t find_position(const struct registry *registry, const char *name)
+{
+	uint32_t at = hash_name(name) % INDEX_SIZE;
+
+	while (registry->index[at] != 0 &&
+		strcmp(registry->entries[registry->index[at] - 1].key.name, name) != 0)
+		at = (at + 1) % INDEX_SIZE;
+	return at;
+}
+
+uint32_t registry_find(const struct registry *registry, const char *name)
+{
+	uint32_t found = registry->index[find_position(registry, name)];
+
+	return found == 0 ? REGISTRY_NONE : found - 1;
+}
+
+/* Counted for all names together, so that one that is removed and comes back begins anew. */
+static uint32_t next_change(struct registry *registry)
+{
+	registry->changes = registry->changes == UINT32_MAX ? 1 : registry->changes + 1;
+	return registry->changes;
+}
+
+static void drop_unmarked(struct registry *registry)
+{
+	for (uint32_t i = 0; i < registry->fresh; i++) {
+		struct registry_entry *entry = &registry->entries[i];
+
+		if (entry->key.name[0] != '\0' && !entry->marked)
+			registry->changed = true;
+		if (!entry->marked)
+			secret_wipe(entry, sizeof(*entry));
+	}
+	/* Taking single names out of open addressing would leave holes; all are put in anew. */
+	memset(registry->index, 0, INDEX_SIZE * sizeof(*registry->index));
+	registry->count = 0;
+	for (uint32_t i = 0; i < registry->fresh; i++) {
+		const struct registry_entry *entry = &registry->entries[i];
+
+		if (entry->key.name[0] == '\0')
+			continue;
+		registry->index[find_position(registry, entry->key.name)] = i + 1;
+		registry->count++;
+	}
+}
+
+static void begin_entry(
+	struct registry *registry, struct registry_entry *entry, const struct key *key)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->key = *key;
+	entry->changes = next_change(registry);
+	/* 0 is a connection like any other. */
+	for (size_t place = 0; place < REGISTRY_PLACES; place++)
+		entry->places[place].slot = REGISTRY_NONE;
+}
+
+static void add_name(struct registry *registry, const struct key *key, uint32_t *free_from)
+{
+	uint32_t i = *free_from;
+	struct registry_entry *entry;
+
+	while (i < registry->fresh && registry->entries[i].key.name[0] != '\0')
+		i++;
+	if (i == registry->fresh)
+		registry->fresh++;
+	*free_from = i + 1;
+	entry = &registry->entries[i];
+	begin_entry(registry, entry, key);
+	registry->index[find_position(registry, key->name)] = i + 1;
+	registry->count++;
+}
+
+/* Whoever said where it is may be who the new key is to keep out: all of that is forgotten. */
+static void change_key(
+	struct registry *registry, struct registry_entry *entry, const struct key *key)
+{
+	secret_wipe(entry, sizeof(*entry));
+	begin_entry(registry, entry, key);
+	registry->changed = true;
+}
+
+void registry_set_keys(struct registry *registry, const struct key_file *keys)
+{
+	uint32_t free_from = 0;
+
+	for (uint32_t i = 0; i < registry->fresh; i++)
+		registry->entries[i].marked = false;
+	for (size_t i = 0; i < keys->count; i++) {
+		uint32_t found = registry_find(registry, keys->rows[i].name);
+
+		if (found == REGISTRY_NONE)
+			continue;
+		if (!secret_equal(registry->entries[found].key.secret, keys->rows[i].secret,
+			    KEY_SECRET_SIZE))
+			change_key(registry, &registry->entries[found], &keys->rows[i]);
+		registry->entries[found].marked = true;
+	}
+	drop_unmarked(registry);
+	for (size_t i = 0; i < keys->count; i++)
+		if (registry_find(registry, keys->rows[i].name) == REGISTRY_NONE)
+			add_name(registry, &keys->rows[i], &free_from);
+}
+
+void registry_put(struct registry *registry, uint32_t entry, const struct registry_place *place)
+{
+	struct registry_entry *to = &registry->entries[entry];
+
+	to->places[place->addr.family == ADDR_IPV6 ? 1 : 0] = *place;
+	to->changes = next_change(registry);
+	to->used_count = 0;
+	registry->changed = true;
+}
+
+bool registry_use(struct registry *registry, uint32_t entry, const uint8_t salt[NONCE_SALT_SIZE])
+{
+	struct registry_entry *of = &registry->entries[entry];
+
+	for (size_t i = 0; i < of->used_count; i++)
+		if (memcmp(of->used[i], salt, NONCE_SALT_SIZE) == 0)
+			return false;
+	if (of->used_count == REGISTRY_USED_MAX) {
+		of->changes = next_change(registry);
+		of->used_count = 0;
+		return true;
+	}
+	memcpy(of->used[of->used_count++], salt, NONCE_SALT_SIZE);
+	return true;
+}
+
+void registry_release(
+	struct registry *registry, uint32_t entry, uint32_t slot, uint32_t generation, uint64_t now)
+{
+	for (size_t i = 0; i < REGISTRY_PLACES; i++) {
+		struct registry_place *place = &registry->entries[entry].places[i];
+
+		if (place->addr.family == ADDR_NONE || place->slot != slot ||
+			place->generation != generation)
+			continue;
+		place->slot = REGISTRY_NONE;
+		place->seconds = 0;
+		place->heard = (int64_t)now;
+		registry->changed = true;
+	}
+}
+
+static int64_t age_ms(const struct registry_place *place, uint64_t now)
+{
+	if (place->slot != REGISTRY_NONE || (int64_t)now < place->heard)
+		return 0;
+	return (int64_t)now - place->heard;
+}
+
+bool registry_is_known(const struct registry_place *place, uint64_t now)
+{
+	return place->addr.family != ADDR_NONE && age_ms(place, now) <= REGISTRY_AGE_MAX_MS;
+}
+
+bool registry_is_held(const struct registry_place *place, uint64_t now)
+{
+	return place->slot != REGISTRY_NONE || age_ms(place, now) < place->seconds * 1000LL;
+}
+
+uint32_t registry_age(const struct registry_place *place, uint64_t now)
+{
+	return (uint32_t)(age_ms(place, now) / 1000);
+}

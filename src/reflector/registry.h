@@ -1,0 +1,115 @@
+/*
+ * registry.h - the names that a reflector serves, their keys, and where each was last seen.
+ *
+ * The table has room for KEY_FILE_MAX names and as many entries in use as the key file has lines:
+ * only a name with a key can be written to, so nobody can fill it, and no entry is ever put out
+ * for another. A name keeps its entry's number for as long as it stands in the key file.
+ *
+ * Memory is reserved once and untouched, so without cost, until it is used. A look-up costs the
+ * same for ten names and for a hundred thousand.
+ */
+#ifndef NATPUNCH_REFLECTOR_REGISTRY_H
+#define NATPUNCH_REFLECTOR_REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
+#include "natpunch/os/key_file.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/proto/nonce.h"
+
+#define REGISTRY_NONE     UINT32_MAX
+#define REGISTRY_PLACES   2  /* IPv4, IPv6 */
+#define REGISTRY_USED_MAX 16 /* nonces remembered; rule for more: all that were issued are void */
+
+/* After so long unheard of, a place is forgotten. */
+#define REGISTRY_AGE_MAX_MS (30LL * 24 * 3600 * 1000)
+
+/*
+ * What a name has a measure for. Each request but a LOOKUP works once, and counts when it does. A
+ * LOOKUP that somebody has caught works again for as long as its nonce is fresh: so it has a
+ * measure of its own, that nothing else is refused for it; and another one over UDP, where he can
+ * send it in its sender's name.
+ */
+enum registry_measure {
+	REGISTRY_MEASURE_CHANGES,
+	REGISTRY_MEASURE_LOOKUPS,
+	REGISTRY_MEASURE_DATAGRAM_LOOKUPS,
+	REGISTRY_MEASURES,
+};
+
+/* Where a name was seen in one family. */
+struct registry_place {
+	struct addr addr; /* ADDR_NONE: nowhere */
+	int64_t heard;    /* ms of the same clock as `now`; before its zero: negative */
+	uint32_t slot;    /* the connection that it is held by, or REGISTRY_NONE */
+	uint32_t generation;
+	uint16_t local_port;
+	uint16_t seconds;
+	uint8_t protocol;     /* enum mapping_protocol */
+	uint8_t session[12];  /* transaction id of the REGISTER (invitation.h) */
+	uint32_t invitations; /* sent for that */
+};
+
+struct registry_entry {
+	struct key key;   /* name "": free */
+	uint32_t changes; /* another number after each change (nonce.h); never 0 */
+	/* Salts of the nonces that were used up since; of those before no nonce is good any more.
+	 */
+	uint8_t used[REGISTRY_USED_MAX][NONCE_SALT_SIZE];
+	uint8_t used_count;
+	bool marked;
+	uint64_t spent_us[REGISTRY_MEASURES]; /* rate.h */
+	struct registry_place places[REGISTRY_PLACES];
+};
+
+struct registry {
+	struct registry_entry *entries;
+	uint32_t *index;  /* open addressing: entry number + 1, or 0 */
+	uint32_t fresh;   /* entries from here on were never used */
+	uint32_t count;   /* names */
+	uint32_t changes; /* made so far */
+	bool changed;     /* since registry_file_save() looked */
+};
+
+/* Returns 0, or -1 when there is no memory. */
+int registry_open(struct registry *registry);
+
+/* Wipes all keys and frees. */
+void registry_close(struct registry *registry);
+
+/*
+ * Takes over the keys: names that are new begin empty, names that are gone are forgotten, and so is
+ * where those were seen whose key is another one now.
+ */
+void registry_set_keys(struct registry *registry, const struct key_file *keys);
+
+/* The entry of a name, or REGISTRY_NONE. */
+uint32_t registry_find(const struct registry *registry, const char *name);
+
+/* Writes down where a name is; the place's family is its address'. */
+void registry_put(struct registry *registry, uint32_t entry, const struct registry_place *place);
+
+/*
+ * Uses up a nonce, fresh and unused so far (nonce.h), for a request that changes nothing of the
+ * name and must work once all the same. Returns false when it was used up before.
+ */
+bool registry_use(struct registry *registry, uint32_t entry, const uint8_t salt[NONCE_SALT_SIZE]);
+
+/* The connection is held no longer: what it held was heard until now. */
+void registry_release(struct registry *registry, uint32_t entry, uint32_t slot, uint32_t generation,
+	uint64_t now);
+
+/* Whether there is a place that is not too old to be told. */
+bool registry_is_known(const struct registry_place *place, uint64_t now);
+
+/* Whether home is there now: by its connection, or because it promised to be heard in time. */
+bool registry_is_held(const struct registry_place *place, uint64_t now);
+
+/* Seconds since it was heard of; 0 while a connection holds it. */
+uint32_t registry_age(const struct registry_place *place, uint64_t now);
+
+#endif

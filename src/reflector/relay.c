@@ -1,0 +1,414 @@
+/*
+ * A relay is watched edge-triggered, and looked at as a whole after each event: both directions are
+ * moved on until neither can. So nothing has to be said to the loop while data flows, and a side
+ * that is ready for what nobody wants, or has hung up while the other still reads, does not spin.
+ * One that can go on and on is stopped after TURNS, marked, and taken up again after the others.
+ *
+ * Threat: who has no key gets no further than a JOIN, which is refused for whatever reason by the
+ * same bytes. Who has one can take as many slots as his name may have, can send as fast as home's
+ * connection takes it, and can stop reading: that costs buffers of a fixed size. A JOIN is judged
+ * against the one relay that it names, so guessing costs its author a connection for each try, and
+ * a relay that waits nothing.
+ */
+#include "reflector/relay.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/flow.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/random.h"
+#include "natpunch/base/secret.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/proto/stun_auth.h"
+
+#define TURNS  32 /* of 64 KiB in or out for one direction, before others have theirs */
+#define EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+enum phase {
+	PHASE_FREE,
+	PHASE_RESERVED,
+	PHASE_WAITING,
+	PHASE_FLOWING,
+};
+
+enum leg {
+	LEG_TRAVELLER,
+	LEG_HOME,
+	LEGS,
+};
+
+struct reflector_relay_slot {
+	enum phase phase;
+	uint32_t generation;
+	bool again;   /* FLOWING: was stopped after TURNS */
+	uint64_t due; /* WAITING */
+	uint64_t began;
+	int fds[LEGS]; /* -1: not here */
+	struct addr peers[LEGS];
+	struct flow flows[LEGS]; /* from that leg to the other */
+	uint8_t token[RELAY_TOKEN_SIZE];
+	uint8_t transaction[STUN_TRANSACTION_SIZE]; /* of the traveller's request */
+	uint8_t answer[RELAY_ANSWER];
+	size_t answer_size;
+	char name[KEY_NAME_SIZE];
+};
+
+/* ---- the table ---------------------------------------------------------------------------- */
+
+int relay_open(struct relay *relay, struct loop *loop, uint8_t tag_kind,
+	const struct relay_limits *limits)
+{
+	*relay = (struct relay){.limits = *limits, .loop = loop, .tag_kind = tag_kind};
+	relay->slots = calloc(limits->all, sizeof(*relay->slots));
+	return relay->slots != NULL ? 0 : -1;
+}
+
+static uint64_t make_number(uint64_t slot, uint32_t generation)
+{
+	return slot << 32 | generation;
+}
+
+/* The slot of that number, or NULL when it is another's by now, or nobody's. */
+static struct reflector_relay_slot *find(const struct relay *relay, uint64_t number)
+{
+	uint32_t slot = (uint32_t)(number >> 32);
+
+	if (relay->slots == NULL || slot >= relay->limits.all ||
+		relay->slots[slot].generation != (uint32_t)number ||
+		relay->slots[slot].phase == PHASE_FREE)
+		return NULL;
+	return &relay->slots[slot];
+}
+
+static void release(struct relay *relay, struct reflector_relay_slot *slot)
+{
+	uint32_t generation = slot->generation;
+
+	flow_close(&slot->flows[LEG_TRAVELLER]);
+	flow_close(&slot->flows[LEG_HOME]);
+	secret_wipe(slot, sizeof(*slot));
+	slot->generation = generation;
+	relay->used--;
+}
+
+/* The first slot that is free, or NULL; and how many the name has. */
+static struct reflector_relay_slot *find_free(
+	const struct relay *relay, const char *name, uint32_t *same)
+{
+	struct reflector_relay_slot *found = NULL;
+
+	*same = 0;
+	for (uint32_t i = 0; i < relay->limits.all; i++) {
+		struct reflector_relay_slot *slot = &relay->slots[i];
+
+		if (slot->phase != PHASE_FREE)
+			*same += strcmp(slot->name, name) == 0;
+		else if (found == NULL)
+			found = slot;
+	}
+	return found;
+}
+
+unsigned relay_reserve(
+	struct relay *relay, const char *name, struct relay_ticket *ticket)
+{
+	static const struct flow none = {.pipe = {-1, -1}};
+	uint32_t same;
+	struct reflector_relay_slot *slot = find_free(relay, name, &same);
+
+	if (same >= relay->limits.name)
+		return RELAY_MESSAGE_NAME_FULL;
+	if (slot == NULL)
+		return RELAY_MESSAGE_FULL;
+	slot->generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
+	slot->phase = PHASE_RESERVED;
+	slot->fds[LEG_TRAVELLER] = slot->fds[LEG_HOME] = -1;
+	slot->flows[LEG_TRAVELLER] = slot->flows[LEG_HOME] = none;
+	memcpy(slot->name, name, strlen(name) + 1);
+	random_fill(slot->token, sizeof(slot->token));
+	relay->used++;
+	ticket->number = make_number((uint32_t)(slot - relay->slots), slot->generation);
+	memcpy(ticket->token, slot->token, sizeof(ticket->token));
+	return 0;
+}
+
+/* ---- ends --------------------------------------------------------------------------------- */
+
+static void tell(const struct reflector_relay_slot *slot, const char *what)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	if (log_admits())
+		log_detail("relay for %s at %s %s", addr_format(&slot->peers[LEG_TRAVELLER], text),
+			slot->name, what);
+}
+
+static bool send_all(int fd, const void *data, size_t size)
+{
+	return send(fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+/* Before the first byte was passed on: the traveller is told why, in order. */
+static void refuse(struct relay *relay, struct reflector_relay_slot *slot, unsigned code)
+{
+	uint8_t bytes[RELAY_ANSWER];
+	size_t size =
+		relay_message_write_error(STUN_METHOD_RELAY, slot->transaction, code, bytes, sizeof(bytes));
+
+	if (send_all(slot->fds[LEG_TRAVELLER], bytes, size))
+		count_answer(relay->counters, COUNTER_TCP_ANSWERS, bytes, size);
+	close(slot->fds[LEG_TRAVELLER]);
+	release(relay, slot);
+}
+
+static void tell_end(const struct reflector_relay_slot *slot, const char *how, uint64_t now)
+{
+	const struct flow *flows = slot->flows;
+
+	if (!log_admits())
+		return;
+	log_detail("relay for %s %s after %llu s: %llu bytes to it, %llu bytes from it", slot->name,
+		how, (unsigned long long)(now - slot->began) / 1000,
+		(unsigned long long)flows[LEG_TRAVELLER].passed,
+		(unsigned long long)flows[LEG_HOME].passed);
+}
+
+static void count_passed(const struct reflector_relay_slot *slot, struct counters *counters)
+{
+	count_many(counters, COUNTER_RELAYED_TO_HOME, slot->flows[LEG_TRAVELLER].passed);
+	count_many(counters, COUNTER_RELAYED_FROM_HOME, slot->flows[LEG_HOME].passed);
+}
+
+void relay_count(const struct relay *relay, struct counters *counters)
+{
+	for (uint32_t i = 0; relay->slots != NULL && i < relay->limits.all; i++)
+		if (relay->slots[i].phase == PHASE_FLOWING)
+			count_passed(&relay->slots[i], counters);
+	count_many(counters, COUNTER_RELAYS, relay->used);
+	count_many(counters, COUNTER_RELAYS_MAX, relay->slots != NULL ? relay->limits.all : 0);
+}
+
+static void finish(struct relay *relay, struct reflector_relay_slot *slot, bool in_order,
+	uint64_t now)
+{
+	tell_end(slot, in_order ? "ended" : "was cut", now);
+	count_passed(slot, relay->counters);
+	for (int leg = 0; leg < LEGS; leg++) {
+		relay->passed += slot->flows[leg].passed;
+		if (in_order)
+			close(slot->fds[leg]);
+		else
+			flow_abort(slot->fds[leg]);
+	}
+	release(relay, slot);
+}
+
+void relay_close(struct relay *relay)
+{
+	for (uint32_t i = 0; relay->slots != NULL && i < relay->limits.all; i++) {
+		struct reflector_relay_slot *slot = &relay->slots[i];
+
+		if (slot->phase == PHASE_FREE)
+			continue;
+		for (int leg = 0; leg < LEGS; leg++) {
+			relay->passed += slot->flows[leg].passed;
+			if (slot->fds[leg] >= 0)
+				flow_abort(slot->fds[leg]);
+		}
+		release(relay, slot);
+	}
+	if (relay->slots != NULL)
+		log_detail("relayed in all: %llu connections, %llu bytes",
+			(unsigned long long)relay->sessions, (unsigned long long)relay->passed);
+	free(relay->slots);
+	relay->slots = NULL;
+}
+
+/* ---- the traveller ------------------------------------------------------------------------ */
+
+static bool watch(struct relay *relay, const struct reflector_relay_slot *slot, int leg)
+{
+	struct loop_tag tag = {
+		.kind = relay->tag_kind,
+		.slot = (uint32_t)(slot - relay->slots) * LEGS + (uint32_t)leg,
+		.generation = slot->generation,
+	};
+
+	return loop_add(relay->loop, slot->fds[leg], EVENTS, tag) == 0;
+}
+
+/* Who forgets an idle connection is a NAT; whether an end is gone is found out as well. */
+static void keep_alive(int fd)
+{
+	socket_set_flag(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	socket_set_flag(fd, IPPROTO_TCP, TCP_KEEPIDLE, RELAY_IDLE_S);
+	socket_set_flag(fd, IPPROTO_TCP, TCP_KEEPINTVL, RELAY_PROBE_S);
+	socket_set_flag(fd, IPPROTO_TCP, TCP_KEEPCNT, RELAY_PROBES);
+	socket_set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+void relay_wait(struct relay *relay, uint64_t number,
+	const struct relay_initiator *traveller, bool told, uint64_t now)
+{
+	struct reflector_relay_slot *slot = find(relay, number);
+
+	if (slot == NULL || slot->phase != PHASE_RESERVED ||
+		traveller->answer_size > sizeof(slot->answer)) {
+		close(traveller->fd);
+		return;
+	}
+	slot->phase = PHASE_WAITING;
+	slot->fds[LEG_TRAVELLER] = traveller->fd;
+	slot->peers[LEG_TRAVELLER] = traveller->peer;
+	slot->due = now + relay->limits.join_ms;
+	memcpy(slot->transaction, traveller->transaction, sizeof(slot->transaction));
+	memcpy(slot->answer, traveller->answer, traveller->answer_size);
+	slot->answer_size = traveller->answer_size;
+	if (!told)
+		refuse(relay, slot, RELAY_MESSAGE_NOT_HOME);
+	else if (!watch(relay, slot, LEG_TRAVELLER))
+		refuse(relay, slot, RELAY_MESSAGE_FULL);
+	else
+		keep_alive(traveller->fd);
+}
+
+/* ---- home --------------------------------------------------------------------------------- */
+
+enum relay_verdict relay_hear(struct relay *relay, const void *data,
+	size_t data_size, void *out, size_t capacity, size_t *size, uint64_t *number)
+{
+	static const uint8_t nobodys[RELAY_TOKEN_SIZE];
+	const struct reflector_relay_slot *slot;
+	struct stun_message message;
+	bool waits, proven;
+	int join;
+
+	*size = 0;
+	if (stun_peek_method(data, data_size) != STUN_METHOD_JOIN ||
+		stun_parse(&message, data, data_size) < 0)
+		return RELAY_VERDICT_OTHER;
+	join = relay_message_read_join(&message, number);
+	if (join > 0)
+		return RELAY_VERDICT_OTHER;
+	slot = find(relay, *number);
+	waits = join == 0 && slot != NULL && slot->phase == PHASE_WAITING;
+	proven = stun_auth_check(&message, waits ? slot->token : nobodys, RELAY_TOKEN_SIZE) ==
+		 STUN_AUTH_VALID;
+	if (waits && proven) {
+		*size = relay_message_write_joined(&message, slot->token, out, capacity);
+		return RELAY_VERDICT_JOINED;
+	}
+	*size = relay_message_write_error(
+		STUN_METHOD_JOIN, message.transaction, RELAY_MESSAGE_UNPROVEN, out, capacity);
+	return RELAY_VERDICT_REFUSED;
+}
+
+static void move_on(struct relay *relay, struct reflector_relay_slot *slot, uint64_t now)
+{
+	enum flow_result results[LEGS];
+
+	for (int leg = 0; leg < LEGS; leg++) {
+		results[leg] = flow_advance(&slot->flows[leg], TURNS);
+		if (results[leg] == FLOW_BROKEN) {
+			finish(relay, slot, false, now);
+			return;
+		}
+	}
+	slot->again = results[0] == FLOW_MORE || results[1] == FLOW_MORE;
+	if (results[0] == FLOW_ENDED && results[1] == FLOW_ENDED)
+		finish(relay, slot, true, now);
+}
+
+void relay_begin(struct relay *relay, uint64_t number, int fd,
+	const struct addr *peer, const void *answer, size_t answer_size, uint64_t now)
+{
+	struct reflector_relay_slot *slot = find(relay, number);
+	int traveller;
+
+	if (slot == NULL || slot->phase != PHASE_WAITING) {
+		close(fd);
+		return;
+	}
+	traveller = slot->fds[LEG_TRAVELLER];
+	slot->fds[LEG_HOME] = fd;
+	slot->peers[LEG_HOME] = *peer;
+	if (flow_open(&slot->flows[LEG_TRAVELLER], traveller, fd) != 0 ||
+		flow_open(&slot->flows[LEG_HOME], fd, traveller) != 0 ||
+		!watch(relay, slot, LEG_HOME)) {
+		close(fd);
+		tell(slot, "failed: no descriptor or memory is left");
+		refuse(relay, slot, RELAY_MESSAGE_FULL);
+		return;
+	}
+	keep_alive(fd);
+	slot->phase = PHASE_FLOWING;
+	slot->began = now;
+	relay->sessions++;
+	count_one(relay->counters, COUNTER_RELAYS_BEGUN);
+	tell(slot, "begins");
+	if (!send_all(traveller, slot->answer, slot->answer_size) ||
+		!send_all(fd, answer, answer_size)) {
+		finish(relay, slot, false, now);
+		return;
+	}
+	count_answer(relay->counters, COUNTER_TCP_ANSWERS, slot->answer, slot->answer_size);
+	count_answer(relay->counters, COUNTER_TCP_ANSWERS, answer, answer_size);
+	move_on(relay, slot, now);
+}
+
+/* ---- both --------------------------------------------------------------------------------- */
+
+void relay_event(
+	struct relay *relay, struct loop_tag tag, uint32_t events, uint64_t now)
+{
+	uint64_t number = make_number(tag.slot / LEGS, tag.generation);
+	struct reflector_relay_slot *slot = find(relay, number);
+
+	if (slot == NULL)
+		return;
+	if (slot->phase == PHASE_FLOWING) {
+		if ((events & EPOLLERR) != 0)
+			finish(relay, slot, false, now);
+		else
+			move_on(relay, slot, now);
+	} else if (slot->phase == PHASE_WAITING && (events & ~(uint32_t)EPOLLOUT) != 0) {
+		tell(slot, "is off: it went away, or could not wait");
+		close(slot->fds[LEG_TRAVELLER]);
+		release(relay, slot);
+	}
+}
+
+uint64_t relay_next(const struct relay *relay)
+{
+	uint64_t due = TIMER_NONE;
+
+	for (uint32_t i = 0; relay->used > 0 && i < relay->limits.all; i++) {
+		const struct reflector_relay_slot *slot = &relay->slots[i];
+
+		if (slot->phase == PHASE_FLOWING && slot->again)
+			return 0;
+		if (slot->phase == PHASE_WAITING && slot->due < due)
+			due = slot->due;
+	}
+	return due;
+}
+
+void relay_expire(struct relay *relay, uint64_t now)
+{
+	for (uint32_t i = 0; relay->used > 0 && i < relay->limits.all; i++) {
+		struct reflector_relay_slot *slot = &relay->slots[i];
+
+		if (slot->phase == PHASE_FLOWING && slot->again) {
+			move_on(relay, slot, now);
+		} else if (slot->phase == PHASE_WAITING && now >= slot->due) {
+			tell(slot, "is off: home did not come");
+			refuse(relay, slot, RELAY_MESSAGE_NOT_HOME);
+		}
+	}
+}

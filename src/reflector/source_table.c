@@ -1,0 +1,233 @@
+/*
+ * Links are numbers + 1, so that 0, which fresh memory is full of, means none.
+ */
+#include "reflector/source_table.h"
+
+#include <string.h>
+
+#include "natpunch/base/rate_limit.h"
+
+struct crowd_member {
+	uint32_t source; /* number */
+	uint32_t older, younger;
+};
+
+struct crowd_source {
+	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
+	uint32_t count;
+	uint32_t oldest, youngest; /* members */
+	uint32_t longer, shorter;  /* neighbours in the rank; `shorter` also links free ones */
+	uint32_t next;             /* in the chain of the hash, */
+	uint32_t chain;            /* which is this one */
+};
+
+struct crowd_rank {
+	uint32_t longest, shortest;
+};
+
+/* A power of two, as many chains as members or more. */
+static uint32_t chains(uint32_t capacity)
+{
+	uint32_t count = 1;
+
+	while (count < capacity)
+		count *= 2;
+	return count;
+}
+
+size_t source_table_memory(uint32_t capacity)
+{
+	return capacity * (sizeof(struct crowd_member) + sizeof(struct crowd_source)) +
+	       ((size_t)capacity + 1) * sizeof(struct crowd_rank) +
+	       chains(capacity) * sizeof(uint32_t);
+}
+
+void source_table_init(struct source_table *crowd, void *memory, uint32_t capacity, uint32_t bits,
+	const uint8_t key[SIPHASH_KEY_SIZE])
+{
+	memset(crowd, 0, sizeof(*crowd));
+	crowd->bits = bits;
+	memcpy(crowd->key, key, sizeof(crowd->key));
+	crowd->sources = memory;
+	crowd->members = (void *)(crowd->sources + capacity);
+	crowd->ranks = (void *)(crowd->members + capacity);
+	crowd->index = (void *)(crowd->ranks + capacity + 1);
+	crowd->mask = chains(capacity) - 1;
+}
+
+static void find_network(
+	const struct source_table *crowd, const struct addr *source, uint8_t out[RATE_LIMIT_NETWORK_SIZE])
+{
+	rate_limit_network(source, out);
+	if (source->family == ADDR_IPV6)
+		memset(out + crowd->bits / 8, 0, RATE_LIMIT_NETWORK_SIZE - crowd->bits / 8);
+}
+
+static uint32_t chain_of(const struct source_table *crowd, const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
+{
+	return (uint32_t)siphash(crowd->key, network, RATE_LIMIT_NETWORK_SIZE) & crowd->mask;
+}
+
+/* Number + 1 of the source in its chain, or 0. */
+static uint32_t find(
+	const struct source_table *crowd, uint32_t chain, const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
+{
+	uint32_t link = crowd->index[chain];
+
+	while (link != 0 &&
+		memcmp(crowd->sources[link - 1].network, network, RATE_LIMIT_NETWORK_SIZE) != 0)
+		link = crowd->sources[link - 1].next;
+	return link;
+}
+
+static uint32_t find_source(const struct source_table *crowd, const struct addr *source)
+{
+	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
+
+	find_network(crowd, source, network);
+	return find(crowd, chain_of(crowd, network), network);
+}
+
+static uint32_t add_source(
+	struct source_table *crowd, uint32_t chain, const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
+{
+	uint32_t link = crowd->free;
+	struct crowd_source *source;
+
+	if (link != 0)
+		crowd->free = crowd->sources[link - 1].shorter;
+	else
+		link = ++crowd->fresh;
+	source = &crowd->sources[link - 1];
+	memset(source, 0, sizeof(*source));
+	memcpy(source->network, network, sizeof(source->network));
+	source->chain = chain;
+	source->next = crowd->index[chain];
+	crowd->index[chain] = link;
+	return link;
+}
+
+static void remove_source(struct source_table *crowd, uint32_t link)
+{
+	struct crowd_source *source = &crowd->sources[link - 1];
+	uint32_t *at = &crowd->index[source->chain];
+
+	while (*at != link)
+		at = &crowd->sources[*at - 1].next;
+	*at = source->next;
+	source->shorter = crowd->free;
+	crowd->free = link;
+}
+
+static void enter_rank(struct source_table *crowd, uint32_t link)
+{
+	struct crowd_source *source = &crowd->sources[link - 1];
+	struct crowd_rank *rank = &crowd->ranks[source->count];
+
+	source->longer = rank->shortest;
+	source->shorter = 0;
+	if (rank->shortest == 0)
+		rank->longest = link;
+	else
+		crowd->sources[rank->shortest - 1].shorter = link;
+	rank->shortest = link;
+}
+
+static void leave_rank(struct source_table *crowd, uint32_t link)
+{
+	const struct crowd_source *source = &crowd->sources[link - 1];
+	struct crowd_rank *rank = &crowd->ranks[source->count];
+
+	if (source->longer == 0)
+		rank->longest = source->shorter;
+	else
+		crowd->sources[source->longer - 1].shorter = source->shorter;
+	if (source->shorter == 0)
+		rank->shortest = source->longer;
+	else
+		crowd->sources[source->shorter - 1].longer = source->longer;
+}
+
+void source_table_join(struct source_table *crowd, uint32_t member, const struct addr *source)
+{
+	struct crowd_member *joining = &crowd->members[member];
+	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
+	struct crowd_source *own;
+	uint32_t chain, link;
+
+	find_network(crowd, source, network);
+	chain = chain_of(crowd, network);
+	link = find(crowd, chain, network);
+	if (link == 0)
+		link = add_source(crowd, chain, network);
+	else
+		leave_rank(crowd, link);
+	own = &crowd->sources[link - 1];
+	*joining = (struct crowd_member){.source = link - 1, .older = own->youngest};
+	if (own->youngest == 0)
+		own->oldest = member + 1;
+	else
+		crowd->members[own->youngest - 1].younger = member + 1;
+	own->youngest = member + 1;
+	own->count++;
+	enter_rank(crowd, link);
+	if (own->count > crowd->most)
+		crowd->most = own->count;
+}
+
+void source_table_leave(struct source_table *crowd, uint32_t member)
+{
+	const struct crowd_member *leaving = &crowd->members[member];
+	uint32_t link = leaving->source + 1;
+	struct crowd_source *own = &crowd->sources[leaving->source];
+
+	if (leaving->older == 0)
+		own->oldest = leaving->younger;
+	else
+		crowd->members[leaving->older - 1].younger = leaving->younger;
+	if (leaving->younger == 0)
+		own->youngest = leaving->older;
+	else
+		crowd->members[leaving->younger - 1].older = leaving->older;
+	leave_rank(crowd, link);
+	if (own->count == crowd->most && crowd->ranks[own->count].longest == 0)
+		crowd->most--;
+	own->count--;
+	if (own->count > 0)
+		enter_rank(crowd, link);
+	else
+		remove_source(crowd, link);
+}
+
+uint32_t source_table_count(const struct source_table *crowd, const struct addr *source)
+{
+	uint32_t link = find_source(crowd, source);
+
+	return link != 0 ? crowd->sources[link - 1].count : 0;
+}
+
+uint32_t source_table_oldest(const struct source_table *crowd)
+{
+	if (crowd->most == 0)
+		return SOURCE_TABLE_NONE;
+	return crowd->sources[crowd->ranks[crowd->most].longest - 1].oldest - 1;
+}
+
+uint32_t source_table_youngest(const struct source_table *crowd)
+{
+	if (crowd->most == 0)
+		return SOURCE_TABLE_NONE;
+	return crowd->sources[crowd->ranks[crowd->most].longest - 1].youngest - 1;
+}
+
+bool source_table_are_together(const struct source_table *crowd, uint32_t one, uint32_t other)
+{
+	return crowd->members[one].source == crowd->members[other].source;
+}
+
+uint32_t source_table_oldest_of(const struct source_table *crowd, const struct addr *source)
+{
+	uint32_t link = find_source(crowd, source);
+
+	return link != 0 ? crowd->sources[link - 1].oldest - 1 : SOURCE_TABLE_NONE;
+}

@@ -1,0 +1,199 @@
+#include "reflector/tcp_table.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "natpunch/os/random.h"
+#include "natpunch/proto/stun.h"
+
+static int open_crowds(struct tcp_table *table)
+{
+	size_t size = source_table_memory(table->capacity);
+	uint8_t key[SIPHASH_KEY_SIZE];
+	char *memory = calloc(4, size);
+
+	table->crowds = memory;
+	if (memory == NULL)
+		return -1;
+	random_fill(key, sizeof(key));
+	source_table_init(&table->passing, memory, table->capacity, SOURCE_TABLE_SOURCE_BITS, key);
+	source_table_init(&table->holding, memory + size, table->capacity, SOURCE_TABLE_SOURCE_BITS, key);
+	source_table_init(&table->sites, memory + 2 * size, table->capacity, SOURCE_TABLE_SITE_BITS, key);
+	source_table_init(&table->waiting, memory + 3 * size, table->capacity, SOURCE_TABLE_SOURCE_BITS, key);
+	return 0;
+}
+
+int tcp_table_open(struct tcp_table *table, uint32_t capacity)
+{
+	memset(table, 0, sizeof(*table));
+	table->capacity = capacity;
+	table->free = TCP_TABLE_NONE;
+	table->connections = calloc(capacity, sizeof(*table->connections));
+	table->partials = calloc(capacity, STUN_MESSAGE_MAX);
+	table->entries = calloc(capacity, sizeof(*table->entries));
+	if (table->connections == NULL || table->partials == NULL || table->entries == NULL ||
+		open_crowds(table) != 0) {
+		tcp_table_close(table);
+		return -1;
+	}
+	timer_heap_init(&table->deadlines, table->entries, capacity);
+	return 0;
+}
+
+void tcp_table_close(struct tcp_table *table)
+{
+	/* No slot was fresh while there are no connections; the analyser forgets that. */
+	for (uint32_t slot = 0; slot < table->fresh; slot++)
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
+		if (table->connections[slot].fd >= 0)
+			close(table->connections[slot].fd);
+	free(table->connections);
+	free(table->partials);
+	free(table->entries);
+	free(table->crowds);
+	memset(table, 0, sizeof(*table));
+}
+
+static uint32_t find_free(struct tcp_table *table)
+{
+	uint32_t slot = table->free;
+
+	if (slot != TCP_TABLE_NONE) {
+		table->free = table->connections[slot].next_free;
+		return slot;
+	}
+	if (table->fresh == table->capacity)
+		return TCP_TABLE_NONE;
+	return table->fresh++;
+}
+
+uint32_t tcp_table_take(struct tcp_table *table, int fd, const struct addr *peer)
+{
+	uint32_t slot = find_free(table);
+	struct tcp_connection *connection;
+	uint32_t generation;
+
+	if (slot == TCP_TABLE_NONE)
+		return slot;
+	connection = &table->connections[slot];
+	generation = connection->generation;
+	memset(connection, 0, sizeof(*connection));
+	connection->generation = generation;
+	connection->fd = fd;
+	connection->peer = *peer;
+	source_table_join(&table->passing, slot, peer);
+	table->used++;
+	return slot;
+}
+
+void tcp_table_release(struct tcp_table *table, uint32_t slot)
+{
+	struct tcp_connection *connection = &table->connections[slot];
+
+	tcp_table_pause(table, slot, false);
+	source_table_leave(connection->held ? &table->holding : &table->passing, slot);
+	if (connection->held)
+		source_table_leave(&table->sites, slot);
+	table->held -= connection->held ? 1 : 0;
+	table->used--;
+	timer_heap_set(&table->deadlines, slot, TIMER_NONE);
+	connection->fd = -1;
+	connection->generation++;
+	connection->next_free = table->free;
+	table->free = slot;
+}
+
+uint32_t tcp_table_victim(const struct tcp_table *table, const struct addr *newcomer)
+{
+	const struct source_table *crowd = &table->passing;
+
+	if (crowd->most > 0 && source_table_count(crowd, newcomer) == crowd->most)
+		return source_table_oldest_of(crowd, newcomer);
+	return source_table_oldest(crowd);
+}
+
+/* The last eighth is never held: else whoever holds all could lock everybody out. */
+uint32_t tcp_table_hold_max(const struct tcp_table *table)
+{
+	return table->capacity - table->capacity / 8;
+}
+
+static void change_crowd(struct tcp_table *table, uint32_t slot, bool held)
+{
+	struct tcp_connection *connection = &table->connections[slot];
+
+	source_table_leave(held ? &table->passing : &table->holding, slot);
+	source_table_join(held ? &table->holding : &table->passing, slot, &connection->peer);
+	if (held)
+		source_table_join(&table->sites, slot, &connection->peer);
+	else
+		source_table_leave(&table->sites, slot);
+	connection->held = held;
+	table->held = held ? table->held + 1 : table->held - 1;
+}
+
+static const struct addr *peer_of(const struct tcp_table *table, uint32_t slot)
+{
+	return &table->connections[slot].peer;
+}
+
+/*
+ * The held one to let go for one of that source, or SOURCE_TABLE_NONE: nobody has so many more. Of the
+ * site that holds the most, its largest source's where that is the largest of all.
+ */
+static uint32_t find_excess(const struct tcp_table *table, const struct addr *source)
+{
+	uint32_t of_source = source_table_youngest(&table->holding);
+	uint32_t of_site = source_table_youngest(&table->sites);
+	uint32_t site = source_table_count(&table->sites, source);
+
+	if (of_source == SOURCE_TABLE_NONE)
+		return SOURCE_TABLE_NONE;
+	if (site + 1 < table->sites.most)
+		return source_table_are_together(&table->sites, of_source, of_site) ? of_source : of_site;
+	if (source_table_count(&table->holding, source) + 1 < table->holding.most &&
+		source_table_count(&table->sites, peer_of(table, of_source)) >= site)
+		return of_source;
+	return SOURCE_TABLE_NONE;
+}
+
+void tcp_table_hold(struct tcp_table *table, uint32_t slot, bool held)
+{
+	const struct tcp_connection *connection = &table->connections[slot];
+
+	if (connection->held == held)
+		return;
+	if (held && table->held >= tcp_table_hold_max(table)) {
+		uint32_t youngest = find_excess(table, &connection->peer);
+
+		table->unheld++;
+		if (youngest == SOURCE_TABLE_NONE)
+			return;
+		change_crowd(table, youngest, false);
+	}
+	change_crowd(table, slot, held);
+}
+
+void tcp_table_pause(struct tcp_table *table, uint32_t slot, bool paused)
+{
+	struct tcp_connection *connection = &table->connections[slot];
+
+	if (connection->paused == paused)
+		return;
+	connection->paused = paused;
+	if (paused)
+		source_table_join(&table->waiting, slot, &connection->peer);
+	else
+		source_table_leave(&table->waiting, slot);
+}
+
+uint32_t tcp_table_waiting(const struct tcp_table *table, const struct addr *source)
+{
+	return source_table_count(&table->waiting, source);
+}
+
+uint8_t *tcp_table_partial(struct tcp_table *table, uint32_t slot)
+{
+	return table->partials + (size_t)slot * STUN_MESSAGE_MAX;
+}

@@ -1,0 +1,72 @@
+/*
+ * udp.h - STUN over UDP, in batches.
+ *
+ * No state is kept of a client. Whatever is not a STUN request is passed over without a word, so
+ * that two servers never answer each other's answers.
+ *
+ * There is no limit for a source here: whoever wants one to go without an answer would only have to
+ * forge it. An answer costs little more than to find out that there should be none. A question
+ * about a name costs more; see reflector_names.h for its limits, which only a source that was
+ * proven has. What comes faster than it can be answered is dropped by the kernel, and ROUNDS in the
+ * source says when the clients over TCP have their turn.
+ *
+ * The answer leaves from the address that the
+ * request came to, also on a host with several (RFC 8489 6.3.1.2): a client, and the NAT in front
+ * of it, take it from no other.
+ */
+#ifndef NATPUNCH_REFLECTOR_UDP_H
+#define NATPUNCH_REFLECTOR_UDP_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/proto/binding.h"
+#include "reflector/counters.h"
+#include "reflector/worker_queue.h"
+#include "reflector/names.h"
+#include "reflector/alternate.h"
+
+struct reflector_datagram;
+
+/* The memory of one batch, shared by all sockets; NULL when there is none. */
+struct reflector_datagram *udp_open(void);
+void udp_close(struct reflector_datagram *batch);
+
+/*
+ * A socket bound to addr and made for udp_serve(), or -1 and errno. `shared` is as
+ * for accept_listen().
+ */
+int udp_listen(const struct addr *addr, bool shared);
+
+/* What one socket is served with. */
+struct udp_port {
+	int fd;
+	struct addr bound;
+	const struct alternate *places;   /* of its family; NULL: RFC 5780 is not served */
+	const struct worker_queue *handoff; /* where names are served; NULL: here */
+	uint32_t number;                         /* of this port, there */
+};
+
+/*
+ * Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. What
+ * RFC 5780 wants sent from another place leaves through the socket there. `counters` may be NULL.
+ */
+void udp_serve(struct reflector_datagram *batch,
+	const struct udp_port *port, const struct binding_server *server,
+	struct names *names, struct counters *counters, uint64_t now);
+
+/* Answers one that another thread has handed over, at the port that it came to. */
+void udp_serve_handed(struct reflector_datagram *batch,
+	const struct udp_port *port, const struct binding_server *server,
+	struct names *names, struct counters *counters,
+	const struct worker_queue_item *handed, uint64_t now);
+
+/*
+ * Makes of the control message with the address that a packet came to, IP_PKTINFO or IPV6_PKTINFO,
+ * the one to send the answer from. Returns false for what was not addressed to this host alone;
+ * true, with nothing done, when there is no control message.
+ */
+bool udp_turn_control(struct msghdr *header);
+
+#endif

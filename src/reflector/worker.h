@@ -1,0 +1,125 @@
+/*
+ * worker.h - one loop of the reflector, and all that it serves.
+ *
+ * The first thread's holds everything; those of the others (see reflector.h) have ports,
+ * connections, counters and sources of their own, and nothing of the rest. What is in it is for
+ * the sources that make one up: reflector.c, reflector_ports.c and reflector_thread.c.
+ */
+#ifndef NATPUNCH_REFLECTOR_WORKER_H
+#define NATPUNCH_REFLECTOR_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/proto/binding.h"
+#include "reflector/counters.h"
+#include "natpunch/base/error.h"
+#include "natpunch/os/loop.h"
+#include "natpunch/os/notify.h"
+#include "natpunch/base/rate_limit.h"
+#include "natpunch/reflector/config.h"
+#include "reflector/accept.h"
+#include "reflector/udp.h"
+#include "reflector/dialler.h"
+#include "reflector/worker_queue.h"
+#include "reflector/metrics.h"
+#include "reflector/names.h"
+#include "reflector/alternate.h"
+#include "reflector/raw_answer.h"
+#include "reflector/relay.h"
+#include "reflector/tcp.h"
+
+#define WORKER_FAMILIES 2 /* IPv4, IPv6: index of what each has its own of */
+#define WORKER_LISTENER_MAX (REFLECTOR_LISTEN_MAX + WORKER_FAMILIES * ALTERNATE_EXTRA)
+
+enum worker_tag {
+	WORKER_TAG_SIGNAL,
+	WORKER_TAG_DATAGRAM,
+	WORKER_TAG_LISTENER,
+	WORKER_TAG_CONNECTION,
+	WORKER_TAG_RAW,
+	WORKER_TAG_RELAY,
+	WORKER_TAG_DIAL,
+	WORKER_TAG_METRICS,
+	WORKER_TAG_HANDED, /* the slot is the number of the thread that it comes from */
+	WORKER_TAG_STOP,
+};
+
+/* What one address is served by. */
+struct worker_listener {
+	struct reflector_listen listen;
+	struct udp_port served;
+	int datagram; /* -1 for REFLECTOR_TEXT, and where the family is missing */
+	int listener;
+	struct accept_batch batch;
+};
+
+struct reflector {
+	struct loop loop;
+	int signals;
+	struct worker_listener ports[WORKER_LISTENER_MAX];
+	struct addr listens[WORKER_LISTENER_MAX]; /* their addresses */
+	struct alternate places[WORKER_FAMILIES];
+	uint32_t port_count;
+	uint32_t connections; /* this thread's share */
+	struct acceptor acceptor;
+	uint64_t resume; /* when the listeners are looked at again, or TIMER_NONE */
+	struct reflector_datagram *datagrams;
+	struct binding_server datagram_server;
+	struct reflector_listen raw_listen[WORKER_LISTENER_MAX];
+	struct reflector_raw *raw; /* NULL: this machine cannot */
+	struct tcp_server stream;
+	struct names names;
+	struct relay relay;
+	struct dialler dial;
+	struct metrics metrics;
+	struct counters counters;
+	struct rate_limit_table sources;
+	struct rate_limit_source *sources_memory;
+	uint64_t suppressed;  /* lines of the log, as was last told */
+	uint64_t tell_due;    /* when the next number of them may be told */
+	struct notify notify; /* the service manager, while the loop runs */
+	uint64_t watchdog;    /* when it wants to hear of us again, or TIMER_NONE */
+	/* The first thread's: */
+	struct reflector *others[REFLECTOR_JOBS_MAX - 1];
+	uint32_t other_count;
+	bool shared; /* the ports are */
+	/* Those of the others: */
+	bool is_other, runs;
+	struct worker_queue handoff; /* for connections; */
+	struct worker_queue datagram_handoff;
+	int stop;
+	pthread_t thread;
+};
+
+/* A loop's tag for a descriptor of that kind. */
+struct loop_tag worker_tag(enum worker_tag kind, uint32_t slot);
+
+/* Fills *error with what could not be done, and errno; returns -1. */
+int worker_fail(struct error *error, const char *what);
+
+/* Nothing in it is open; NULL: no memory. Must go to worker_close(). */
+struct reflector *worker_new(void);
+
+/*
+ * Allocates what each thread has of its own, for as many connections as reflector->connections
+ * says. The loop must be open. Returns 0, or -1 with *error filled.
+ */
+int worker_open(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error);
+
+/* Closes and frees what this thread has, itself as well. */
+void worker_close(struct reflector *reflector);
+
+/* Serves until it is told to end. Returns 0, or -1 with *error filled: a bug. */
+int worker_run(struct reflector *reflector, struct error *error);
+
+/* How it stands with the first thread, the context, and all others: reflector_metrics.h. */
+void worker_collect(void *context, struct counters *out, uint64_t now);
+
+/* Logs how many lines of the log were not written, once in a while: now may be TIMER_NONE. */
+void worker_tell(struct reflector *reflector, uint64_t now);
+
+#endif

@@ -1,0 +1,54 @@
+#include "reflector/worker_queue.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "natpunch/proto/stun.h"
+
+int worker_queue_open(struct worker_queue *handoff)
+{
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, handoff->ends);
+}
+
+void worker_queue_close(struct worker_queue *handoff)
+{
+	for (int i = 0; i < 2; i++) {
+		if (handoff->ends[i] >= 0)
+			close(handoff->ends[i]);
+		handoff->ends[i] = -1;
+	}
+}
+
+bool worker_queue_wants(const void *message, size_t size)
+{
+	switch (stun_peek_method(message, size)) {
+	case STUN_METHOD_REGISTER:
+	case STUN_METHOD_LOOKUP:
+	case STUN_METHOD_CONNECT:
+	case STUN_METHOD_RELAY:
+	case STUN_METHOD_JOIN:
+	case STUN_METHOD_FORECAST:
+	case STUN_METHOD_DIAL:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool worker_queue_send(
+	const struct worker_queue *handoff, const struct worker_queue_item *handed)
+{
+	size_t size = offsetof(struct worker_queue_item, bytes) + handed->size;
+
+	return handed->size <= sizeof(handed->bytes) &&
+	       send(handoff->ends[0], handed, size, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+bool worker_queue_receive(
+	const struct worker_queue *handoff, struct worker_queue_item *handed)
+{
+	const size_t least = offsetof(struct worker_queue_item, bytes);
+	ssize_t got = recv(handoff->ends[1], handed, sizeof(*handed), 0);
+
+	return got >= (ssize_t)least && handed->size == (size_t)got - least;
+}

@@ -1,0 +1,60 @@
+/*
+ * worker_queue.h - from a thread of the reflector to the first one, which alone has names,
+ * relays and calls back to clients: a connection, or a datagram, with what it has asked so far.
+ *
+ * A socket pair of records, for each thread its own, one for connections and one for datagrams; the
+ * descriptor of a connection goes over as a number, for it is one process. Nothing waits: when the
+ * pair is full the connection is closed, and the datagram is lost, as it might have been before.
+ * Two pairs, as anybody can send datagrams without a limit, and none of them is to cost a
+ * connection.
+ */
+#ifndef NATPUNCH_REFLECTOR_WORKER_QUEUE_H
+#define NATPUNCH_REFLECTOR_WORKER_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "natpunch/base/addr.h"
+
+#define WORKER_QUEUE_BYTES   5120 /* longest of what was read at once */
+#define WORKER_QUEUE_CONTROL 64   /* longest control message of a datagram */
+
+struct worker_queue {
+	int ends[2]; /* the thread's, and the first one's */
+};
+
+struct worker_queue_item {
+	int fd; /* a connection, of whoever has the record; or -1: it is a datagram */
+	/* a connection: */
+	struct addr peer;
+	uint16_t hold_seconds;
+	uint8_t mode; /* enum binding_mode */
+	/* a datagram: as recvmsg(2) has told it */
+	uint32_t port; /* which of the ports it came to */
+	struct sockaddr_storage from;
+	socklen_t from_size;
+	socklen_t control_size;
+	uint8_t control[WORKER_QUEUE_CONTROL];
+	/* both: */
+	size_t size;
+	uint8_t bytes[WORKER_QUEUE_BYTES];
+};
+
+/* Returns 0, or -1 and errno. */
+int worker_queue_open(struct worker_queue *handoff);
+void worker_queue_close(struct worker_queue *handoff);
+
+/* Is this message one for the first thread? */
+bool worker_queue_wants(const void *message, size_t size);
+
+/* Returns false when it could not be handed over: then the descriptor is the caller's still. */
+bool worker_queue_send(
+	const struct worker_queue *handoff, const struct worker_queue_item *handed);
+
+/* The next one, or false when there is none. */
+bool worker_queue_receive(
+	const struct worker_queue *handoff, struct worker_queue_item *handed);
+
+#endif

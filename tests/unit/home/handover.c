@@ -1,0 +1,520 @@
+/*
+ * The command that gets connections is this very program, run with TEST_COMMAND in its
+ * environment. What it finds out it writes to standard output, which is the connection.
+ */
+#include "natpunch/home/handover.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "natpunch/borrow/borrow.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/signals.h"
+#include "natpunch/os/socket.h"
+#include "tap.h"
+
+#define DEADLINE 10000
+
+static char log_path[] = "/tmp/natpunch-handover-XXXXXX";
+static char self[] = "/proc/self/exe";
+static char *self_command[] = {self, NULL};
+
+/* ---------------------------------------------------------- in the command */
+
+static int option_of(int level, int option)
+{
+	int value = -1;
+	socklen_t size = sizeof(value);
+
+	getsockopt(STDIN_FILENO, level, option, &value, &size);
+	return value;
+}
+
+static void report(void)
+{
+	DIR *list = opendir("/proc/self/fd");
+	struct dirent *entry;
+	sigset_t blocked;
+	int count = 0;
+
+	while ((entry = readdir(list)) != NULL)
+		count += entry->d_name[0] != '.';
+	printf("descriptors %d\n", count - 1); /* one is the list */
+	closedir(list);
+	printf("blocking %d\n", (fcntl(STDIN_FILENO, F_GETFL) & O_NONBLOCK) == 0);
+	printf("leader %d\n", getsid(0) == getpid());
+	printf("keepalive %d %d %d %d\n", option_of(SOL_SOCKET, SO_KEEPALIVE),
+		option_of(IPPROTO_TCP, TCP_KEEPIDLE), option_of(IPPROTO_TCP, TCP_KEEPINTVL),
+		option_of(IPPROTO_TCP, TCP_KEEPCNT));
+	sigprocmask(SIG_BLOCK, NULL, &blocked);
+	printf("signals %d %d\n", sigismember(&blocked, SIGTERM), sigismember(&blocked, SIGCHLD));
+	printf("pipe %s\n", signal(SIGPIPE, SIG_DFL) == SIG_DFL ? "default" : "ignored");
+}
+
+static int act_as_command(const char *mode)
+{
+	char data[256];
+	ssize_t got;
+
+	if (strcmp(mode, "report") == 0)
+		report();
+	if (strcmp(mode, "echo") == 0)
+		while ((got = read(STDIN_FILENO, data, sizeof(data))) > 0)
+			if (write(STDOUT_FILENO, data, (size_t)got) != got)
+				return 1;
+	return 0;
+}
+
+/* ------------------------------------------------------------- in the test */
+
+static int saved_stderr;
+
+static int count_in(const char *path)
+{
+	DIR *list = opendir(path);
+	int count = -2; /* . and .. */
+
+	if (list == NULL)
+		return -1;
+	while (readdir(list) != NULL)
+		count++;
+	closedir(list);
+	return count;
+}
+
+static void log_to_file(void)
+{
+	int fd = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	saved_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+}
+
+static const char *logged(void)
+{
+	static char text[8192];
+	int fd = open(log_path, O_RDONLY | O_CLOEXEC);
+	ssize_t size = read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	text[size > 0 ? size : 0] = '\0';
+	dup2(saved_stderr, STDERR_FILENO);
+	close(saved_stderr);
+	return text;
+}
+
+static struct addr address_of(const char *ip, uint16_t port)
+{
+	struct addr addr = {.family = ADDR_NONE};
+
+	if (ip != NULL && addr_parse_ip(&addr, ip) != 0)
+		bail_out("an address of the test is wrong");
+	addr.port = port;
+	return addr;
+}
+
+/* A listener of the tested kind; port 0 lets the kernel choose. */
+static int listen_at(const char *ip, uint16_t *port)
+{
+	struct addr addr = address_of(ip, *port);
+	struct error error;
+	int fd = handover_listen(&addr, NULL, &error);
+
+	if (fd < 0)
+		bail_out("%s", error.text);
+	socket_local(fd, &addr);
+	*port = addr.port;
+	return fd;
+}
+
+static int connect_to(const char *ip, uint16_t port)
+{
+	struct addr addr = address_of(ip, port);
+	struct timeval limit = {.tv_sec = DEADLINE / 1000};
+	int fd =
+		socket(socket_domain((enum addr_family)addr.family), SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (fd < 0 || socket_connect(fd, &addr) != 0)
+		bail_out("cannot connect to %s port %u: %s", ip, port, strerror(errno));
+	return fd;
+}
+
+/* Until the end, or until `size` bytes are there. */
+static const char *read_text(int fd, size_t size)
+{
+	static char text[1024];
+	size_t used = 0;
+	ssize_t got;
+
+	if (size == 0 || size >= sizeof(text))
+		size = sizeof(text) - 1;
+	while (used < size && (got = read(fd, text + used, size - used)) > 0)
+		used += (size_t)got;
+	text[used] = '\0';
+	return text;
+}
+
+static bool is_closed(int fd)
+{
+	char byte;
+	ssize_t got = read(fd, &byte, 1);
+
+	return got == 0 || (got < 0 && errno == ECONNRESET);
+}
+
+static bool is_reset(int fd)
+{
+	char byte;
+
+	return read(fd, &byte, 1) < 0 && errno == ECONNRESET;
+}
+
+static bool wait_until_running(struct handover *handover, size_t running)
+{
+	uint64_t end = clock_now_ms() + DEADLINE;
+
+	for (;;) {
+		handover_reap(handover);
+		if (handover->running <= running || clock_now_ms() >= end)
+			return handover->running == running;
+		poll(NULL, 0, 2);
+	}
+}
+
+static void accept_when_ready(struct handover *handover, int listener)
+{
+	struct pollfd ready = {.fd = listener, .events = POLLIN};
+
+	poll(&ready, 1, DEADLINE);
+	handover_accept(handover, listener);
+}
+
+static bool has_line(const char *text, const char *line)
+{
+	char around[1200], wanted[200];
+
+	snprintf(around, sizeof(around), "\n%s", text);
+	snprintf(wanted, sizeof(wanted), "\n%s\n", line);
+	return strstr(around, wanted) != NULL;
+}
+
+static void test_command(void)
+{
+	static const char *const lines[] = {"descriptors 3", "blocking 1", "leader 1",
+		"keepalive 1 25 25 127", "signals 0 0", "pipe default"};
+	struct handover handover;
+	uint16_t port = 0;
+	int listener = listen_at("127.0.0.1", &port);
+	int leak = open("/dev/null", O_RDONLY); /* not close-on-exec */
+
+	setenv("TEST_COMMAND", "report", 1);
+	handover_init(&handover, self_command, NULL);
+	int client = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	is_uint(handover.running, 1, "a child runs");
+	const char *text = read_text(client, 0);
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		if (!ok(has_line(text, lines[i]), "the command finds: %s", lines[i]))
+			diag("in:\n%s", text);
+	ok(wait_until_running(&handover, 0), "the child is reaped");
+	close(client);
+	close(leak);
+	close(listener);
+	handover_end(&handover);
+}
+
+static void test_echo(void)
+{
+	struct handover handover;
+	uint16_t port = 0;
+	int listener = listen_at("127.0.0.1", &port);
+
+	setenv("TEST_COMMAND", "echo", 1);
+	handover_init(&handover, self_command, NULL);
+	int client = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	is_int(write(client, "hello", 5), 5, "a client speaks");
+	is_str(read_text(client, 5), "hello", "and is answered");
+	shutdown(client, SHUT_WR);
+	ok(is_closed(client), "when the command ends, so does the connection");
+	ok(wait_until_running(&handover, 0), "the child is reaped");
+	close(client);
+	close(listener);
+	handover_end(&handover);
+}
+
+static void test_cannot_run(void)
+{
+	static char missing[] = "/nonexistent/command";
+	char *command[] = {missing, NULL};
+	struct handover handover;
+	uint16_t port = 0;
+	int listener = listen_at("127.0.0.1", &port);
+
+	log_to_file();
+	handover_init(&handover, command, NULL);
+	int client = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	bool refused = is_reset(client);
+	wait_until_running(&handover, 0);
+	is_str(logged(), "natpunch: cannot run /nonexistent/command: No such file or directory\n",
+		"a command that cannot be run is named");
+	ok(refused, "and the connection reset");
+	close(client);
+	close(listener);
+	handover_end(&handover);
+}
+
+/* A server that answers each connection with what it got, on a port of its own. */
+static pid_t serve_echo(uint16_t *port)
+{
+	int listener = listen_at("127.0.0.1", port);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct pollfd ready = {.fd = listener, .events = POLLIN};
+		for (;;) {
+			poll(&ready, 1, -1);
+			int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+			if (fd < 0)
+				continue;
+			dup2(fd, 0);
+			dup2(fd, 1);
+			act_as_command("echo");
+			shutdown(fd, SHUT_RDWR);
+			close(fd);
+		}
+	}
+	close(listener);
+	return pid;
+}
+
+static void test_to(const char *host)
+{
+	struct handover handover;
+	struct host_port to = {.port = 0};
+	uint16_t port = 0;
+	char path[64];
+	int listener = listen_at("127.0.0.1", &port);
+	pid_t server = serve_echo(&to.port);
+
+	snprintf(to.host, sizeof(to.host), "%s", host);
+	handover_init(&handover, NULL, &to);
+	int client = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	is_int(write(client, "hello", 5), 5, "to %s: a client speaks", host);
+	is_str(read_text(client, 5), "hello", "to %s: and is answered", host);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)handover.children[0]);
+	is_int(count_in(path), 7, "to %s: the child has stderr, two sockets and two pipes", host);
+	shutdown(client, SHUT_WR);
+	ok(is_closed(client), "to %s: half-close goes there and comes back", host);
+	ok(wait_until_running(&handover, 0), "to %s: the child is reaped", host);
+	close(client);
+	close(listener);
+	handover_end(&handover);
+	kill(server, SIGKILL);
+	waitpid(server, NULL, 0);
+}
+
+static void test_to_nobody(void)
+{
+	struct handover handover;
+	struct host_port to = {.host = "127.0.0.1"};
+	uint16_t port = 0;
+	char wanted[200];
+	int listener = listen_at("127.0.0.1", &port);
+	int unused = listen_at("127.0.0.1", &to.port);
+
+	close(unused);
+	log_to_file();
+	handover_init(&handover, NULL, &to);
+	int client = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	bool refused = is_reset(client);
+	wait_until_running(&handover, 0);
+	snprintf(wanted, sizeof(wanted),
+		"natpunch: warning: cannot hand over to 127.0.0.1 port %u: Connection refused\n",
+		to.port);
+	is_str(logged(), wanted, "nobody at the other address: said so");
+	ok(refused, "and the connection reset");
+	close(client);
+	close(listener);
+	handover_end(&handover);
+}
+
+static void test_limit(void)
+{
+	struct handover handover;
+	int clients[HANDOVER_MAX + 2];
+	char first[64];
+	uint16_t port = 0;
+	int listener = listen_at("127.0.0.1", &port);
+
+	setenv("TEST_COMMAND", "echo", 1);
+	handover_init(&handover, self_command, NULL);
+	log_to_file();
+	for (int i = 0; i < HANDOVER_MAX; i++) {
+		clients[i] = connect_to("127.0.0.1", port);
+		accept_when_ready(&handover, listener);
+	}
+	size_t running = handover.running;
+	bool closed = true;
+	for (int i = HANDOVER_MAX; i < HANDOVER_MAX + 2; i++) {
+		clients[i] = connect_to("127.0.0.1", port);
+		accept_when_ready(&handover, listener);
+		closed = is_closed(clients[i]) && closed;
+		close(clients[i]);
+	}
+	const char *text = logged();
+	snprintf(first, sizeof(first), "%.24s", text);
+	const char *end = strstr(text, " closed: too many");
+	is_uint(running, HANDOVER_MAX, "as many run as may");
+	ok(closed, "more are closed");
+	is_uint(handover.refused, 2, "and counted");
+	is_str(first, "natpunch: warning: 127.0", "and the first of them is logged");
+	ok(end != NULL && strchr(end, '\n')[1] == '\0', "the first only");
+
+	close(clients[0]);
+	ok(wait_until_running(&handover, HANDOVER_MAX - 1), "one ends and is reaped");
+	clients[0] = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	is_int(write(clients[0], "x", 1), 1, "there is room for another");
+	is_str(read_text(clients[0], 1), "x", "and it works");
+	for (int i = 0; i < HANDOVER_MAX; i++)
+		close(clients[i]);
+	ok(wait_until_running(&handover, 0), "all end and are reaped");
+	is_int(waitpid(-1, NULL, WNOHANG), -1, "no child is left");
+	close(listener);
+	handover_end(&handover);
+}
+
+static void test_no_descriptors(void)
+{
+	struct handover handover;
+	struct rlimit before, none;
+	struct pollfd ready = {.events = POLLIN};
+	uint16_t port = 0;
+
+	ready.fd = listen_at("127.0.0.1", &port);
+	setenv("TEST_COMMAND", "echo", 1);
+	handover_init(&handover, self_command, NULL);
+	int client = connect_to("127.0.0.1", port);
+	log_to_file();
+	int next = dup(0);
+	close(next);
+	getrlimit(RLIMIT_NOFILE, &before);
+	none = before;
+	none.rlim_cur = (rlim_t)next;
+	poll(&ready, 1, DEADLINE);
+	setrlimit(RLIMIT_NOFILE, &none);
+	handover_accept(&handover, ready.fd);
+	bool waits = poll(&ready, 1, 0) == 1;
+	setrlimit(RLIMIT_NOFILE, &before);
+	ok(strstr(logged(), "closed: no descriptor left\n") != NULL, "no descriptor: said so");
+	ok(!waits, "nobody is left to wait at the listener");
+	ok(is_closed(client), "the newcomer is closed");
+	is_uint(handover.refused, 1, "and counted");
+	ok(handover.spare >= 0, "the spare descriptor is there again");
+	close(client);
+	client = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, ready.fd);
+	is_uint(handover.running, 1, "the next one is taken");
+	close(client);
+	ok(wait_until_running(&handover, 0), "and reaped");
+	close(ready.fd);
+	handover_end(&handover);
+}
+
+static void test_listen(void)
+{
+	struct addr addr = address_of("127.0.0.1", 0);
+	struct error error;
+	uint16_t port = 0;
+	int plain = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char wanted[100];
+
+	socket_bind(plain, &addr);
+	listen(plain, 1);
+	socket_local(plain, &addr);
+	is_int(handover_listen(&addr, NULL, &error), -1, "a port that somebody listens on");
+	snprintf(wanted, sizeof(wanted), "cannot listen on 127.0.0.1:%u: %s", addr.port,
+		strerror(EADDRINUSE));
+	is_str(error.text, wanted, "is named");
+	is_int(error.status, EXIT_STATUS_LOCAL, "with the right status");
+	close(plain);
+
+	is_int(handover_listen(&addr, "nosuchif0", &error), -1, "an interface that is not there");
+
+	int any = listen_at(NULL, &port);
+	int v4 = connect_to("127.0.0.1", port);
+	struct pollfd ready = {.fd = any, .events = POLLIN};
+	is_int(poll(&ready, 1, DEADLINE), 1, "any address: IPv4 comes in");
+	close(v4);
+	close(any);
+}
+
+/* The port of the listener stays free for what natpunch sends from it, in either order. */
+static void test_beside_own(void)
+{
+	uint16_t server_port = 0, port = 0;
+	int server = listen_at("127.0.0.1", &server_port);
+	struct borrow_request request = {
+		.protocol = MAPPING_TCP, .remote = address_of("127.0.0.1", server_port)};
+	struct borrowed first = BORROWED_NOTHING, second = BORROWED_NOTHING;
+	struct error error = {.text = ""};
+	int listener = listen_at(NULL, &port);
+
+	request.local = address_of(NULL, port);
+	is_int(borrow_open(borrow_find("bind"), &request, &first, &error), BORROW_OPEN,
+		"a connection from the port that we listen on");
+	close(listener);
+	listener = handover_listen(&request.local, NULL, &error);
+	ok(listener >= 0, "a listener on the port that we are connected from");
+	borrow_close(&first);
+	borrow_close(&second);
+	close(listener);
+	close(server);
+}
+
+int main(void)
+{
+	const char *mode = getenv("TEST_COMMAND");
+	int before, fd;
+
+	if (mode != NULL)
+		return act_as_command(mode);
+	fd = mkstemp(log_path);
+	if (fd < 0)
+		bail_out("cannot make a file");
+	close(fd);
+	close(signals_open());
+	before = count_in("/proc/self/fd");
+
+	test_command();
+	test_echo();
+	test_cannot_run();
+	test_to("127.0.0.1");
+	test_to("localhost");
+	test_to_nobody();
+	test_limit();
+	test_no_descriptors();
+	test_listen();
+	test_beside_own();
+
+	is_int(count_in("/proc/self/fd"), before, "as many descriptors as at the start");
+	unlink(log_path);
+	return done_testing();
+}

@@ -1,0 +1,210 @@
+/*
+ * Who holds a port, as the kernel tells it: listeners of our own, in a network namespace of our own
+ * where we may make one, for both protocols and families, in this process, in a child that got the
+ * socket handed over, and in one that we may not look into.
+ */
+#include "natpunch/os/port_owner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <netinet/in.h>
+
+#include "natpunch/os/socket.h"
+#include "tap.h"
+
+#define NAME   "holder-of-ports"
+#define OTHER  "second holder"
+#define NOBODY 65534
+
+static struct port_owner find(enum mapping_protocol protocol, enum addr_family family, uint16_t port)
+{
+	struct port_owner holder = {.listens = true, .pid = -1, .name = "?"};
+
+	is_int(port_owner_find(protocol, family, port, &holder), 0, "the tables can be read");
+	return holder;
+}
+
+/* Binds any port of an address; a TCP socket listens. Stores the port. */
+static int hold(enum mapping_protocol protocol, const char *ip, bool v6only, uint16_t *port)
+{
+	struct addr local;
+	int fd;
+
+	if (addr_parse_ip(&local, ip) != 0)
+		bail_out("not an address: %s", ip);
+	fd = socket_open((enum addr_family)local.family,
+		protocol == MAPPING_TCP ? SOCK_STREAM : SOCK_DGRAM, (int)protocol);
+	if (fd >= 0 && local.family == ADDR_IPV6)
+		socket_set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6only ? 1 : 0);
+	if (fd < 0 || socket_bind(fd, &local) != 0 || socket_local(fd, &local) != 0 ||
+		(protocol == MAPPING_TCP && listen(fd, 1) != 0))
+		bail_out("%s: %s", ip, strerror(errno));
+	*port = local.port;
+	return fd;
+}
+
+static void check_self(enum mapping_protocol protocol, enum addr_family family, const char *ip)
+{
+	const char *what = protocol == MAPPING_TCP ? "TCP" : "UDP";
+	uint16_t port;
+	int fd = hold(protocol, ip, true, &port);
+	struct port_owner holder = find(protocol, family, port);
+
+	ok(holder.listens, "%s %s: held", what, ip);
+	is_int(holder.pid, getpid(), "%s %s: by this process", what, ip);
+	is_str(holder.name, NAME, "%s %s: of this name", what, ip);
+	ok(find(protocol, ADDR_NONE, port).listens, "%s %s: of any family", what, ip);
+	ok(!find(protocol == MAPPING_TCP ? MAPPING_UDP : MAPPING_TCP, family, port).listens,
+		"%s %s: not the other protocol's", what, ip);
+	close(fd);
+	holder = find(protocol, family, port);
+	ok(!holder.listens && holder.pid == 0 && holder.name[0] == '\0', "%s %s: closed, nobody's",
+		what, ip);
+}
+
+static void test_families(void)
+{
+	uint16_t port;
+	int fd;
+
+	check_self(MAPPING_TCP, ADDR_IPV4, "0.0.0.0");
+	check_self(MAPPING_TCP, ADDR_IPV4, "127.0.0.1");
+	check_self(MAPPING_TCP, ADDR_IPV6, "::");
+	check_self(MAPPING_TCP, ADDR_IPV6, "::1");
+	check_self(MAPPING_UDP, ADDR_IPV4, "0.0.0.0");
+	check_self(MAPPING_UDP, ADDR_IPV6, "::");
+	fd = hold(MAPPING_TCP, "::", false, &port);
+	ok(find(MAPPING_TCP, ADDR_IPV4, port).listens,
+		"a wildcard of IPv6 holds the port of IPv4 as well");
+	close(fd);
+	fd = hold(MAPPING_TCP, "0.0.0.0", false, &port);
+	ok(!find(MAPPING_TCP, ADDR_IPV6, port).listens, "but not the other way round");
+	close(fd);
+}
+
+/* A connection from or to the port is no listener. */
+static void test_connection(void)
+{
+	uint16_t port;
+	int listener = hold(MAPPING_TCP, "127.0.0.1", true, &port);
+	struct addr to;
+	struct addr from;
+	int near;
+
+	socket_local(listener, &to);
+	near = socket_open(ADDR_IPV4, SOCK_STREAM, 0);
+	if (socket_connect(near, &to) != 0 || socket_local(near, &from) != 0)
+		bail_out("connect: %s", strerror(errno));
+	ok(!find(MAPPING_TCP, ADDR_IPV4, from.port).listens, "a connection does not hold its port");
+	close(near);
+	close(listener);
+}
+
+/* A process with a name of its own that inherits all sockets and does nothing. */
+static pid_t start_child(uid_t user)
+{
+	int ready[2];
+	char byte;
+	pid_t child;
+
+	if (pipe2(ready, O_CLOEXEC) != 0)
+		bail_out("pipe: %s", strerror(errno));
+	child = fork();
+	if (child < 0)
+		bail_out("fork: %s", strerror(errno));
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		prctl(PR_SET_NAME, OTHER);
+		if (user != 0 && setuid(user) != 0)
+			_exit(1);
+		if (write(ready[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		bail_out("the child died");
+	close(ready[0]);
+	return child;
+}
+
+static void end_child(pid_t child)
+{
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+/*
+ * A daemon and its children share the socket, and so do systemd and what it hands a socket to. The
+ * eldest answers for it: there it is that the port can be had back.
+ */
+static void test_shared(void)
+{
+	uint16_t port;
+	int fd = hold(MAPPING_TCP, "0.0.0.0", true, &port);
+	pid_t child = start_child(0);
+	struct port_owner holder = find(MAPPING_TCP, ADDR_IPV4, port);
+
+	is_int(holder.pid, getpid() < child ? getpid() : child, "shared: the lowest pid");
+	close(fd);
+	holder = find(MAPPING_TCP, ADDR_IPV4, port);
+	is_int(holder.pid, child, "handed over: the one that has it now");
+	is_str(holder.name, OTHER, "by its name");
+	end_child(child);
+	ok(!find(MAPPING_TCP, ADDR_IPV4, port).listens, "dead: nobody's");
+}
+
+/* In a child, as another user: what it sees of a socket of ours. Exit status: 1 when wrong. */
+static int look_as_nobody(uint16_t port, int fd)
+{
+	struct port_owner holder;
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		close(fd);
+		if (setuid(NOBODY) != 0 || port_owner_find(MAPPING_TCP, ADDR_IPV4, port, &holder) != 0)
+			_exit(2);
+		_exit(holder.listens && holder.pid == 0 && holder.name[0] == '\0' ? 0 : 1);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+static void test_unprivileged(void)
+{
+	uint16_t port;
+	int fd;
+
+	if (geteuid() != 0) {
+		skip(1, "needs root, to become somebody else");
+		return;
+	}
+	fd = hold(MAPPING_TCP, "0.0.0.0", true, &port);
+	is_int(look_as_nobody(port, fd), 0, "somebody else sees that it is held, and not by whom");
+	close(fd);
+}
+
+int main(void)
+{
+	/* Others' ports out of sight, and ours out of theirs. */
+	if (geteuid() == 0 && unshare(CLONE_NEWNET) != 0)
+		bail_out("unshare: %s", strerror(errno));
+	if (geteuid() == 0 && system("ip link set lo up") != 0)
+		bail_out("ip link set lo up");
+	prctl(PR_SET_NAME, NAME);
+	test_families();
+	test_connection();
+	test_shared();
+	test_unprivileged();
+	return done_testing();
+}
