@@ -1,5 +1,5 @@
 /*
- * keyfile.c - names, their keys, and the file that both sides keep them in.
+ * key.c - names, their keys, and the file that both sides keep them in.
  *
  * The file is written by people and by `>>`; what is not exactly a key is an error, because a line
  * that is passed over is a name that stops working without a word.
@@ -113,7 +113,8 @@ static const char *read_key(
 	return problem;
 }
 
-enum key_reader_result key_reader_next(struct key_reader *file, struct key *out, const char **problem)
+enum key_reader_result key_reader_next(
+	struct key_reader *file, struct key *out, const char **problem)
 {
 	while (file->offset < file->size) {
 		const char *at = file->data + file->offset, *name, *text, *rest;

@@ -8,7 +8,8 @@
 #define US_PER_MS         1000U
 #define US_PER_S          1000000U
 
-int rate_limit_open(struct rate_limit *rate, struct rate_limit_rule each, struct rate_limit_rule all)
+int rate_limit_open(
+	struct rate_limit *rate, struct rate_limit_rule each, struct rate_limit_rule all)
 {
 	uint64_t longest = (uint64_t)each.interval_ms * each.burst;
 
@@ -58,8 +59,8 @@ static struct rate_limit_source *find_source(
 {
 	struct rate_limit_source *free = NULL;
 
-	for (struct rate_limit_source *entry = rate->sources; entry != rate->sources + RATE_LIMIT_SOURCE_MAX;
-		entry++) {
+	for (struct rate_limit_source *entry = rate->sources;
+		entry != rate->sources + RATE_LIMIT_SOURCE_MAX; entry++) {
 		if (entry->spent <= now)
 			free = free == NULL ? entry : free;
 		else if (memcmp(entry->network, network, sizeof(entry->network)) == 0)
@@ -93,7 +94,8 @@ uint64_t rate_limit_wait(const struct rate_limit_quota *quota, uint64_t spent_us
 	return spent_us <= least ? 0 : (spent_us - least + US_PER_MS - 1) / US_PER_MS;
 }
 
-void rate_limit_charge(const struct rate_limit_quota *quota, uint64_t *spent_us, uint32_t number, uint64_t now)
+void rate_limit_charge(
+	const struct rate_limit_quota *quota, uint64_t *spent_us, uint32_t number, uint64_t now)
 {
 	uint64_t interval = US_PER_S / quota->per_second;
 	uint64_t from = *spent_us > now * US_PER_MS ? *spent_us : now * US_PER_MS;
@@ -101,21 +103,24 @@ void rate_limit_charge(const struct rate_limit_quota *quota, uint64_t *spent_us,
 	relaxed_counter_store(spent_us, from + interval * number);
 }
 
-void rate_limit_table_init(struct rate_limit_table *table, struct rate_limit_source *sources, unsigned bits,
-	struct rate_limit_quota each, const uint8_t key[SIPHASH_KEY_SIZE])
+void rate_limit_table_init(struct rate_limit_table *table, struct rate_limit_source *sources,
+	unsigned bits, struct rate_limit_quota each, const uint8_t key[SIPHASH_KEY_SIZE])
 {
-	*table = (struct rate_limit_table){.each = each, .sources = sources, .mask = (1U << bits) - 1};
+	*table = (struct rate_limit_table){
+		.each = each, .sources = sources, .mask = (1U << bits) - 1};
 	memcpy(table->key, key, sizeof(table->key));
 }
 
-uint64_t *rate_limit_table_find(struct rate_limit_table *table, const struct addr *source, uint64_t now)
+uint64_t *rate_limit_table_find(
+	struct rate_limit_table *table, const struct addr *source, uint64_t now)
 {
 	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
 	struct rate_limit_source *set, *least;
 
 	rate_limit_network(source, network);
 	set = table->sources +
-	      (size_t)(siphash(table->key, network, sizeof(network)) & table->mask) * RATE_LIMIT_SET;
+	      (size_t)(siphash(table->key, network, sizeof(network)) & table->mask) *
+		      RATE_LIMIT_SET;
 	least = set;
 	for (struct rate_limit_source *entry = set; entry != set + RATE_LIMIT_SET; entry++) {
 		if (memcmp(entry->network, network, sizeof(network)) == 0)

@@ -1,5 +1,5 @@
 /*
- * deadline.c - which of many slots is due first: a binary heap over fixed memory.
+ * timer_heap.c - which of many slots is due first: a binary heap over fixed memory.
  *
  * The array of entries is two tables in one. Read by heap position (0 to count - 1), key and slot
  * are the heap. Read by slot number, due and position say what is true of that slot. A busy

@@ -30,20 +30,20 @@ const struct borrow_method *borrow_find(const char *name)
 }
 
 /* Who holds the port, as the beginning of a hint: "sshd holds it (pid 12); ". */
-static void describe_holder(const struct borrow_request *request, char *out, size_t size)
+static void describe_owner(const struct borrow_request *request, char *out, size_t size)
 {
 	struct addr local = borrow_method_local(request);
-	struct port_owner holder;
+	struct port_owner owner;
 
 	out[0] = '\0';
 	if (port_owner_find_again(request->protocol, (enum addr_family)local.family, local.port,
-		    request->holder, &holder) != 0 ||
-		!holder.listens)
+		    request->owner, &owner) != 0 ||
+		!owner.listens)
 		return;
-	if (holder.pid == 0)
+	if (owner.pid == 0)
 		snprintf(out, size, "another process holds it; ");
 	else
-		snprintf(out, size, "%s holds it (pid %ld); ", holder.name, (long)holder.pid);
+		snprintf(out, size, "%s holds it (pid %ld); ", owner.name, (long)owner.pid);
 }
 
 /*
@@ -72,17 +72,17 @@ static void name_capabilities(const struct borrow_method *method,
 static void add_hint(const struct borrow_method *method, const struct borrow_request *request,
 	struct error *error)
 {
-	char holder[96];
+	char owner[96];
 	char capabilities[64];
 
 	if (error->hint[0] != '\0')
 		return;
-	describe_holder(request, holder, sizeof(holder));
-	name_capabilities(method, request, holder[0] != '\0', capabilities, sizeof(capabilities));
+	describe_owner(request, owner, sizeof(owner));
+	name_capabilities(method, request, owner[0] != '\0', capabilities, sizeof(capabilities));
 	if (capabilities[0] != '\0')
-		error_hint(error, "%srun as root, or: setcap %s+ep natpunch", holder, capabilities);
+		error_hint(error, "%srun as root, or: setcap %s+ep natpunch", owner, capabilities);
 	else
-		error_hint(error, "%suse another method: -m auto", holder);
+		error_hint(error, "%suse another method: -m auto", owner);
 }
 
 static enum borrow_result open_first(

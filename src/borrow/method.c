@@ -19,7 +19,8 @@ struct addr borrow_method_local(const struct borrow_request *request)
 	return local;
 }
 
-enum borrow_result borrow_method_connect(int fd, const struct borrow_request *request, struct error *error)
+enum borrow_result borrow_method_connect(
+	int fd, const struct borrow_request *request, struct error *error)
 {
 	char remote[ADDR_TEXT_SIZE];
 

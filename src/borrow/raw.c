@@ -2,8 +2,8 @@
  * raw: no socket of the kernel's takes part at all. Segments and datagrams are made here and sent
  * over a raw socket, with the held port as their source; of the answers the raw socket gets a copy.
  *
- * TCP. The handshake of handshake.h: a SYN and, when it is answered, an ACK, both with a TCP MD5
- * option for which no socket has a key, so that the kernels at both ends, listener or not, drop
+ * TCP. The handshake of raw_handshake.h: a SYN and, when it is answered, an ACK, both with a TCP
+ * MD5 option for which no socket has a key, so that the kernels at both ends, listener or not, drop
  * what comes to them without a word. Only a reflector with raw sockets of its own answers it. What
  * is told apart:
  *  - this kernel does not know the option: it would answer the SYN-ACK with a RST, which closes the
@@ -14,12 +14,12 @@
  *    segments, but the NATs between would take the numbers of our handshake for that connection's,
  *    and drop what it sends from then on. It is looked for in the kernel's table.
  *
- * UDP. A datagram with any content. Its answer goes to the holder of the port as well, for whom it
- * is one of the stray datagrams that every UDP program must pass over. With no holder the kernel
+ * UDP. A datagram with any content. Its answer goes to the owner of the port as well, for whom it
+ * is one of the stray datagrams that every UDP program must pass over. With no owner the kernel
  * sends an ICMP "port unreachable" behind the reflector's answer, which harms nobody.
  *
  * Threat: a raw socket is handed what anybody sends to this machine. Lengths are judged in
- * pure/segment, the answer to a SYN in pure/handshake.
+ * proto/segment, the answer to a SYN in proto/raw_handshake.
  * Needs CAP_NET_RAW and nothing else: no port is bound.
  */
 #include <errno.h>
@@ -185,7 +185,8 @@ static int raw_knock(struct borrowed *borrowed)
 	return send_segment(borrowed, &syn);
 }
 
-static int raw_hear(struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped)
+static int raw_hear(
+	struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped)
 {
 	uint8_t bytes[PACKET_SIZE];
 	struct segment_packet packet;

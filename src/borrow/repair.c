@@ -51,7 +51,8 @@ static enum borrow_result repair_open(
 		error_hint(error, "for UDP there are bind, rewrite and raw: -m auto");
 		return BORROW_CANNOT;
 	}
-	return borrow_method_open_socket(&borrow_method_repair, request, bind_shared, "share", out, error);
+	return borrow_method_open_socket(
+		&borrow_method_repair, request, bind_shared, "share", out, error);
 }
 
 const struct borrow_method borrow_method_repair = {

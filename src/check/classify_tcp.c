@@ -236,7 +236,7 @@ static void start_look(struct survey *survey, struct look *look, const struct ad
 		.local = survey->request->local,
 		.remote = *remote,
 		.interface = survey->request->interface,
-		.holder = survey->request->holder,
+		.owner = survey->request->owner,
 	};
 
 	if (look->count == EVIDENCE_SAMPLE_MAX)
@@ -304,7 +304,7 @@ static void start_looks(struct survey *survey, struct look *look, bool *lie)
 
 static void look_at_mapping(struct survey *survey)
 {
-	struct nat_sample sights[EVIDENCE_SAMPLE_MAX + 1] = {
+	struct nat_sample samples[EVIDENCE_SAMPLE_MAX + 1] = {
 		{.asked = survey->asked, .mapped = survey->report->mapped}};
 	struct look look = {.count = 0};
 	size_t count = 1;
@@ -315,14 +315,14 @@ static void look_at_mapping(struct survey *survey)
 	for (size_t i = 0; i < look.count; i++) {
 		struct binding_client *transaction = &look.transactions[i];
 		if (transaction->state == BINDING_CLIENT_ANSWERED) {
-			sights[count].asked = transaction->request.remote;
-			sights[count++].mapped = transaction->answer.mapped;
+			samples[count].asked = transaction->request.remote;
+			samples[count++].mapped = transaction->answer.mapped;
 		} else if (transaction->error.text[0] != '\0') {
 			log_detail("%s", transaction->error.text);
 		}
 		binding_client_end(transaction);
 	}
-	evidence_judge_mapping(sights, count, lie, survey->report);
+	evidence_judge_mapping(samples, count, lie, survey->report);
 }
 
 /* ---- hairpinning -------------------------------------------------------------------------- */
@@ -378,7 +378,8 @@ static void look_at_hairpin(struct survey *survey)
 /* ------------------------------------------------------------------------------------------- */
 
 /* From the first reflector that answers; the others stay unspoken to. */
-static int find_mapping(struct survey *survey, struct mapping_race_result *result, struct error *error)
+static int find_mapping(
+	struct survey *survey, struct mapping_race_result *result, struct error *error)
 {
 	struct error first = {.status = EXIT_STATUS_DONE};
 

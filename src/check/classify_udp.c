@@ -59,16 +59,16 @@ struct datagrams {
 
 static int refuse(const struct datagrams *datagrams, int problem, struct error *error)
 {
-	struct port_owner holder;
+	struct port_owner owner;
 	uint16_t port = datagrams->request->local.port;
 
 	error_set(error, EXIT_STATUS_LOCAL, "cannot use port %u: %s", port, strerror(problem));
 	if (port_owner_find_again(MAPPING_UDP, (enum addr_family)datagrams->local.family, port,
-		    datagrams->request->holder, &holder) == 0 &&
-		holder.listens)
+		    datagrams->request->owner, &owner) == 0 &&
+		owner.listens)
 		return error_hint(error,
 			"%s holds it; run as root, or: setcap cap_net_raw+ep natpunch",
-			holder.name[0] != '\0' ? holder.name : "another process");
+			owner.name[0] != '\0' ? owner.name : "another process");
 	if (problem == EACCES || problem == EPERM)
 		return error_hint(
 			error, "run as root, or: setcap cap_net_bind_service+ep natpunch");
@@ -354,7 +354,8 @@ static void look_at_filtering(
 	}
 	ask_round(datagrams, first);
 	in = judge_change(datagrams, stranger, other);
-	report->filtering = nat_report_judge_filtering(in, judge_change(datagrams, known, &known_place));
+	report->filtering =
+		nat_report_judge_filtering(in, judge_change(datagrams, known, &known_place));
 	used = describe(stranger, other, report->filtering_evidence, size);
 	if (known != NULL && used >= 0 && (size_t)used + 2 < size) {
 		if (used > 0)
@@ -404,7 +405,7 @@ static void ask_elsewhere(struct datagrams *datagrams, size_t reflector, const s
 static void look_at_mapping(struct datagrams *datagrams, size_t reflector, const struct addr *asked,
 	const struct addr *other)
 {
-	struct nat_sample sights[EVIDENCE_SAMPLE_MAX] = {
+	struct nat_sample samples[EVIDENCE_SAMPLE_MAX] = {
 		{.asked = *asked, .mapped = datagrams->report->mapped}};
 	size_t count = 1;
 	size_t first = datagrams->count;
@@ -416,10 +417,10 @@ static void look_at_mapping(struct datagrams *datagrams, size_t reflector, const
 		const struct question *question = &datagrams->questions[i];
 		if (!question->arrived)
 			continue;
-		sights[count].asked = question->asked;
-		sights[count++].mapped = question->answer.mapped;
+		samples[count].asked = question->asked;
+		samples[count++].mapped = question->answer.mapped;
 	}
-	evidence_judge_mapping(sights, count, lie, datagrams->report);
+	evidence_judge_mapping(samples, count, lie, datagrams->report);
 }
 
 /* ---- hairpinning -------------------------------------------------------------------------- */

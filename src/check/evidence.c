@@ -18,8 +18,8 @@
 
 static_assert(HOPS_MAX == NAT_HOP_MAX, "as many hops in the report as are looked for");
 
-int evidence_look_up(const struct mapping_race_request *request, size_t number, enum addr_family family,
-	uint64_t deadline, struct addr *out, struct error *error)
+int evidence_look_up(const struct mapping_race_request *request, size_t number,
+	enum addr_family family, uint64_t deadline, struct addr *out, struct error *error)
 {
 	const struct host_port *reflector = &request->reflectors[number];
 	struct resolve resolve;
@@ -50,22 +50,22 @@ int evidence_look_up(const struct mapping_race_request *request, size_t number, 
 static void find_listener(const struct mapping_race_request *request, struct nat_report *report)
 {
 	struct nat_finding *finding = &report->listens;
-	struct port_owner holder;
+	struct port_owner owner;
 
 	if (port_owner_find_again(report->protocol, (enum addr_family)report->local.family,
-		    report->local.port, request->holder, &holder) != 0) {
+		    report->local.port, request->owner, &owner) != 0) {
 		snprintf(finding->evidence, sizeof(finding->evidence), "/proc cannot be read");
 		return;
 	}
 	/* Over UDP a free port is ours for the time of the questions. */
-	if (holder.pid == getpid())
-		holder.listens = false;
-	finding->answer = holder.listens ? NAT_YES : NAT_NO;
-	if (!holder.listens)
+	if (owner.pid == getpid())
+		owner.listens = false;
+	finding->answer = owner.listens ? NAT_YES : NAT_NO;
+	if (!owner.listens)
 		snprintf(finding->evidence, sizeof(finding->evidence), "nobody in /proc/net");
-	else if (holder.name[0] != '\0')
+	else if (owner.name[0] != '\0')
 		snprintf(finding->evidence, sizeof(finding->evidence), "%s, process %ld",
-			holder.name, (long)holder.pid);
+			owner.name, (long)owner.pid);
 	else
 		snprintf(finding->evidence, sizeof(finding->evidence), "a process of another user");
 }
@@ -122,8 +122,8 @@ static void compare_ports(struct nat_report *report)
 		local % 2 == 0 ? "even" : "odd", public_port % 2 == 0 ? "even" : "odd");
 }
 
-void evidence_find_surroundings(const struct mapping_race_request *request, const struct addr *reflector,
-	struct nat_report *report)
+void evidence_find_surroundings(const struct mapping_race_request *request,
+	const struct addr *reflector, struct nat_report *report)
 {
 	char local[ADDR_TEXT_SIZE];
 	char mapped[ADDR_TEXT_SIZE];
@@ -141,7 +141,7 @@ void evidence_find_surroundings(const struct mapping_race_request *request, cons
 }
 
 void evidence_judge_mapping(
-	const struct nat_sample *sights, size_t count, bool lie, struct nat_report *report)
+	const struct nat_sample *samples, size_t count, bool lie, struct nat_report *report)
 {
 	char *out = report->mapping_evidence;
 	size_t size = sizeof(report->mapping_evidence);
@@ -149,12 +149,12 @@ void evidence_judge_mapping(
 	char mapped[ADDR_TEXT_SIZE];
 	int used = 0;
 
-	report->mapping =
-		report->nat.answer == NAT_NO ? NAT_MAPPING_NONE : nat_report_judge_mapping(sights, count);
+	report->mapping = report->nat.answer == NAT_NO ? NAT_MAPPING_NONE
+						       : nat_report_judge_mapping(samples, count);
 	for (size_t i = 0; i < count && used >= 0 && (size_t)used < size; i++)
 		used += snprintf(out + used, size - (size_t)used, "%s%s saw %s", i > 0 ? ", " : "",
-			addr_format(&sights[i].asked, asked),
-			addr_format(&sights[i].mapped, mapped));
+			addr_format(&samples[i].asked, asked),
+			addr_format(&samples[i].mapped, mapped));
 	if (lie && used >= 0 && (size_t)used < size)
 		used += snprintf(out + used, size - (size_t)used,
 			"; its other address is the same one, which is a lie");

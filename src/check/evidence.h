@@ -16,16 +16,16 @@
 #define EVIDENCE_SAMPLE_MAX 8
 
 /* Once the mapping is known: who listens, whether there is a NAT, which hops and ports. */
-void evidence_find_surroundings(const struct mapping_race_request *request, const struct addr *reflector,
-	struct nat_report *report);
+void evidence_find_surroundings(const struct mapping_race_request *request,
+	const struct addr *reflector, struct nat_report *report);
 
 /* The mapping behaviour, with its evidence, from what was seen. */
 void evidence_judge_mapping(
-	const struct nat_sample *sights, size_t count, bool lie, struct nat_report *report);
+	const struct nat_sample *samples, size_t count, bool lie, struct nat_report *report);
 
 /* Looks the request's reflector of that number up, up to a deadline. Returns 0, or -1 with *error
  * filled. */
-int evidence_look_up(const struct mapping_race_request *request, size_t number, enum addr_family family,
-	uint64_t deadline, struct addr *out, struct error *error);
+int evidence_look_up(const struct mapping_race_request *request, size_t number,
+	enum addr_family family, uint64_t deadline, struct addr *out, struct error *error);
 
 #endif

@@ -67,16 +67,16 @@ const char *nat_obstacle_name(enum nat_obstacle obstacle)
 }
 
 /* Do two ports of one address always see the same mapping, as far as any two were asked? */
-static enum nat_answer compare_ports(const struct nat_sample *sights, size_t count)
+static enum nat_answer compare_ports(const struct nat_sample *samples, size_t count)
 {
 	enum nat_answer same = NAT_UNTOLD;
 
 	for (size_t i = 0; i < count; i++) {
 		for (size_t j = i + 1; j < count; j++) {
-			if (!addr_equal_ip(&sights[i].asked, &sights[j].asked) ||
-				addr_equal(&sights[i].asked, &sights[j].asked))
+			if (!addr_equal_ip(&samples[i].asked, &samples[j].asked) ||
+				addr_equal(&samples[i].asked, &samples[j].asked))
 				continue;
-			if (!addr_equal(&sights[i].mapped, &sights[j].mapped))
+			if (!addr_equal(&samples[i].mapped, &samples[j].mapped))
 				return NAT_NO;
 			same = NAT_YES;
 		}
@@ -84,16 +84,16 @@ static enum nat_answer compare_ports(const struct nat_sample *sights, size_t cou
 	return same;
 }
 
-enum nat_mapping nat_report_judge_mapping(const struct nat_sample *sights, size_t count)
+enum nat_mapping nat_report_judge_mapping(const struct nat_sample *samples, size_t count)
 {
-	enum nat_answer ports = compare_ports(sights, count);
+	enum nat_answer ports = compare_ports(samples, count);
 	bool elsewhere = false;
 
 	for (size_t i = 1; i < count; i++) {
-		if (addr_equal_ip(&sights[i].asked, &sights[0].asked))
+		if (addr_equal_ip(&samples[i].asked, &samples[0].asked))
 			continue;
 		elsewhere = true;
-		if (addr_equal(&sights[i].mapped, &sights[0].mapped))
+		if (addr_equal(&samples[i].mapped, &samples[0].mapped))
 			return NAT_MAPPING_ENDPOINT_INDEPENDENT;
 	}
 	if (ports == NAT_NO)
@@ -164,8 +164,8 @@ static enum nat_answer judge_direct(const struct nat_report *report)
 
 /*
  * Both sides send at once, each to the address that the other is seen at. That takes a mapping
- * here that is the same towards the traveller as towards the reflector; with any other, only a
- * traveller who lets strangers in is reached.
+ * here that is the same towards the initiator as towards the reflector; with any other, only a
+ * initiator who lets strangers in is reached.
  */
 static enum nat_answer judge_punch(const struct nat_report *report)
 {

@@ -20,8 +20,8 @@ static void fail(struct binding_client *transaction)
 	borrow_close(&transaction->port);
 }
 
-static void set_error(
-	struct binding_client *transaction, enum exit_status status, const char *what, const char *why)
+static void set_error(struct binding_client *transaction, enum exit_status status, const char *what,
+	const char *why)
 {
 	char remote[ADDR_TEXT_SIZE];
 
@@ -29,8 +29,8 @@ static void set_error(
 	error_set(&transaction->error, status, "%s %s: %s", what, remote, why);
 }
 
-static void fail_with(
-	struct binding_client *transaction, enum exit_status status, const char *what, const char *why)
+static void fail_with(struct binding_client *transaction, enum exit_status status, const char *what,
+	const char *why)
 {
 	set_error(transaction, status, what, why);
 	fail(transaction);
@@ -293,7 +293,8 @@ static void receive_datagrams(struct binding_client *transaction)
 	}
 }
 
-static void fail_without_option(struct binding_client *transaction, const char *what, const char *why)
+static void fail_without_option(
+	struct binding_client *transaction, const char *what, const char *why)
 {
 	fail_with(transaction, EXIT_STATUS_NETWORK, what, why);
 	error_hint(&transaction->error,
@@ -301,8 +302,8 @@ static void fail_without_option(struct binding_client *transaction, const char *
 }
 
 /* Returns false when it decided. */
-static bool judge_handshake(
-	struct binding_client *transaction, enum raw_handshake_outcome outcome, const struct addr *mapped)
+static bool judge_handshake(struct binding_client *transaction, enum raw_handshake_outcome outcome,
+	const struct addr *mapped)
 {
 	switch (outcome) {
 	case RAW_HANDSHAKE_MAPPED:
@@ -405,7 +406,8 @@ static void wait_for_fin(int fd)
 
 void binding_client_end(struct binding_client *transaction)
 {
-	if (transaction->state == BINDING_CLIENT_ANSWERED && transaction->port.kind == BORROW_STREAM) {
+	if (transaction->state == BINDING_CLIENT_ANSWERED &&
+		transaction->port.kind == BORROW_STREAM) {
 		if (transaction->answer.mode == BINDING_MODE_FORGET) {
 			borrow_forget(&transaction->port);
 			return;

@@ -43,7 +43,8 @@ static bool names_a_host(const struct client_sandbox_plan *asker)
 	return false;
 }
 
-static int start_launcher(struct client_sandbox *confinement, const struct client_sandbox_plan *asker)
+static int start_launcher(
+	struct client_sandbox *confinement, const struct client_sandbox_plan *asker)
 {
 	struct launcher_task tasks[TASK_COUNT] = {
 		[TASK_RESOLVE] = resolve_task_row(&confinement->task)};
@@ -55,11 +56,11 @@ static int start_launcher(struct client_sandbox *confinement, const struct clien
 	return launcher_open(&confinement->launcher, tasks, TASK_COUNT);
 }
 
-int client_sandbox_open(
-	struct client_sandbox *confinement, const struct client_sandbox_plan *asker, struct error *error)
+int client_sandbox_open(struct client_sandbox *confinement, const struct client_sandbox_plan *asker,
+	struct error *error)
 {
 	confinement->launcher = LAUNCHER_NONE;
-	confinement->holder = (struct port_owner){.listens = false};
+	confinement->owner = (struct port_owner){.listens = false};
 	confinement->task = (struct resolve_task){.launcher = &confinement->launcher,
 		.asker = getpid(),
 		.task = TASK_RESOLVE,
@@ -89,13 +90,13 @@ void client_sandbox_close(struct client_sandbox *confinement)
 void client_sandbox_find_owner(
 	struct client_sandbox *confinement, struct mapping_race_request *request, bool always)
 {
-	request->holder = &confinement->holder;
+	request->owner = &confinement->owner;
 	if (!always && request->method != &borrow_method_bind &&
 		privileges_has(PRIVILEGES_NET_ADMIN | PRIVILEGES_NET_RAW))
 		return;
 	if (port_owner_find(request->protocol, (enum addr_family)request->local.family,
-		    request->local.port, &confinement->holder) != 0)
-		confinement->holder = (struct port_owner){.listens = false};
+		    request->local.port, &confinement->owner) != 0)
+		confinement->owner = (struct port_owner){.listens = false};
 }
 
 static void give_up_privileges(const struct client_sandbox_plan *asker)

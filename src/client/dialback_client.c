@@ -11,7 +11,8 @@
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
-static void fail(struct dialback_client *verify, enum exit_status status, const char *what, const char *why)
+static void fail(
+	struct dialback_client *verify, enum exit_status status, const char *what, const char *why)
 {
 	char remote[ADDR_TEXT_SIZE];
 
@@ -29,7 +30,8 @@ static enum exit_status judge_errno(int value)
 		       : EXIT_STATUS_NETWORK;
 }
 
-static int open_socket(struct dialback_client *verify, const struct dialback_client_request *request)
+static int open_socket(
+	struct dialback_client *verify, const struct dialback_client_request *request)
 {
 	enum addr_family family = (enum addr_family)request->reflector.family;
 
@@ -47,7 +49,8 @@ static int open_socket(struct dialback_client *verify, const struct dialback_cli
 	return socket_connect(verify->fd, &request->reflector);
 }
 
-void dialback_client_start(struct dialback_client *verify, const struct dialback_client_request *request, uint64_t now)
+void dialback_client_start(
+	struct dialback_client *verify, const struct dialback_client_request *request, uint64_t now)
 {
 	uint8_t random[12];
 
@@ -151,7 +154,8 @@ void dialback_client_advance(struct dialback_client *verify, uint64_t now)
 		send_question(verify);
 	else if (verify->state == DIALBACK_CLIENT_ASKING)
 		receive(verify);
-	if (verify->state != DIALBACK_CLIENT_DONE && verify->state != DIALBACK_CLIENT_FAILED && now >= verify->due)
+	if (verify->state != DIALBACK_CLIENT_DONE && verify->state != DIALBACK_CLIENT_FAILED &&
+		now >= verify->due)
 		fail(verify, EXIT_STATUS_NETWORK, "no answer from", "it took too long");
 }
 

@@ -115,7 +115,7 @@ static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 		.protocol = race->request->protocol,
 		.local = race->request->local,
 		.interface = race->request->interface,
-		.holder = race->request->holder,
+		.owner = race->request->owner,
 	};
 
 	if (attempt == NULL)
@@ -227,7 +227,8 @@ static bool is_busy(const struct mapping_race *race)
 	return false;
 }
 
-uint64_t mapping_race_watch(const struct mapping_race *race, struct pollfd fds[MAPPING_RACE_WATCH_MAX])
+uint64_t mapping_race_watch(
+	const struct mapping_race *race, struct pollfd fds[MAPPING_RACE_WATCH_MAX])
 {
 	uint64_t due = race->deadline < race->stagger_due ? race->deadline : race->stagger_due;
 
@@ -347,7 +348,8 @@ struct mapping_race *mapping_race_start(const struct mapping_race_request *reque
 	return race;
 }
 
-enum mapping_race_state mapping_race_advance(struct mapping_race *race, const struct pollfd *fds, uint64_t now)
+enum mapping_race_state mapping_race_advance(
+	struct mapping_race *race, const struct pollfd *fds, uint64_t now)
 {
 	if (race->decided)
 		return finish(race);
@@ -378,8 +380,8 @@ static void name_winner(
 		snprintf(mapping->reflector, sizeof(mapping->reflector), "%s",
 			addr_format(&winner->transaction.request.remote, text));
 	else
-		mapping_race_name_reflector(&race->request->reflectors[winner->lane], mapping->reflector,
-			sizeof(mapping->reflector));
+		mapping_race_name_reflector(&race->request->reflectors[winner->lane],
+			mapping->reflector, sizeof(mapping->reflector));
 }
 
 void mapping_race_take(struct mapping_race *race, struct mapping_race_result *result)
@@ -425,7 +427,8 @@ void mapping_race_end(struct mapping_race *race)
 	free(race);
 }
 
-int mapping_race_run(const struct mapping_race_request *request, struct mapping_race_result *result, struct error *error)
+int mapping_race_run(const struct mapping_race_request *request, struct mapping_race_result *result,
+	struct error *error)
 {
 	uint64_t now = clock_now_ms();
 	struct mapping_race *race = mapping_race_start(request, now);

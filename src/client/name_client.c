@@ -13,115 +13,115 @@
 
 #define SETTLE_MS 1000 /* for the question how a connection goes on after a failure */
 
-static void fail(struct name_client *naming)
+static void fail(struct name_client *client)
 {
-	naming->state = NAME_CLIENT_FAILED;
-	naming->due = TIMER_NONE;
+	client->state = NAME_CLIENT_FAILED;
+	client->due = TIMER_NONE;
 }
 
-static void send_request(struct name_client *naming, uint64_t now)
+static void send_request(struct name_client *client, uint64_t now)
 {
-	bool stream = naming->port->kind == BORROW_STREAM;
+	bool stream = client->port->kind == BORROW_STREAM;
 	ssize_t sent =
-		stream ? send(naming->port->fd, naming->request, naming->request_size, MSG_NOSIGNAL)
-		       : borrow_send(naming->port, naming->request, naming->request_size);
+		stream ? send(client->port->fd, client->request, client->request_size, MSG_NOSIGNAL)
+		       : borrow_send(client->port, client->request, client->request_size);
 
 	if (!stream) {
 		/* What the network says of it is left to the next sending. */
-		naming->due = now + naming->rto;
-		naming->rto *= 2;
+		client->due = now + client->rto;
+		client->rto *= 2;
 		return;
 	}
-	if (sent == (ssize_t)naming->request_size)
+	if (sent == (ssize_t)client->request_size)
 		return;
-	error_set(&naming->error, EXIT_STATUS_NETWORK, "cannot ask %s: %s", naming->reflector,
+	error_set(&client->error, EXIT_STATUS_NETWORK, "cannot ask %s: %s", client->reflector,
 		sent < 0 ? strerror(errno) : "it does not read");
-	fail(naming);
+	fail(client);
 }
 
-static void ask_next(struct name_client *naming, uint64_t now)
+static void ask_next(struct name_client *client, uint64_t now)
 {
 	uint8_t random[12];
 
 	random_fill(random, sizeof(random));
-	naming->request_size = name_message_write(
-		&naming->rendezvous, random, naming->request, sizeof(naming->request));
-	naming->rto = NAME_CLIENT_RTO_MS;
-	send_request(naming, now);
+	client->request_size = name_message_write(
+		&client->question, random, client->request, sizeof(client->request));
+	client->rto = NAME_CLIENT_RTO_MS;
+	send_request(client, now);
 }
 
-void name_client_start(struct name_client *naming, struct borrowed *port, const char *reflector,
-	const struct name_question *rendezvous, uint64_t now)
+void name_client_start(struct name_client *client, struct borrowed *port, const char *reflector,
+	const struct name_question *question, uint64_t now)
 {
-	memset(naming, 0, sizeof(*naming));
-	naming->port = port;
-	naming->reflector = reflector;
-	naming->rendezvous = *rendezvous;
-	naming->due = TIMER_NONE;
-	ask_next(naming, now);
+	memset(client, 0, sizeof(*client));
+	client->port = port;
+	client->reflector = reflector;
+	client->question = *question;
+	client->due = TIMER_NONE;
+	ask_next(client, now);
 }
 
-static void refuse(struct name_client *naming)
+static void refuse(struct name_client *client)
 {
-	error_set(&naming->error, EXIT_STATUS_NETWORK, "%s refuses the key for %s",
-		naming->reflector, naming->rendezvous.key->name);
-	error_hint(&naming->error, "the same line must stand in the reflector's key file");
-	fail(naming);
+	error_set(&client->error, EXIT_STATUS_NETWORK, "%s refuses the key for %s",
+		client->reflector, client->question.key->name);
+	error_hint(&client->error, "the same line must stand in the reflector's key file");
+	fail(client);
 }
 
-static void give_up(struct name_client *naming, enum name_message_outcome outcome, const char *why)
+static void give_up(struct name_client *client, enum name_message_outcome outcome, const char *why)
 {
-	const char *reflector = naming->reflector;
+	const char *reflector = client->reflector;
 
 	switch (outcome) {
 	case NAME_MESSAGE_UNSUPPORTED:
-		error_set(&naming->error, EXIT_STATUS_NETWORK, "%s keeps no names", reflector);
-		error_hint(&naming->error, "that takes natpunch reflect with -K");
+		error_set(&client->error, EXIT_STATUS_NETWORK, "%s keeps no names", reflector);
+		error_hint(&client->error, "that takes natpunch reflect with -K");
 		break;
 	case NAME_MESSAGE_FAILED:
-		error_set(&naming->error, EXIT_STATUS_NETWORK,
+		error_set(&client->error, EXIT_STATUS_NETWORK,
 			"%s does not answer for %s (error %u)", reflector,
-			naming->rendezvous.key->name, naming->rendezvous.code);
+			client->question.key->name, client->question.code);
 		break;
 	default:
 		error_set(
-			&naming->error, EXIT_STATUS_PEER, "bad answer from %s: %s", reflector, why);
+			&client->error, EXIT_STATUS_PEER, "bad answer from %s: %s", reflector, why);
 	}
 	/* Anybody can send a datagram; the true answer may still come. */
-	if (outcome != NAME_MESSAGE_MALFORMED || naming->port->kind != BORROW_DATAGRAM)
-		fail(naming);
+	if (outcome != NAME_MESSAGE_MALFORMED || client->port->kind != BORROW_DATAGRAM)
+		fail(client);
 }
 
-void name_client_take(struct name_client *naming, const void *data, size_t size, uint64_t now)
+void name_client_take(struct name_client *client, const void *data, size_t size, uint64_t now)
 {
 	const char *why = "";
 	enum name_message_outcome outcome;
 
-	if (naming->state != NAME_CLIENT_ASKING)
+	if (client->state != NAME_CLIENT_ASKING)
 		return;
-	outcome = name_message_read(&naming->rendezvous, data, size, &why);
+	outcome = name_message_read(&client->question, data, size, &why);
 	switch (outcome) {
 	case NAME_MESSAGE_AGAIN:
-		ask_next(naming, now);
+		ask_next(client, now);
 		return;
 	case NAME_MESSAGE_DONE:
-		naming->state = NAME_CLIENT_DONE;
-		naming->due = TIMER_NONE;
+		client->state = NAME_CLIENT_DONE;
+		client->due = TIMER_NONE;
 		return;
 	case NAME_MESSAGE_REFUSED:
-		refuse(naming);
+		refuse(client);
 		return;
 	case NAME_MESSAGE_UNRELATED:
 		return;
 	default:
-		give_up(naming, outcome, why);
+		give_up(client, outcome, why);
 	}
 }
 
-void name_client_expire(struct name_client *naming, uint64_t now)
+void name_client_expire(struct name_client *client, uint64_t now)
 {
-	if (naming->state == NAME_CLIENT_ASKING && now >= naming->due)
-		send_request(naming, now);
+	if (client->state == NAME_CLIENT_ASKING && now >= client->due)
+		send_request(client, now);
 }
 
 /* What has been received of a stream, and is not a whole message yet. */
@@ -130,73 +130,73 @@ struct inbox {
 	size_t size;
 };
 
-static void lose(struct name_client *naming, const char *why)
+static void lose(struct name_client *client, const char *why)
 {
-	error_set(&naming->error, EXIT_STATUS_NETWORK, "no answer from %s: %s", naming->reflector,
+	error_set(&client->error, EXIT_STATUS_NETWORK, "no answer from %s: %s", client->reflector,
 		why);
-	fail(naming);
+	fail(client);
 }
 
-static void read_stream(struct name_client *naming, struct inbox *inbox, uint64_t now)
+static void read_stream(struct name_client *client, struct inbox *inbox, uint64_t now)
 {
-	ssize_t got = recv(naming->port->fd, inbox->bytes + inbox->size,
+	ssize_t got = recv(client->port->fd, inbox->bytes + inbox->size,
 		sizeof(inbox->bytes) - inbox->size, 0);
 	size_t need;
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got <= 0) {
-		lose(naming, got == 0 ? "it closed the connection" : strerror(errno));
+		lose(client, got == 0 ? "it closed the connection" : strerror(errno));
 		return;
 	}
 	inbox->size += (size_t)got;
-	while (naming->state == NAME_CLIENT_ASKING) {
+	while (client->state == NAME_CLIENT_ASKING) {
 		switch (stun_frame(inbox->bytes, inbox->size, &need)) {
 		case STUN_FRAME_NOT_STUN:
-			give_up(naming, NAME_MESSAGE_MALFORMED, "it is not STUN");
+			give_up(client, NAME_MESSAGE_MALFORMED, "it is not STUN");
 			return;
 		case STUN_FRAME_PARTIAL:
 			return;
 		case STUN_FRAME_COMPLETE:
-			name_client_take(naming, inbox->bytes, need, now);
+			name_client_take(client, inbox->bytes, need, now);
 			inbox->size -= need;
 			memmove(inbox->bytes, inbox->bytes + need, inbox->size);
 		}
 	}
 }
 
-static void read_datagrams(struct name_client *naming, struct inbox *inbox, uint64_t now)
+static void read_datagrams(struct name_client *client, struct inbox *inbox, uint64_t now)
 {
-	while (naming->state == NAME_CLIENT_ASKING) {
-		ssize_t got = borrow_receive(naming->port, inbox->bytes, sizeof(inbox->bytes));
+	while (client->state == NAME_CLIENT_ASKING) {
+		ssize_t got = borrow_receive(client->port, inbox->bytes, sizeof(inbox->bytes));
 		if (got < 0)
 			return;
-		name_client_take(naming, inbox->bytes, (size_t)got, now);
+		name_client_take(client, inbox->bytes, (size_t)got, now);
 	}
 }
 
-int name_client_run(struct name_client *naming, uint64_t deadline, struct error *error)
+int name_client_run(struct name_client *client, uint64_t deadline, struct error *error)
 {
-	struct pollfd watch = {.fd = naming->port->fd, .events = POLLIN};
+	struct pollfd watch = {.fd = client->port->fd, .events = POLLIN};
 	struct inbox inbox = {.size = 0};
 	uint64_t now = clock_now_ms();
 
-	while (naming->state == NAME_CLIENT_ASKING && now < deadline) {
-		uint64_t due = naming->due < deadline ? naming->due : deadline;
+	while (client->state == NAME_CLIENT_ASKING && now < deadline) {
+		uint64_t due = client->due < deadline ? client->due : deadline;
 
 		poll(&watch, 1, loop_timeout(now, due));
 		now = clock_now_ms();
-		if (watch.revents != 0 && naming->port->kind == BORROW_STREAM)
-			read_stream(naming, &inbox, now);
+		if (watch.revents != 0 && client->port->kind == BORROW_STREAM)
+			read_stream(client, &inbox, now);
 		else if (watch.revents != 0)
-			read_datagrams(naming, &inbox, now);
-		name_client_expire(naming, now);
+			read_datagrams(client, &inbox, now);
+		name_client_expire(client, now);
 	}
-	if (naming->state == NAME_CLIENT_ASKING && naming->error.text[0] == '\0')
-		lose(naming, "the time is up");
-	if (naming->state == NAME_CLIENT_DONE)
+	if (client->state == NAME_CLIENT_ASKING && client->error.text[0] == '\0')
+		lose(client, "the time is up");
+	if (client->state == NAME_CLIENT_DONE)
 		return 0;
-	*error = naming->error;
+	*error = client->error;
 	return -1;
 }
 
@@ -218,21 +218,21 @@ static void settle(struct binding_client *transaction, enum binding_mode mode)
 	}
 }
 
-static int ask_over(struct borrowed *port, struct name_question *rendezvous, const char *reflector,
+static int ask_over(struct borrowed *port, struct name_question *question, const char *reflector,
 	uint64_t deadline, struct error *error)
 {
-	struct name_client naming;
+	struct name_client client;
 	int result;
 
-	name_client_start(&naming, port, reflector, rendezvous, clock_now_ms());
-	result = name_client_run(&naming, deadline, error);
-	*rendezvous = naming.rendezvous;
+	name_client_start(&client, port, reflector, question, clock_now_ms());
+	result = name_client_run(&client, deadline, error);
+	*question = client.question;
 	return result;
 }
 
 /* Raw has no connection: one from any port says which port was found. */
 static int register_by_number(const struct mapping_race_request *request,
-	const struct mapping_race_result *result, struct name_question *rendezvous, uint64_t deadline,
+	const struct mapping_race_result *result, struct name_question *question, uint64_t deadline,
 	struct error *error)
 {
 	struct mapping_race_request own = {
@@ -253,14 +253,14 @@ static int register_by_number(const struct mapping_race_request *request,
 	own.timeout_ms = deadline > now ? deadline - now : 1;
 	if (mapping_race_run(&own, &second, error) != 0)
 		return -1;
-	rendezvous->registration.mapped_port = result->mapping.public_addr.port;
-	status = ask_over(
-		&second.winner.port, rendezvous, result->mapping.reflector, deadline, error);
+	question->registration.mapped_port = result->mapping.public_addr.port;
+	status =
+		ask_over(&second.winner.port, question, result->mapping.reflector, deadline, error);
 	binding_client_end(&second.winner);
 	return status;
 }
 
-static int register_over(struct mapping_race_result *result, struct name_question *rendezvous,
+static int register_over(struct mapping_race_result *result, struct name_question *question,
 	enum binding_mode mode, uint64_t deadline, struct error *error)
 {
 	struct binding_client *winner = &result->winner;
@@ -273,34 +273,34 @@ static int register_over(struct mapping_race_result *result, struct name_questio
 		return error_hint(error, "-n needs the reflector of natpunch reflect -K");
 	}
 	if (stream)
-		rendezvous->mode = mode;
-	status = ask_over(&winner->port, rendezvous, result->mapping.reflector, deadline, error);
+		question->mode = mode;
+	status = ask_over(&winner->port, question, result->mapping.reflector, deadline, error);
 	if (!stream)
 		return status;
 	if (status == 0)
-		winner->answer.mode = rendezvous->granted;
+		winner->answer.mode = question->granted;
 	else
 		settle(winner, mode);
 	return status;
 }
 
-int name_client_register(const struct mapping_race_request *request, struct mapping_race_result *result,
-	const struct key *key, enum binding_mode mode, uint64_t deadline,
-	struct name_message_record *registered, struct error *error)
+int name_client_register(const struct mapping_race_request *request,
+	struct mapping_race_result *result, const struct key *key, enum binding_mode mode,
+	uint64_t deadline, struct name_message_record *registered, struct error *error)
 {
-	struct name_question rendezvous;
+	struct name_question question;
 	int status;
 
-	name_message_start(&rendezvous, STUN_METHOD_REGISTER, key);
-	rendezvous.registration = (struct name_message_registration){
+	name_message_start(&question, STUN_METHOD_REGISTER, key);
+	question.registration = (struct name_message_registration){
 		.protocol = result->mapping.protocol,
 		.local_port = result->mapping.local.port,
 	};
 	if (result->winner.port.kind == BORROW_HANDSHAKE)
-		status = register_by_number(request, result, &rendezvous, deadline, error);
+		status = register_by_number(request, result, &question, deadline, error);
 	else
-		status = register_over(result, &rendezvous, mode, deadline, error);
+		status = register_over(result, &question, mode, deadline, error);
 	if (status == 0)
-		*registered = rendezvous.records[0];
+		*registered = question.records[0];
 	return status;
 }

@@ -21,60 +21,62 @@ static void close_one(struct port_sampler_one *one)
 	one->fd = -1;
 }
 
-static void close_all(struct port_sampler *sights)
+static void close_all(struct port_sampler *sampler)
 {
 	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++)
-		close_one(&sights->each[i]);
+		close_one(&sampler->each[i]);
 }
 
 /* All were at the same address, or nothing can be told: a NAT with several has no order in them. */
-static void judge(struct port_sampler *sights)
+static void judge(struct port_sampler *sampler)
 {
 	uint16_t ports[PORT_PREDICTION_SAMPLES] = {0};
 
 	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++)
-		if (addr_equal_ip(&sights->each[i].mapped, &sights->each[0].mapped))
-			ports[i] = sights->each[i].mapped.port;
-	close_all(sights);
-	sights->forecast = port_prediction_make(ports);
-	sights->state = PORT_SAMPLER_DONE;
-	sights->due = TIMER_NONE;
+		if (addr_equal_ip(&sampler->each[i].mapped, &sampler->each[0].mapped))
+			ports[i] = sampler->each[i].mapped.port;
+	close_all(sampler);
+	sampler->prediction = port_prediction_make(ports);
+	sampler->state = PORT_SAMPLER_DONE;
+	sampler->due = TIMER_NONE;
 }
 
-void port_sampler_start(struct port_sampler *sights, const struct addr *reflector, const struct addr *other,
-	punch_opener *open, void *context, uint64_t now)
+void port_sampler_start(struct port_sampler *sampler, const struct addr *reflector,
+	const struct addr *other, punch_opener *open, void *context, uint64_t now)
 {
 	struct addr places[PORT_PREDICTION_SAMPLES] = {*reflector, *other, *other};
 
 	places[0].port = other->port;
 	places[1].port = reflector->port;
-	memset(sights, 0, sizeof(*sights));
-	sights->state = PORT_SAMPLER_LOOKING;
-	sights->family = (enum addr_family)reflector->family;
-	sights->started = now;
-	sights->due = now + PORT_SAMPLER_TIMEOUT_MS;
+	memset(sampler, 0, sizeof(*sampler));
+	sampler->state = PORT_SAMPLER_LOOKING;
+	sampler->family = (enum addr_family)reflector->family;
+	sampler->started = now;
+	sampler->due = now + PORT_SAMPLER_TIMEOUT_MS;
 	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++)
-		sights->each[i].fd = -1;
+		sampler->each[i].fd = -1;
 	/* The same address, or the same port, would be asked twice. */
 	if (other->family != reflector->family || other->port == 0 ||
 		other->port == reflector->port || addr_equal_ip(other, reflector)) {
-		judge(sights);
+		judge(sampler);
 		return;
 	}
 	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
-		sights->each[i].fd = open(context, &places[i]);
-		if (sights->each[i].fd < 0) {
-			judge(sights);
+		sampler->each[i].fd = open(context, &places[i]);
+		if (sampler->each[i].fd < 0) {
+			judge(sampler);
 			return;
 		}
 	}
 }
 
-void port_sampler_watch(const struct port_sampler *sights, struct pollfd fds[PORT_SAMPLER_WATCH_MAX])
+void port_sampler_watch(
+	const struct port_sampler *sampler, struct pollfd fds[PORT_SAMPLER_WATCH_MAX])
 {
 	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
-		const struct port_sampler_one *one = &sights->each[i];
-		bool waits = sights->state == PORT_SAMPLER_LOOKING && one->mapped.family == ADDR_NONE;
+		const struct port_sampler_one *one = &sampler->each[i];
+		bool waits =
+			sampler->state == PORT_SAMPLER_LOOKING && one->mapped.family == ADDR_NONE;
 		fds[i] = (struct pollfd){
 			.fd = waits ? one->fd : -1,
 			.events = one->asked ? POLLIN : POLLOUT,
@@ -83,7 +85,7 @@ void port_sampler_watch(const struct port_sampler *sights, struct pollfd fds[POR
 }
 
 /* Returns false when nothing will come of it. */
-static bool ask(struct port_sampler *sights, struct port_sampler_one *one, uint64_t now)
+static bool ask(struct port_sampler *sampler, struct port_sampler_one *one, uint64_t now)
 {
 	uint8_t bytes[PORT_SAMPLER_ANSWER_MAX];
 	uint8_t random[12];
@@ -91,8 +93,8 @@ static bool ask(struct port_sampler *sights, struct port_sampler_one *one, uint6
 
 	if (socket_take_error(one->fd) != 0)
 		return false;
-	if (sights->round_trip_ms == 0 || now - sights->started < sights->round_trip_ms)
-		sights->round_trip_ms = now - sights->started;
+	if (sampler->round_trip_ms == 0 || now - sampler->started < sampler->round_trip_ms)
+		sampler->round_trip_ms = now - sampler->started;
 	random_fill(random, sizeof(random));
 	stun_make_transaction(one->question.transaction, random);
 	size = binding_write_request(&one->question, bytes, sizeof(bytes));
@@ -101,7 +103,7 @@ static bool ask(struct port_sampler *sights, struct port_sampler_one *one, uint6
 }
 
 /* Returns false when nothing more will come. */
-static bool take_answer(struct port_sampler *sights, struct port_sampler_one *one)
+static bool take_answer(struct port_sampler *sampler, struct port_sampler_one *one)
 {
 	ssize_t got =
 		recv(one->fd, one->bytes + one->received, sizeof(one->bytes) - one->received, 0);
@@ -120,38 +122,39 @@ static bool take_answer(struct port_sampler *sights, struct port_sampler_one *on
 	case STUN_FRAME_COMPLETE:
 		break;
 	}
-	if (binding_read_answer(&one->question, sights->family, one->bytes, need, &answer, &why) ==
+	if (binding_read_answer(&one->question, sampler->family, one->bytes, need, &answer, &why) ==
 		BINDING_MAPPED)
 		one->mapped = answer.mapped;
 	return false;
 }
 
-void port_sampler_advance(struct port_sampler *sights, const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now)
+void port_sampler_advance(
+	struct port_sampler *sampler, const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now)
 {
 	size_t seen = 0;
 
-	if (sights->state != PORT_SAMPLER_LOOKING)
+	if (sampler->state != PORT_SAMPLER_LOOKING)
 		return;
 	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
-		struct port_sampler_one *one = &sights->each[i];
+		struct port_sampler_one *one = &sampler->each[i];
 		bool goes_on = true;
 
 		if (one->fd >= 0 && fds[i].revents != 0)
-			goes_on = one->asked ? take_answer(sights, one) : ask(sights, one, now);
+			goes_on = one->asked ? take_answer(sampler, one) : ask(sampler, one, now);
 		if (!goes_on && one->mapped.family == ADDR_NONE) {
-			judge(sights);
+			judge(sampler);
 			return;
 		}
 		/* Stays until all are seen: its port is not to be given to another. */
 		seen += one->mapped.family != ADDR_NONE;
 	}
-	if (seen == PORT_PREDICTION_SAMPLES || now >= sights->due)
-		judge(sights);
+	if (seen == PORT_PREDICTION_SAMPLES || now >= sampler->due)
+		judge(sampler);
 }
 
-void port_sampler_end(struct port_sampler *sights)
+void port_sampler_end(struct port_sampler *sampler)
 {
-	if (sights->state != PORT_SAMPLER_NONE)
-		close_all(sights);
-	sights->state = PORT_SAMPLER_NONE;
+	if (sampler->state != PORT_SAMPLER_NONE)
+		close_all(sampler);
+	sampler->state = PORT_SAMPLER_NONE;
 }

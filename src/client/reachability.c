@@ -214,8 +214,8 @@ uint64_t reachability_watch(
 		fds[2 * i + 1] = (struct pollfd){.fd = -1};
 		if (!lane->verifying)
 			continue;
-		fds[2 * i + 1] = (struct pollfd){
-			.fd = dialback_client_fd(&lane->verify), .events = dialback_client_events(&lane->verify)};
+		fds[2 * i + 1] = (struct pollfd){.fd = dialback_client_fd(&lane->verify),
+			.events = dialback_client_events(&lane->verify)};
 		/* One that failed as it started has nothing to poll for. */
 		if (lane->verify.state == DIALBACK_CLIENT_FAILED)
 			due = 0;
@@ -257,9 +257,10 @@ enum reachability_verdict reachability_advance(
 		if (lane->resolving && fds != NULL && fds[2 * i].revents != 0) {
 			resolve_advance(&lane->resolve);
 			take_lookup(reachability, lane, now);
-		} else if (lane->verifying && ((fds != NULL && fds[2 * i + 1].revents != 0) ||
-						      lane->verify.due <= now ||
-						      lane->verify.state == DIALBACK_CLIENT_FAILED)) {
+		} else if (lane->verifying &&
+			   ((fds != NULL && fds[2 * i + 1].revents != 0) ||
+				   lane->verify.due <= now ||
+				   lane->verify.state == DIALBACK_CLIENT_FAILED)) {
 			advance_lane(reachability, lane, now);
 		}
 		busy = busy || lane->resolving || lane->verifying;

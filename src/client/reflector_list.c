@@ -13,8 +13,8 @@ int reflector_list_add(struct mapping_race_request *request, const char *text, s
 	char safe[128];
 
 	if (request->reflector_count == MAPPING_RACE_REFLECTOR_MAX)
-		return error_set(
-			error, EXIT_STATUS_USAGE, "more than %d reflectors", MAPPING_RACE_REFLECTOR_MAX);
+		return error_set(error, EXIT_STATUS_USAGE, "more than %d reflectors",
+			MAPPING_RACE_REFLECTOR_MAX);
 	if (host_port_parse(
 		    text, STUN_DEFAULT_PORT, &request->reflectors[request->reflector_count]) == 0 &&
 		request->reflectors[request->reflector_count].host[0] != '\0') {

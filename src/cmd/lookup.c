@@ -50,26 +50,27 @@ static int set_format(
 
 /* Asks over a connection of its own, from any port. */
 static int ask(const struct lookup_command *command, const struct key *key,
-	struct name_question *rendezvous, struct mapping *mapping, struct error *error)
+	struct name_question *question, struct mapping *mapping, struct error *error)
 {
 	uint64_t deadline = clock_now_ms() + command->request.timeout_ms;
 	struct mapping_race_result connection;
-	struct name_client naming;
+	struct name_client client;
 	int status;
 
 	if (mapping_race_run(&command->request, &connection, error) != 0)
 		return -1;
 	*mapping = connection.mapping;
-	name_message_start(rendezvous, STUN_METHOD_LOOKUP, key);
+	name_message_start(question, STUN_METHOD_LOOKUP, key);
 	name_client_start(
-		&naming, &connection.winner.port, mapping->reflector, rendezvous, clock_now_ms());
-	status = name_client_run(&naming, deadline, error);
-	*rendezvous = naming.rendezvous;
+		&client, &connection.winner.port, mapping->reflector, question, clock_now_ms());
+	status = name_client_run(&client, deadline, error);
+	*question = client.question;
 	binding_client_end(&connection.winner);
 	return status;
 }
 
-static bool is_better(const struct name_message_record *record, const struct name_message_record *than)
+static bool is_better(
+	const struct name_message_record *record, const struct name_message_record *than)
 {
 	struct addr source;
 	bool routed = socket_source_for(&record->addr, &source) == 0;
@@ -84,12 +85,12 @@ static bool is_better(const struct name_message_record *record, const struct nam
 
 /* Of the two families the one that can be reached from here, is held, is fresher; or NULL. */
 static const struct name_message_record *choose(
-	const struct lookup_command *command, const struct name_question *rendezvous)
+	const struct lookup_command *command, const struct name_question *question)
 {
 	const struct name_message_record *best = NULL;
 
-	for (size_t i = 0; i < rendezvous->record_count; i++) {
-		const struct name_message_record *record = &rendezvous->records[i];
+	for (size_t i = 0; i < question->record_count; i++) {
+		const struct name_message_record *record = &question->records[i];
 
 		if (command->options.family != ADDR_NONE &&
 			record->addr.family != command->options.family)
@@ -101,14 +102,14 @@ static const struct name_message_record *choose(
 }
 
 static int fail_unregistered(const struct lookup_command *command,
-	const struct name_question *rendezvous, const struct mapping *mapping, struct error *error)
+	const struct name_question *question, const struct mapping *mapping, struct error *error)
 {
 	static const char *const families[] = {
 		[ADDR_NONE] = "", [ADDR_IPV4] = "IPv4 ", [ADDR_IPV6] = "IPv6 "};
 
 	error_set(error, EXIT_STATUS_NETWORK, "%s knows no %saddress of %s", mapping->reflector,
 		families[command->options.family], command->options.name);
-	if (rendezvous->record_count > 0)
+	if (question->record_count > 0)
 		return -1;
 	return error_hint(error, "at home: natpunch probe -r %s -n %s -K FILE", mapping->reflector,
 		command->options.name);
@@ -138,10 +139,10 @@ static int print_record(const struct lookup_command *command,
 	return 0;
 }
 
-static void remark(const struct lookup_command *command, const struct name_question *rendezvous)
+static void remark(const struct lookup_command *command, const struct name_question *question)
 {
-	for (size_t i = 0; i < rendezvous->record_count; i++) {
-		const struct name_message_record *record = &rendezvous->records[i];
+	for (size_t i = 0; i < question->record_count; i++) {
+		const struct name_message_record *record = &question->records[i];
 		char text[ADDR_TEXT_SIZE];
 
 		addr_format(&record->addr, text);
@@ -158,15 +159,15 @@ static void remark(const struct lookup_command *command, const struct name_quest
 static int look_up(const struct lookup_command *command, const struct key *key, struct error *error)
 {
 	const struct name_message_record *record;
-	struct name_question rendezvous;
+	struct name_question question;
 	struct mapping mapping;
 
-	if (ask(command, key, &rendezvous, &mapping, error) != 0)
+	if (ask(command, key, &question, &mapping, error) != 0)
 		return -1;
-	remark(command, &rendezvous);
-	record = choose(command, &rendezvous);
+	remark(command, &question);
+	record = choose(command, &question);
 	if (record == NULL)
-		return fail_unregistered(command, &rendezvous, &mapping, error);
+		return fail_unregistered(command, &question, &mapping, error);
 	return print_record(command, record, &mapping, error);
 }
 
@@ -183,7 +184,8 @@ static int look_up_confined(
 
 	confined.request.resolver = &confinement.resolver;
 	if (client_sandbox_open(&confinement, &asker, error) == 0 &&
-		key_file_load_one(command->options.key_path, command->options.name, key, error) == 0 &&
+		key_file_load_one(command->options.key_path, command->options.name, key, error) ==
+			0 &&
 		client_sandbox_enter(&asker, error) == 0)
 		status = look_up(&confined, key, error);
 	client_sandbox_close(&confinement);

@@ -15,12 +15,12 @@
 
 struct name_options {
 	struct host_port reflector; /* -r */
-	const char *reflector_text;       /* as it was written */
-	const char *key_path;             /* -K */
-	const char *name;                 /* the operand */
-	enum addr_family family;          /* -4, -6, or ADDR_NONE for both */
-	uint64_t timeout_ms;              /* -t; the caller's default before */
-	bool help;                        /* was asked for: nothing else was checked */
+	const char *reflector_text; /* as it was written */
+	const char *key_path;       /* -K */
+	const char *name;           /* the operand */
+	enum addr_family family;    /* -4, -6, or ADDR_NONE for both */
+	uint64_t timeout_ms;        /* -t; the caller's default before */
+	bool help;                  /* was asked for: nothing else was checked */
 };
 
 /* What a command does with the options of its own. Returns 0, or -1 with *error filled. */

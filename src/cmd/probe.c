@@ -36,9 +36,9 @@ struct teller {
 	struct mapping told;
 	bool has_told;
 	bool remarked;
-	const struct port_owner *holder; /* with -k: of the local port, as it was found before */
-	struct key key;              /* with -n */
-	bool failed;                 /* a result could not be told; *error says why */
+	const struct port_owner *owner; /* with -k: of the local port, as it was found before */
+	struct key key;                 /* with -n */
+	bool failed;                    /* a result could not be told; *error says why */
 	struct error error;
 };
 
@@ -170,8 +170,8 @@ static void register_name(struct teller *teller, const struct mapping_race_reque
 	struct error error;
 	char text[ADDR_TEXT_SIZE];
 
-	if (name_client_register(request, result, &teller->key, mode, deadline, &registered, &error) !=
-		0) {
+	if (name_client_register(
+		    request, result, &teller->key, mode, deadline, &registered, &error) != 0) {
 		if (teller->failed)
 			log_print_error(&teller->error);
 		teller->error = error;
@@ -189,16 +189,16 @@ static void register_name(struct teller *teller, const struct mapping_race_reque
 /* Does somebody listen on the local port? Where that cannot be told: perhaps. */
 static bool is_served(const struct mapping_race_request *request)
 {
-	struct port_owner holder;
+	struct port_owner owner;
 
 	return port_owner_find(request->protocol, (enum addr_family)request->local.family,
-		       request->local.port, &holder) != 0 ||
-	       holder.listens;
+		       request->local.port, &owner) != 0 ||
+	       owner.listens;
 }
 
 /* -V: returns 0 when somebody from outside got through to the local port. */
-static int verify(const struct mapping_race_request *request, const struct mapping_race_result *result,
-	uint64_t deadline, struct error *error)
+static int verify(const struct mapping_race_request *request,
+	const struct mapping_race_result *result, uint64_t deadline, struct error *error)
 {
 	struct reachability reachability;
 	struct reachability_request question = {
@@ -299,19 +299,19 @@ static void remark_receiver(const struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
 	const struct addr *local = &options->request.local;
-	struct port_owner holder;
+	struct port_owner owner;
 
 	if (port_owner_find_again(options->request.protocol, (enum addr_family)local->family,
-		    local->port, teller->holder, &holder) != 0)
+		    local->port, teller->owner, &owner) != 0)
 		return;
-	if (!holder.listens)
+	if (!owner.listens)
 		log_warning("nothing listens on port %u: whoever connects is refused", local->port);
-	else if (holder.pid == getpid())
+	else if (owner.pid == getpid())
 		log_note("connections to port %u go to %s", local->port,
 			options->command != NULL ? options->command[0] : options->to.host);
 	else
 		log_note("%s listens on port %u itself: nothing is in the way of connections to it",
-			holder.name[0] != '\0' ? holder.name : "another process", local->port);
+			owner.name[0] != '\0' ? owner.name : "another process", local->port);
 }
 
 static void report(void *context, enum hook_event event, const struct mapping_race_result *result)
@@ -371,14 +371,15 @@ static int check_command(const struct probe_options *options, struct error *erro
 static int open_listener(const struct probe_options *options, int *listener, struct error *error)
 {
 	const struct addr *local = &options->request.local;
-	struct port_owner holder;
+	struct port_owner owner;
 
 	*listener = -1;
 	if (options->request.protocol != MAPPING_TCP ||
 		(options->command == NULL && options->to.port == 0))
 		return 0;
-	if (port_owner_find(MAPPING_TCP, (enum addr_family)local->family, local->port, &holder) == 0 &&
-		holder.listens)
+	if (port_owner_find(MAPPING_TCP, (enum addr_family)local->family, local->port, &owner) ==
+			0 &&
+		owner.listens)
 		return 0;
 	if (leads_to_itself(options))
 		return error_set(
@@ -393,12 +394,11 @@ static int confine(struct teller *teller, struct mapping_race_request *request,
 	struct client_sandbox_plan asker = make_asker(teller, CLIENT_SANDBOX_KEEPS);
 
 	asker.handover = handover;
-	if (client_sandbox_open(confinement, &asker, &teller->error) != 0 ||
-		load_key(teller) != 0)
+	if (client_sandbox_open(confinement, &asker, &teller->error) != 0 || load_key(teller) != 0)
 		return -1;
 	request->resolver = &confinement->resolver;
 	client_sandbox_find_owner(confinement, request, true);
-	teller->holder = &confinement->holder;
+	teller->owner = &confinement->owner;
 	return client_sandbox_enter(&asker, &teller->error);
 }
 
@@ -425,7 +425,7 @@ static int run_kept(struct teller *teller)
 	};
 	int status;
 
-	/* Without --to, a traveller's connection goes to whoever listens on the port. */
+	/* Without --to, an initiator's connection goes to whoever listens on the port. */
 	if (options->to.port != 0)
 		to = options->to;
 	else

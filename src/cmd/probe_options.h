@@ -15,9 +15,9 @@
 
 struct probe_options {
 	struct mapping_race_request request; /* all but its mode */
-	const char *format;           /* checked */
-	const char *changed_file;     /* -c, or NULL */
-	const char *hook_path;        /* -e, or NULL */
+	const char *format;                  /* checked */
+	const char *changed_file;            /* -c, or NULL */
+	const char *hook_path;               /* -e, or NULL */
 	enum hook_order hook_order;
 	bool hook_order_given;
 	const char *name;     /* -n, or NULL */
@@ -25,8 +25,8 @@ struct probe_options {
 	bool verify;
 	bool keep;
 	uint64_t interval_ms;
-	struct host_port to; /* --to: port 0 when not given */
-	char *const *command;      /* what follows --, or NULL */
+	struct host_port to;  /* --to: port 0 when not given */
+	char *const *command; /* what follows --, or NULL */
 	bool help;
 	bool ipv4;
 	bool ipv6;

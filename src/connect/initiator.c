@@ -4,7 +4,7 @@
  *   ours     connect() from our port to home's mapping. It meets home's own SYN (a simultaneous
  *            open), or finds home's NAT open and sshd behind it.
  *   home's   accepted on our port. Where home's NAT maps each destination to another port, home
- *            comes from a port that nobody could foretell; it gets through to us when our own NAT
+ *            comes from a port that nobody could predict; it gets through to us when our own NAT
  *            lets it, or when there is none. It also takes a SYN of home's that came while we were
  *            between two tries.
  *
@@ -19,10 +19,10 @@
  *
  * Where nothing stands in SECOND_AFTER_MS, and the reflector has a second address, there is a
  * second try, which takes care of NATs that count: both sides look what port they will come from
- * next (sights.h), tell each other through the reflector, and go there. It is made from another
- * port of ours: our NAT, and home's, remember for the first one what they did then, and so would do
- * it again. Home waits until our SYNs are on their way, as one of its own that is refused would
- * cost it the port that it foretold (travellers.c).
+ * next (port_sampler.h), tell each other through the reflector, and go there. It is made from
+ * another port of ours: our NAT, and home's, remember for the first one what they did then, and so
+ * would do it again. Home waits until our SYNs are on their way, as one of its own that is refused
+ * would cost it the port that it predicted (responder.c).
  */
 #include "natpunch/connect/initiator.h"
 
@@ -74,7 +74,7 @@ enum step {
 	STEP_FAILED, /* no other will do either */
 };
 
-struct traveller {
+struct initiator {
 	const struct initiator_request *request;
 	enum step step;
 	struct addr reflector;
@@ -84,7 +84,7 @@ struct traveller {
 	int listener;      /* on that port too, for home's connection; or -1 */
 	int arrived;       /* home's connection, once it is there; or -1 */
 	uint64_t due;
-	struct name_question rendezvous;
+	struct name_question question;
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	size_t received;
 	struct addr home; /* as the reflector knows it */
@@ -92,18 +92,18 @@ struct traveller {
 	size_t punch_count;
 	int problem; /* of the last one that failed; 0: none did */
 	bool second; /* try */
-	struct port_sampler sights;
+	struct port_sampler sampler;
 	struct error *error;
 };
 
-static void stop(struct traveller *traveller, enum step step, enum exit_status status,
+static void stop(struct initiator *initiator, enum step step, enum exit_status status,
 	const char *what, const char *why)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	addr_format(&traveller->reflector, text);
-	error_set(traveller->error, status, "%s %s: %s", what, text, why);
-	traveller->step = step;
+	addr_format(&initiator->reflector, text);
+	error_set(initiator->error, status, "%s %s: %s", what, text, why);
+	initiator->step = step;
 }
 
 /* Closes and keeps errno. */
@@ -117,12 +117,12 @@ static int give_up(int fd)
 }
 
 /* A socket on our port, which the first one makes up. Returns -1 and errno. */
-static int bind_to_port(const struct traveller *traveller)
+static int bind_to_port(const struct initiator *initiator)
 {
-	struct addr local = traveller->local;
+	struct addr local = initiator->local;
 	int fd;
 
-	local.family = traveller->reflector.family;
+	local.family = initiator->reflector.family;
 	fd = socket_open((enum addr_family)local.family, SOCK_STREAM, IPPROTO_TCP);
 	if (fd < 0)
 		return -1;
@@ -133,14 +133,14 @@ static int bind_to_port(const struct traveller *traveller)
 	return fd;
 }
 
-static int open_from_port(struct traveller *traveller, const struct addr *remote)
+static int open_from_port(struct initiator *initiator, const struct addr *remote)
 {
-	int fd = bind_to_port(traveller);
+	int fd = bind_to_port(initiator);
 
 	if (fd < 0)
 		return -1;
 	if (socket_connect(fd, remote) != 0 ||
-		(traveller->local.port == 0 && socket_local(fd, &traveller->local) != 0))
+		(initiator->local.port == 0 && socket_local(fd, &initiator->local) != 0))
 		return give_up(fd);
 	return fd;
 }
@@ -152,129 +152,130 @@ static int open_punch(void *context, const struct addr *remote)
 
 /* ---- the nonce ---------------------------------------------------------------------------- */
 
-static size_t write_request(struct traveller *traveller, uint8_t *out, size_t capacity)
+static size_t write_request(struct initiator *initiator, uint8_t *out, size_t capacity)
 {
 	uint8_t random[12];
 
 	random_fill(random, sizeof(random));
-	return name_message_write(&traveller->rendezvous, random, out, capacity);
+	return name_message_write(&initiator->question, random, out, capacity);
 }
 
 /* Whatever goes wrong here costs a round trip and nothing else. */
-static void fetch_nonce(struct traveller *traveller)
+static void fetch_nonce(struct initiator *initiator)
 {
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	size_t size;
 
-	traveller->datagram =
-		socket_open((enum addr_family)traveller->reflector.family, SOCK_DGRAM, IPPROTO_UDP);
-	if (traveller->datagram < 0 ||
-		socket_connect(traveller->datagram, &traveller->reflector) != 0)
+	initiator->datagram =
+		socket_open((enum addr_family)initiator->reflector.family, SOCK_DGRAM, IPPROTO_UDP);
+	if (initiator->datagram < 0 ||
+		socket_connect(initiator->datagram, &initiator->reflector) != 0)
 		return;
-	size = write_request(traveller, bytes, sizeof(bytes));
-	if (send(traveller->datagram, bytes, size, 0) < 0)
+	size = write_request(initiator, bytes, sizeof(bytes));
+	if (send(initiator->datagram, bytes, size, 0) < 0)
 		return;
 }
 
-static bool has_nonce(const struct traveller *traveller)
+static bool has_nonce(const struct initiator *initiator)
 {
-	return traveller->rendezvous.nonce_size > 0;
+	return initiator->question.nonce_size > 0;
 }
 
-static void take_nonce(struct traveller *traveller)
+static void take_nonce(struct initiator *initiator)
 {
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	const char *why;
-	ssize_t got = recv(traveller->datagram, bytes, sizeof(bytes), 0);
+	ssize_t got = recv(initiator->datagram, bytes, sizeof(bytes), 0);
 
 	if (got > 0)
-		name_message_read(&traveller->rendezvous, bytes, (size_t)got, &why);
+		name_message_read(&initiator->question, bytes, (size_t)got, &why);
 	else if (errno != EAGAIN && errno != EINTR) {
-		close(traveller->datagram);
-		traveller->datagram = -1;
+		close(initiator->datagram);
+		initiator->datagram = -1;
 	}
 }
 
 /* ---- the question ------------------------------------------------------------------------- */
 
-static void ask(struct traveller *traveller, uint64_t now)
+static void ask(struct initiator *initiator, uint64_t now)
 {
 	uint8_t bytes[STUN_MESSAGE_MAX];
-	size_t size = write_request(traveller, bytes, sizeof(bytes));
+	size_t size = write_request(initiator, bytes, sizeof(bytes));
 
-	traveller->step = STEP_ASKING;
-	traveller->due = now + ANSWER_TIMEOUT_MS;
-	if (send(traveller->stream, bytes, size, 0) != (ssize_t)size)
-		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "cannot ask", strerror(errno));
+	initiator->step = STEP_ASKING;
+	initiator->due = now + ANSWER_TIMEOUT_MS;
+	if (send(initiator->stream, bytes, size, 0) != (ssize_t)size)
+		stop(initiator, STEP_NEXT, EXIT_STATUS_NETWORK, "cannot ask", strerror(errno));
 }
 
-static void finish_handshake(struct traveller *traveller, uint64_t now)
+static void finish_handshake(struct initiator *initiator, uint64_t now)
 {
-	int problem = socket_take_error(traveller->stream);
+	int problem = socket_take_error(initiator->stream);
 
 	if (problem != 0) {
-		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "cannot connect to",
+		stop(initiator, STEP_NEXT, EXIT_STATUS_NETWORK, "cannot connect to",
 			strerror(problem));
 		return;
 	}
-	if (has_nonce(traveller) || traveller->datagram < 0) {
-		ask(traveller, now);
+	if (has_nonce(initiator) || initiator->datagram < 0) {
+		ask(initiator, now);
 		return;
 	}
-	traveller->step = STEP_NONCE;
-	traveller->due = now + NONCE_WAIT_MS;
+	initiator->step = STEP_NONCE;
+	initiator->due = now + NONCE_WAIT_MS;
 }
 
 /* The record of our own family; home can be told of our mapping in no other. */
-static const struct name_message_record *choose(const struct traveller *traveller)
+static const struct name_message_record *choose(const struct initiator *initiator)
 {
-	const struct name_question *rendezvous = &traveller->rendezvous;
+	const struct name_question *question = &initiator->question;
 
-	for (size_t i = 0; i < rendezvous->record_count; i++)
-		if (rendezvous->records[i].addr.family == traveller->reflector.family &&
-			rendezvous->records[i].protocol == MAPPING_TCP)
-			return &rendezvous->records[i];
+	for (size_t i = 0; i < question->record_count; i++)
+		if (question->records[i].addr.family == initiator->reflector.family &&
+			question->records[i].protocol == MAPPING_TCP)
+			return &question->records[i];
 	return NULL;
 }
 
 /* A second try takes what the NAT does at another address, and a home that is there to be told. */
-static bool can_try_again(const struct traveller *traveller, const struct name_message_record *record)
+static bool can_try_again(
+	const struct initiator *initiator, const struct name_message_record *record)
 {
-	return record->held && traveller->rendezvous.other.family == traveller->reflector.family;
+	return record->held && initiator->question.other.family == initiator->reflector.family;
 }
 
 /* To all these ports of home at once; one is the usual case. */
-static void start_punches(struct traveller *traveller, const uint16_t *ports, size_t count,
+static void start_punches(struct initiator *initiator, const uint16_t *ports, size_t count,
 	uint64_t timeout_ms, uint64_t now)
 {
-	struct addr remote = traveller->home;
+	struct addr remote = initiator->home;
 
-	traveller->step = STEP_PUNCHING;
-	traveller->punch_count = count;
+	initiator->step = STEP_PUNCHING;
+	initiator->punch_count = count;
 	for (size_t i = 0; i < count; i++) {
 		remote.port = ports[i];
-		punch_start(&traveller->punches[i], &remote, open_punch, traveller, now, timeout_ms,
+		punch_start(&initiator->punches[i], &remote, open_punch, initiator, now, timeout_ms,
 			now);
 	}
 }
 
-static void end_punches(struct traveller *traveller)
+static void end_punches(struct initiator *initiator)
 {
-	for (size_t i = 0; i < traveller->punch_count; i++)
-		punch_end(&traveller->punches[i]);
-	traveller->punch_count = 0;
+	for (size_t i = 0; i < initiator->punch_count; i++)
+		punch_end(&initiator->punches[i]);
+	initiator->punch_count = 0;
 }
 
-static void begin_punch(struct traveller *traveller, uint64_t now)
+static void begin_punch(struct initiator *initiator, uint64_t now)
 {
-	const struct name_message_record *record = choose(traveller);
-	const char *name = traveller->request->key->name;
+	const struct name_message_record *record = choose(initiator);
+	const char *name = initiator->request->key->name;
 	char text[ADDR_TEXT_SIZE];
 
 	if (record == NULL) {
-		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no address of that name at",
-			traveller->rendezvous.record_count > 0 ? "it is known in the other family"
-							       : "home was never heard of there");
+		stop(initiator, STEP_NEXT, EXIT_STATUS_NETWORK, "no address of that name at",
+			initiator->question.record_count > 0 ? "it is known in the other family"
+							     : "home was never heard of there");
 		return;
 	}
 	addr_format(&record->addr, text);
@@ -283,38 +284,38 @@ static void begin_punch(struct traveller *traveller, uint64_t now)
 	else
 		log_warning("%s was last heard of %u s ago, at %s; trying that", name, record->age,
 			text);
-	traveller->home = record->addr;
-	start_punches(traveller, &record->addr.port, 1,
-		can_try_again(traveller, record) ? SECOND_AFTER_MS : PUNCH_TIMEOUT_MS, now);
+	initiator->home = record->addr;
+	start_punches(initiator, &record->addr.port, 1,
+		can_try_again(initiator, record) ? SECOND_AFTER_MS : PUNCH_TIMEOUT_MS, now);
 }
 
-static void take_answer(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+static void take_answer(struct initiator *initiator, const void *data, size_t size, uint64_t now)
 {
 	const char *why = "";
 
-	switch (name_message_read(&traveller->rendezvous, data, size, &why)) {
+	switch (name_message_read(&initiator->question, data, size, &why)) {
 	case NAME_MESSAGE_AGAIN:
-		ask(traveller, now);
+		ask(initiator, now);
 		return;
 	case NAME_MESSAGE_DONE:
-		begin_punch(traveller, now);
+		begin_punch(initiator, now);
 		return;
 	case NAME_MESSAGE_UNRELATED:
 		return;
 	case NAME_MESSAGE_REFUSED:
-		stop(traveller, STEP_FAILED, EXIT_STATUS_NETWORK, "the key is refused by",
+		stop(initiator, STEP_FAILED, EXIT_STATUS_NETWORK, "the key is refused by",
 			"the same line must stand in its key file");
 		return;
 	case NAME_MESSAGE_UNSUPPORTED:
-		stop(traveller, STEP_FAILED, EXIT_STATUS_NETWORK, "no names are kept by",
+		stop(initiator, STEP_FAILED, EXIT_STATUS_NETWORK, "no names are kept by",
 			"that takes natpunch reflect with -K");
 		return;
 	case NAME_MESSAGE_FAILED:
-		stop(traveller, STEP_FAILED, EXIT_STATUS_NETWORK, "no answer for that name from",
+		stop(initiator, STEP_FAILED, EXIT_STATUS_NETWORK, "no answer for that name from",
 			"it reports an error");
 		return;
 	case NAME_MESSAGE_MALFORMED:
-		stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", why);
+		stop(initiator, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", why);
 		return;
 	}
 }
@@ -322,51 +323,51 @@ static void take_answer(struct traveller *traveller, const void *data, size_t si
 /* ---- the relay ---------------------------------------------------------------------------- */
 
 /* What the last try met with; the first one may still be under way. */
-static const char *why_no_way(const struct traveller *traveller)
+static const char *why_no_way(const struct initiator *initiator)
 {
-	int problem = traveller->problem;
+	int problem = initiator->problem;
 
-	for (size_t i = 0; problem == 0 && i < traveller->punch_count; i++)
-		problem = traveller->punches[i].problem;
+	for (size_t i = 0; problem == 0 && i < initiator->punch_count; i++)
+		problem = initiator->punches[i].problem;
 	return strerror(problem != 0 ? problem : ETIMEDOUT);
 }
 
 /* Neither a direct way nor this one. */
-static void fail(struct traveller *traveller, const char *why)
+static void fail(struct initiator *initiator, const char *why)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	error_set(traveller->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
-		traveller->request->key->name, addr_format(&traveller->home, text),
-		why_no_way(traveller), why);
-	error_hint(traveller->error,
+	error_set(initiator->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
+		initiator->request->key->name, addr_format(&initiator->home, text),
+		why_no_way(initiator), why);
+	error_hint(initiator->error,
 		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh -p 1337 "
 		"HOST");
-	traveller->step = STEP_FAILED;
+	initiator->step = STEP_FAILED;
 }
 
-static void ask_for_relay(struct traveller *traveller, uint64_t now)
+static void ask_for_relay(struct initiator *initiator, uint64_t now)
 {
 	uint8_t bytes[STUN_MESSAGE_MAX];
-	size_t size = write_request(traveller, bytes, sizeof(bytes));
+	size_t size = write_request(initiator, bytes, sizeof(bytes));
 
-	traveller->step = STEP_RELAYING;
-	traveller->due = now + RELAY_TIMEOUT_MS;
-	if (send(traveller->stream, bytes, size, 0) != (ssize_t)size)
-		fail(traveller, "the reflector is gone");
+	initiator->step = STEP_RELAYING;
+	initiator->due = now + RELAY_TIMEOUT_MS;
+	if (send(initiator->stream, bytes, size, 0) != (ssize_t)size)
+		fail(initiator, "the reflector is gone");
 }
 
-static void begin_relay(struct traveller *traveller, uint64_t now)
+static void begin_relay(struct initiator *initiator, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	if (!name_message_take_offer(&traveller->rendezvous)) {
-		fail(traveller, "the reflector does not relay");
+	if (!name_message_take_offer(&initiator->question)) {
+		fail(initiator, "the reflector does not relay");
 		return;
 	}
 	log_detail("no direct way to %s: %s; asking for a relay",
-		addr_format(&traveller->home, text), why_no_way(traveller));
-	ask_for_relay(traveller, now);
+		addr_format(&initiator->home, text), why_no_way(initiator));
+	ask_for_relay(initiator, now);
 }
 
 static const char *why_no_relay(unsigned code)
@@ -385,240 +386,241 @@ static const char *why_no_relay(unsigned code)
 	}
 }
 
-static void take_relay(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+static void take_relay(struct initiator *initiator, const void *data, size_t size, uint64_t now)
 {
 	const char *why = "";
 	char text[ADDR_TEXT_SIZE];
 
-	switch (name_message_read(&traveller->rendezvous, data, size, &why)) {
+	switch (name_message_read(&initiator->question, data, size, &why)) {
 	case NAME_MESSAGE_AGAIN:
-		ask_for_relay(traveller, now);
+		ask_for_relay(initiator, now);
 		return;
 	case NAME_MESSAGE_DONE:
 		log_detail("connected by a relay: all bytes pass through %s",
-			addr_format(&traveller->reflector, text));
-		traveller->arrived = traveller->stream;
-		traveller->stream = -1;
-		traveller->step = STEP_OPEN;
+			addr_format(&initiator->reflector, text));
+		initiator->arrived = initiator->stream;
+		initiator->stream = -1;
+		initiator->step = STEP_OPEN;
 		return;
 	case NAME_MESSAGE_UNRELATED:
 		return;
 	case NAME_MESSAGE_MALFORMED:
-		fail(traveller, why);
+		fail(initiator, why);
 		return;
 	default:
-		fail(traveller, why_no_relay(traveller->rendezvous.code));
+		fail(initiator, why_no_relay(initiator->question.code));
 	}
 }
 
 /* ---- the second try ----------------------------------------------------------------------- */
 
-static void listen_on_port(struct traveller *traveller);
+static void listen_on_port(struct initiator *initiator);
 
-static void begin_second(struct traveller *traveller, uint64_t now)
+static void begin_second(struct initiator *initiator, uint64_t now)
 {
-	log_detail("no direct way so far: %s; looking what port comes next", why_no_way(traveller));
-	traveller->second = true;
-	traveller->step = STEP_LOOKING;
-	if (traveller->listener >= 0)
-		close(traveller->listener);
-	traveller->local = (struct addr){.port = 0};
-	port_sampler_start(&traveller->sights, &traveller->reflector, &traveller->rendezvous.other,
-		open_punch, traveller, now);
-	listen_on_port(traveller);
+	log_detail("no direct way so far: %s; looking what port comes next", why_no_way(initiator));
+	initiator->second = true;
+	initiator->step = STEP_LOOKING;
+	if (initiator->listener >= 0)
+		close(initiator->listener);
+	initiator->local = (struct addr){.port = 0};
+	port_sampler_start(&initiator->sampler, &initiator->reflector, &initiator->question.other,
+		open_punch, initiator, now);
+	listen_on_port(initiator);
 }
 
-static void tell_home(struct traveller *traveller, uint64_t now)
+static void tell_home(struct initiator *initiator, uint64_t now)
 {
-	ask(traveller, now);
-	if (traveller->step == STEP_ASKING)
-		traveller->step = STEP_TELLING;
+	ask(initiator, now);
+	if (initiator->step == STEP_ASKING)
+		initiator->step = STEP_TELLING;
 	else
-		fail(traveller, "the reflector is gone");
+		fail(initiator, "the reflector is gone");
 }
 
-static void log_forecast(const char *whose, const struct port_prediction *forecast)
+static void log_prediction(const char *whose, const struct port_prediction *prediction)
 {
-	if (forecast->port == 0)
-		log_detail("%s port cannot be foretold", whose);
+	if (prediction->port == 0)
+		log_detail("%s port cannot be predicted", whose);
 	else
-		log_detail("%s next port is %u, and then %+d each", whose, forecast->port,
-			forecast->step);
+		log_detail("%s next port is %u, and then %+d each", whose, prediction->port,
+			prediction->step);
 }
 
 static void advance_sights(
-	struct traveller *traveller, const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now)
+	struct initiator *initiator, const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now)
 {
-	const struct port_prediction *forecast = &traveller->sights.forecast;
+	const struct port_prediction *prediction = &initiator->sampler.prediction;
 
-	port_sampler_advance(&traveller->sights, fds, now);
-	if (traveller->sights.state != PORT_SAMPLER_DONE)
+	port_sampler_advance(&initiator->sampler, fds, now);
+	if (initiator->sampler.state != PORT_SAMPLER_DONE)
 		return;
-	log_forecast("our", forecast);
-	if (forecast->port == 0) {
-		begin_relay(traveller, now);
+	log_prediction("our", prediction);
+	if (prediction->port == 0) {
+		begin_relay(initiator, now);
 		return;
 	}
-	name_message_predict(&traveller->rendezvous, forecast);
-	tell_home(traveller, now);
+	name_message_predict(&initiator->question, prediction);
+	tell_home(initiator, now);
 }
 
 /* The answer to the second CONNECT: home has been told, and will tell. */
-static void take_told(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+static void take_told(struct initiator *initiator, const void *data, size_t size, uint64_t now)
 {
 	const char *why;
 
-	switch (name_message_read(&traveller->rendezvous, data, size, &why)) {
+	switch (name_message_read(&initiator->question, data, size, &why)) {
 	case NAME_MESSAGE_AGAIN:
-		tell_home(traveller, now);
+		tell_home(initiator, now);
 		return;
 	case NAME_MESSAGE_DONE:
-		traveller->step = STEP_LISTENING;
-		traveller->due = now + FORECAST_WAIT_MS;
+		initiator->step = STEP_LISTENING;
+		initiator->due = now + FORECAST_WAIT_MS;
 		return;
 	case NAME_MESSAGE_UNRELATED:
 		return;
 	default:
-		begin_relay(traveller, now);
+		begin_relay(initiator, now);
 	}
 }
 
-/* Home's forecast, if it is; anything else is passed over. */
-static void take_forecast(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+/* Home's prediction, if it is; anything else is passed over. */
+static void take_prediction(
+	struct initiator *initiator, const void *data, size_t size, uint64_t now)
 {
 	uint16_t ports[PORT_PREDICTION_CANDIDATES];
-	struct port_prediction forecast;
+	struct port_prediction prediction;
 	size_t count;
 
-	if (invitation_read_prediction(traveller->request->key->secret,
-		    traveller->rendezvous.transaction + 4, data, size, &forecast) != 0)
+	if (invitation_read_prediction(initiator->request->key->secret,
+		    initiator->question.transaction + 4, data, size, &prediction) != 0)
 		return;
-	log_forecast("home's", &forecast);
-	count = port_prediction_candidates(&forecast, ports);
+	log_prediction("home's", &prediction);
+	count = port_prediction_candidates(&prediction, ports);
 	if (count == 0)
-		begin_relay(traveller, now);
+		begin_relay(initiator, now);
 	else
-		start_punches(traveller, ports, count, SECOND_TIMEOUT_MS, now);
+		start_punches(initiator, ports, count, SECOND_TIMEOUT_MS, now);
 }
 
 /* ---- answers ------------------------------------------------------------------------------ */
 
 /* Does the reflector have the word? */
-static bool hears(const struct traveller *traveller)
+static bool hears(const struct initiator *initiator)
 {
-	return traveller->step == STEP_ASKING ||
-	       (traveller->step >= STEP_TELLING && traveller->step <= STEP_RELAYING);
+	return initiator->step == STEP_ASKING ||
+	       (initiator->step >= STEP_TELLING && initiator->step <= STEP_RELAYING);
 }
 
-static void take_message(struct traveller *traveller, const void *data, size_t size, uint64_t now)
+static void take_message(struct initiator *initiator, const void *data, size_t size, uint64_t now)
 {
-	switch (traveller->step) {
+	switch (initiator->step) {
 	case STEP_ASKING:
-		take_answer(traveller, data, size, now);
+		take_answer(initiator, data, size, now);
 		return;
 	case STEP_TELLING:
-		take_told(traveller, data, size, now);
+		take_told(initiator, data, size, now);
 		return;
 	case STEP_LISTENING:
-		take_forecast(traveller, data, size, now);
+		take_prediction(initiator, data, size, now);
 		return;
 	default:
-		take_relay(traveller, data, size, now);
+		take_relay(initiator, data, size, now);
 	}
 }
 
-static void lose_stream(struct traveller *traveller, const char *why)
+static void lose_stream(struct initiator *initiator, const char *why)
 {
-	if (traveller->step > STEP_PUNCHING)
-		fail(traveller, "the reflector is gone");
+	if (initiator->step > STEP_PUNCHING)
+		fail(initiator, "the reflector is gone");
 	else
-		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", why);
+		stop(initiator, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", why);
 }
 
-static void take_noise(struct traveller *traveller)
+static void take_noise(struct initiator *initiator)
 {
-	if (traveller->step > STEP_PUNCHING)
-		fail(traveller, "the reflector says what is not STUN");
-	else if (first_bytes_is_line(traveller->bytes, traveller->received))
-		stop(traveller, STEP_AGAIN, EXIT_STATUS_NETWORK, "no answer from",
+	if (initiator->step > STEP_PUNCHING)
+		fail(initiator, "the reflector says what is not STUN");
+	else if (first_bytes_is_line(initiator->bytes, initiator->received))
+		stop(initiator, STEP_AGAIN, EXIT_STATUS_NETWORK, "no answer from",
 			"the question came too late");
 	else
-		stop(traveller, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
+		stop(initiator, STEP_FAILED, EXIT_STATUS_PEER, "bad answer from", "it is not STUN");
 }
 
 /* How much to read. Behind the answer to RELAY comes the session: of that not one byte. */
-static size_t wanted(const struct traveller *traveller)
+static size_t wanted(const struct initiator *initiator)
 {
 	size_t need;
 
-	if (traveller->step != STEP_RELAYING)
-		return sizeof(traveller->bytes) - traveller->received;
-	(void)stun_frame(traveller->bytes, traveller->received, &need);
-	return need - traveller->received;
+	if (initiator->step != STEP_RELAYING)
+		return sizeof(initiator->bytes) - initiator->received;
+	(void)stun_frame(initiator->bytes, initiator->received, &need);
+	return need - initiator->received;
 }
 
 /* All whole messages that are there. */
-static void take_messages(struct traveller *traveller, uint64_t now)
+static void take_messages(struct initiator *initiator, uint64_t now)
 {
 	size_t need;
 
-	while (hears(traveller)) {
-		enum stun_frame frame = stun_frame(traveller->bytes, traveller->received, &need);
+	while (hears(initiator)) {
+		enum stun_frame frame = stun_frame(initiator->bytes, initiator->received, &need);
 		if (frame == STUN_FRAME_NOT_STUN)
-			take_noise(traveller);
+			take_noise(initiator);
 		if (frame != STUN_FRAME_COMPLETE)
 			return;
-		take_message(traveller, traveller->bytes, need, now);
-		traveller->received -= need;
-		memmove(traveller->bytes, traveller->bytes + need, traveller->received);
+		take_message(initiator, initiator->bytes, need, now);
+		initiator->received -= need;
+		memmove(initiator->bytes, initiator->bytes + need, initiator->received);
 	}
 }
 
-static void read_stream(struct traveller *traveller, uint64_t now)
+static void read_stream(struct initiator *initiator, uint64_t now)
 {
 	ssize_t got = recv(
-		traveller->stream, traveller->bytes + traveller->received, wanted(traveller), 0);
+		initiator->stream, initiator->bytes + initiator->received, wanted(initiator), 0);
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got <= 0) {
-		lose_stream(traveller, got == 0 ? "it closed the connection" : strerror(errno));
+		lose_stream(initiator, got == 0 ? "it closed the connection" : strerror(errno));
 		return;
 	}
-	traveller->received += (size_t)got;
-	take_messages(traveller, now);
+	initiator->received += (size_t)got;
+	take_messages(initiator, now);
 }
 
 /* ---- home's connection -------------------------------------------------------------------- */
 
 /* Without it there is one way less. */
-static void listen_on_port(struct traveller *traveller)
+static void listen_on_port(struct initiator *initiator)
 {
-	int fd = bind_to_port(traveller);
+	int fd = bind_to_port(initiator);
 
 	if (fd >= 0 && listen(fd, ARRIVALS_MAX) != 0)
 		fd = give_up(fd);
 	if (fd < 0)
 		log_detail("cannot listen for home: %s", strerror(errno));
-	traveller->listener = fd;
+	initiator->listener = fd;
 }
 
-static void take_arrivals(struct traveller *traveller)
+static void take_arrivals(struct initiator *initiator)
 {
 	char text[ADDR_TEXT_SIZE];
 	struct addr peer;
 
 	/* What does not fit into one turn is there at the next. */
-	for (int i = 0; i < ARRIVALS_MAX && traveller->arrived < 0; i++) {
-		int fd = socket_accept(traveller->listener, &peer);
+	for (int i = 0; i < ARRIVALS_MAX && initiator->arrived < 0; i++) {
+		int fd = socket_accept(initiator->listener, &peer);
 
 		if (fd < 0)
 			return;
 		addr_format(&peer, text);
-		if (addr_equal_ip(&peer, &traveller->home)) {
+		if (addr_equal_ip(&peer, &initiator->home)) {
 			log_detail("home connected to us, from %s", text);
-			traveller->arrived = fd;
-			traveller->step = STEP_OPEN;
+			initiator->arrived = fd;
+			initiator->step = STEP_OPEN;
 			return;
 		}
 		log_detail("%s is not home: closed", text);
@@ -630,7 +632,7 @@ static void take_arrivals(struct traveller *traveller)
 
 /* Returns whether this one is still tried. One that stands is taken, and the others given up. */
 static bool advance_punch(
-	struct traveller *traveller, struct punch *punch, bool happened, uint64_t now)
+	struct initiator *initiator, struct punch *punch, bool happened, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
 
@@ -638,65 +640,66 @@ static bool advance_punch(
 	if (punch->state == PUNCH_OPEN) {
 		log_detail("connected to %s at try %u", addr_format(&punch->remote, text),
 			punch->tries);
-		traveller->arrived = punch_take(punch);
-		traveller->step = STEP_OPEN;
+		initiator->arrived = punch_take(punch);
+		initiator->step = STEP_OPEN;
 	} else if (punch->state == PUNCH_FAILED) {
-		traveller->problem = punch->problem;
+		initiator->problem = punch->problem;
 	}
 	return punch->state == PUNCH_TRYING;
 }
 
-static void advance_punches(struct traveller *traveller, const struct pollfd *fds, uint64_t now)
+static void advance_punches(struct initiator *initiator, const struct pollfd *fds, uint64_t now)
 {
 	bool tried = false;
 
-	for (size_t i = 0; i < traveller->punch_count && traveller->step == STEP_PUNCHING; i++)
-		if (advance_punch(traveller, &traveller->punches[i], fds[i].revents != 0, now))
+	for (size_t i = 0; i < initiator->punch_count && initiator->step == STEP_PUNCHING; i++)
+		if (advance_punch(initiator, &initiator->punches[i], fds[i].revents != 0, now))
 			tried = true;
-	if (traveller->step != STEP_PUNCHING || tried)
+	if (initiator->step != STEP_PUNCHING || tried)
 		return;
-	end_punches(traveller);
-	if (!traveller->second && traveller->rendezvous.other.family != ADDR_NONE &&
-		can_try_again(traveller, choose(traveller)))
-		begin_second(traveller, now);
+	end_punches(initiator);
+	if (!initiator->second && initiator->question.other.family != ADDR_NONE &&
+		can_try_again(initiator, choose(initiator)))
+		begin_second(initiator, now);
 	else
-		begin_relay(traveller, now);
+		begin_relay(initiator, now);
 }
 
 enum watch {
 	WATCH_STREAM,
 	WATCH_DATAGRAM,
 	WATCH_LISTENER,
-	WATCH_PUNCHES, /* or sights */
+	WATCH_PUNCHES, /* or sampler */
 	WATCH_COUNT = WATCH_PUNCHES + PORT_PREDICTION_CANDIDATES,
 };
 
-_Static_assert(PORT_SAMPLER_WATCH_MAX <= PORT_PREDICTION_CANDIDATES, "sights are watched in their place");
+_Static_assert(
+	PORT_SAMPLER_WATCH_MAX <= PORT_PREDICTION_CANDIDATES, "sampler are watched in their place");
 
-static void advance(struct traveller *traveller, const struct pollfd fds[WATCH_COUNT], uint64_t now)
+static void advance(struct initiator *initiator, const struct pollfd fds[WATCH_COUNT], uint64_t now)
 {
-	if (fds[WATCH_DATAGRAM].revents != 0 && traveller->step <= STEP_NONCE)
-		take_nonce(traveller);
+	if (fds[WATCH_DATAGRAM].revents != 0 && initiator->step <= STEP_NONCE)
+		take_nonce(initiator);
 	/* What came behind an earlier answer, while it was not wanted yet. */
-	take_messages(traveller, now);
-	if (traveller->step == STEP_CONNECTING && fds[WATCH_STREAM].revents != 0)
-		finish_handshake(traveller, now);
-	else if (traveller->step == STEP_NONCE && (has_nonce(traveller) || now >= traveller->due))
-		ask(traveller, now);
-	else if (hears(traveller) && fds[WATCH_STREAM].revents != 0)
-		read_stream(traveller, now);
-	else if (traveller->step == STEP_PUNCHING)
-		advance_punches(traveller, fds + WATCH_PUNCHES, now);
-	else if (traveller->step == STEP_LOOKING)
-		advance_sights(traveller, fds + WATCH_PUNCHES, now);
-	else if (now >= traveller->due && traveller->step < STEP_PUNCHING)
-		stop(traveller, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", "the time is up");
-	else if (now >= traveller->due && traveller->step == STEP_RELAYING)
-		fail(traveller, "no answer from the reflector's relay");
-	else if (now >= traveller->due)
-		begin_relay(traveller, now);
-	if (traveller->step == STEP_PUNCHING && fds[WATCH_LISTENER].revents != 0)
-		take_arrivals(traveller);
+	take_messages(initiator, now);
+	if (initiator->step == STEP_CONNECTING && fds[WATCH_STREAM].revents != 0)
+		finish_handshake(initiator, now);
+	else if (initiator->step == STEP_NONCE && (has_nonce(initiator) || now >= initiator->due))
+		ask(initiator, now);
+	else if (hears(initiator) && fds[WATCH_STREAM].revents != 0)
+		read_stream(initiator, now);
+	else if (initiator->step == STEP_PUNCHING)
+		advance_punches(initiator, fds + WATCH_PUNCHES, now);
+	else if (initiator->step == STEP_LOOKING)
+		advance_sights(initiator, fds + WATCH_PUNCHES, now);
+	else if (now >= initiator->due && initiator->step < STEP_PUNCHING)
+		stop(initiator, STEP_NEXT, EXIT_STATUS_NETWORK, "no answer from", "the time is up");
+	else if (now >= initiator->due && initiator->step == STEP_RELAYING)
+		fail(initiator, "no answer from the reflector's relay");
+	else if (now >= initiator->due)
+		begin_relay(initiator, now);
+	if (initiator->step == STEP_PUNCHING && fds[WATCH_LISTENER].revents != 0)
+		take_arrivals(initiator);
 }
 
 static int poll_ms(uint64_t now, uint64_t due)
@@ -707,28 +710,28 @@ static int poll_ms(uint64_t now, uint64_t due)
 }
 
 /* Returns when advance() is wanted without an event. */
-static uint64_t watch(const struct traveller *traveller, struct pollfd fds[WATCH_COUNT])
+static uint64_t watch(const struct initiator *initiator, struct pollfd fds[WATCH_COUNT])
 {
 	uint64_t due = TIMER_NONE;
 
 	for (size_t i = 0; i < WATCH_COUNT; i++)
 		fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
-	if (traveller->step == STEP_LOOKING) {
-		port_sampler_watch(&traveller->sights, fds + WATCH_PUNCHES);
-		return traveller->sights.due;
+	if (initiator->step == STEP_LOOKING) {
+		port_sampler_watch(&initiator->sampler, fds + WATCH_PUNCHES);
+		return initiator->sampler.due;
 	}
-	if (traveller->step != STEP_PUNCHING) {
-		if (traveller->step != STEP_NONCE)
-			fds[WATCH_STREAM].fd = traveller->stream;
-		if (traveller->step == STEP_CONNECTING)
+	if (initiator->step != STEP_PUNCHING) {
+		if (initiator->step != STEP_NONCE)
+			fds[WATCH_STREAM].fd = initiator->stream;
+		if (initiator->step == STEP_CONNECTING)
 			fds[WATCH_STREAM].events = POLLOUT;
-		if (traveller->step <= STEP_NONCE)
-			fds[WATCH_DATAGRAM].fd = traveller->datagram;
-		return traveller->due;
+		if (initiator->step <= STEP_NONCE)
+			fds[WATCH_DATAGRAM].fd = initiator->datagram;
+		return initiator->due;
 	}
-	fds[WATCH_LISTENER].fd = traveller->listener;
-	for (size_t i = 0; i < traveller->punch_count; i++) {
-		const struct punch *punch = &traveller->punches[i];
+	fds[WATCH_LISTENER].fd = initiator->listener;
+	for (size_t i = 0; i < initiator->punch_count; i++) {
+		const struct punch *punch = &initiator->punches[i];
 		fds[WATCH_PUNCHES + i] = (struct pollfd){.fd = punch_fd(punch), .events = POLLOUT};
 		if (punch->state == PUNCH_TRYING && punch->due < due)
 			due = punch->due;
@@ -737,59 +740,59 @@ static uint64_t watch(const struct traveller *traveller, struct pollfd fds[WATCH
 }
 
 /* Runs until there is a connection, or this address of the reflector will not do. */
-static void run(struct traveller *traveller, uint64_t deadline)
+static void run(struct initiator *initiator, uint64_t deadline)
 {
 	uint64_t now = clock_now_ms();
 
-	while (traveller->step < STEP_OPEN && now < deadline) {
+	while (initiator->step < STEP_OPEN && now < deadline) {
 		struct pollfd fds[WATCH_COUNT];
-		uint64_t due = watch(traveller, fds);
+		uint64_t due = watch(initiator, fds);
 
 		if (poll(fds, WATCH_COUNT, poll_ms(now, due < deadline ? due : deadline)) < 0)
 			memset(fds, 0, sizeof(fds));
 		now = clock_now_ms();
-		advance(traveller, fds, now);
+		advance(initiator, fds, now);
 	}
-	if (traveller->step >= STEP_PUNCHING && traveller->step < STEP_OPEN)
-		fail(traveller, "the time is up");
-	else if (traveller->step < STEP_PUNCHING)
-		stop(traveller, STEP_FAILED, EXIT_STATUS_NETWORK, "no answer from",
+	if (initiator->step >= STEP_PUNCHING && initiator->step < STEP_OPEN)
+		fail(initiator, "the time is up");
+	else if (initiator->step < STEP_PUNCHING)
+		stop(initiator, STEP_FAILED, EXIT_STATUS_NETWORK, "no answer from",
 			"the time is up");
 }
 
-static void start(struct traveller *traveller, const struct initiator_request *request,
+static void start(struct initiator *initiator, const struct initiator_request *request,
 	const struct addr *reflector, struct error *error)
 {
-	memset(traveller, 0, sizeof(*traveller));
-	traveller->request = request;
-	traveller->reflector = *reflector;
-	traveller->datagram = -1;
-	traveller->listener = -1;
-	traveller->arrived = -1;
-	traveller->error = error;
-	traveller->step = STEP_CONNECTING;
-	traveller->due = clock_now_ms() + NEXT_ADDRESS_MS;
-	name_message_start(&traveller->rendezvous, STUN_METHOD_CONNECT, request->key);
-	fetch_nonce(traveller);
-	traveller->stream = open_from_port(traveller, reflector);
-	if (traveller->stream < 0)
-		stop(traveller, STEP_NEXT, EXIT_STATUS_LOCAL, "cannot connect to", strerror(errno));
+	memset(initiator, 0, sizeof(*initiator));
+	initiator->request = request;
+	initiator->reflector = *reflector;
+	initiator->datagram = -1;
+	initiator->listener = -1;
+	initiator->arrived = -1;
+	initiator->error = error;
+	initiator->step = STEP_CONNECTING;
+	initiator->due = clock_now_ms() + NEXT_ADDRESS_MS;
+	name_message_start(&initiator->question, STUN_METHOD_CONNECT, request->key);
+	fetch_nonce(initiator);
+	initiator->stream = open_from_port(initiator, reflector);
+	if (initiator->stream < 0)
+		stop(initiator, STEP_NEXT, EXIT_STATUS_LOCAL, "cannot connect to", strerror(errno));
 	else
-		listen_on_port(traveller);
+		listen_on_port(initiator);
 }
 
 /* Returns the connection, or -1. */
-static int end(struct traveller *traveller)
+static int end(struct initiator *initiator)
 {
-	end_punches(traveller);
-	port_sampler_end(&traveller->sights);
-	if (traveller->stream >= 0)
-		close(traveller->stream);
-	if (traveller->datagram >= 0)
-		close(traveller->datagram);
-	if (traveller->listener >= 0)
-		close(traveller->listener);
-	return traveller->arrived;
+	end_punches(initiator);
+	port_sampler_end(&initiator->sampler);
+	if (initiator->stream >= 0)
+		close(initiator->stream);
+	if (initiator->datagram >= 0)
+		close(initiator->datagram);
+	if (initiator->listener >= 0)
+		close(initiator->listener);
+	return initiator->arrived;
 }
 
 static void wait_for_names(struct resolve *resolve, uint64_t deadline)
@@ -808,14 +811,14 @@ static void wait_for_names(struct resolve *resolve, uint64_t deadline)
 static enum step ask_at(const struct addr *reflector, const struct initiator_request *request,
 	uint64_t deadline, int *fd, struct error *error)
 {
-	struct traveller traveller;
+	struct initiator initiator;
 
 	for (int i = 0; i < TRIES_MAX; i++) {
-		start(&traveller, request, reflector, error);
-		run(&traveller, deadline);
-		*fd = end(&traveller);
-		if (traveller.step != STEP_AGAIN)
-			return traveller.step;
+		start(&initiator, request, reflector, error);
+		run(&initiator, deadline);
+		*fd = end(&initiator);
+		if (initiator.step != STEP_AGAIN)
+			return initiator.step;
 		log_detail("%s", error->text);
 	}
 	return STEP_NEXT;

@@ -33,8 +33,7 @@
 #define EXIT_CANNOT_EXEC 127
 #define NAME_SHOWN_SIZE  320
 
-void handover_init(
-	struct handover *handover, char *const *command, const struct host_port *to)
+void handover_init(struct handover *handover, char *const *command, const struct host_port *to)
 {
 	memset(handover, 0, sizeof(*handover));
 	handover->command = command;

@@ -49,23 +49,25 @@ struct keeper {
 	bool warned;
 	bool compared;
 
-	struct mapping_race_result known; /* the last mapping reported; its transaction is not used */
+	struct mapping_race_result
+		known; /* the last mapping reported; its transaction is not used */
 	bool has_known;
 	bool up;
 
-	struct verification verifier; /* with `verify` */
-	bool changed;             /* the mapping did, since the last verdict */
-	bool judged;              /* there was a verdict, be it that there is none */
-	bool doubted;             /* said already that it cannot be told */
-	bool shut;                /* the last verdict: strangers do not get in */
+	struct verification verification; /* with `verify` */
+	bool changed;                     /* the mapping did, since the last verdict */
+	bool judged;                      /* there was a verdict, be it that there is none */
+	bool doubted;                     /* said already that it cannot be told */
+	bool shut;                        /* the last verdict: strangers do not get in */
 	bool contacted[MAPPING_RACE_REFLECTOR_MAX];
 
 	struct registration name;
-	struct responder travellers;
+	struct responder responder;
 
 	uint64_t interval_ms;
 	bool lost_while_idle;
-	uint64_t lifetime_ms[MAPPING_RACE_REFLECTOR_MAX]; /* of a server's connections; 0: not known */
+	uint64_t lifetime_ms[MAPPING_RACE_REFLECTOR_MAX]; /* of a server's connections; 0: not known
+							   */
 
 	uint64_t ask_due;    /* the next keep-alive */
 	uint64_t answer_due; /* an answer is waited for until then */
@@ -179,16 +181,16 @@ static void start_verifying(struct keeper *keeper, uint64_t now)
 	};
 
 	if (!keeper->has_held) {
-		verification_postpone(&keeper->verifier, now);
+		verification_postpone(&keeper->verification, now);
 		return;
 	}
 	memcpy(request.contacted, keeper->contacted, sizeof(request.contacted));
-	verification_start(&keeper->verifier, &request, now);
+	verification_start(&keeper->verification, &request, now);
 }
 
 static void take_untold(struct keeper *keeper)
 {
-	const struct reachability *reachability = &keeper->verifier.reachability;
+	const struct reachability *reachability = &keeper->verification.reachability;
 
 	if (reachability->unsupported && !keeper->up) {
 		keeper->error = reachability->error;
@@ -203,15 +205,15 @@ static void take_untold(struct keeper *keeper)
 static void take_shut(struct keeper *keeper)
 {
 	const struct mapping *mapping = &keeper->known.mapping;
-	struct port_owner holder = {.listens = true};
+	struct port_owner owner = {.listens = true};
 	struct error error;
 
 	if (keeper->up && keeper->shut && !keeper->changed)
 		return;
 	if (port_owner_find(mapping->protocol, (enum addr_family)mapping->local.family,
-		    mapping->local.port, &holder) != 0)
-		holder.listens = true;
-	reachability_explain(&keeper->verifier.reachability, holder.listens, &error);
+		    mapping->local.port, &owner) != 0)
+		owner.listens = true;
+	reachability_explain(&keeper->verification.reachability, owner.listens, &error);
 	log_warning("%s", error.text);
 	log_note("%s", error.hint);
 	report(keeper, HOOK_UNREACHABLE);
@@ -254,7 +256,7 @@ static void confirm(struct keeper *keeper, const struct mapping_race_result *res
 	keeper->warned = false;
 	keeper->down_due = now + (patience > KEEP_DOWN_MS ? patience : KEEP_DOWN_MS);
 	/* One that is to be verified is reported when that is done. */
-	if (same && (keeper->up || keeper->verifier.due != TIMER_NONE)) {
+	if (same && (keeper->up || keeper->verification.due != TIMER_NONE)) {
 		keeper->lost_while_idle = false;
 		return;
 	}
@@ -349,7 +351,7 @@ static void follow(struct keeper *keeper, const struct invitation *invitation, u
 		.other = keeper->held.answer.other,
 	};
 
-	responder_meet(&keeper->travellers, &path, invitation, now);
+	responder_meet(&keeper->responder, &path, invitation, now);
 }
 
 /* What comes over the held connection and is not the answer to its question. */
@@ -622,10 +624,10 @@ static void take_timers(struct keeper *keeper, uint64_t now)
 	if (take_due(&keeper->race_due, now))
 		start_race(keeper, RACE_REPLACE, now);
 	registration_expire(&keeper->name, now);
-	if (take_due(&keeper->verifier.due, now))
+	if (take_due(&keeper->verification.due, now))
 		start_verifying(keeper, now);
 	if (take_due(&keeper->down_due, now) && keeper->up) {
-		keeper->verifier.due = TIMER_NONE;
+		keeper->verification.due = TIMER_NONE;
 		report(keeper, HOOK_DOWN);
 	}
 	if (keeper->config->hook->kill_at <= now)
@@ -642,8 +644,8 @@ enum watch_slot {
 	WATCH_CLOCK,
 	WATCH_HELD,
 	WATCH_LISTENER,
-	WATCH_TRAVELLERS,
-	WATCH_VERIFY = WATCH_TRAVELLERS + RESPONDER_WATCH_MAX,
+	WATCH_INITIATORS,
+	WATCH_VERIFY = WATCH_INITIATORS + RESPONDER_WATCH_MAX,
 	WATCH_RACE = WATCH_VERIFY + REACHABILITY_WATCH_MAX,
 	WATCH_MAX = WATCH_RACE + MAPPING_RACE_WATCH_MAX,
 };
@@ -661,8 +663,8 @@ static void wait_for_something(struct keeper *keeper, struct pollfd fds[WATCH_MA
 	if (keeper->has_held)
 		fds[WATCH_HELD] = (struct pollfd){.fd = binding_client_fd(&keeper->held),
 			.events = binding_client_events(&keeper->held)};
-	due = earlier(due, responder_watch(&keeper->travellers, fds + WATCH_TRAVELLERS));
-	due = earlier(due, verification_watch(&keeper->verifier, fds + WATCH_VERIFY));
+	due = earlier(due, responder_watch(&keeper->responder, fds + WATCH_INITIATORS));
+	due = earlier(due, verification_watch(&keeper->verification, fds + WATCH_VERIFY));
 	if (keeper->race != NULL) {
 		due = earlier(due, mapping_race_watch(keeper->race, fds + WATCH_RACE));
 		count = WATCH_MAX;
@@ -676,7 +678,7 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 {
 	struct mapping_race *watched = keeper->race;
 
-	take_verdict(keeper, verification_advance(&keeper->verifier, fds + WATCH_VERIFY, now));
+	take_verdict(keeper, verification_advance(&keeper->verification, fds + WATCH_VERIFY, now));
 	if (fds[WATCH_SIGNALS].revents != 0)
 		take_signals(keeper, now);
 	if ((fds[WATCH_ROUTE].revents != 0 || fds[WATCH_CLOCK].revents != 0) &&
@@ -684,7 +686,7 @@ static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX
 		keeper->check_due = now + KEEP_SETTLE_MS;
 	if (fds[WATCH_LISTENER].revents != 0)
 		handover_accept(keeper->config->handover, keeper->config->listener);
-	responder_advance(&keeper->travellers, fds + WATCH_TRAVELLERS, now);
+	responder_advance(&keeper->responder, fds + WATCH_INITIATORS, now);
 	advance_held(keeper, fds[WATCH_HELD].revents != 0, now);
 	take_timers(keeper, now);
 	/* What poll() found belongs to the race that was running then. */
@@ -701,8 +703,8 @@ static void start(struct keeper *keeper, const struct keep_config *config, uint6
 	keeper->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
 	keeper->ask_due = keeper->answer_due = keeper->renew_due = TIMER_NONE;
 	keeper->race_due = keeper->check_due = keeper->down_due = TIMER_NONE;
-	verification_init(&keeper->verifier, config->verify_open_ms, config->verify_again_ms);
-	responder_init(&keeper->travellers, config->handover, &keeper->name);
+	verification_init(&keeper->verification, config->verify_open_ms, config->verify_again_ms);
+	responder_init(&keeper->responder, config->handover, &keeper->name);
 	registration_init(&keeper->name, config->key);
 	keeper->watchdog_due = config->notify->watchdog_ms != 0 ? now : TIMER_NONE;
 	netwatch_open(&keeper->watch);
@@ -713,8 +715,8 @@ static void end(struct keeper *keeper)
 {
 	notify_stopping(keeper->config->notify);
 	abandon_race(keeper);
-	verification_end(&keeper->verifier);
-	responder_end(&keeper->travellers);
+	verification_end(&keeper->verification);
+	responder_end(&keeper->responder);
 	if (keeper->has_held)
 		binding_client_end(&keeper->held);
 	if (keeper->up)

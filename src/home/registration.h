@@ -24,44 +24,45 @@
 #define REGISTRATION_RETRY_MS      60000
 
 struct registration {
-	const struct key *key;    /* NULL: there is no name to keep, and nothing is done */
+	const struct key *key;       /* NULL: there is no name to keep, and nothing is done */
 	struct binding_client *over; /* NULL: nothing is held right now */
 	struct mapping mapping;
-	struct name_client naming;
+	struct name_client client;
 	bool asking;
 	bool warned;
 	struct invitation expected; /* what an invitation must be to be taken */
 	uint64_t due;               /* the next registration, or the end of waiting for an answer */
 };
 
-void registration_init(struct registration *keeper, const struct key *key);
+void registration_init(struct registration *registration, const struct key *key);
 
 /* There is a mapping, over a transaction that is ANSWERED and outlives this until _lose(). */
-void registration_hold(struct registration *keeper, struct binding_client *over,
+void registration_hold(struct registration *registration, struct binding_client *over,
 	const struct mapping *mapping, uint64_t now);
 
 /* What holds the mapping is gone. */
-void registration_lose(struct registration *keeper);
+void registration_lose(struct registration *registration);
 
 /* A response that came over the transaction and is not to its question. */
-void registration_take(struct registration *keeper, const void *data, size_t size, uint64_t now);
+void registration_take(
+	struct registration *registration, const void *data, size_t size, uint64_t now);
 
 /*
  * Is this message an invitation for the name, from who knows its key, and new? Then *out says where
  * somebody waits for us.
  */
 bool registration_take_invitation(
-	struct registration *keeper, const void *data, size_t size, struct invitation *out);
+	struct registration *registration, const void *data, size_t size, struct invitation *out);
 
 /*
- * Tells a traveller what port our next connection will have, over the connection that holds the
- * mapping; says nothing when there is none. Whether it arrives is the traveller's affair.
+ * Tells an initiator what port our next connection will have, over the connection that holds the
+ * mapping; says nothing when there is none. Whether it arrives is the initiator's affair.
  */
-void registration_predict(const struct registration *keeper, const struct invitation_asker *asker,
-	const struct port_prediction *forecast);
+void registration_predict(const struct registration *registration,
+	const struct invitation_asker *asker, const struct port_prediction *prediction);
 
 /* When registration_expire() wants to be called, or TIMER_NONE. */
-uint64_t registration_next(const struct registration *keeper);
-void registration_expire(struct registration *keeper, uint64_t now);
+uint64_t registration_next(const struct registration *registration);
+void registration_expire(struct registration *registration, uint64_t now);
 
 #endif

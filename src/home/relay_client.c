@@ -40,12 +40,12 @@ static int open_socket(const struct relay_client_path *path)
 }
 
 void relay_client_start(struct relay_client *join, const struct relay_client_path *path,
-	const struct relay_ticket *ticket, const struct addr *traveller, uint64_t now)
+	const struct relay_ticket *ticket, const struct addr *initiator, uint64_t now)
 {
 	memset(join, 0, sizeof(*join));
 	join->state = RELAY_CLIENT_CONNECTING;
 	join->ticket = *ticket;
-	join->traveller = *traveller;
+	join->initiator = *initiator;
 	join->due = now + RELAY_CLIENT_TIMEOUT_MS;
 	join->fd = open_socket(path);
 	if (join->fd < 0)
@@ -94,7 +94,8 @@ static void take_answer(struct relay_client *join)
 		join->due = TIMER_NONE;
 		return;
 	case RELAY_MESSAGE_REFUSED:
-		fail(join, code == RELAY_MESSAGE_UNPROVEN ? "the traveller is gone" : relay_message_reason(code));
+		fail(join, code == RELAY_MESSAGE_UNPROVEN ? "the initiator is gone"
+							  : relay_message_reason(code));
 		return;
 	case RELAY_MESSAGE_MALFORMED:
 		fail(join, "not an answer");

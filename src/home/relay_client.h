@@ -1,6 +1,6 @@
 /*
  * relay_client.h - home's way to a relayed connection: a connection to the reflector, the JOIN, and
- * its answer (relay.h). A state machine that is handed events and the time.
+ * its answer (relay_messages.h). A state machine that is handed events and the time.
  *
  * Of the answer not one byte too many is read: what follows it is the session.
  */
@@ -28,7 +28,7 @@ enum relay_client_state {
 struct relay_client {
 	enum relay_client_state state;
 	struct relay_ticket ticket;
-	struct addr traveller; /* whom it leads to */
+	struct addr initiator; /* whom it leads to */
 	int fd;
 	uint64_t due; /* when it is given up */
 	uint8_t transaction[STUN_TRANSACTION_SIZE];
@@ -46,7 +46,7 @@ struct relay_client_path {
 
 /* The state may already be FAILED. relay_client_end() must follow. */
 void relay_client_start(struct relay_client *join, const struct relay_client_path *path,
-	const struct relay_ticket *ticket, const struct addr *traveller, uint64_t now);
+	const struct relay_ticket *ticket, const struct addr *initiator, uint64_t now);
 
 /* What to poll for; -1: nothing. */
 int relay_client_fd(const struct relay_client *join);

@@ -1,11 +1,11 @@
 /*
- * Who goes first. A traveller connects as soon as it hears our forecast, h + l after we sent it,
- * with h and l the one-way times from us to the reflector and from there to the traveller. Where
- * our own NAT counts, we must come later: a SYN of ours that is answered RST, since the traveller's
- * NAT has let none of its own out yet, costs us the port that we foretold. Ours is d on its way, so
- * it may leave h + l - d after the forecast; as l <= h + d by the triangle's inequality, a round
- * trip to the reflector, 2 h, is late enough. Where our NAT does not count, first is better: then
- * the traveller's NAT, which may, has its first SYN answered.
+ * Who goes first. An initiator connects as soon as it hears our prediction, h + l after we sent it,
+ * with h and l the one-way times from us to the reflector and from there to the initiator. Where
+ * our own NAT counts, we must come later: a SYN of ours that is answered RST, since the initiator's
+ * NAT has let none of its own out yet, costs us the port that we predicted. Ours is d on its way,
+ * so it may leave h + l - d after the prediction; as l <= h + d by the triangle's inequality, a
+ * round trip to the reflector, 2 h, is late enough. Where our NAT does not count, first is better:
+ * then the initiator's NAT, which may, has its first SYN answered.
  */
 #include "home/responder.h"
 
@@ -16,15 +16,16 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 
-#define SECOND_TIMEOUT_MS 2500 /* as long as the traveller tries */
+#define SECOND_TIMEOUT_MS 2500 /* as long as the initiator tries */
 #define AFTER_FORECAST_MS 50   /* for all that is not the way: processes, queues */
 
 void responder_init(
-	struct responder *travellers, struct handover *handover, struct registration *name)
+	struct responder *responder, struct handover *handover, struct registration *name)
 {
-	memset(travellers, 0, sizeof(*travellers)); /* PUNCH_NONE, RELAY_CLIENT_NONE, PORT_SAMPLER_NONE */
-	travellers->handover = handover;
-	travellers->name = name;
+	memset(responder, 0,
+		sizeof(*responder)); /* PUNCH_NONE, RELAY_CLIENT_NONE, PORT_SAMPLER_NONE */
+	responder->handover = handover;
+	responder->name = name;
 }
 
 /*
@@ -68,37 +69,37 @@ static int open_punch(void *context, const struct addr *remote)
 	return -1;
 }
 
-static void tell_full(const struct addr *traveller)
+static void tell_full(const struct addr *initiator)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	log_warning("too many travellers at once: %s is passed over", addr_format(traveller, text));
+	log_warning("too many initiators at once: %s is passed over", addr_format(initiator, text));
 }
 
 /* From `start` on, for so long. The lowest free slot, as those that are due go in that order. */
-static void start_punch(struct responder *travellers, const struct addr *traveller, uint64_t start,
+static void start_punch(struct responder *responder, const struct addr *initiator, uint64_t start,
 	uint64_t timeout_ms, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
 	struct punch *free_one = NULL;
 
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++) {
-		struct punch *punch = &travellers->punches[i];
+		struct punch *punch = &responder->punches[i];
 		if (punch->state == PUNCH_NONE && free_one == NULL)
 			free_one = punch;
-		if (punch->state != PUNCH_NONE && addr_equal(&punch->remote, traveller))
+		if (punch->state != PUNCH_NONE && addr_equal(&punch->remote, initiator))
 			return;
 	}
 	if (free_one == NULL) {
-		tell_full(traveller);
+		tell_full(initiator);
 		return;
 	}
-	log_detail("%s wants to come in: connecting to it", addr_format(traveller, text));
-	punch_start(free_one, traveller, open_punch, &travellers->path, start, timeout_ms, now);
+	log_detail("%s wants to come in: connecting to it", addr_format(initiator, text));
+	punch_start(free_one, initiator, open_punch, &responder->path, start, timeout_ms, now);
 }
 
 static void advance_punch(
-	struct responder *travellers, struct punch *punch, bool happened, uint64_t now)
+	struct responder *responder, struct punch *punch, bool happened, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
 
@@ -106,7 +107,7 @@ static void advance_punch(
 	addr_format(&punch->remote, text);
 	if (punch->state == PUNCH_OPEN) {
 		log_detail("%s is through, at try %u", text, punch->tries);
-		handover_give(travellers->handover, punch_take(punch), &punch->remote);
+		handover_give(responder->handover, punch_take(punch), &punch->remote);
 	} else if (punch->state == PUNCH_FAILED) {
 		/* It may have come in by itself: then this port's listener has it. */
 		log_detail("%s: gave up connecting: %s", text, strerror(punch->problem));
@@ -114,177 +115,175 @@ static void advance_punch(
 	}
 }
 
-/* There is no direct way to the traveller: home comes to the reflector, as it does. */
+/* There is no direct way to the initiator: home comes to the reflector, as it does. */
 static void start_join(
-	struct responder *travellers, const struct invitation *invitation, uint64_t now)
+	struct responder *responder, const struct invitation *invitation, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
 
 	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++) {
-		struct relay_client *join = &travellers->joins[i];
+		struct relay_client *join = &responder->joins[i];
 		if (join->state != RELAY_CLIENT_NONE)
 			continue;
 		log_detail("%s wants to come in by a relay: joining it",
-			addr_format(&invitation->traveller, text));
-		relay_client_start(join, &travellers->path.relay, &invitation->ticket,
-			&invitation->traveller, now);
+			addr_format(&invitation->initiator, text));
+		relay_client_start(join, &responder->path.relay, &invitation->ticket,
+			&invitation->initiator, now);
 		return;
 	}
-	tell_full(&invitation->traveller);
+	tell_full(&invitation->initiator);
 }
 
 static void advance_join(
-	struct responder *travellers, struct relay_client *join, bool happened, uint64_t now)
+	struct responder *responder, struct relay_client *join, bool happened, uint64_t now)
 {
-	struct addr traveller = join->traveller;
+	struct addr initiator = join->initiator;
 	char text[ADDR_TEXT_SIZE];
 
 	relay_client_advance(join, happened, now);
-	addr_format(&traveller, text);
+	addr_format(&initiator, text);
 	if (join->state == RELAY_CLIENT_OPEN) {
 		log_detail("%s is here, relayed", text);
-		handover_give(travellers->handover, relay_client_take(join), &traveller);
+		handover_give(responder->handover, relay_client_take(join), &initiator);
 	} else if (join->state == RELAY_CLIENT_FAILED) {
 		log_detail("%s: cannot join it at the relay: %s", text, join->problem);
 		relay_client_end(join);
 	}
 }
 
-/* ---- who waits for our forecast ----------------------------------------------------------- */
+/* ---- who waits for our prediction ----------------------------------------------------------- */
 
-/* Tells it to the one that waits, and connects to where that one foretold. Returns how often. */
-static unsigned meet_foretold(struct responder *travellers, const struct invitation *invitation,
+/* Tells it to the one that waits, and connects to where that one predicted. Returns how often. */
+static unsigned meet_foretold(struct responder *responder, const struct invitation *invitation,
 	const struct port_prediction *ours, uint64_t now)
 {
-	const struct port_sampler *sights = &travellers->sights;
-	struct addr traveller = invitation->traveller;
+	const struct port_sampler *sampler = &responder->sampler;
+	struct addr initiator = invitation->initiator;
 	uint16_t ports[PORT_PREDICTION_CANDIDATES];
-	size_t count = port_prediction_candidates(&invitation->forecast, ports);
+	size_t count = port_prediction_candidates(&invitation->prediction, ports);
 	uint64_t start = now;
 
-	registration_predict(travellers->name, &invitation->asker, ours);
+	registration_predict(responder->name, &invitation->asker, ours);
 	if (ours->port == 0)
 		return 0;
 	if (ours->step != 0)
-		start = now + sights->round_trip_ms + AFTER_FORECAST_MS;
+		start = now + sampler->round_trip_ms + AFTER_FORECAST_MS;
 	for (size_t i = 0; i < count; i++) {
-		traveller.port = ports[i];
-		start_punch(travellers, &traveller, start, SECOND_TIMEOUT_MS, now);
+		initiator.port = ports[i];
+		start_punch(responder, &initiator, start, SECOND_TIMEOUT_MS, now);
 	}
 	return (unsigned)count;
 }
 
 /* Each connection that one of them takes moves on what the next one has to be told. */
-static void meet_waiting(struct responder *travellers, uint64_t now)
+static void meet_waiting(struct responder *responder, uint64_t now)
 {
-	const struct port_prediction *found = &travellers->sights.forecast;
+	const struct port_prediction *found = &responder->sampler.prediction;
 	struct port_prediction ours = *found;
 	unsigned used = 0;
 
 	if (found->port == 0)
-		log_detail("our port cannot be foretold");
+		log_detail("our port cannot be predicted");
 	else
 		log_detail("our next port is %u, and then %+d each", found->port, found->step);
-	for (size_t i = 0; i < travellers->waiting_count; i++) {
-		used += meet_foretold(travellers, &travellers->waiting[i], &ours, now);
+	for (size_t i = 0; i < responder->waiting_count; i++) {
+		used += meet_foretold(responder, &responder->waiting[i], &ours, now);
 		ours = port_prediction_after(found, used);
 	}
-	travellers->waiting_count = 0;
-	port_sampler_end(&travellers->sights);
+	responder->waiting_count = 0;
+	port_sampler_end(&responder->sampler);
 }
 
-/* It was met in vain at the port that it came from; what it foretells are others. */
-static void end_punch_at(struct responder *travellers, const struct addr *traveller)
+/* It was met in vain at the port that it came from; what it predicts are others. */
+static void end_punch_at(struct responder *responder, const struct addr *initiator)
 {
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
-		if (travellers->punches[i].state != PUNCH_NONE &&
-			addr_equal(&travellers->punches[i].remote, traveller))
-			punch_end(&travellers->punches[i]);
+		if (responder->punches[i].state != PUNCH_NONE &&
+			addr_equal(&responder->punches[i].remote, initiator))
+			punch_end(&responder->punches[i]);
 }
 
-static void foretell(
-	struct responder *travellers, const struct invitation *invitation, uint64_t now)
+static void predict(struct responder *responder, const struct invitation *invitation, uint64_t now)
 {
-	const struct responder_path *path = &travellers->path;
+	const struct responder_path *path = &responder->path;
 	char text[ADDR_TEXT_SIZE];
 
-	end_punch_at(travellers, &invitation->traveller);
-	if (travellers->waiting_count == RESPONDER_WAIT_MAX) {
-		tell_full(&invitation->traveller);
+	end_punch_at(responder, &invitation->initiator);
+	if (responder->waiting_count == RESPONDER_WAIT_MAX) {
+		tell_full(&invitation->initiator);
 		return;
 	}
 	log_detail("%s did not come in: looking what port of ours comes next",
-		addr_format(&invitation->traveller, text));
-	travellers->waiting[travellers->waiting_count++] = *invitation;
-	if (travellers->sights.state == PORT_SAMPLER_NONE)
-		port_sampler_start(&travellers->sights, &path->relay.reflector, &path->other, open_punch,
-			&travellers->path, now);
-	if (travellers->sights.state == PORT_SAMPLER_DONE)
-		meet_waiting(travellers, now);
+		addr_format(&invitation->initiator, text));
+	responder->waiting[responder->waiting_count++] = *invitation;
+	if (responder->sampler.state == PORT_SAMPLER_NONE)
+		port_sampler_start(&responder->sampler, &path->relay.reflector, &path->other,
+			open_punch, &responder->path, now);
+	if (responder->sampler.state == PORT_SAMPLER_DONE)
+		meet_waiting(responder, now);
 }
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-void responder_meet(struct responder *travellers, const struct responder_path *path,
+void responder_meet(struct responder *responder, const struct responder_path *path,
 	const struct invitation *invitation, uint64_t now)
 {
-	travellers->path = *path;
+	responder->path = *path;
 	switch (invitation->kind) {
 	case INVITATION_RELAY:
-		start_join(travellers, invitation, now);
+		start_join(responder, invitation, now);
 		return;
 	case INVITATION_PREDICTION:
-		foretell(travellers, invitation, now);
+		predict(responder, invitation, now);
 		return;
 	case INVITATION_PUNCH:
-		start_punch(travellers, &invitation->traveller, now, PUNCH_TIMEOUT_MS, now);
+		start_punch(responder, &invitation->initiator, now, PUNCH_TIMEOUT_MS, now);
 		return;
 	}
 }
 
-uint64_t responder_watch(
-	const struct responder *travellers, struct pollfd fds[RESPONDER_WATCH_MAX])
+uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RESPONDER_WATCH_MAX])
 {
 	uint64_t due = TIMER_NONE;
 
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++) {
-		const struct punch *punch = &travellers->punches[i];
+		const struct punch *punch = &responder->punches[i];
 		*fds++ = (struct pollfd){.fd = punch_fd(punch), .events = POLLOUT};
 		if (punch->state != PUNCH_NONE && punch->due < due)
 			due = punch->due;
 	}
 	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++) {
-		const struct relay_client *join = &travellers->joins[i];
+		const struct relay_client *join = &responder->joins[i];
 		*fds++ = (struct pollfd){
 			.fd = relay_client_fd(join), .events = relay_client_events(join)};
 		if (join->state != RELAY_CLIENT_NONE && join->due < due)
 			due = join->due;
 	}
-	port_sampler_watch(&travellers->sights, fds);
-	if (travellers->sights.state == PORT_SAMPLER_LOOKING && travellers->sights.due < due)
-		due = travellers->sights.due;
+	port_sampler_watch(&responder->sampler, fds);
+	if (responder->sampler.state == PORT_SAMPLER_LOOKING && responder->sampler.due < due)
+		due = responder->sampler.due;
 	return due;
 }
 
 void responder_advance(
-	struct responder *travellers, const struct pollfd fds[RESPONDER_WATCH_MAX], uint64_t now)
+	struct responder *responder, const struct pollfd fds[RESPONDER_WATCH_MAX], uint64_t now)
 {
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++, fds++)
-		if (travellers->punches[i].state != PUNCH_NONE)
-			advance_punch(travellers, &travellers->punches[i], fds->revents != 0, now);
+		if (responder->punches[i].state != PUNCH_NONE)
+			advance_punch(responder, &responder->punches[i], fds->revents != 0, now);
 	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++, fds++)
-		if (travellers->joins[i].state != RELAY_CLIENT_NONE)
-			advance_join(travellers, &travellers->joins[i], fds->revents != 0, now);
-	port_sampler_advance(&travellers->sights, fds, now);
-	if (travellers->sights.state == PORT_SAMPLER_DONE)
-		meet_waiting(travellers, now);
+		if (responder->joins[i].state != RELAY_CLIENT_NONE)
+			advance_join(responder, &responder->joins[i], fds->revents != 0, now);
+	port_sampler_advance(&responder->sampler, fds, now);
+	if (responder->sampler.state == PORT_SAMPLER_DONE)
+		meet_waiting(responder, now);
 }
 
-void responder_end(struct responder *travellers)
+void responder_end(struct responder *responder)
 {
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
-		punch_end(&travellers->punches[i]);
+		punch_end(&responder->punches[i]);
 	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++)
-		relay_client_end(&travellers->joins[i]);
-	port_sampler_end(&travellers->sights);
+		relay_client_end(&responder->joins[i]);
+	port_sampler_end(&responder->sampler);
 }

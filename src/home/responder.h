@@ -1,10 +1,10 @@
 /*
  * responder.h - home's side of those who come by an invitation: each is met half way (punch.h) or
- * at the relay (relay_join.h), and who is through goes to the hand-over. Who comes with a forecast
- * (forecast.h) is told ours first: it is looked what port comes next (sights.h), for all who wait
- * at once, as there is but one kept port.
+ * at the relay (relay_client.h), and who is through goes to the hand-over. Who comes with a
+ * prediction (port_prediction.h) is told ours first: it is looked what port comes next
+ * (port_sampler.h), for all who wait at once, as there is but one kept port.
  *
- * Tables of fixed size; rule for more: the newcomer is passed over, with a warning. A traveller
+ * Tables of fixed size; rule for more: the newcomer is passed over, with a warning. An initiator
  * that is being met already is not met twice. It never blocks.
  */
 #ifndef NATPUNCH_HOME_RESPONDER_H
@@ -24,7 +24,7 @@
 
 #define RESPONDER_PUNCH_MAX 64
 #define RESPONDER_JOIN_MAX  8
-#define RESPONDER_WAIT_MAX  8 /* for a forecast of ours */
+#define RESPONDER_WAIT_MAX  8 /* for a prediction of ours */
 #define RESPONDER_WATCH_MAX (RESPONDER_PUNCH_MAX + RESPONDER_JOIN_MAX + PORT_SAMPLER_WATCH_MAX)
 
 /* From where they are met. */
@@ -37,31 +37,30 @@ struct responder_path {
 
 struct responder {
 	struct handover *handover; /* the caller's; gets the connections */
-	struct registration *name;  /* the caller's; tells travellers our forecast */
+	struct registration *name; /* the caller's; tells responder our prediction */
 	struct responder_path path;
 	struct punch punches[RESPONDER_PUNCH_MAX];
 	struct relay_client joins[RESPONDER_JOIN_MAX];
-	struct port_sampler sights;
+	struct port_sampler sampler;
 	struct invitation waiting[RESPONDER_WAIT_MAX];
 	size_t waiting_count;
 };
 
 void responder_init(
-	struct responder *travellers, struct handover *handover, struct registration *name);
+	struct responder *responder, struct handover *handover, struct registration *name);
 
 /* Follows an invitation that was found to be genuine. The path counts for all from now on. */
-void responder_meet(struct responder *travellers, const struct responder_path *path,
+void responder_meet(struct responder *responder, const struct responder_path *path,
 	const struct invitation *invitation, uint64_t now);
 
 /* Fills all entries for poll(2); returns when responder_advance() wants to be called. */
-uint64_t responder_watch(
-	const struct responder *travellers, struct pollfd fds[RESPONDER_WATCH_MAX]);
+uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RESPONDER_WATCH_MAX]);
 
 /* Goes on with what poll(2) found. */
 void responder_advance(
-	struct responder *travellers, const struct pollfd fds[RESPONDER_WATCH_MAX], uint64_t now);
+	struct responder *responder, const struct pollfd fds[RESPONDER_WATCH_MAX], uint64_t now);
 
 /* Gives up all that are not through yet. */
-void responder_end(struct responder *travellers);
+void responder_end(struct responder *responder);
 
 #endif

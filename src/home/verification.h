@@ -22,26 +22,27 @@ struct verification {
 	uint64_t due;      /* clock_now_ms(); when verification_start() is wanted; TIMER_NONE */
 };
 
-void verification_init(struct verification *verifier, uint64_t open_ms, uint64_t again_ms);
+void verification_init(struct verification *verification, uint64_t open_ms, uint64_t again_ms);
 
 /* Asks. What `request` points to must outlive the question. */
-void verification_start(
-	struct verification *verifier, const struct reachability_request *request, uint64_t now);
+void verification_start(struct verification *verification,
+	const struct reachability_request *request, uint64_t now);
 
 /* There is nobody to ask right now: later. */
-void verification_postpone(struct verification *verifier, uint64_t now);
+void verification_postpone(struct verification *verification, uint64_t now);
 
 /* Fills all entries for poll(2); returns when verification_advance() wants to be called. */
-uint64_t verification_watch(const struct verification *verifier, struct pollfd fds[REACHABILITY_WATCH_MAX]);
+uint64_t verification_watch(
+	const struct verification *verification, struct pollfd fds[REACHABILITY_WATCH_MAX]);
 
 /*
  * Goes on with what poll(2) found. A verdict is returned once, and REACHABILITY_PENDING else.
  * REACHABILITY_UNTOLD: the reason is in reachability.error.
  */
-enum reachability_verdict verification_advance(
-	struct verification *verifier, const struct pollfd fds[REACHABILITY_WATCH_MAX], uint64_t now);
+enum reachability_verdict verification_advance(struct verification *verification,
+	const struct pollfd fds[REACHABILITY_WATCH_MAX], uint64_t now);
 
 /* No question is under way after this, nor one due. */
-void verification_end(struct verification *verifier);
+void verification_end(struct verification *verification);
 
 #endif

@@ -63,7 +63,8 @@ static bool is_input(const struct netlink_message_attribute *hook)
 	uint32_t number;
 
 	while (netlink_message_next_attribute(&inside, &attribute))
-		if (attribute.type == NFTA_HOOK_HOOKNUM && netlink_message_get_be32(&attribute, &number))
+		if (attribute.type == NFTA_HOOK_HOOKNUM &&
+			netlink_message_get_be32(&attribute, &number))
 			return number == HOOK_LOCAL_IN;
 	return false;
 }

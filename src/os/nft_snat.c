@@ -193,7 +193,8 @@ int nft_snat_forget(int fd, const struct nft_message_entry *entry)
 	if (ask_table(fd, request, size, bytes, &reader) != 0)
 		return -1;
 	while (netlink_message_next(&reader, &message))
-		if (message.sequence == NFT_MESSAGE_CONNTRACK && netlink_message_read_error(&message, &code))
+		if (message.sequence == NFT_MESSAGE_CONNTRACK &&
+			netlink_message_read_error(&message, &code))
 			return code == 0 || code == ENOENT ? 0 : -1;
 	return -1;
 }

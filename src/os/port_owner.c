@@ -1,7 +1,7 @@
 /*
  * Two steps: the socket tables under /proc/net give the inode of a socket that holds the port, and
  * the descriptors under /proc/PID/fd give the process that holds the inode. The second needs the
- * rights of a debugger; without them there is a holder without a name. Nothing is opened in, sent
+ * rights of a debugger; without them there is a owner without a name. Nothing is opened in, sent
  * to or taken from the process.
  */
 #include "natpunch/os/port_owner.h"
@@ -183,8 +183,8 @@ static void find_process(const char *inode, struct port_owner *out)
 	closedir(processes);
 }
 
-int port_owner_find(
-	enum mapping_protocol protocol, enum addr_family family, uint16_t port, struct port_owner *out)
+int port_owner_find(enum mapping_protocol protocol, enum addr_family family, uint16_t port,
+	struct port_owner *out)
 {
 	bool tcp = protocol == MAPPING_TCP;
 	unsigned state = tcp ? TCP_STATE_LISTEN : UDP_STATE_BOUND;

@@ -137,8 +137,7 @@ static void look_up_service(const char *host, enum addr_family family, struct re
 	reply->by_service = reply->count > 0;
 }
 
-static void fill_reply(
-	const struct host_port *host, enum addr_family family, struct reply *reply)
+static void fill_reply(const struct host_port *host, enum addr_family family, struct reply *reply)
 {
 	int code = look_up(host->host, host->port, family, reply);
 	const char *text;

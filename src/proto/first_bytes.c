@@ -93,7 +93,8 @@ bool first_bytes_is_line(const void *data, size_t size)
 	return addr_parse_ip(&addr, line) == 0 && parse_port(space + 1, &port) == 0;
 }
 
-size_t first_bytes_write_http(const struct addr *addr, bool head_only, char out[FIRST_BYTES_HTTP_SIZE])
+size_t first_bytes_write_http(
+	const struct addr *addr, bool head_only, char out[FIRST_BYTES_HTTP_SIZE])
 {
 	char line[FIRST_BYTES_LINE_SIZE];
 	size_t length = first_bytes_write_line(addr, line);

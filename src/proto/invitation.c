@@ -16,7 +16,7 @@ static void put_asker(struct wire_writer *writer, const struct invitation_asker 
 	wire_write_u32(&inner, (uint32_t)(asker->connection >> 32));
 	wire_write_u32(&inner, (uint32_t)asker->connection);
 	wire_write_bytes(&inner, asker->transaction, sizeof(asker->transaction));
-	stun_put(writer, STUN_NATPUNCH_TRAVELLER, value, sizeof(value));
+	stun_put(writer, STUN_NATPUNCH_INITIATOR, value, sizeof(value));
 }
 
 int invitation_read_asker(const struct stun_attribute *attribute, struct invitation_asker *out)
@@ -39,7 +39,8 @@ size_t invitation_write(const struct invitation *invitation, const uint8_t secre
 	const uint8_t random[12], const uint8_t salt[NAME_MESSAGE_SALT_SIZE], void *out,
 	size_t capacity)
 {
-	struct name_message_record record = {.addr = invitation->traveller, .protocol = MAPPING_TCP};
+	struct name_message_record record = {
+		.addr = invitation->initiator, .protocol = MAPPING_TCP};
 	uint8_t transaction[STUN_TRANSACTION_SIZE];
 	uint8_t value[VALUE_SIZE];
 	struct wire_writer writer;
@@ -56,7 +57,7 @@ size_t invitation_write(const struct invitation *invitation, const uint8_t secre
 		relay_message_put_ticket(&writer, &invitation->ticket, secret, salt);
 	if (invitation->kind == INVITATION_PREDICTION) {
 		put_asker(&writer, &invitation->asker);
-		port_prediction_put(&writer, &invitation->forecast);
+		port_prediction_put(&writer, &invitation->prediction);
 	}
 	stun_auth_put(&writer, secret, KEY_SECRET_SIZE);
 	stun_put_fingerprint(&writer);
@@ -90,11 +91,11 @@ static int read_kind(const struct stun_message *message, const uint8_t secret[KE
 		out->kind = INVITATION_RELAY;
 		return relay_message_read_ticket(message, &attribute, secret, &out->ticket);
 	}
-	if (!stun_find(message, STUN_NATPUNCH_FORECAST, &attribute))
+	if (!stun_find(message, STUN_NATPUNCH_PREDICTION, &attribute))
 		return 0;
 	out->kind = INVITATION_PREDICTION;
-	if (port_prediction_read(&attribute, &out->forecast) < 0 ||
-		!stun_find(message, STUN_NATPUNCH_TRAVELLER, &attribute))
+	if (port_prediction_read(&attribute, &out->prediction) < 0 ||
+		!stun_find(message, STUN_NATPUNCH_INITIATOR, &attribute))
 		return -1;
 	return invitation_read_asker(&attribute, &out->asker);
 }
@@ -120,7 +121,7 @@ int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET
 		record.protocol != MAPPING_TCP)
 		return -1;
 	memcpy(taken.session, expected->session, sizeof(taken.session));
-	taken.traveller = record.addr;
+	taken.initiator = record.addr;
 	if (read_kind(&message, secret, &taken) < 0)
 		return -1;
 	*expected = taken;
@@ -128,17 +129,17 @@ int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET
 }
 
 size_t invitation_write_prediction(const struct invitation_asker *asker,
-	const struct port_prediction *forecast, const struct key *key, const uint8_t random[12], void *out,
-	size_t capacity)
+	const struct port_prediction *prediction, const struct key *key, const uint8_t random[12],
+	void *out, size_t capacity)
 {
 	uint8_t transaction[STUN_TRANSACTION_SIZE];
 	struct wire_writer writer;
 
 	stun_make_transaction(transaction, random);
-	stun_begin(&writer, out, capacity, STUN_INDICATION, STUN_METHOD_FORECAST, transaction);
+	stun_begin(&writer, out, capacity, STUN_INDICATION, STUN_METHOD_PREDICTION, transaction);
 	stun_put(&writer, STUN_USERNAME, key->name, strlen(key->name));
 	put_asker(&writer, asker);
-	port_prediction_put(&writer, forecast);
+	port_prediction_put(&writer, prediction);
 	stun_auth_put(&writer, key->secret, sizeof(key->secret));
 	stun_put_fingerprint(&writer);
 	return stun_finish(&writer);
@@ -154,15 +155,15 @@ int invitation_read_prediction(const uint8_t secret[KEY_SECRET_SIZE],
 
 	*out = (struct port_prediction){.port = 0};
 	if (stun_parse(&message, data, size) < 0 || message.class != STUN_INDICATION ||
-		message.method != STUN_METHOD_FORECAST)
+		message.method != STUN_METHOD_PREDICTION)
 		return 1;
 	if (stun_auth_check(&message, secret, KEY_SECRET_SIZE) != STUN_AUTH_VALID)
 		return -1;
-	if (!stun_find(&message, STUN_NATPUNCH_TRAVELLER, &attribute) ||
+	if (!stun_find(&message, STUN_NATPUNCH_INITIATOR, &attribute) ||
 		invitation_read_asker(&attribute, &asker) < 0 ||
 		memcmp(asker.transaction, transaction, INVITATION_SESSION_SIZE) != 0)
 		return -1;
-	if (!stun_find(&message, STUN_NATPUNCH_FORECAST, &attribute))
+	if (!stun_find(&message, STUN_NATPUNCH_PREDICTION, &attribute))
 		return -1;
 	return port_prediction_read(&attribute, out);
 }

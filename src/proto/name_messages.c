@@ -1,5 +1,5 @@
 /*
- * rendezvous.c - questions about a name, on the side that asks, and the layouts of both sides.
+ * name_messages.c - questions about a name, on the side that asks, and the layouts of both sides.
  *
  * Threat: whoever is on the path, or can send to us. Until a success response with a valid
  * MESSAGE-INTEGRITY-SHA256 came, nothing that was received is believed: an error response or a
@@ -86,7 +86,8 @@ void name_message_put_record(struct wire_writer *writer, const struct name_messa
 	wire_write_u16(&inner, record->seconds);
 	wire_write_u16(&inner, 0);
 	wire_write_bytes(&inner, record->addr.ip, sizeof(record->addr.ip));
-	stun_auth_mask(value + NAME_MESSAGE_SALT_SIZE, PLAIN_SIZE, secret, LABEL, writer->data + 4, salt);
+	stun_auth_mask(
+		value + NAME_MESSAGE_SALT_SIZE, PLAIN_SIZE, secret, LABEL, writer->data + 4, salt);
 	stun_put(writer, STUN_NATPUNCH_RECORD, value, sizeof(value));
 }
 
@@ -133,11 +134,11 @@ int name_message_read_record(const struct stun_message *message,
 	return read_plain(plain, out);
 }
 
-void name_message_start(struct name_question *rendezvous, uint16_t method, const struct key *key)
+void name_message_start(struct name_question *question, uint16_t method, const struct key *key)
 {
-	memset(rendezvous, 0, sizeof(*rendezvous));
-	rendezvous->method = method;
-	rendezvous->key = key;
+	memset(question, 0, sizeof(*question));
+	question->method = method;
+	question->key = key;
 }
 
 /* So that the whole request, with `behind` bytes to come, has the least size. */
@@ -150,48 +151,47 @@ static void put_padding(struct wire_writer *writer, size_t behind)
 		stun_put(writer, STUN_NATPUNCH_PADDING, zeros, NAME_MESSAGE_REQUEST_MIN - size);
 }
 
-void name_message_predict(struct name_question *rendezvous, const struct port_prediction *forecast)
+void name_message_predict(struct name_question *question, const struct port_prediction *prediction)
 {
-	rendezvous->forecast = *forecast;
-	rendezvous->tries = 0;
+	question->prediction = *prediction;
+	question->tries = 0;
 }
 
-bool name_message_take_offer(struct name_question *rendezvous)
+bool name_message_take_offer(struct name_question *question)
 {
-	if (rendezvous->offer_size == 0)
+	if (question->offer_size == 0)
 		return false;
-	memcpy(rendezvous->nonce, rendezvous->offer, rendezvous->offer_size);
-	rendezvous->nonce_size = rendezvous->offer_size;
-	rendezvous->method = STUN_METHOD_RELAY;
-	rendezvous->forecast = (struct port_prediction){.port = 0};
-	rendezvous->tries = 0;
+	memcpy(question->nonce, question->offer, question->offer_size);
+	question->nonce_size = question->offer_size;
+	question->method = STUN_METHOD_RELAY;
+	question->prediction = (struct port_prediction){.port = 0};
+	question->tries = 0;
 	return true;
 }
 
 size_t name_message_write(
-	struct name_question *rendezvous, const uint8_t random[12], void *out, size_t capacity)
+	struct name_question *question, const uint8_t random[12], void *out, size_t capacity)
 {
-	const struct key *key = rendezvous->key;
-	bool proven = rendezvous->nonce_size > 0;
+	const struct key *key = question->key;
+	bool proven = question->nonce_size > 0;
 	struct wire_writer writer;
 
-	stun_make_transaction(rendezvous->transaction, random);
-	rendezvous->tries++;
-	stun_begin(
-		&writer, out, capacity, STUN_REQUEST, rendezvous->method, rendezvous->transaction);
+	stun_make_transaction(question->transaction, random);
+	question->tries++;
+	stun_begin(&writer, out, capacity, STUN_REQUEST, question->method, question->transaction);
 	stun_put(&writer, STUN_USERNAME, key->name, strlen(key->name));
 	if (!proven) {
 		put_padding(&writer, 8);
 		stun_put_fingerprint(&writer);
 		return stun_finish(&writer);
 	}
-	stun_put(&writer, STUN_NONCE, rendezvous->nonce, rendezvous->nonce_size);
-	if (rendezvous->method == STUN_METHOD_REGISTER)
-		name_message_put_registration(&writer, &rendezvous->registration);
-	if (rendezvous->mode != BINDING_MODE_NONE)
-		binding_put_connection(&writer, rendezvous->mode, rendezvous->mode_seconds);
-	if (rendezvous->forecast.port != 0)
-		port_prediction_put(&writer, &rendezvous->forecast);
+	stun_put(&writer, STUN_NONCE, question->nonce, question->nonce_size);
+	if (question->method == STUN_METHOD_REGISTER)
+		name_message_put_registration(&writer, &question->registration);
+	if (question->mode != BINDING_MODE_NONE)
+		binding_put_connection(&writer, question->mode, question->mode_seconds);
+	if (question->prediction.port != 0)
+		port_prediction_put(&writer, &question->prediction);
 	put_padding(&writer, 4 + SHA256_SIZE + 8);
 	stun_auth_put(&writer, key->secret, sizeof(key->secret));
 	stun_put_fingerprint(&writer);
@@ -200,97 +200,97 @@ size_t name_message_write(
 
 /* Takes the nonce of a 401 or 438. */
 static enum name_message_outcome take_nonce(
-	struct name_question *rendezvous, const struct stun_message *message, const char **why)
+	struct name_question *question, const struct stun_message *message, const char **why)
 {
 	struct stun_attribute nonce;
 
 	*why = "no nonce in it";
 	if (!stun_find(message, STUN_NONCE, &nonce) || nonce.size == 0 ||
-		nonce.size > sizeof(rendezvous->nonce))
+		nonce.size > sizeof(question->nonce))
 		return NAME_MESSAGE_MALFORMED;
-	if (rendezvous->tries >= TRIES_MAX)
+	if (question->tries >= TRIES_MAX)
 		return NAME_MESSAGE_FAILED;
-	memcpy(rendezvous->nonce, nonce.value, nonce.size);
-	rendezvous->nonce_size = nonce.size;
+	memcpy(question->nonce, nonce.value, nonce.size);
+	question->nonce_size = nonce.size;
 	return NAME_MESSAGE_AGAIN;
 }
 
 static enum name_message_outcome read_error(
-	struct name_question *rendezvous, const struct stun_message *message, const char **why)
+	struct name_question *question, const struct stun_message *message, const char **why)
 {
-	bool proven = rendezvous->nonce_size > 0;
+	bool proven = question->nonce_size > 0;
 	struct stun_attribute error;
 	const uint8_t *reason;
 	size_t reason_size;
 
 	*why = "error response without a code";
 	if (!stun_find(message, STUN_ERROR_CODE, &error) ||
-		stun_read_error(&error, &rendezvous->code, &reason, &reason_size) < 0)
+		stun_read_error(&error, &question->code, &reason, &reason_size) < 0)
 		return NAME_MESSAGE_MALFORMED;
-	if (rendezvous->code == 401 && proven)
+	if (question->code == 401 && proven)
 		return NAME_MESSAGE_REFUSED;
-	if (rendezvous->code == 401 || (rendezvous->code == 438 && proven))
-		return take_nonce(rendezvous, message, why);
+	if (question->code == 401 || (question->code == 438 && proven))
+		return take_nonce(question, message, why);
 	return proven ? NAME_MESSAGE_FAILED : NAME_MESSAGE_UNSUPPORTED;
 }
 
-static void take_offer(struct name_question *rendezvous, const struct stun_attribute *attribute)
+static void take_offer(struct name_question *question, const struct stun_attribute *attribute)
 {
-	if (attribute->size > sizeof(rendezvous->offer))
+	if (attribute->size > sizeof(question->offer))
 		return;
-	memcpy(rendezvous->offer, attribute->value, attribute->size);
-	rendezvous->offer_size = attribute->size;
+	memcpy(question->offer, attribute->value, attribute->size);
+	question->offer_size = attribute->size;
 }
 
 /* One that is malformed is of no more use than none. */
-static void take_other(struct name_question *rendezvous, const struct stun_message *message,
+static void take_other(struct name_question *question, const struct stun_message *message,
 	const struct stun_attribute *attribute)
 {
-	if (stun_read_address(message, attribute, false, &rendezvous->other) < 0)
-		rendezvous->other = (struct addr){.family = ADDR_NONE};
+	if (stun_read_address(message, attribute, false, &question->other) < 0)
+		question->other = (struct addr){.family = ADDR_NONE};
 }
 
 /* Attributes of a success response whose proof holds. */
 static enum name_message_outcome read_success(
-	struct name_question *rendezvous, const struct stun_message *message, const char **why)
+	struct name_question *question, const struct stun_message *message, const char **why)
 {
 	struct stun_attribute attribute;
 	size_t offset = 0;
 	uint16_t seconds;
 
-	rendezvous->record_count = 0;
-	rendezvous->granted = BINDING_MODE_NONE;
-	rendezvous->offer_size = 0;
-	rendezvous->other = (struct addr){.family = ADDR_NONE};
+	question->record_count = 0;
+	question->granted = BINDING_MODE_NONE;
+	question->offer_size = 0;
+	question->other = (struct addr){.family = ADDR_NONE};
 	while (stun_next(message, &offset, &attribute)) {
-		size_t count = rendezvous->record_count;
+		size_t count = question->record_count;
 
 		*why = "unknown attribute that must be understood";
 		if (attribute.type < COMPREHENSION &&
 			attribute.type != STUN_MESSAGE_INTEGRITY_SHA256)
 			return NAME_MESSAGE_MALFORMED;
 		if (attribute.type == STUN_NATPUNCH_CONNECTION)
-			rendezvous->granted = binding_read_connection(&attribute, &seconds);
+			question->granted = binding_read_connection(&attribute, &seconds);
 		if (attribute.type == STUN_NATPUNCH_OFFER)
-			take_offer(rendezvous, &attribute);
+			take_offer(question, &attribute);
 		if (attribute.type == STUN_OTHER_ADDRESS)
-			take_other(rendezvous, message, &attribute);
+			take_other(question, message, &attribute);
 		if (attribute.type != STUN_NATPUNCH_RECORD || count == NAME_MESSAGE_RECORD_MAX)
 			continue;
 		*why = "malformed record";
-		if (name_message_read_record(message, &attribute, rendezvous->key->secret,
-			    &rendezvous->records[count]) < 0)
+		if (name_message_read_record(message, &attribute, question->key->secret,
+			    &question->records[count]) < 0)
 			return NAME_MESSAGE_MALFORMED;
-		rendezvous->record_count++;
+		question->record_count++;
 	}
 	*why = "no record in it";
-	if (rendezvous->method == STUN_METHOD_REGISTER && rendezvous->record_count != 1)
+	if (question->method == STUN_METHOD_REGISTER && question->record_count != 1)
 		return NAME_MESSAGE_MALFORMED;
 	return NAME_MESSAGE_DONE;
 }
 
 enum name_message_outcome name_message_read(
-	struct name_question *rendezvous, const void *data, size_t size, const char **why)
+	struct name_question *question, const void *data, size_t size, const char **why)
 {
 	struct stun_message message;
 
@@ -298,19 +298,19 @@ enum name_message_outcome name_message_read(
 	if (stun_parse(&message, data, size) < 0)
 		return NAME_MESSAGE_MALFORMED;
 	*why = "another transaction";
-	if (memcmp(message.transaction, rendezvous->transaction, STUN_TRANSACTION_SIZE) != 0)
+	if (memcmp(message.transaction, question->transaction, STUN_TRANSACTION_SIZE) != 0)
 		return NAME_MESSAGE_UNRELATED;
 	*why = "not a response";
 	if (message.class != STUN_SUCCESS && message.class != STUN_ERROR)
 		return NAME_MESSAGE_UNRELATED;
 	*why = "response of another method";
-	if (message.method != rendezvous->method)
+	if (message.method != question->method)
 		return NAME_MESSAGE_MALFORMED;
 	if (message.class == STUN_ERROR)
-		return read_error(rendezvous, &message, why);
+		return read_error(question, &message, why);
 	*why = "answer without a valid proof";
-	if (rendezvous->nonce_size == 0 || stun_auth_check(&message, rendezvous->key->secret,
-						   KEY_SECRET_SIZE) != STUN_AUTH_VALID)
+	if (question->nonce_size == 0 || stun_auth_check(&message, question->key->secret,
+						 KEY_SECRET_SIZE) != STUN_AUTH_VALID)
 		return NAME_MESSAGE_MALFORMED;
-	return read_success(rendezvous, &message, why);
+	return read_success(question, &message, why);
 }

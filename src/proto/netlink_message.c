@@ -33,7 +33,8 @@ static void patch_native(struct wire_writer *wire, size_t offset, const void *va
 	memcpy(wire->data + offset, value, size);
 }
 
-void netlink_message_writer_start(struct netlink_message_writer *writer, void *data, size_t capacity)
+void netlink_message_writer_start(
+	struct netlink_message_writer *writer, void *data, size_t capacity)
 {
 	wire_writer_start(&writer->wire, data, capacity);
 	writer->message = 0;
@@ -44,7 +45,8 @@ size_t netlink_message_writer_size(const struct netlink_message_writer *writer)
 	return writer->wire.failed ? 0 : writer->wire.offset;
 }
 
-void netlink_message_begin(struct netlink_message_writer *writer, uint16_t type, uint16_t flags, uint32_t sequence)
+void netlink_message_begin(
+	struct netlink_message_writer *writer, uint16_t type, uint16_t flags, uint32_t sequence)
 {
 	writer->message = writer->wire.offset;
 	wire_write_zeros(&writer->wire, 4); /* the size, by netlink_message_end() */
@@ -62,7 +64,8 @@ void netlink_message_end(struct netlink_message_writer *writer)
 	wire_write_zeros(&writer->wire, padding(size));
 }
 
-void netlink_message_put(struct netlink_message_writer *writer, uint16_t type, const void *value, size_t size)
+void netlink_message_put(
+	struct netlink_message_writer *writer, uint16_t type, const void *value, size_t size)
 {
 	uint16_t whole;
 
@@ -97,7 +100,8 @@ void netlink_message_put_be32(struct netlink_message_writer *writer, uint16_t ty
 	netlink_message_put(writer, type, bytes, sizeof(bytes));
 }
 
-void netlink_message_put_text(struct netlink_message_writer *writer, uint16_t type, const char *text)
+void netlink_message_put_text(
+	struct netlink_message_writer *writer, uint16_t type, const char *text)
 {
 	netlink_message_put(writer, type, text, strlen(text) + 1);
 }
@@ -154,7 +158,8 @@ bool netlink_message_next(struct wire_reader *reader, struct netlink_message *ou
 	return true;
 }
 
-bool netlink_message_next_attribute(struct wire_reader *reader, struct netlink_message_attribute *out)
+bool netlink_message_next_attribute(
+	struct wire_reader *reader, struct netlink_message_attribute *out)
 {
 	const uint8_t *value;
 	uint16_t size;

@@ -108,10 +108,11 @@ static uint8_t family_number(const struct nft_message_flow *flow)
 	return flow->source.family == ADDR_IPV6 ? FAMILY_IPV6 : FAMILY_IPV4;
 }
 
-static void begin(struct netlink_message_writer *writer, uint16_t type, uint16_t flags, uint8_t family,
-	enum nft_message_sequence sequence, uint16_t resource)
+static void begin(struct netlink_message_writer *writer, uint16_t type, uint16_t flags,
+	uint8_t family, enum nft_message_sequence sequence, uint16_t resource)
 {
-	netlink_message_begin(writer, type, (uint16_t)(NETLINK_MESSAGE_REQUEST | flags), (uint32_t)sequence);
+	netlink_message_begin(
+		writer, type, (uint16_t)(NETLINK_MESSAGE_REQUEST | flags), (uint32_t)sequence);
 	wire_write_u8(&writer->wire, family);
 	wire_write_u8(&writer->wire, 0 /* NFNETLINK_V0 */);
 	wire_write_u16(&writer->wire, resource);
@@ -131,8 +132,9 @@ static void put_batch_mark(
 
 static void put_table(struct netlink_message_writer *writer, uint8_t family, const char *table)
 {
-	begin(writer, table_message(NFT_MSG_NEWTABLE), NETLINK_MESSAGE_CREATE | NETLINK_MESSAGE_EXCL | NETLINK_MESSAGE_ACK,
-		family, NFT_MESSAGE_TABLE, 0);
+	begin(writer, table_message(NFT_MSG_NEWTABLE),
+		NETLINK_MESSAGE_CREATE | NETLINK_MESSAGE_EXCL | NETLINK_MESSAGE_ACK, family,
+		NFT_MESSAGE_TABLE, 0);
 	netlink_message_put_text(writer, NFTA_TABLE_NAME, table);
 	netlink_message_put_be32(writer, NFTA_TABLE_FLAGS, TABLE_OWNER);
 	netlink_message_end(writer);
@@ -142,8 +144,8 @@ static void put_chain(struct netlink_message_writer *writer, uint8_t family, con
 {
 	size_t hook;
 
-	begin(writer, table_message(NFT_MSG_NEWCHAIN), NETLINK_MESSAGE_CREATE | NETLINK_MESSAGE_ACK, family,
-		NFT_MESSAGE_CHAIN, 0);
+	begin(writer, table_message(NFT_MSG_NEWCHAIN), NETLINK_MESSAGE_CREATE | NETLINK_MESSAGE_ACK,
+		family, NFT_MESSAGE_CHAIN, 0);
 	netlink_message_put_text(writer, NFTA_CHAIN_TABLE, table);
 	netlink_message_put_text(writer, NFTA_CHAIN_NAME, CHAIN);
 	hook = netlink_message_begin_nest(writer, NFTA_CHAIN_HOOK);
@@ -252,8 +254,9 @@ static void put_rule(struct netlink_message_writer *writer, uint8_t family, cons
 {
 	size_t list;
 
-	begin(writer, table_message(NFT_MSG_NEWRULE), NETLINK_MESSAGE_CREATE | NETLINK_MESSAGE_APPEND | NETLINK_MESSAGE_ACK,
-		family, NFT_MESSAGE_RULE, 0);
+	begin(writer, table_message(NFT_MSG_NEWRULE),
+		NETLINK_MESSAGE_CREATE | NETLINK_MESSAGE_APPEND | NETLINK_MESSAGE_ACK, family,
+		NFT_MESSAGE_RULE, 0);
 	netlink_message_put_text(writer, NFTA_RULE_TABLE, table);
 	netlink_message_put_text(writer, NFTA_RULE_CHAIN, CHAIN);
 	list = netlink_message_begin_nest(writer, NFTA_RULE_EXPRESSIONS);
@@ -287,7 +290,8 @@ static void put_tuple(
 	size_t part = netlink_message_begin_nest(writer, CTA_TUPLE_IP);
 
 	netlink_message_put(writer, ipv6 ? CTA_IP_V6_SRC : CTA_IP_V4_SRC, flow->source.ip, size);
-	netlink_message_put(writer, ipv6 ? CTA_IP_V6_DST : CTA_IP_V4_DST, flow->destination.ip, size);
+	netlink_message_put(
+		writer, ipv6 ? CTA_IP_V6_DST : CTA_IP_V4_DST, flow->destination.ip, size);
 	netlink_message_end_nest(writer, part);
 	part = netlink_message_begin_nest(writer, CTA_TUPLE_PROTO);
 	netlink_message_put_u8(writer, CTA_PROTO_NUM, (uint8_t)flow->protocol);
@@ -327,8 +331,8 @@ size_t nft_message_write_delete(void *out, size_t capacity, const struct nft_mes
 	return netlink_message_writer_size(&writer);
 }
 
-static bool read_ip(
-	const struct netlink_message_attribute *attribute, enum addr_family family, struct addr *out)
+static bool read_ip(const struct netlink_message_attribute *attribute, enum addr_family family,
+	struct addr *out)
 {
 	struct wire_reader value = attribute->value;
 

@@ -28,39 +28,41 @@ struct port_prediction port_prediction_make(const uint16_t ports[PORT_PREDICTION
 	if (first == 0 && second == 0)
 		return at(ports[2], 0);
 	/* Of two steps, one may have another's connection in it: then it is a multiple. */
-	if (small == 0 || (first < 0) != (second < 0) || magnitude(large) > PORT_PREDICTION_STEP_MAX ||
-		large % small != 0)
+	if (small == 0 || (first < 0) != (second < 0) ||
+		magnitude(large) > PORT_PREDICTION_STEP_MAX || large % small != 0)
 		return untold;
 	return at(ports[2] + small, small);
 }
 
-struct port_prediction port_prediction_after(const struct port_prediction *forecast, unsigned connections)
+struct port_prediction port_prediction_after(
+	const struct port_prediction *prediction, unsigned connections)
 {
-	if (forecast->port == 0 || connections > UINT16_MAX)
+	if (prediction->port == 0 || connections > UINT16_MAX)
 		return (struct port_prediction){.port = 0};
-	return at(forecast->port + forecast->step * (int)connections, forecast->step);
+	return at(prediction->port + prediction->step * (int)connections, prediction->step);
 }
 
-size_t port_prediction_candidates(const struct port_prediction *forecast, uint16_t out[PORT_PREDICTION_CANDIDATES])
+size_t port_prediction_candidates(
+	const struct port_prediction *prediction, uint16_t out[PORT_PREDICTION_CANDIDATES])
 {
-	size_t most = forecast->step == 0 ? 1 : PORT_PREDICTION_CANDIDATES;
+	size_t most = prediction->step == 0 ? 1 : PORT_PREDICTION_CANDIDATES;
 	size_t count = 0;
 
 	for (; count < most; count++) {
-		out[count] = port_prediction_after(forecast, (unsigned)count).port;
+		out[count] = port_prediction_after(prediction, (unsigned)count).port;
 		if (out[count] == 0)
 			break;
 	}
 	return count;
 }
 
-void port_prediction_put(struct wire_writer *writer, const struct port_prediction *forecast)
+void port_prediction_put(struct wire_writer *writer, const struct port_prediction *prediction)
 {
-	const uint16_t step = (uint16_t)forecast->step;
-	const uint8_t value[SIZE] = {(uint8_t)(forecast->port >> 8), (uint8_t)forecast->port,
+	const uint16_t step = (uint16_t)prediction->step;
+	const uint8_t value[SIZE] = {(uint8_t)(prediction->port >> 8), (uint8_t)prediction->port,
 		(uint8_t)(step >> 8), (uint8_t)step};
 
-	stun_put(writer, STUN_NATPUNCH_FORECAST, value, sizeof(value));
+	stun_put(writer, STUN_NATPUNCH_PREDICTION, value, sizeof(value));
 }
 
 int port_prediction_read(const struct stun_attribute *attribute, struct port_prediction *out)

@@ -148,14 +148,14 @@ void raw_handshake_make_reset(const struct raw_handshake *handshake, struct segm
 static bool seal_holds(
 	const struct raw_handshake *handshake, const struct segment *received, struct addr *mapped)
 {
-	uint32_t seal = received->timestamp ^ read_word(handshake->nonce + NONCE_SEAL);
+	uint32_t mask = received->timestamp ^ read_word(handshake->nonce + NONCE_SEAL);
 
 	if (mapped->family == ADDR_IPV4)
 		return true;
 	if (!received->has_timestamps || received->timestamp_echo != handshake->timestamp)
 		return false;
-	mapped->port = (uint16_t)(seal >> 16);
-	return (seal & 0xffff) == compute_check(handshake->nonce, mapped->ip, mapped->port);
+	mapped->port = (uint16_t)(mask >> 16);
+	return (mask & 0xffff) == compute_check(handshake->nonce, mapped->ip, mapped->port);
 }
 
 static bool can_be_mapped(const struct addr *addr)
@@ -220,13 +220,13 @@ static bool is_request(const struct segment *syn)
 bool raw_handshake_answer(const struct segment *syn, struct segment *out)
 {
 	uint8_t form[FORM_SIZE];
-	uint32_t seal;
+	uint32_t mask;
 
 	memset(out, 0, sizeof(*out));
 	if (!is_request(syn))
 		return false;
 	write_form(&syn->source, form);
-	seal = (uint32_t)syn->source.port << 16 | compute_check(syn->md5, form, syn->source.port);
+	mask = (uint32_t)syn->source.port << 16 | compute_check(syn->md5, form, syn->source.port);
 	out->source = syn->destination;
 	out->destination = syn->source;
 	out->flags = SEGMENT_SYN | SEGMENT_ACK;
@@ -236,7 +236,7 @@ bool raw_handshake_answer(const struct segment *syn, struct segment *out)
 	out->has_mss = syn->has_mss;
 	out->mss = usual_mss(&syn->source);
 	out->has_timestamps = syn->has_timestamps;
-	out->timestamp = seal ^ read_word(syn->md5 + NONCE_SEAL);
+	out->timestamp = mask ^ read_word(syn->md5 + NONCE_SEAL);
 	out->timestamp_echo = syn->timestamp;
 	out->has_md5 = true;
 	mask_form(form, syn->md5);

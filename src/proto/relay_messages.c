@@ -1,5 +1,5 @@
 /*
- * relay.c - the ticket and the JOIN.
+ * relay_messages.c - the ticket and the JOIN.
  *
  * Threat: whoever knows the reflector's address can send it a JOIN, and whoever is on the path can
  * hear one. A ticket's token is 128 random bits that cross the network under the name's key alone;
@@ -51,8 +51,9 @@ void relay_message_put_ticket(struct wire_writer *writer, const struct relay_tic
 	stun_put(writer, STUN_NATPUNCH_TICKET, value, sizeof(value));
 }
 
-int relay_message_read_ticket(const struct stun_message *message, const struct stun_attribute *attribute,
-	const uint8_t secret[KEY_SECRET_SIZE], struct relay_ticket *out)
+int relay_message_read_ticket(const struct stun_message *message,
+	const struct stun_attribute *attribute, const uint8_t secret[KEY_SECRET_SIZE],
+	struct relay_ticket *out)
 {
 	uint8_t plain[PLAIN_SIZE];
 
@@ -104,8 +105,8 @@ enum relay_message_outcome relay_message_read_answer(const struct relay_ticket *
 		return RELAY_MESSAGE_MALFORMED;
 	if (message.class == STUN_ERROR)
 		return read_refusal(&message, code);
-	if (message.class != STUN_SUCCESS || stun_auth_check(&message, ticket->token,
-						     RELAY_TOKEN_SIZE) != STUN_AUTH_VALID)
+	if (message.class != STUN_SUCCESS ||
+		stun_auth_check(&message, ticket->token, RELAY_TOKEN_SIZE) != STUN_AUTH_VALID)
 		return RELAY_MESSAGE_MALFORMED;
 	return RELAY_MESSAGE_JOINED;
 }
@@ -133,8 +134,8 @@ int relay_message_read_join(const struct stun_message *message, uint64_t *number
 	return *number != 0 ? 0 : -1;
 }
 
-size_t relay_message_write_joined(const struct stun_message *join, const uint8_t token[RELAY_TOKEN_SIZE],
-	void *out, size_t capacity)
+size_t relay_message_write_joined(const struct stun_message *join,
+	const uint8_t token[RELAY_TOKEN_SIZE], void *out, size_t capacity)
 {
 	struct wire_writer writer;
 

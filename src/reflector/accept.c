@@ -141,15 +141,13 @@ void accept_adapt(struct accept_batch *batch, uint32_t accepted)
 		batch->size = accepted > 0 ? accepted : 1;
 		batch->full = 0;
 	} else if (++batch->full == FULL_TO_GROW) {
-		batch->size = batch->size * 2 < ACCEPT_BATCH_MAX
-				      ? batch->size * 2
-				      : ACCEPT_BATCH_MAX;
+		batch->size =
+			batch->size * 2 < ACCEPT_BATCH_MAX ? batch->size * 2 : ACCEPT_BATCH_MAX;
 		batch->full = 0;
 	}
 }
 
-void accept_answer_text(
-	const struct acceptor *acceptor, int fd, const struct addr *peer)
+void accept_answer_text(const struct acceptor *acceptor, int fd, const struct addr *peer)
 {
 	char line[FIRST_BYTES_LINE_SIZE];
 	char drain[DRAIN_SIZE];

@@ -59,7 +59,6 @@ struct accept_batch {
 void accept_adapt(struct accept_batch *batch, uint32_t accepted);
 
 /* The whole service of REFLECTOR_TEXT: sends the line and closes fd. Never waits. */
-void accept_answer_text(
-	const struct acceptor *acceptor, int fd, const struct addr *peer);
+void accept_answer_text(const struct acceptor *acceptor, int fd, const struct addr *peer);
 
 #endif

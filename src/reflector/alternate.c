@@ -34,15 +34,15 @@ static int fail(struct error *error, const struct addr *alternate, const char *w
 
 /* An address of this machine to go with a listener on all of them. */
 static int choose_main(
-	struct alternate *places, const struct reflector_listen *base, struct error *error)
+	struct alternate *alternates, const struct reflector_listen *base, struct error *error)
 {
-	places->main = base->addr;
-	places->wildcard = addr_classify(&base->addr) == ADDR_CLASS_UNSPECIFIED;
-	if (places->wildcard && socket_other_ip(&places->alternate, &places->main) != 0)
-		return fail(error, &places->alternate, "this machine has no other of its kind");
-	places->main.port = base->addr.port;
-	if (addr_equal_ip(&places->main, &places->alternate))
-		return fail(error, &places->alternate, "it is the main one");
+	alternates->main = base->addr;
+	alternates->wildcard = addr_classify(&base->addr) == ADDR_CLASS_UNSPECIFIED;
+	if (alternates->wildcard && socket_other_ip(&alternates->alternate, &alternates->main) != 0)
+		return fail(error, &alternates->alternate, "this machine has no other of its kind");
+	alternates->main.port = base->addr.port;
+	if (addr_equal_ip(&alternates->main, &alternates->alternate))
+		return fail(error, &alternates->alternate, "it is the main one");
 	return 0;
 }
 
@@ -51,7 +51,7 @@ static uint16_t other_port(uint16_t port)
 	return (uint16_t)(port == UINT16_MAX ? port - 1 : port + 1);
 }
 
-int alternate_plan(struct alternate *places, const struct reflector_config *config,
+int alternate_plan(struct alternate *alternates, const struct reflector_config *config,
 	size_t index, struct reflector_listen extra[ALTERNATE_EXTRA], struct error *error)
 {
 	const struct addr *alternate = &config->alternates[index];
@@ -60,60 +60,61 @@ int alternate_plan(struct alternate *places, const struct reflector_config *conf
 	struct addr wanted[ALTERNATE_EXTRA];
 	int count = 0;
 
-	memset(places, 0, sizeof(*places));
-	memset(places->datagrams, -1, sizeof(places->datagrams));
-	places->alternate = *alternate;
+	memset(alternates, 0, sizeof(*alternates));
+	memset(alternates->datagrams, -1, sizeof(alternates->datagrams));
+	alternates->alternate = *alternate;
 	if (base == NULL)
 		return fail(error, alternate, "nothing listens on that family");
 	if (!socket_is_local_ip(alternate))
 		return fail(error, alternate, "this machine does not have it");
-	if (choose_main(places, base, error) != 0)
+	if (choose_main(alternates, base, error) != 0)
 		return -1;
-	places->alternate.port = other_port(base->addr.port);
+	alternates->alternate.port = other_port(base->addr.port);
 	wanted[0] = base->addr;
-	wanted[0].port = places->alternate.port;
-	wanted[1] = places->alternate;
-	wanted[2] = places->alternate;
-	wanted[2].port = places->main.port;
-	for (size_t i = 0; i < (places->wildcard ? 1 : ALTERNATE_EXTRA); i++)
+	wanted[0].port = alternates->alternate.port;
+	wanted[1] = alternates->alternate;
+	wanted[2] = alternates->alternate;
+	wanted[2].port = alternates->main.port;
+	for (size_t i = 0; i < (alternates->wildcard ? 1 : ALTERNATE_EXTRA); i++)
 		if (!is_listened_on(config, &wanted[i]))
 			extra[count++] = (struct reflector_listen){
 				.addr = wanted[i], .service = REFLECTOR_FULL};
 	return count;
 }
 
-static bool has_port(const struct alternate *places, const struct addr *addr)
+static bool has_port(const struct alternate *alternates, const struct addr *addr)
 {
-	return places->main.family != ADDR_NONE && addr->family == places->main.family &&
-	       (addr->port == places->main.port || addr->port == places->alternate.port);
+	return alternates->main.family != ADDR_NONE && addr->family == alternates->main.family &&
+	       (addr->port == alternates->main.port || addr->port == alternates->alternate.port);
 }
 
-void alternate_adopt(struct alternate *places, const struct addr *bound, int fd)
+void alternate_adopt(struct alternate *alternates, const struct addr *bound, int fd)
 {
-	size_t port = bound->port == places->alternate.port;
+	size_t port = bound->port == alternates->alternate.port;
 
-	if (!has_port(places, bound))
+	if (!has_port(alternates, bound))
 		return;
-	if (places->wildcard && addr_classify(bound) == ADDR_CLASS_UNSPECIFIED) {
-		places->datagrams[0][port] = fd;
-		places->datagrams[1][port] = fd;
-	} else if (!places->wildcard && addr_equal_ip(bound, &places->main)) {
-		places->datagrams[0][port] = fd;
-	} else if (!places->wildcard && addr_equal_ip(bound, &places->alternate)) {
-		places->datagrams[1][port] = fd;
+	if (alternates->wildcard && addr_classify(bound) == ADDR_CLASS_UNSPECIFIED) {
+		alternates->datagrams[0][port] = fd;
+		alternates->datagrams[1][port] = fd;
+	} else if (!alternates->wildcard && addr_equal_ip(bound, &alternates->main)) {
+		alternates->datagrams[0][port] = fd;
+	} else if (!alternates->wildcard && addr_equal_ip(bound, &alternates->alternate)) {
+		alternates->datagrams[1][port] = fd;
 	}
 }
 
 bool alternate_around(
-	const struct alternate *places, const struct addr *to, struct binding_places *out)
+	const struct alternate *alternates, const struct addr *to, struct binding_places *out)
 {
-	bool at_alternate = addr_equal_ip(to, &places->alternate);
-	uint16_t port = to->port == places->main.port ? places->alternate.port : places->main.port;
-	struct addr other = at_alternate ? places->main : places->alternate;
+	bool at_alternate = addr_equal_ip(to, &alternates->alternate);
+	uint16_t port = to->port == alternates->main.port ? alternates->alternate.port
+							  : alternates->main.port;
+	struct addr other = at_alternate ? alternates->main : alternates->alternate;
 
-	if (!has_port(places, to))
+	if (!has_port(alternates, to))
 		return false;
-	if (!places->wildcard && !at_alternate && !addr_equal_ip(to, &places->main))
+	if (!alternates->wildcard && !at_alternate && !addr_equal_ip(to, &alternates->main))
 		return false;
 	for (size_t i = 0; i < BINDING_PLACE_COUNT; i++) {
 		out->at[i] = (i & BINDING_OTHER_IP) != 0 ? other : *to;
@@ -123,19 +124,20 @@ bool alternate_around(
 }
 
 bool alternate_other_ip(
-	const struct alternate *places, const struct addr *asked, struct addr *out)
+	const struct alternate *alternates, const struct addr *asked, struct addr *out)
 {
-	if (places->main.family == ADDR_NONE || places->main.family != asked->family)
+	if (alternates->main.family == ADDR_NONE || alternates->main.family != asked->family)
 		return false;
-	*out = addr_equal_ip(asked, &places->alternate) ? places->main : places->alternate;
+	*out = addr_equal_ip(asked, &alternates->alternate) ? alternates->main
+							    : alternates->alternate;
 	out->port = 0;
 	return true;
 }
 
-int alternate_socket(const struct alternate *places, const struct addr *from)
+int alternate_socket(const struct alternate *alternates, const struct addr *from)
 {
-	if (!has_port(places, from))
+	if (!has_port(alternates, from))
 		return -1;
-	return places->datagrams[addr_equal_ip(from, &places->alternate)]
-				[from->port == places->alternate.port];
+	return alternates->datagrams[addr_equal_ip(from, &alternates->alternate)]
+				    [from->port == alternates->alternate.port];
 }

@@ -32,24 +32,24 @@ struct alternate {
  * are missing for them in config->listen. Returns how many those are, or -1 with *error filled:
  * no listener of that family, not an address of this machine, none beside it.
  */
-int alternate_plan(struct alternate *places, const struct reflector_config *config,
+int alternate_plan(struct alternate *alternates, const struct reflector_config *config,
 	size_t index, struct reflector_listen extra[ALTERNATE_EXTRA], struct error *error);
 
 /* Takes the UDP socket of a listener, if it is one of the four's. It stays the caller's. */
-void alternate_adopt(struct alternate *places, const struct addr *bound, int fd);
+void alternate_adopt(struct alternate *alternates, const struct addr *bound, int fd);
 
 /*
  * The places as seen from `to`, the address and port that a request came to. False when RFC 5780
  * is not served there: another port or another family.
  */
 bool alternate_around(
-	const struct alternate *places, const struct addr *to, struct binding_places *out);
+	const struct alternate *alternates, const struct addr *to, struct binding_places *out);
 
 /* The other IP address than the one that was asked, port 0. False when there is none. */
 bool alternate_other_ip(
-	const struct alternate *places, const struct addr *asked, struct addr *out);
+	const struct alternate *alternates, const struct addr *asked, struct addr *out);
 
 /* The UDP socket to send from such a place with, or -1. */
-int alternate_socket(const struct alternate *places, const struct addr *from);
+int alternate_socket(const struct alternate *alternates, const struct addr *from);
 
 #endif

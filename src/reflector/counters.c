@@ -29,7 +29,7 @@ static const struct family families[] = {
 	{COUNTER_SOURCES_DROPPED, "sources_dropped_total", "Sources forgotten for want of room."},
 	{COUNTER_DIAL_CLOSED, "dials_total", "Calls back to clients, by what became of them."},
 	{COUNTER_NO_DIAL_BUSY, "dial_refusals_total", "Questions for a call that was not made."},
-	{COUNTER_INVITED, "invitations_total", "Travellers that a home was to be told of."},
+	{COUNTER_INVITED, "invitations_total", "Initiators that a home was to be told of."},
 	{COUNTER_RELAYS_BEGUN, "relays_total", "Relayed connections that were begun."},
 	{COUNTER_RELAYED_TO_HOME, "relayed_bytes_total", "Bytes that were passed on."},
 	{COUNTER_LOG_SUPPRESSED, "log_lines_suppressed_total",

@@ -17,38 +17,38 @@
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
-static struct dialler_job *job_at(struct dialler *dial, uint32_t slot)
+static struct dialler_job *job_at(struct dialler *dialler, uint32_t slot)
 {
-	return &dial->jobs[slot / DIALBACK_RESULT_MAX];
+	return &dialler->jobs[slot / DIALBACK_RESULT_MAX];
 }
 
-void dialler_open(struct dialler *dial, const struct dialler_config *config,
-	struct loop *loop, uint8_t tag_kind, dialler_deliver *deliver, void *context)
+void dialler_open(struct dialler *dialler, const struct dialler_config *config, struct loop *loop,
+	uint8_t tag_kind, dialler_deliver *deliver, void *context)
 {
-	memset(dial, 0, sizeof(*dial));
-	dial->config = *config;
-	dial->loop = loop;
-	dial->tag_kind = tag_kind;
-	dial->deliver = deliver;
-	dial->context = context;
+	memset(dialler, 0, sizeof(*dialler));
+	dialler->config = *config;
+	dialler->loop = loop;
+	dialler->tag_kind = tag_kind;
+	dialler->deliver = deliver;
+	dialler->context = context;
 	for (size_t i = 0; i < DIALLER_MAX; i++)
 		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
-			dial->jobs[i].calls[k].fd = -1;
+			dialler->jobs[i].calls[k].fd = -1;
 	/* Rules that do not fit into the table would let nobody be dialled. */
-	if (rate_limit_open(&dial->rate, DIALLER_EACH, DIALLER_ALL) != 0)
-		dial->config.off = true;
+	if (rate_limit_open(&dialler->rate, DIALLER_EACH, DIALLER_ALL) != 0)
+		dialler->config.off = true;
 }
 
-void dialler_close(struct dialler *dial)
+void dialler_close(struct dialler *dialler)
 {
 	for (size_t i = 0; i < DIALLER_MAX; i++)
 		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
-			if (dial->jobs[i].busy && dial->jobs[i].calls[k].fd >= 0)
-				close(dial->jobs[i].calls[k].fd);
-	if (dial->dialled > 0 || dial->refused > 0)
+			if (dialler->jobs[i].busy && dialler->jobs[i].calls[k].fd >= 0)
+				close(dialler->jobs[i].calls[k].fd);
+	if (dialler->dialled > 0 || dialler->refused > 0)
 		log_detail("dialled back %llu times, refused %llu questions",
-			(unsigned long long)dial->dialled, (unsigned long long)dial->refused);
-	memset(dial, 0, sizeof(*dial));
+			(unsigned long long)dialler->dialled, (unsigned long long)dialler->refused);
+	memset(dialler, 0, sizeof(*dialler));
 }
 
 static void tell_result(
@@ -64,9 +64,9 @@ static void tell_result(
 		dialback_outcome_name(result->outcome), (unsigned long long)(now - job->began));
 }
 
-static void count_outcome(const struct dialler *dial, enum dialback_outcome outcome)
+static void count_outcome(const struct dialler *dialler, enum dialback_outcome outcome)
 {
-	struct counters *counters = dial->config.counters;
+	struct counters *counters = dialler->config.counters;
 
 	switch (outcome) {
 	case DIALBACK_CONNECTED:
@@ -89,8 +89,8 @@ static void count_outcome(const struct dialler *dial, enum dialback_outcome outc
 	}
 }
 
-static void end_call(const struct dialler *dial, struct dialler_job *job,
-	size_t index, uint64_t now)
+static void end_call(
+	const struct dialler *dialler, struct dialler_job *job, size_t index, uint64_t now)
 {
 	struct dialback_result *result = &job->answer.results[index];
 	uint64_t took = now - job->began;
@@ -99,7 +99,7 @@ static void end_call(const struct dialler *dial, struct dialler_job *job,
 	close(job->calls[index].fd);
 	job->calls[index].fd = -1;
 	result->milliseconds = (uint16_t)(took < UINT16_MAX ? took : UINT16_MAX);
-	count_outcome(dial, result->outcome);
+	count_outcome(dialler, result->outcome);
 	tell_result(job, result, now);
 }
 
@@ -111,15 +111,15 @@ static bool is_over(const struct dialler_job *job)
 	return true;
 }
 
-static void end_job(struct dialler *dial, struct dialler_job *job, uint64_t now)
+static void end_job(struct dialler *dialler, struct dialler_job *job, uint64_t now)
 {
 	uint8_t bytes[DIALBACK_ANSWER_MAX];
 	size_t size = dialback_write_answer(job->transaction, &job->answer, bytes, sizeof(bytes));
 
 	job->busy = false;
 	job->generation++;
-	dial->busy--;
-	dial->deliver(dial->context, job->asker, bytes, size, now);
+	dialler->busy--;
+	dialler->deliver(dialler->context, job->asker, bytes, size, now);
 }
 
 static enum dialback_outcome judge_errno(int value)
@@ -152,68 +152,69 @@ static int prepare_socket(int fd, const struct addr *from)
 
 /* Begins a call from `from`, an address without a port. Fills in the result as far as known. */
 static void begin_call(
-	struct dialler *dial, struct dialler_job *job, size_t index, struct addr from)
+	struct dialler *dialler, struct dialler_job *job, size_t index, struct addr from)
 {
 	struct dialback_result *result = &job->answer.results[index];
-	struct loop_tag tag = {.kind = dial->tag_kind,
-		.slot = (uint32_t)((size_t)(job - dial->jobs) * DIALBACK_RESULT_MAX + index),
+	struct loop_tag tag = {.kind = dialler->tag_kind,
+		.slot = (uint32_t)((size_t)(job - dialler->jobs) * DIALBACK_RESULT_MAX + index),
 		.generation = job->generation};
 	int fd = socket_open((enum addr_family)from.family, SOCK_STREAM, IPPROTO_TCP);
 
 	result->outcome = DIALBACK_FAILED;
 	if (fd < 0) {
-		count_outcome(dial, result->outcome);
+		count_outcome(dialler, result->outcome);
 		return;
 	}
 	if (prepare_socket(fd, &from) == 0) {
 		result->outcome = DIALBACK_TIMED_OUT;
 		if (socket_connect(fd, &job->answer.target) != 0)
 			result->outcome = judge_errno(errno);
-		else if (loop_add(dial->loop, fd, EPOLLOUT, tag) != 0)
+		else if (loop_add(dialler->loop, fd, EPOLLOUT, tag) != 0)
 			result->outcome = DIALBACK_FAILED;
 		else if (socket_local(fd, &result->from) == 0)
 			job->calls[index] = (struct dialler_call){.fd = fd};
 	}
 	if (job->calls[index].fd >= 0) {
-		dial->dialled++;
+		dialler->dialled++;
 		return;
 	}
 	close(fd);
-	count_outcome(dial, result->outcome);
+	count_outcome(dialler, result->outcome);
 }
 
 /* Would that be a call to this reflector itself? */
-static bool is_own(const struct dialler *dial, const struct addr *target)
+static bool is_own(const struct dialler *dialler, const struct addr *target)
 {
-	for (size_t i = 0; i < dial->config.listen_count; i++)
-		if (dial->config.listens[i].port == target->port)
+	for (size_t i = 0; i < dialler->config.listen_count; i++)
+		if (dialler->config.listens[i].port == target->port)
 			return socket_is_local_ip(target);
 	return false;
 }
 
-static bool is_being_dialled(const struct dialler *dial, const struct addr *source)
+static bool is_being_dialled(const struct dialler *dialler, const struct addr *source)
 {
 	for (size_t i = 0; i < DIALLER_MAX; i++)
-		if (dial->jobs[i].busy && rate_limit_same_source(&dial->jobs[i].answer.target, source))
+		if (dialler->jobs[i].busy &&
+			rate_limit_same_source(&dialler->jobs[i].answer.target, source))
 			return true;
 	return false;
 }
 
-static struct dialler_job *find_free(struct dialler *dial)
+static struct dialler_job *find_free(struct dialler *dialler)
 {
 	for (size_t i = 0; i < DIALLER_MAX; i++)
-		if (!dial->jobs[i].busy)
-			return &dial->jobs[i];
+		if (!dialler->jobs[i].busy)
+			return &dialler->jobs[i];
 	return NULL;
 }
 
 /* One result for each place that was asked for; `froms` is where a call comes from. */
-static void list_places(const struct dialler *dial, const struct dialback_request *request,
+static void list_places(const struct dialler *dialler, const struct dialback_request *request,
 	const struct addr *local, struct dialback_answer *answer,
 	struct addr froms[DIALBACK_RESULT_MAX])
 {
-	const struct alternate *places =
-		&dial->config.places[local->family == ADDR_IPV6 ? 1 : 0];
+	const struct alternate *alternates =
+		&dialler->config.alternates[local->family == ADDR_IPV6 ? 1 : 0];
 
 	for (uint8_t place = DIALBACK_SAME_ADDRESS; place <= DIALBACK_OTHER_ADDRESS;
 		place = (uint8_t)(place << 1)) {
@@ -225,8 +226,7 @@ static void list_places(const struct dialler *dial, const struct dialback_reques
 		*from = *local;
 		from->port = 0;
 		result->place = place;
-		if (place == DIALBACK_OTHER_ADDRESS &&
-			!alternate_other_ip(places, local, from))
+		if (place == DIALBACK_OTHER_ADDRESS && !alternate_other_ip(alternates, local, from))
 			result->outcome = DIALBACK_NO_PLACE;
 		answer->count++;
 	}
@@ -236,7 +236,7 @@ static void list_places(const struct dialler *dial, const struct dialback_reques
  * The outcome for all that was asked for when nothing is to be dialled, or 0; and what that counts
  * as.
  */
-static int find_obstacle(struct dialler *dial, const struct dialback_answer *answer,
+static int find_obstacle(struct dialler *dialler, const struct dialback_answer *answer,
 	enum counter *reason, uint64_t now)
 {
 	bool any = false;
@@ -244,23 +244,23 @@ static int find_obstacle(struct dialler *dial, const struct dialback_answer *ans
 	for (size_t i = 0; i < answer->count; i++)
 		any = any || answer->results[i].outcome == 0;
 	*reason = COUNTER_NO_DIAL_OFF;
-	if (dial->config.off)
+	if (dialler->config.off)
 		return DIALBACK_OFF;
 	*reason = COUNTER_NO_DIAL_NO_PLACE;
 	if (!any)
 		return DIALBACK_NO_PLACE;
 	*reason = COUNTER_NO_DIAL_BUSY;
-	if (dial->busy == DIALLER_MAX || is_being_dialled(dial, &answer->target))
+	if (dialler->busy == DIALLER_MAX || is_being_dialled(dialler, &answer->target))
 		return DIALBACK_LIMITED;
 	*reason = COUNTER_NO_DIAL_OFTEN;
-	if (!rate_limit_take(&dial->rate, &answer->target, now))
+	if (!rate_limit_take(&dialler->rate, &answer->target, now))
 		return DIALBACK_LIMITED;
 	/* Last, as it may look at all addresses of this machine. */
 	*reason = COUNTER_NO_DIAL_FORBIDDEN;
-	return is_own(dial, &answer->target) ? DIALBACK_FORBIDDEN : 0;
+	return is_own(dialler, &answer->target) ? DIALBACK_FORBIDDEN : 0;
 }
 
-static size_t refuse(struct dialler *dial, const struct dialback_request *request,
+static size_t refuse(struct dialler *dialler, const struct dialback_request *request,
 	struct dialback_answer *answer, enum dialback_outcome outcome, void *out)
 {
 	char text[ADDR_TEXT_SIZE];
@@ -268,15 +268,15 @@ static size_t refuse(struct dialler *dial, const struct dialback_request *reques
 	for (size_t i = 0; i < answer->count; i++)
 		if (answer->results[i].outcome == 0)
 			answer->results[i].outcome = outcome;
-	dial->refused++;
+	dialler->refused++;
 	if (log_admits())
 		log_detail("tcp %s not dialled back: %s", addr_format(&answer->target, text),
 			dialback_outcome_name(outcome));
 	return dialback_write_answer(request->transaction, answer, out, DIALBACK_ANSWER_MAX);
 }
 
-size_t dialler_ask(struct dialler *dial,
-	const struct dialler_question *question, void *out, uint64_t now)
+size_t dialler_ask(
+	struct dialler *dialler, const struct dialler_question *question, void *out, uint64_t now)
 {
 	struct addr froms[DIALBACK_RESULT_MAX];
 	struct dialback_answer answer = {.target = *question->peer};
@@ -292,37 +292,38 @@ size_t dialler_ask(struct dialler *dial,
 		return size;
 	if (request.port != 0)
 		answer.target.port = request.port;
-	list_places(dial, &request, question->local, &answer, froms);
-	obstacle = find_obstacle(dial, &answer, &reason, now);
+	list_places(dialler, &request, question->local, &answer, froms);
+	obstacle = find_obstacle(dialler, &answer, &reason, now);
 	if (obstacle != 0) {
-		count_one(dial->config.counters, reason);
-		return refuse(dial, &request, &answer, (enum dialback_outcome)obstacle, out);
+		count_one(dialler->config.counters, reason);
+		return refuse(dialler, &request, &answer, (enum dialback_outcome)obstacle, out);
 	}
-	job = find_free(dial);
+	job = find_free(dialler);
 	job->busy = true;
 	job->asker = question->asker;
 	job->began = now;
 	job->answer = answer;
 	memcpy(job->transaction, request.transaction, sizeof(job->transaction));
-	dial->busy++;
+	dialler->busy++;
 	for (size_t i = 0; i < answer.count; i++)
 		if (answer.results[i].outcome == 0)
-			begin_call(dial, job, i, froms[i]);
+			begin_call(dialler, job, i, froms[i]);
 	if (!is_over(job))
 		return 0;
 	job->busy = false;
 	job->generation++;
-	dial->busy--;
+	dialler->busy--;
 	return dialback_write_answer(job->transaction, &job->answer, out, DIALBACK_ANSWER_MAX);
 }
 
 /* Connected, or not. Returns false when the call is over. */
 static bool finish_connecting(
-	struct dialler *dial, struct dialler_job *job, size_t index, uint32_t slot)
+	struct dialler *dialler, struct dialler_job *job, size_t index, uint32_t slot)
 {
 	struct dialler_call *call = &job->calls[index];
 	int problem = socket_take_error(call->fd);
-	struct loop_tag tag = {.kind = dial->tag_kind, .slot = slot, .generation = job->generation};
+	struct loop_tag tag = {
+		.kind = dialler->tag_kind, .slot = slot, .generation = job->generation};
 
 	if (problem != 0) {
 		job->answer.results[index].outcome = judge_errno(problem);
@@ -330,7 +331,7 @@ static bool finish_connecting(
 	}
 	call->through = true;
 	job->answer.results[index].outcome = DIALBACK_CONNECTED;
-	return loop_change(dial->loop, call->fd, EPOLLIN, tag) == 0;
+	return loop_change(dialler->loop, call->fd, EPOLLIN, tag) == 0;
 }
 
 /* Reads on in the banner. Returns false when it is whole, or the other end has closed. */
@@ -351,7 +352,7 @@ static bool read_banner(struct dialler_job *job, size_t index)
 	       memchr(result->banner, '\n', result->banner_size) == NULL;
 }
 
-void dialler_event(struct dialler *dial, struct loop_tag tag, uint64_t now)
+void dialler_event(struct dialler *dialler, struct loop_tag tag, uint64_t now)
 {
 	struct dialler_job *job;
 	size_t index = tag.slot % DIALBACK_RESULT_MAX;
@@ -359,42 +360,42 @@ void dialler_event(struct dialler *dial, struct loop_tag tag, uint64_t now)
 
 	if (tag.slot >= DIALLER_MAX * DIALBACK_RESULT_MAX)
 		return;
-	job = job_at(dial, tag.slot);
+	job = job_at(dialler, tag.slot);
 	if (!job->busy || job->generation != tag.generation || job->calls[index].fd < 0)
 		return;
 	goes_on = job->calls[index].through ? read_banner(job, index)
-					    : finish_connecting(dial, job, index, tag.slot);
+					    : finish_connecting(dialler, job, index, tag.slot);
 	if (goes_on)
 		return;
-	end_call(dial, job, index, now);
+	end_call(dialler, job, index, now);
 	if (is_over(job))
-		end_job(dial, job, now);
+		end_job(dialler, job, now);
 }
 
-uint64_t dialler_next(const struct dialler *dial)
+uint64_t dialler_next(const struct dialler *dialler)
 {
 	uint64_t first = TIMER_NONE;
 
-	if (dial->busy == 0)
+	if (dialler->busy == 0)
 		return TIMER_NONE;
 	for (size_t i = 0; i < DIALLER_MAX; i++)
-		if (dial->jobs[i].busy && dial->jobs[i].began + DIALBACK_TIMEOUT_MS < first)
-			first = dial->jobs[i].began + DIALBACK_TIMEOUT_MS;
+		if (dialler->jobs[i].busy && dialler->jobs[i].began + DIALBACK_TIMEOUT_MS < first)
+			first = dialler->jobs[i].began + DIALBACK_TIMEOUT_MS;
 	return first;
 }
 
-void dialler_expire(struct dialler *dial, uint64_t now)
+void dialler_expire(struct dialler *dialler, uint64_t now)
 {
-	if (dial->busy == 0)
+	if (dialler->busy == 0)
 		return;
 	for (size_t i = 0; i < DIALLER_MAX; i++) {
-		struct dialler_job *job = &dial->jobs[i];
+		struct dialler_job *job = &dialler->jobs[i];
 
 		if (!job->busy || now < job->began + DIALBACK_TIMEOUT_MS)
 			continue;
 		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
 			if (job->calls[k].fd >= 0)
-				end_call(dial, job, k, now);
-		end_job(dial, job, now);
+				end_call(dialler, job, k, now);
+		end_job(dialler, job, now);
 	}
 }

@@ -54,9 +54,9 @@ struct dialler_job {
 };
 
 struct dialler_config {
-	bool off;                              /* dial nobody */
-	const struct alternate *places; /* two, IPv4 and IPv6: where the other address is */
-	const struct addr *listens;            /* what is listened on */
+	bool off;                           /* dialler nobody */
+	const struct alternate *alternates; /* two, IPv4 and IPv6: where the other address is */
+	const struct addr *listens;         /* what is listened on */
 	size_t listen_count;
 	struct counters *counters; /* or NULL */
 };
@@ -64,7 +64,7 @@ struct dialler_config {
 /* What is asked, and over which connection. */
 struct dialler_question {
 	struct loop_tag asker;
-	const struct addr *peer;  /* the source: whom to dial */
+	const struct addr *peer;  /* the source: whom to dialler */
 	const struct addr *local; /* the address that was asked */
 	const void *message;      /* whole, of class request and method DIAL */
 	size_t size;
@@ -91,22 +91,22 @@ struct dialler {
  * answer that was not written at once; the asker may be gone by then. What config points at stays
  * the caller's and must outlive the dialler.
  */
-void dialler_open(struct dialler *dial, const struct dialler_config *config,
-	struct loop *loop, uint8_t tag_kind, dialler_deliver *deliver, void *context);
-void dialler_close(struct dialler *dial);
+void dialler_open(struct dialler *dialler, const struct dialler_config *config, struct loop *loop,
+	uint8_t tag_kind, dialler_deliver *deliver, void *context);
+void dialler_close(struct dialler *dialler);
 
 /*
  * Takes a question. Returns the size of an answer that was written at once into out, which has
  * room for DIALBACK_ANSWER_MAX bytes; or 0: it will be delivered.
  */
-size_t dialler_ask(struct dialler *dial,
-	const struct dialler_question *question, void *out, uint64_t now);
+size_t dialler_ask(
+	struct dialler *dialler, const struct dialler_question *question, void *out, uint64_t now);
 
 /* Something happened to a call; an event of one that is gone is ignored. */
-void dialler_event(struct dialler *dial, struct loop_tag tag, uint64_t now);
+void dialler_event(struct dialler *dialler, struct loop_tag tag, uint64_t now);
 
 /* When dialler_expire() has something to do next, or TIMER_NONE. */
-uint64_t dialler_next(const struct dialler *dial);
-void dialler_expire(struct dialler *dial, uint64_t now);
+uint64_t dialler_next(const struct dialler *dialler);
+void dialler_expire(struct dialler *dialler, uint64_t now);
 
 #endif

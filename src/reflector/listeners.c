@@ -19,7 +19,7 @@ int listeners_fail(
 	const struct addr *addr, enum mapping_protocol protocol, int cause, struct error *error)
 {
 	char text[ADDR_TEXT_SIZE];
-	struct port_owner holder;
+	struct port_owner owner;
 
 	error_set(error, EXIT_STATUS_LOCAL, "cannot listen on %s %s: %s", addr_format(addr, text),
 		mapping_protocol_name(protocol), strerror(cause));
@@ -30,16 +30,16 @@ int listeners_fail(
 		return error_hint(error, "this machine does not have that address");
 	if (cause != EADDRINUSE)
 		return -1;
-	if (port_owner_find(protocol, (enum addr_family)addr->family, addr->port, &holder) != 0 ||
-		!holder.listens || holder.pid == 0)
+	if (port_owner_find(protocol, (enum addr_family)addr->family, addr->port, &owner) != 0 ||
+		!owner.listens || owner.pid == 0)
 		return error_hint(error,
 			"another program holds port %u; stop it, or choose "
 			"another port with -l",
 			addr->port);
-	if (holder.pid == getpid())
+	if (owner.pid == getpid())
 		return error_hint(error, "port %u was asked for twice", addr->port);
 	return error_hint(error, "%s (pid %d) holds it; stop it, or choose another port with -l",
-		holder.name, (int)holder.pid);
+		owner.name, (int)owner.pid);
 }
 
 static bool family_is_missing(const struct reflector_listen *listen)
@@ -120,24 +120,25 @@ static int open_list(struct reflector *reflector, const struct reflector_listen 
 	return 0;
 }
 
-/* Opens what else the alternate address of a family takes, and ties the sockets to their places. */
+/* Opens what else the alternate address of a family takes, and ties the sockets to their
+ * alternates. */
 static int open_places(struct reflector *reflector, const struct reflector_config *config,
 	size_t family, struct error *error)
 {
-	struct alternate *places = &reflector->places[family];
+	struct alternate *alternates = &reflector->alternates[family];
 	struct reflector_listen extra[ALTERNATE_EXTRA];
 	int count;
 
 	if (config->alternates[family].family == ADDR_NONE)
 		return 0;
-	count = alternate_plan(places, config, family, extra, error);
+	count = alternate_plan(alternates, config, family, extra, error);
 	if (count < 0 || open_list(reflector, extra, (size_t)count, error) != 0)
 		return -1;
 	for (uint32_t i = 0; i < reflector->port_count; i++)
 		if (reflector->ports[i].datagram >= 0)
-			alternate_adopt(places, &reflector->ports[i].listen.addr,
+			alternate_adopt(alternates, &reflector->ports[i].listen.addr,
 				reflector->ports[i].datagram);
-	reflector->stream.places = reflector->places;
+	reflector->tcp.alternates = reflector->alternates;
 	return 0;
 }
 
@@ -145,12 +146,12 @@ static void describe_datagrams(struct reflector *reflector)
 {
 	for (uint32_t i = 0; i < reflector->port_count; i++) {
 		struct worker_listener *port = &reflector->ports[i];
-		const struct alternate *places =
-			&reflector->places[port->listen.addr.family == ADDR_IPV6];
+		const struct alternate *alternates =
+			&reflector->alternates[port->listen.addr.family == ADDR_IPV6];
 
 		port->served.fd = port->datagram;
 		port->served.bound = port->listen.addr;
-		port->served.places = places->main.family != ADDR_NONE ? places : NULL;
+		port->served.alternates = alternates->main.family != ADDR_NONE ? alternates : NULL;
 	}
 }
 
@@ -173,8 +174,7 @@ int listeners_open(
 }
 
 /* The ports of the first thread once more, as far as it has them. */
-int listeners_share(
-	struct reflector *other, const struct reflector *first, struct error *error)
+int listeners_share(struct reflector *other, const struct reflector *first, struct error *error)
 {
 	for (uint32_t i = 0; i < first->port_count; i++) {
 		const struct worker_listener *its = &first->ports[i];
@@ -197,7 +197,7 @@ int listeners_share(
 			return listeners_fail(&its->listen.addr, MAPPING_UDP, errno, error);
 		port->served = its->served;
 		port->served.fd = port->datagram;
-		port->served.handoff = &other->datagram_handoff;
+		port->served.queue = &other->datagram_queue;
 		port->served.number = i;
 		if (watch_port(other, i, error) != 0)
 			return -1;
@@ -215,12 +215,12 @@ void listeners_tell(const struct reflector *reflector)
 				port->datagram >= 0 ? "udp tcp" : "text");
 	}
 	for (size_t i = 0; i < WORKER_FAMILIES; i++) {
-		const struct alternate *places = &reflector->places[i];
+		const struct alternate *alternates = &reflector->alternates[i];
 		char main_text[ADDR_TEXT_SIZE];
 		char other_text[ADDR_TEXT_SIZE];
-		if (places->main.family != ADDR_NONE)
+		if (alternates->main.family != ADDR_NONE)
 			log_note("addresses for RFC 5780: %s and %s",
-				addr_format(&places->main, main_text),
-				addr_format(&places->alternate, other_text));
+				addr_format(&alternates->main, main_text),
+				addr_format(&alternates->alternate, other_text));
 	}
 }

@@ -21,8 +21,7 @@ int listeners_open(
 	struct reflector *reflector, const struct reflector_config *config, struct error *error);
 
 /* The ports of the first thread once more, as far as it has them; as listeners_open(). */
-int listeners_share(
-	struct reflector *other, const struct reflector *first, struct error *error);
+int listeners_share(struct reflector *other, const struct reflector *first, struct error *error);
 
 /* Logs them, a line each. */
 void listeners_tell(const struct reflector *reflector);

@@ -20,14 +20,12 @@
 #define READ_SIZE        2048
 #define STARVED_PAUSE_MS 100
 
-static struct loop_tag tag_of(
-	const struct metrics *metrics, uint32_t slot, uint32_t generation)
+static struct loop_tag tag_of(const struct metrics *metrics, uint32_t slot, uint32_t generation)
 {
 	return (struct loop_tag){.kind = metrics->tag_kind, .slot = slot, .generation = generation};
 }
 
-static int open_listener(
-	struct metrics *metrics, uint32_t index, const char *ip, uint16_t port)
+static int open_listener(struct metrics *metrics, uint32_t index, const char *ip, uint16_t port)
 {
 	struct addr addr;
 	int fd;
@@ -45,10 +43,10 @@ static int open_listener(
 	return loop_add(metrics->loop, fd, EPOLLIN, tag_of(metrics, index, 0));
 }
 
-int metrics_open(struct metrics *metrics, uint16_t port, struct loop *loop,
-	uint8_t tag_kind, metrics_collect *collect, void *context)
+int metrics_open(struct metrics *metrics, uint16_t port, struct loop *loop, uint8_t tag_kind,
+	metrics_collect *collect, void *context)
 {
-	static const char *const places[METRICS_LISTENERS] = {"127.0.0.1", "::1"};
+	static const char *const alternates[METRICS_LISTENERS] = {"127.0.0.1", "::1"};
 
 	memset(metrics, 0, sizeof(*metrics));
 	metrics->loop = loop;
@@ -61,7 +59,7 @@ int metrics_open(struct metrics *metrics, uint16_t port, struct loop *loop,
 	for (uint32_t i = 0; i < METRICS_CLIENTS; i++)
 		metrics->clients[i].fd = -1;
 	for (uint32_t i = 0; port != 0 && i < METRICS_LISTENERS; i++)
-		if (open_listener(metrics, i, places[i], port) != 0)
+		if (open_listener(metrics, i, alternates[i], port) != 0)
 			return -1;
 	return 0;
 }
@@ -113,8 +111,8 @@ static bool is_end(char letter)
 	return letter == ' ' || letter == '?' || letter == '\r' || letter == '\n';
 }
 
-static size_t write_answer(struct metrics *metrics,
-	const struct metrics_client *client, uint64_t now)
+static size_t write_answer(
+	struct metrics *metrics, const struct metrics_client *client, uint64_t now)
 {
 	static const char path[] = "/metrics";
 	bool head = begins(client->line, "HEAD ");
@@ -145,8 +143,7 @@ static size_t write_answer(struct metrics *metrics,
 }
 
 /* Answers, and waits for the client to go: what it still sends must not destroy the answer. */
-static bool answer_client(
-	struct metrics *metrics, struct metrics_client *client, uint64_t now)
+static bool answer_client(struct metrics *metrics, struct metrics_client *client, uint64_t now)
 {
 	size_t size = write_answer(metrics, client, now);
 
@@ -156,8 +153,7 @@ static bool answer_client(
 }
 
 /* Returns false when the connection is over. */
-static bool serve_client(
-	struct metrics *metrics, struct metrics_client *client, uint64_t now)
+static bool serve_client(struct metrics *metrics, struct metrics_client *client, uint64_t now)
 {
 	char bytes[READ_SIZE];
 	ssize_t got = recv(client->fd, bytes, sizeof(bytes), 0);
@@ -215,8 +211,7 @@ static void accept_client(struct metrics *metrics, int listener, uint64_t now)
 	};
 	metrics->used++;
 	if (loop_add(metrics->loop, fd, EPOLLIN,
-		    tag_of(metrics, METRICS_LISTENERS + place, client->generation)) !=
-			0 ||
+		    tag_of(metrics, METRICS_LISTENERS + place, client->generation)) != 0 ||
 		!serve_client(metrics, client, now))
 		end_client(metrics, client);
 }

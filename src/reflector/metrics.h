@@ -42,7 +42,7 @@ struct metrics_client {
 
 struct metrics {
 	int listeners[METRICS_LISTENERS]; /* -1: not there */
-	uint64_t resume; /* when they are looked at again, or TIMER_NONE */
+	uint64_t resume;                  /* when they are looked at again, or TIMER_NONE */
 	struct loop *loop;
 	uint8_t tag_kind;
 	metrics_collect *collect;
@@ -58,8 +58,8 @@ struct metrics {
  * Listens on the port; with port 0 on none. A family that the kernel lacks is passed over. Returns
  * 0, or -1 and errno; then, too, metrics_close() must follow.
  */
-int metrics_open(struct metrics *metrics, uint16_t port, struct loop *loop,
-	uint8_t tag_kind, metrics_collect *collect, void *context);
+int metrics_open(struct metrics *metrics, uint16_t port, struct loop *loop, uint8_t tag_kind,
+	metrics_collect *collect, void *context);
 void metrics_close(struct metrics *metrics);
 
 /* An event with that tag_kind; one of a client that is gone is ignored. */

@@ -1,5 +1,5 @@
 /*
- * reflector_names.c - the reflector's answers to questions about names.
+ * names.c - the reflector's answers to questions about names.
  *
  * The order of the checks is the defence. Whether a nonce is fresh is checked before the proof: it
  * depends on nothing that is known of the name. Whether it was used is checked after the proof: it
@@ -19,8 +19,8 @@
 #define UNKNOWN_MAX   8
 #define COMPREHENSION 0x8000 /* types below must be understood (RFC 8489 section 14) */
 
-int names_open(struct names *names, const char *keys_path,
-	const char *state_path, uint64_t now, struct error *error)
+int names_open(struct names *names, const char *keys_path, const char *state_path, uint64_t now,
+	struct error *error)
 {
 	struct key_file keys;
 
@@ -84,8 +84,8 @@ void names_reap(struct names *names, uint64_t now)
 	registry_file_reap(&names->state, &names->registry, now);
 }
 
-void names_release(struct names *names, uint32_t entry, uint32_t slot,
-	uint32_t generation, uint64_t now)
+void names_release(
+	struct names *names, uint32_t entry, uint32_t slot, uint32_t generation, uint64_t now)
 {
 	registry_release(&names->registry, entry, slot, generation, now);
 }
@@ -93,7 +93,7 @@ void names_release(struct names *names, uint32_t entry, uint32_t slot,
 /* What a request says. Attributes point into the message; `value` NULL where missing. */
 struct question {
 	struct stun_message message;
-	struct stun_attribute username, nonce, registration, connection, forecast;
+	struct stun_attribute username, nonce, registration, connection, prediction;
 	uint16_t unknown[UNKNOWN_MAX];
 	size_t unknown_count;
 	char name[KEY_NAME_SIZE];
@@ -116,8 +116,8 @@ static void take_attribute(struct question *question, const struct stun_attribut
 	case STUN_NATPUNCH_CONNECTION:
 		slot = &question->connection;
 		break;
-	case STUN_NATPUNCH_FORECAST:
-		slot = &question->forecast;
+	case STUN_NATPUNCH_PREDICTION:
+		slot = &question->prediction;
 		break;
 	case STUN_MESSAGE_INTEGRITY_SHA256:
 	case STUN_REALM:
@@ -161,8 +161,7 @@ struct answer {
 };
 
 static void begin(struct answer *answer, const struct question *question,
-	const struct names_caller *caller, enum stun_class class, void *out,
-	size_t capacity)
+	const struct names_caller *caller, enum stun_class class, void *out, size_t capacity)
 {
 	answer->to = &question->message;
 	answer->stream = caller->server->stream;
@@ -205,8 +204,7 @@ static unsigned judge(const struct names *names, const struct question *question
 	bool *fresh)
 {
 	const struct stun_attribute *nonce = &question->nonce;
-	enum stun_auth_result proof =
-		stun_auth_check(&question->message, secret, KEY_SECRET_SIZE);
+	enum stun_auth_result proof = stun_auth_check(&question->message, secret, KEY_SECRET_SIZE);
 
 	*fresh = false;
 	if (question->unknown_count > 0)
@@ -244,9 +242,8 @@ static enum registry_measure measure_of(
 }
 
 /* What the source has proven to be and, with `code` 0, to know: has it asked too much by that? */
-static bool asks_too_much(struct names *names,
-	const struct names_caller *caller, const struct question *question,
-	uint32_t entry, unsigned code, bool fresh, uint64_t now)
+static bool asks_too_much(struct names *names, const struct names_caller *caller,
+	const struct question *question, uint32_t entry, unsigned code, bool fresh, uint64_t now)
 {
 	uint64_t *spent = NULL;
 
@@ -271,8 +268,7 @@ static bool asks_too_much(struct names *names,
  * CONNECT sends home somewhere: a captured one must not, sent again from behind the same NAT. (A
  * REGISTER uses its nonce up by what it changes; a LOOKUP's answer is of no use without the key.)
  */
-static bool use_nonce(
-	struct names *names, uint32_t entry, const struct question *question)
+static bool use_nonce(struct names *names, uint32_t entry, const struct question *question)
 {
 	uint8_t salt[NONCE_SALT_SIZE];
 
@@ -321,8 +317,8 @@ static void put_place(struct answer *answer, const struct registry_entry *entry,
 }
 
 /* How the connection goes on: as the request asks, or as before. */
-static void settle_mode(const struct names_caller *caller,
-	const struct question *question, struct names_effect *effect)
+static void settle_mode(const struct names_caller *caller, const struct question *question,
+	struct names_effect *effect)
 {
 	uint16_t seconds;
 	enum binding_mode wanted;
@@ -361,9 +357,8 @@ static bool read_place(const struct names_caller *caller, const struct question 
 	return true;
 }
 
-static bool register_name(struct names *names, uint32_t entry,
-	const struct names_caller *caller, const struct question *question, uint64_t now,
-	struct names_effect *effect)
+static bool register_name(struct names *names, uint32_t entry, const struct names_caller *caller,
+	const struct question *question, uint64_t now, struct names_effect *effect)
 {
 	struct registry_place place;
 	enum binding_mode mode;
@@ -387,10 +382,9 @@ static uint64_t connection_number(const struct names_caller *caller)
 	return ((uint64_t)caller->slot + 1) << 32 | caller->generation;
 }
 
-/* CONNECT: with this nonce the traveller can ask for RELAY, here and nowhere else. */
+/* CONNECT: with this nonce the initiator can ask for RELAY, here and nowhere else. */
 static void put_offer(struct answer *answer, const struct names *names,
-	const struct nonce_subject *asked, const struct names_caller *caller,
-	uint64_t now)
+	const struct nonce_subject *asked, const struct names_caller *caller, uint64_t now)
 {
 	struct nonce_subject subject = *asked;
 	uint8_t salt[NONCE_SALT_SIZE];
@@ -404,14 +398,14 @@ static void put_offer(struct answer *answer, const struct names *names,
 	stun_put(&answer->writer, STUN_NATPUNCH_OFFER, nonce, sizeof(nonce));
 }
 
-/* CONNECT: where else we are, so that the traveller can find out what its NAT does. */
+/* CONNECT: where else we are, so that the initiator can find out what its NAT does. */
 static void put_other_address(struct answer *answer, const struct names_caller *caller)
 {
-	const struct binding_places *places = caller->server->places;
+	const struct binding_places *alternates = caller->server->places;
 
-	if (places != NULL && caller->server->stream)
+	if (alternates != NULL && caller->server->stream)
 		stun_put_address(&answer->writer, STUN_OTHER_ADDRESS,
-			&places->at[BINDING_OTHER_IP | BINDING_OTHER_PORT]);
+			&alternates->at[BINDING_OTHER_IP | BINDING_OTHER_PORT]);
 }
 
 /* Is there a connection to say it over? A place that was never written is all zero. */
@@ -437,13 +431,13 @@ static void write_invitation(const struct registry_entry *known, struct registry
 		effect->invitation, sizeof(effect->invitation));
 }
 
-/* The traveller's forecast, and how home's comes back to it. */
-static void add_forecast(struct invitation *invitation, const struct names_caller *caller,
+/* The initiator's prediction, and how home's comes back to it. */
+static void add_prediction(struct invitation *invitation, const struct names_caller *caller,
 	const struct question *question)
 {
-	if (question->forecast.value == NULL ||
-		port_prediction_read(&question->forecast, &invitation->forecast) < 0 ||
-		invitation->forecast.port == 0)
+	if (question->prediction.value == NULL ||
+		port_prediction_read(&question->prediction, &invitation->prediction) < 0 ||
+		invitation->prediction.port == 0)
 		return;
 	invitation->kind = INVITATION_PREDICTION;
 	invitation->asker.connection = connection_number(caller);
@@ -452,27 +446,26 @@ static void add_forecast(struct invitation *invitation, const struct names_calle
 }
 
 /*
- * CONNECT: home is to be told where the traveller was seen, over the connection that holds it in
- * the traveller's family: an address of the other one would be of no use to it.
+ * CONNECT: home is to be told where the initiator was seen, over the connection that holds it in
+ * the initiator's family: an address of the other one would be of no use to it.
  */
-static void invite(struct names *names, uint32_t entry,
-	const struct names_caller *caller, const struct question *question,
-	struct names_effect *effect)
+static void invite(struct names *names, uint32_t entry, const struct names_caller *caller,
+	const struct question *question, struct names_effect *effect)
 {
 	struct registry_entry *known = &names->registry.entries[entry];
 	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
-	struct invitation invitation = {.traveller = *caller->source};
+	struct invitation invitation = {.initiator = *caller->source};
 
 	if (!caller->server->stream)
 		return;
 	effect->asked = entry;
-	add_forecast(&invitation, caller, question);
+	add_prediction(&invitation, caller, question);
 	if (can_be_told(place))
 		write_invitation(known, place, &invitation, effect);
 }
 
 /*
- * RELAY: home is to come to this traveller's connection, as it was told over either family. Returns
+ * RELAY: home is to come to this initiator's connection, as it was told over either family. Returns
  * 0, or the error to answer.
  */
 static unsigned invite_to_relay(struct names *names, uint32_t entry,
@@ -480,7 +473,7 @@ static unsigned invite_to_relay(struct names *names, uint32_t entry,
 {
 	struct registry_entry *known = &names->registry.entries[entry];
 	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
-	struct invitation invitation = {.traveller = *caller->source, .kind = INVITATION_RELAY};
+	struct invitation invitation = {.initiator = *caller->source, .kind = INVITATION_RELAY};
 	unsigned code;
 
 	if (!caller->server->stream)
@@ -550,9 +543,8 @@ static void forget_effect(struct names_effect *effect)
 	effect->relay = 0;
 }
 
-enum names_verdict names_answer(struct names *names,
-	const struct names_caller *caller, const void *data, size_t data_size,
-	uint64_t now, void *out, size_t capacity, size_t *size,
+enum names_verdict names_answer(struct names *names, const struct names_caller *caller,
+	const void *data, size_t data_size, uint64_t now, void *out, size_t capacity, size_t *size,
 	struct names_effect *effect)
 {
 	struct nonce_subject subject = {.source = caller->source};
@@ -618,7 +610,7 @@ uint32_t names_hear_prediction(
 	if (entry == REGISTRY_NONE ||
 		stun_auth_check(&question.message, names->registry.entries[entry].key.secret,
 			KEY_SECRET_SIZE) != STUN_AUTH_VALID ||
-		!stun_find(&question.message, STUN_NATPUNCH_TRAVELLER, &attribute) ||
+		!stun_find(&question.message, STUN_NATPUNCH_INITIATOR, &attribute) ||
 		invitation_read_asker(&attribute, &asker) < 0)
 		return REGISTRY_NONE;
 	*connection = asker.connection;

@@ -1,5 +1,5 @@
 /*
- * names.h - the reflector's answers to questions about names (rendezvous.h).
+ * names.h - the reflector's answers to questions about names (name_messages.h).
  *
  * What a stranger can find out: nothing. A name that exists, one that does not, a wrong key: the
  * same bytes come back but for the random ones, after the same work. What a captured request is
@@ -8,7 +8,7 @@
  * What is limited is what somebody has proven. A name: how often those who know its key may ask,
  * all together, so that one of them can neither wear out home with invitations nor this host with
  * changes to write down. Over UDP also a source, once it has shown a nonce that was sent to it;
- * over TCP the connection limits it (reflector_stream.h). A question without such a nonce is as
+ * over TCP the connection limits it (tcp.h). A question without such a nonce is as
  * cheap as its answer, which is one. What is beyond a limit gets no answer over UDP, as if it had
  * been lost: it is sent again later. Over TCP it gets 486.
  */
@@ -33,11 +33,11 @@ struct names {
 	struct registry registry;
 	struct registry_file state;
 	const char *keys_path;
-	struct relay *relay; /* the caller's, set after _open(); or NULL: no relaying */
-	struct counters *counters;     /* likewise */
-	struct rate_limit_table *sources;    /* likewise; NULL: no limit for a source */
-	struct rate_limit_quota each;        /* likewise, of a name; 0 in a second: no limit */
-	bool limits_loopback;          /* the limits are also for sources on this host */
+	struct relay *relay;       /* the caller's, set after _open(); or NULL: no relaying */
+	struct counters *counters; /* likewise */
+	struct rate_limit_table *sources; /* likewise; NULL: no limit for a source */
+	struct rate_limit_quota each;     /* likewise, of a name; 0 in a second: no limit */
+	bool limits_loopback;             /* the limits are also for sources on this host */
 	uint8_t nonce_secret[NONCE_SECRET_SIZE];
 	uint8_t stranger[KEY_SECRET_SIZE]; /* checked against where there is no such name */
 };
@@ -47,14 +47,14 @@ struct names {
  * be NULL. Both must outlive the names. Returns 0, or -1 with *error filled;
  * names_close() must follow in either case.
  */
-int names_open(struct names *names, const char *keys_path,
-	const char *state_path, uint64_t now, struct error *error);
+int names_open(struct names *names, const char *keys_path, const char *state_path, uint64_t now,
+	struct error *error);
 void names_close(struct names *names, uint64_t now);
 
 /* Reads the key file again. When that fails, says why and leaves all as it was. */
 void names_reload(struct names *names);
 
-/* Housekeeping, as registry_state.h has it. */
+/* Housekeeping, as registry_file.h has it. */
 uint64_t names_next(struct names *names, uint64_t now);
 void names_expire(struct names *names, uint64_t now);
 void names_reap(struct names *names, uint64_t now);
@@ -97,9 +97,8 @@ struct names_effect {
  * Answers one whole message. Over UDP never with more bytes than it has. A name that is registered
  * over a connection in mode HOLD counts as held until names_release().
  */
-enum names_verdict names_answer(struct names *names,
-	const struct names_caller *caller, const void *data, size_t data_size,
-	uint64_t now, void *out, size_t capacity, size_t *size,
+enum names_verdict names_answer(struct names *names, const struct names_caller *caller,
+	const void *data, size_t data_size, uint64_t now, void *out, size_t capacity, size_t *size,
 	struct names_effect *effect);
 
 /*
@@ -111,7 +110,7 @@ uint32_t names_hear_prediction(
 	struct names *names, const void *data, size_t size, uint64_t *connection);
 
 /* The connection over which the entry was registered is over, or not held any more. */
-void names_release(struct names *names, uint32_t entry, uint32_t slot,
-	uint32_t generation, uint64_t now);
+void names_release(
+	struct names *names, uint32_t entry, uint32_t slot, uint32_t generation, uint64_t now);
 
 #endif

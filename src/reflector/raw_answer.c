@@ -219,8 +219,7 @@ static bool answer_one(struct reflector_raw *raw, size_t index, size_t at, enum 
 	struct segment_packet packet;
 	struct segment answer;
 
-	if ((request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
-		!udp_turn_control(request) ||
+	if ((request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || !udp_turn_control(request) ||
 		!read_packet(raw, index, family, &packet) || !answer_segment(raw, &packet, &answer))
 		return false;
 	raw->answer_parts[at].iov_len =

@@ -1,5 +1,5 @@
 /*
- * raw_answer.h - the reflector's end of the raw handshake (handshake.h), in batches.
+ * raw_answer.h - the reflector's end of the raw handshake (raw_handshake.h), in batches.
  *
  * A raw socket for each family, with a filter in the kernel for the ports that are listened on and
  * for SYNs with more options than an ordinary one, so that ordinary connections wake nobody here.

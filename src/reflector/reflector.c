@@ -34,17 +34,17 @@ static void deliver(
 /* After the ports: a dialler knows what it must not dial. */
 static void open_dial(struct reflector *reflector, const struct reflector_config *config)
 {
-	const struct dialler_config dial = {
+	const struct dialler_config dialler = {
 		.off = config->no_dial,
-		.places = reflector->places,
+		.alternates = reflector->alternates,
 		.listens = reflector->listens,
 		.listen_count = reflector->port_count,
 		.counters = &reflector->counters,
 	};
 
-	dialler_open(&reflector->dial, &dial, &reflector->loop, WORKER_TAG_DIAL, deliver,
-		&reflector->stream);
-	reflector->stream.dial = &reflector->dial;
+	dialler_open(&reflector->dialler, &dialler, &reflector->loop, WORKER_TAG_DIAL, deliver,
+		&reflector->tcp);
+	reflector->tcp.dialler = &reflector->dialler;
 }
 
 static uint32_t count_jobs(const struct reflector_config *config)
@@ -145,14 +145,14 @@ static int open_metrics(
 static int open_names(
 	struct reflector *reflector, const struct reflector_config *config, struct error *error)
 {
-	if (names_open(&reflector->names, config->keys_path, config->state_path,
-		    clock_now_ms(), error) != 0) {
+	if (names_open(&reflector->names, config->keys_path, config->state_path, clock_now_ms(),
+		    error) != 0) {
 		if (config->has_user && error->hint[0] == '\0')
 			error_hint(error, "with -U this is done as that user");
 		return -1;
 	}
 	reflector->names.counters = &reflector->counters;
-	reflector->names.sources = reflector->stream.sources;
+	reflector->names.sources = reflector->tcp.sources;
 	reflector->names.each = config->limits.name;
 	reflector->names.limits_loopback = config->limits.loopback;
 	if (!config->relay)
@@ -181,15 +181,14 @@ static int open_loop(struct reflector *reflector, struct error *error)
 static int open_between(struct reflector *other, struct reflector *first, uint32_t number)
 {
 	other->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (other->stop < 0 || worker_queue_open(&other->handoff) != 0 ||
-		worker_queue_open(&other->datagram_handoff) != 0 ||
-		loop_add(&other->loop, other->stop, EPOLLIN,
-			worker_tag(WORKER_TAG_STOP, 0)) != 0)
+	if (other->stop < 0 || worker_queue_open(&other->queue) != 0 ||
+		worker_queue_open(&other->datagram_queue) != 0 ||
+		loop_add(&other->loop, other->stop, EPOLLIN, worker_tag(WORKER_TAG_STOP, 0)) != 0)
 		return -1;
-	if (loop_add(&first->loop, other->handoff.ends[1], EPOLLIN,
+	if (loop_add(&first->loop, other->queue.ends[1], EPOLLIN,
 		    worker_tag(WORKER_TAG_HANDED, number)) != 0)
 		return -1;
-	return loop_add(&first->loop, other->datagram_handoff.ends[1], EPOLLIN,
+	return loop_add(&first->loop, other->datagram_queue.ends[1], EPOLLIN,
 		worker_tag(WORKER_TAG_HANDED, number));
 }
 
@@ -206,13 +205,13 @@ static int open_other(
 	if (loop_open(&other->loop) != 0 || accept_open(&other->acceptor) != 0 ||
 		open_between(other, first, first->other_count++) != 0 ||
 		names_open(&other->names, NULL, NULL, 0, error) != 0 ||
-		metrics_open(&other->metrics, 0, &other->loop, WORKER_TAG_METRICS,
-			worker_collect, other) != 0)
+		metrics_open(&other->metrics, 0, &other->loop, WORKER_TAG_METRICS, worker_collect,
+			other) != 0)
 		return worker_fail(error, "prepare a thread");
 	if (worker_open(other, config, error) != 0)
 		return -1;
-	other->stream.places = first->stream.places;
-	other->stream.handoff = &other->handoff;
+	other->tcp.alternates = first->tcp.alternates;
+	other->tcp.queue = &other->queue;
 	return listeners_share(other, first, error);
 }
 
@@ -258,8 +257,8 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 	reflector->shared = count_jobs(config) > 1;
 	/* Names are read by who will read them again, and after that nothing is opened. */
 	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
-		listeners_open(reflector, config, error) == 0 &&
-		open_raw(reflector, error) == 0 && open_metrics(reflector, config, error) == 0 &&
+		listeners_open(reflector, config, error) == 0 && open_raw(reflector, error) == 0 &&
+		open_metrics(reflector, config, error) == 0 &&
 		open_others(reflector, config, error) == 0 &&
 		reflector_sandbox_drop(config, error) == 0 &&
 		open_names(reflector, config, error) == 0 &&

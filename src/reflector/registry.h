@@ -62,7 +62,7 @@ struct registry_entry {
 	uint8_t used[REGISTRY_USED_MAX][NONCE_SALT_SIZE];
 	uint8_t used_count;
 	bool marked;
-	uint64_t spent_us[REGISTRY_MEASURES]; /* rate.h */
+	uint64_t spent_us[REGISTRY_MEASURES]; /* rate_limit.h */
 	struct registry_place places[REGISTRY_PLACES];
 };
 

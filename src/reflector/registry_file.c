@@ -18,7 +18,7 @@
 
 #define STATE_MODE 0600
 #define FILE_MAX                                                                                   \
-	(REGISTRY_FORMAT_HEAD_SIZE + REGISTRY_FORMAT_TAIL_SIZE +                                                 \
+	(REGISTRY_FORMAT_HEAD_SIZE + REGISTRY_FORMAT_TAIL_SIZE +                                   \
 		(size_t)KEY_FILE_MAX * REGISTRY_PLACES * REGISTRY_FORMAT_RECORD_SIZE)
 
 const struct sandbox_call registry_state_calls[] = {
@@ -39,8 +39,8 @@ static char *compose(const struct registry *registry, uint64_t now, size_t *size
 	for (uint32_t i = 0; i < registry->fresh * REGISTRY_PLACES; i++)
 		count += registry_is_known(
 			&registry->entries[i / REGISTRY_PLACES].places[i % REGISTRY_PLACES], now);
-	data = malloc(
-		REGISTRY_FORMAT_HEAD_SIZE + REGISTRY_FORMAT_TAIL_SIZE + (size_t)count * REGISTRY_FORMAT_RECORD_SIZE);
+	data = malloc(REGISTRY_FORMAT_HEAD_SIZE + REGISTRY_FORMAT_TAIL_SIZE +
+		      (size_t)count * REGISTRY_FORMAT_RECORD_SIZE);
 	if (data == NULL)
 		return NULL;
 	at = data + registry_format_write_head(count, data);

@@ -1,5 +1,5 @@
 /*
- * registry_record.c - the registry's state file as text.
+ * registry_format.c - the registry's state file as text.
  *
  * Lines are read with some lenience, written anew and held against what was read, so that there is
  * one text for each record and no second rule that could drift from the first.
@@ -22,7 +22,8 @@ size_t registry_format_write_head(uint32_t count, char out[REGISTRY_FORMAT_HEAD_
 	return (size_t)snprintf(out, REGISTRY_FORMAT_HEAD_SIZE, MAGIC "%u\n", (unsigned)count);
 }
 
-size_t registry_format_write_record(const struct registry_record *record, char out[REGISTRY_FORMAT_RECORD_SIZE])
+size_t registry_format_write_record(
+	const struct registry_record *record, char out[REGISTRY_FORMAT_RECORD_SIZE])
 {
 	char ip[ADDR_IP_TEXT_SIZE];
 
@@ -32,7 +33,8 @@ size_t registry_format_write_record(const struct registry_record *record, char o
 		record->seconds, (unsigned long long)record->heard, (unsigned)record->key);
 }
 
-size_t registry_format_write_tail(const void *before, size_t size, char out[REGISTRY_FORMAT_TAIL_SIZE])
+size_t registry_format_write_tail(
+	const void *before, size_t size, char out[REGISTRY_FORMAT_TAIL_SIZE])
 {
 	uint8_t hash[SHA256_SIZE];
 	struct sha256 state;
@@ -66,7 +68,8 @@ static bool take_line(struct registry_reader *reader, char *out, size_t capacity
 int registry_format_check(
 	struct registry_reader *reader, const void *data, size_t size, const char **problem)
 {
-	char line[REGISTRY_FORMAT_HEAD_SIZE], again[REGISTRY_FORMAT_HEAD_SIZE], tail[REGISTRY_FORMAT_TAIL_SIZE];
+	char line[REGISTRY_FORMAT_HEAD_SIZE], again[REGISTRY_FORMAT_HEAD_SIZE],
+		tail[REGISTRY_FORMAT_TAIL_SIZE];
 	size_t magic = sizeof(MAGIC) - 1;
 	uint64_t count;
 

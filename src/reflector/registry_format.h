@@ -35,8 +35,10 @@ struct registry_record {
 
 /* Each writes a line with its newline and returns its size, without the NUL. */
 size_t registry_format_write_head(uint32_t count, char out[REGISTRY_FORMAT_HEAD_SIZE]);
-size_t registry_format_write_record(const struct registry_record *record, char out[REGISTRY_FORMAT_RECORD_SIZE]);
-size_t registry_format_write_tail(const void *before, size_t size, char out[REGISTRY_FORMAT_TAIL_SIZE]);
+size_t registry_format_write_record(
+	const struct registry_record *record, char out[REGISTRY_FORMAT_RECORD_SIZE]);
+size_t registry_format_write_tail(
+	const void *before, size_t size, char out[REGISTRY_FORMAT_TAIL_SIZE]);
 
 /* Goes through a whole file that registry_format_check() found undamaged. Start with offset 0. */
 struct registry_reader {

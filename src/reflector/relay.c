@@ -38,7 +38,7 @@ enum phase {
 };
 
 enum leg {
-	LEG_TRAVELLER,
+	LEG_INITIATOR,
 	LEG_HOME,
 	LEGS,
 };
@@ -53,7 +53,7 @@ struct reflector_relay_slot {
 	struct addr peers[LEGS];
 	struct flow flows[LEGS]; /* from that leg to the other */
 	uint8_t token[RELAY_TOKEN_SIZE];
-	uint8_t transaction[STUN_TRANSACTION_SIZE]; /* of the traveller's request */
+	uint8_t transaction[STUN_TRANSACTION_SIZE]; /* of the initiator's request */
 	uint8_t answer[RELAY_ANSWER];
 	size_t answer_size;
 	char name[KEY_NAME_SIZE];
@@ -61,8 +61,8 @@ struct reflector_relay_slot {
 
 /* ---- the table ---------------------------------------------------------------------------- */
 
-int relay_open(struct relay *relay, struct loop *loop, uint8_t tag_kind,
-	const struct relay_limits *limits)
+int relay_open(
+	struct relay *relay, struct loop *loop, uint8_t tag_kind, const struct relay_limits *limits)
 {
 	*relay = (struct relay){.limits = *limits, .loop = loop, .tag_kind = tag_kind};
 	relay->slots = calloc(limits->all, sizeof(*relay->slots));
@@ -90,7 +90,7 @@ static void release(struct relay *relay, struct reflector_relay_slot *slot)
 {
 	uint32_t generation = slot->generation;
 
-	flow_close(&slot->flows[LEG_TRAVELLER]);
+	flow_close(&slot->flows[LEG_INITIATOR]);
 	flow_close(&slot->flows[LEG_HOME]);
 	secret_wipe(slot, sizeof(*slot));
 	slot->generation = generation;
@@ -115,8 +115,7 @@ static struct reflector_relay_slot *find_free(
 	return found;
 }
 
-unsigned relay_reserve(
-	struct relay *relay, const char *name, struct relay_ticket *ticket)
+unsigned relay_reserve(struct relay *relay, const char *name, struct relay_ticket *ticket)
 {
 	static const struct flow none = {.pipe = {-1, -1}};
 	uint32_t same;
@@ -128,8 +127,8 @@ unsigned relay_reserve(
 		return RELAY_MESSAGE_FULL;
 	slot->generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
 	slot->phase = PHASE_RESERVED;
-	slot->fds[LEG_TRAVELLER] = slot->fds[LEG_HOME] = -1;
-	slot->flows[LEG_TRAVELLER] = slot->flows[LEG_HOME] = none;
+	slot->fds[LEG_INITIATOR] = slot->fds[LEG_HOME] = -1;
+	slot->flows[LEG_INITIATOR] = slot->flows[LEG_HOME] = none;
 	memcpy(slot->name, name, strlen(name) + 1);
 	random_fill(slot->token, sizeof(slot->token));
 	relay->used++;
@@ -145,7 +144,7 @@ static void tell(const struct reflector_relay_slot *slot, const char *what)
 	char text[ADDR_TEXT_SIZE];
 
 	if (log_admits())
-		log_detail("relay for %s at %s %s", addr_format(&slot->peers[LEG_TRAVELLER], text),
+		log_detail("relay for %s at %s %s", addr_format(&slot->peers[LEG_INITIATOR], text),
 			slot->name, what);
 }
 
@@ -154,16 +153,16 @@ static bool send_all(int fd, const void *data, size_t size)
 	return send(fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
-/* Before the first byte was passed on: the traveller is told why, in order. */
+/* Before the first byte was passed on: the initiator is told why, in order. */
 static void refuse(struct relay *relay, struct reflector_relay_slot *slot, unsigned code)
 {
 	uint8_t bytes[RELAY_ANSWER];
-	size_t size =
-		relay_message_write_error(STUN_METHOD_RELAY, slot->transaction, code, bytes, sizeof(bytes));
+	size_t size = relay_message_write_error(
+		STUN_METHOD_RELAY, slot->transaction, code, bytes, sizeof(bytes));
 
-	if (send_all(slot->fds[LEG_TRAVELLER], bytes, size))
+	if (send_all(slot->fds[LEG_INITIATOR], bytes, size))
 		count_answer(relay->counters, COUNTER_TCP_ANSWERS, bytes, size);
-	close(slot->fds[LEG_TRAVELLER]);
+	close(slot->fds[LEG_INITIATOR]);
 	release(relay, slot);
 }
 
@@ -175,13 +174,13 @@ static void tell_end(const struct reflector_relay_slot *slot, const char *how, u
 		return;
 	log_detail("relay for %s %s after %llu s: %llu bytes to it, %llu bytes from it", slot->name,
 		how, (unsigned long long)(now - slot->began) / 1000,
-		(unsigned long long)flows[LEG_TRAVELLER].passed,
+		(unsigned long long)flows[LEG_INITIATOR].passed,
 		(unsigned long long)flows[LEG_HOME].passed);
 }
 
 static void count_passed(const struct reflector_relay_slot *slot, struct counters *counters)
 {
-	count_many(counters, COUNTER_RELAYED_TO_HOME, slot->flows[LEG_TRAVELLER].passed);
+	count_many(counters, COUNTER_RELAYED_TO_HOME, slot->flows[LEG_INITIATOR].passed);
 	count_many(counters, COUNTER_RELAYED_FROM_HOME, slot->flows[LEG_HOME].passed);
 }
 
@@ -194,8 +193,8 @@ void relay_count(const struct relay *relay, struct counters *counters)
 	count_many(counters, COUNTER_RELAYS_MAX, relay->slots != NULL ? relay->limits.all : 0);
 }
 
-static void finish(struct relay *relay, struct reflector_relay_slot *slot, bool in_order,
-	uint64_t now)
+static void finish(
+	struct relay *relay, struct reflector_relay_slot *slot, bool in_order, uint64_t now)
 {
 	tell_end(slot, in_order ? "ended" : "was cut", now);
 	count_passed(slot, relay->counters);
@@ -230,7 +229,7 @@ void relay_close(struct relay *relay)
 	relay->slots = NULL;
 }
 
-/* ---- the traveller ------------------------------------------------------------------------ */
+/* ---- the initiator ------------------------------------------------------------------------ */
 
 static bool watch(struct relay *relay, const struct reflector_relay_slot *slot, int leg)
 {
@@ -253,35 +252,35 @@ static void keep_alive(int fd)
 	socket_set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
-void relay_wait(struct relay *relay, uint64_t number,
-	const struct relay_initiator *traveller, bool told, uint64_t now)
+void relay_wait(struct relay *relay, uint64_t number, const struct relay_initiator *initiator,
+	bool told, uint64_t now)
 {
 	struct reflector_relay_slot *slot = find(relay, number);
 
 	if (slot == NULL || slot->phase != PHASE_RESERVED ||
-		traveller->answer_size > sizeof(slot->answer)) {
-		close(traveller->fd);
+		initiator->answer_size > sizeof(slot->answer)) {
+		close(initiator->fd);
 		return;
 	}
 	slot->phase = PHASE_WAITING;
-	slot->fds[LEG_TRAVELLER] = traveller->fd;
-	slot->peers[LEG_TRAVELLER] = traveller->peer;
+	slot->fds[LEG_INITIATOR] = initiator->fd;
+	slot->peers[LEG_INITIATOR] = initiator->peer;
 	slot->due = now + relay->limits.join_ms;
-	memcpy(slot->transaction, traveller->transaction, sizeof(slot->transaction));
-	memcpy(slot->answer, traveller->answer, traveller->answer_size);
-	slot->answer_size = traveller->answer_size;
+	memcpy(slot->transaction, initiator->transaction, sizeof(slot->transaction));
+	memcpy(slot->answer, initiator->answer, initiator->answer_size);
+	slot->answer_size = initiator->answer_size;
 	if (!told)
 		refuse(relay, slot, RELAY_MESSAGE_NOT_HOME);
-	else if (!watch(relay, slot, LEG_TRAVELLER))
+	else if (!watch(relay, slot, LEG_INITIATOR))
 		refuse(relay, slot, RELAY_MESSAGE_FULL);
 	else
-		keep_alive(traveller->fd);
+		keep_alive(initiator->fd);
 }
 
 /* ---- home --------------------------------------------------------------------------------- */
 
-enum relay_verdict relay_hear(struct relay *relay, const void *data,
-	size_t data_size, void *out, size_t capacity, size_t *size, uint64_t *number)
+enum relay_verdict relay_hear(struct relay *relay, const void *data, size_t data_size, void *out,
+	size_t capacity, size_t *size, uint64_t *number)
 {
 	static const uint8_t nobodys[RELAY_TOKEN_SIZE];
 	const struct reflector_relay_slot *slot;
@@ -325,21 +324,21 @@ static void move_on(struct relay *relay, struct reflector_relay_slot *slot, uint
 		finish(relay, slot, true, now);
 }
 
-void relay_begin(struct relay *relay, uint64_t number, int fd,
-	const struct addr *peer, const void *answer, size_t answer_size, uint64_t now)
+void relay_begin(struct relay *relay, uint64_t number, int fd, const struct addr *peer,
+	const void *answer, size_t answer_size, uint64_t now)
 {
 	struct reflector_relay_slot *slot = find(relay, number);
-	int traveller;
+	int initiator;
 
 	if (slot == NULL || slot->phase != PHASE_WAITING) {
 		close(fd);
 		return;
 	}
-	traveller = slot->fds[LEG_TRAVELLER];
+	initiator = slot->fds[LEG_INITIATOR];
 	slot->fds[LEG_HOME] = fd;
 	slot->peers[LEG_HOME] = *peer;
-	if (flow_open(&slot->flows[LEG_TRAVELLER], traveller, fd) != 0 ||
-		flow_open(&slot->flows[LEG_HOME], fd, traveller) != 0 ||
+	if (flow_open(&slot->flows[LEG_INITIATOR], initiator, fd) != 0 ||
+		flow_open(&slot->flows[LEG_HOME], fd, initiator) != 0 ||
 		!watch(relay, slot, LEG_HOME)) {
 		close(fd);
 		tell(slot, "failed: no descriptor or memory is left");
@@ -352,7 +351,7 @@ void relay_begin(struct relay *relay, uint64_t number, int fd,
 	relay->sessions++;
 	count_one(relay->counters, COUNTER_RELAYS_BEGUN);
 	tell(slot, "begins");
-	if (!send_all(traveller, slot->answer, slot->answer_size) ||
+	if (!send_all(initiator, slot->answer, slot->answer_size) ||
 		!send_all(fd, answer, answer_size)) {
 		finish(relay, slot, false, now);
 		return;
@@ -364,8 +363,7 @@ void relay_begin(struct relay *relay, uint64_t number, int fd,
 
 /* ---- both --------------------------------------------------------------------------------- */
 
-void relay_event(
-	struct relay *relay, struct loop_tag tag, uint32_t events, uint64_t now)
+void relay_event(struct relay *relay, struct loop_tag tag, uint32_t events, uint64_t now)
 {
 	uint64_t number = make_number(tag.slot / LEGS, tag.generation);
 	struct reflector_relay_slot *slot = find(relay, number);
@@ -379,7 +377,7 @@ void relay_event(
 			move_on(relay, slot, now);
 	} else if (slot->phase == PHASE_WAITING && (events & ~(uint32_t)EPOLLOUT) != 0) {
 		tell(slot, "is off: it went away, or could not wait");
-		close(slot->fds[LEG_TRAVELLER]);
+		close(slot->fds[LEG_INITIATOR]);
 		release(relay, slot);
 	}
 }

@@ -1,12 +1,12 @@
 /*
- * relay.h - connections of a traveller and a home that are passed on to each other
- * (relay.h), in a table fixed at the start.
+ * relay_messages.h - connections of an initiator and a home that are passed on to each other
+ * (relay_messages.h), in a table fixed at the start.
  *
  *   FREE --reserve--> RESERVED --wait--> WAITING --begin--> FLOWING --> FREE
- *                                           \--> FREE: home does not come, the traveller goes
+ *                                           \--> FREE: home does not come, the initiator goes
  *
  *   RESERVED  has a ticket; for as long as one request is answered
- *   WAITING   the traveller's connection is here; home was told and has `join_ms` to come
+ *   WAITING   the initiator's connection is here; home was told and has `join_ms` to come
  *   FLOWING   both are here, and each is sent what the other says (flow.h)
  *
  * The rule for a full table, and for a name that has as many as it may: the newcomer is refused,
@@ -69,11 +69,11 @@ void relay_close(struct relay *relay);
 void relay_count(const struct relay *relay, struct counters *counters);
 
 /*
- * Takes a slot for the name and makes its ticket. Returns 0, or RELAY_MESSAGE_NAME_FULL or RELAY_MESSAGE_FULL.
- * relay_wait() must follow for the ticket's number before anything else is asked.
+ * Takes a slot for the name and makes its ticket. Returns 0, or RELAY_MESSAGE_NAME_FULL or
+ * RELAY_MESSAGE_FULL. relay_wait() must follow for the ticket's number before anything else is
+ * asked.
  */
-unsigned relay_reserve(
-	struct relay *relay, const char *name, struct relay_ticket *ticket);
+unsigned relay_reserve(struct relay *relay, const char *name, struct relay_ticket *ticket);
 
 /* A request RELAY, and what it is to be answered once home is there. */
 struct relay_initiator {
@@ -84,9 +84,9 @@ struct relay_initiator {
 	size_t answer_size;    /* RELAY_ANSWER at most */
 };
 
-/* `told`: whether home could be told; if not, the traveller will hear so. */
-void relay_wait(struct relay *relay, uint64_t number,
-	const struct relay_initiator *traveller, bool told, uint64_t now);
+/* `told`: whether home could be told; if not, the initiator will hear so. */
+void relay_wait(struct relay *relay, uint64_t number, const struct relay_initiator *initiator,
+	bool told, uint64_t now);
 
 enum relay_verdict {
 	RELAY_VERDICT_OTHER,   /* not a JOIN */
@@ -95,19 +95,18 @@ enum relay_verdict {
 };
 
 /* Judges one whole message of a connection. The answer fits RELAY_ANSWER bytes. */
-enum relay_verdict relay_hear(struct relay *relay, const void *data,
-	size_t data_size, void *out, size_t capacity, size_t *size, uint64_t *number);
+enum relay_verdict relay_hear(struct relay *relay, const void *data, size_t data_size, void *out,
+	size_t capacity, size_t *size, uint64_t *number);
 
 /*
  * Sends the answers to both and begins. `fd` is home's connection, in no event loop, and the
  * relay's from then on in every case.
  */
-void relay_begin(struct relay *relay, uint64_t number, int fd,
-	const struct addr *peer, const void *answer, size_t answer_size, uint64_t now);
+void relay_begin(struct relay *relay, uint64_t number, int fd, const struct addr *peer,
+	const void *answer, size_t answer_size, uint64_t now);
 
 /* Something happened to a connection; an event of one that is gone is ignored. */
-void relay_event(
-	struct relay *relay, struct loop_tag tag, uint32_t events, uint64_t now);
+void relay_event(struct relay *relay, struct loop_tag tag, uint32_t events, uint64_t now);
 
 /* When relay_expire() has something to do next, or TIMER_NONE. */
 uint64_t relay_next(const struct relay *relay);

@@ -42,192 +42,193 @@ size_t source_table_memory(uint32_t capacity)
 	       chains(capacity) * sizeof(uint32_t);
 }
 
-void source_table_init(struct source_table *crowd, void *memory, uint32_t capacity, uint32_t bits,
+void source_table_init(struct source_table *table, void *memory, uint32_t capacity, uint32_t bits,
 	const uint8_t key[SIPHASH_KEY_SIZE])
 {
-	memset(crowd, 0, sizeof(*crowd));
-	crowd->bits = bits;
-	memcpy(crowd->key, key, sizeof(crowd->key));
-	crowd->sources = memory;
-	crowd->members = (void *)(crowd->sources + capacity);
-	crowd->ranks = (void *)(crowd->members + capacity);
-	crowd->index = (void *)(crowd->ranks + capacity + 1);
-	crowd->mask = chains(capacity) - 1;
+	memset(table, 0, sizeof(*table));
+	table->bits = bits;
+	memcpy(table->key, key, sizeof(table->key));
+	table->sources = memory;
+	table->members = (void *)(table->sources + capacity);
+	table->ranks = (void *)(table->members + capacity);
+	table->index = (void *)(table->ranks + capacity + 1);
+	table->mask = chains(capacity) - 1;
 }
 
-static void find_network(
-	const struct source_table *crowd, const struct addr *source, uint8_t out[RATE_LIMIT_NETWORK_SIZE])
+static void find_network(const struct source_table *table, const struct addr *source,
+	uint8_t out[RATE_LIMIT_NETWORK_SIZE])
 {
 	rate_limit_network(source, out);
 	if (source->family == ADDR_IPV6)
-		memset(out + crowd->bits / 8, 0, RATE_LIMIT_NETWORK_SIZE - crowd->bits / 8);
+		memset(out + table->bits / 8, 0, RATE_LIMIT_NETWORK_SIZE - table->bits / 8);
 }
 
-static uint32_t chain_of(const struct source_table *crowd, const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
+static uint32_t chain_of(
+	const struct source_table *table, const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
 {
-	return (uint32_t)siphash(crowd->key, network, RATE_LIMIT_NETWORK_SIZE) & crowd->mask;
+	return (uint32_t)siphash(table->key, network, RATE_LIMIT_NETWORK_SIZE) & table->mask;
 }
 
 /* Number + 1 of the source in its chain, or 0. */
-static uint32_t find(
-	const struct source_table *crowd, uint32_t chain, const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
+static uint32_t find(const struct source_table *table, uint32_t chain,
+	const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
 {
-	uint32_t link = crowd->index[chain];
+	uint32_t link = table->index[chain];
 
 	while (link != 0 &&
-		memcmp(crowd->sources[link - 1].network, network, RATE_LIMIT_NETWORK_SIZE) != 0)
-		link = crowd->sources[link - 1].next;
+		memcmp(table->sources[link - 1].network, network, RATE_LIMIT_NETWORK_SIZE) != 0)
+		link = table->sources[link - 1].next;
 	return link;
 }
 
-static uint32_t find_source(const struct source_table *crowd, const struct addr *source)
+static uint32_t find_source(const struct source_table *table, const struct addr *source)
 {
 	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
 
-	find_network(crowd, source, network);
-	return find(crowd, chain_of(crowd, network), network);
+	find_network(table, source, network);
+	return find(table, chain_of(table, network), network);
 }
 
 static uint32_t add_source(
-	struct source_table *crowd, uint32_t chain, const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
+	struct source_table *table, uint32_t chain, const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
 {
-	uint32_t link = crowd->free;
+	uint32_t link = table->free;
 	struct crowd_source *source;
 
 	if (link != 0)
-		crowd->free = crowd->sources[link - 1].shorter;
+		table->free = table->sources[link - 1].shorter;
 	else
-		link = ++crowd->fresh;
-	source = &crowd->sources[link - 1];
+		link = ++table->fresh;
+	source = &table->sources[link - 1];
 	memset(source, 0, sizeof(*source));
 	memcpy(source->network, network, sizeof(source->network));
 	source->chain = chain;
-	source->next = crowd->index[chain];
-	crowd->index[chain] = link;
+	source->next = table->index[chain];
+	table->index[chain] = link;
 	return link;
 }
 
-static void remove_source(struct source_table *crowd, uint32_t link)
+static void remove_source(struct source_table *table, uint32_t link)
 {
-	struct crowd_source *source = &crowd->sources[link - 1];
-	uint32_t *at = &crowd->index[source->chain];
+	struct crowd_source *source = &table->sources[link - 1];
+	uint32_t *at = &table->index[source->chain];
 
 	while (*at != link)
-		at = &crowd->sources[*at - 1].next;
+		at = &table->sources[*at - 1].next;
 	*at = source->next;
-	source->shorter = crowd->free;
-	crowd->free = link;
+	source->shorter = table->free;
+	table->free = link;
 }
 
-static void enter_rank(struct source_table *crowd, uint32_t link)
+static void enter_rank(struct source_table *table, uint32_t link)
 {
-	struct crowd_source *source = &crowd->sources[link - 1];
-	struct crowd_rank *rank = &crowd->ranks[source->count];
+	struct crowd_source *source = &table->sources[link - 1];
+	struct crowd_rank *rank = &table->ranks[source->count];
 
 	source->longer = rank->shortest;
 	source->shorter = 0;
 	if (rank->shortest == 0)
 		rank->longest = link;
 	else
-		crowd->sources[rank->shortest - 1].shorter = link;
+		table->sources[rank->shortest - 1].shorter = link;
 	rank->shortest = link;
 }
 
-static void leave_rank(struct source_table *crowd, uint32_t link)
+static void leave_rank(struct source_table *table, uint32_t link)
 {
-	const struct crowd_source *source = &crowd->sources[link - 1];
-	struct crowd_rank *rank = &crowd->ranks[source->count];
+	const struct crowd_source *source = &table->sources[link - 1];
+	struct crowd_rank *rank = &table->ranks[source->count];
 
 	if (source->longer == 0)
 		rank->longest = source->shorter;
 	else
-		crowd->sources[source->longer - 1].shorter = source->shorter;
+		table->sources[source->longer - 1].shorter = source->shorter;
 	if (source->shorter == 0)
 		rank->shortest = source->longer;
 	else
-		crowd->sources[source->shorter - 1].longer = source->longer;
+		table->sources[source->shorter - 1].longer = source->longer;
 }
 
-void source_table_join(struct source_table *crowd, uint32_t member, const struct addr *source)
+void source_table_join(struct source_table *table, uint32_t member, const struct addr *source)
 {
-	struct crowd_member *joining = &crowd->members[member];
+	struct crowd_member *joining = &table->members[member];
 	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
 	struct crowd_source *own;
 	uint32_t chain, link;
 
-	find_network(crowd, source, network);
-	chain = chain_of(crowd, network);
-	link = find(crowd, chain, network);
+	find_network(table, source, network);
+	chain = chain_of(table, network);
+	link = find(table, chain, network);
 	if (link == 0)
-		link = add_source(crowd, chain, network);
+		link = add_source(table, chain, network);
 	else
-		leave_rank(crowd, link);
-	own = &crowd->sources[link - 1];
+		leave_rank(table, link);
+	own = &table->sources[link - 1];
 	*joining = (struct crowd_member){.source = link - 1, .older = own->youngest};
 	if (own->youngest == 0)
 		own->oldest = member + 1;
 	else
-		crowd->members[own->youngest - 1].younger = member + 1;
+		table->members[own->youngest - 1].younger = member + 1;
 	own->youngest = member + 1;
 	own->count++;
-	enter_rank(crowd, link);
-	if (own->count > crowd->most)
-		crowd->most = own->count;
+	enter_rank(table, link);
+	if (own->count > table->most)
+		table->most = own->count;
 }
 
-void source_table_leave(struct source_table *crowd, uint32_t member)
+void source_table_leave(struct source_table *table, uint32_t member)
 {
-	const struct crowd_member *leaving = &crowd->members[member];
+	const struct crowd_member *leaving = &table->members[member];
 	uint32_t link = leaving->source + 1;
-	struct crowd_source *own = &crowd->sources[leaving->source];
+	struct crowd_source *own = &table->sources[leaving->source];
 
 	if (leaving->older == 0)
 		own->oldest = leaving->younger;
 	else
-		crowd->members[leaving->older - 1].younger = leaving->younger;
+		table->members[leaving->older - 1].younger = leaving->younger;
 	if (leaving->younger == 0)
 		own->youngest = leaving->older;
 	else
-		crowd->members[leaving->younger - 1].older = leaving->older;
-	leave_rank(crowd, link);
-	if (own->count == crowd->most && crowd->ranks[own->count].longest == 0)
-		crowd->most--;
+		table->members[leaving->younger - 1].older = leaving->older;
+	leave_rank(table, link);
+	if (own->count == table->most && table->ranks[own->count].longest == 0)
+		table->most--;
 	own->count--;
 	if (own->count > 0)
-		enter_rank(crowd, link);
+		enter_rank(table, link);
 	else
-		remove_source(crowd, link);
+		remove_source(table, link);
 }
 
-uint32_t source_table_count(const struct source_table *crowd, const struct addr *source)
+uint32_t source_table_count(const struct source_table *table, const struct addr *source)
 {
-	uint32_t link = find_source(crowd, source);
+	uint32_t link = find_source(table, source);
 
-	return link != 0 ? crowd->sources[link - 1].count : 0;
+	return link != 0 ? table->sources[link - 1].count : 0;
 }
 
-uint32_t source_table_oldest(const struct source_table *crowd)
+uint32_t source_table_oldest(const struct source_table *table)
 {
-	if (crowd->most == 0)
+	if (table->most == 0)
 		return SOURCE_TABLE_NONE;
-	return crowd->sources[crowd->ranks[crowd->most].longest - 1].oldest - 1;
+	return table->sources[table->ranks[table->most].longest - 1].oldest - 1;
 }
 
-uint32_t source_table_youngest(const struct source_table *crowd)
+uint32_t source_table_youngest(const struct source_table *table)
 {
-	if (crowd->most == 0)
+	if (table->most == 0)
 		return SOURCE_TABLE_NONE;
-	return crowd->sources[crowd->ranks[crowd->most].longest - 1].youngest - 1;
+	return table->sources[table->ranks[table->most].longest - 1].youngest - 1;
 }
 
-bool source_table_are_together(const struct source_table *crowd, uint32_t one, uint32_t other)
+bool source_table_are_together(const struct source_table *table, uint32_t one, uint32_t other)
 {
-	return crowd->members[one].source == crowd->members[other].source;
+	return table->members[one].source == table->members[other].source;
 }
 
-uint32_t source_table_oldest_of(const struct source_table *crowd, const struct addr *source)
+uint32_t source_table_oldest_of(const struct source_table *table, const struct addr *source)
 {
-	uint32_t link = find_source(crowd, source);
+	uint32_t link = find_source(table, source);
 
-	return link != 0 ? crowd->sources[link - 1].oldest - 1 : SOURCE_TABLE_NONE;
+	return link != 0 ? table->sources[link - 1].oldest - 1 : SOURCE_TABLE_NONE;
 }

@@ -1,6 +1,6 @@
 /*
- * source_table.h - members of one table, by the source that each belongs to (rate_limit_network()), and which
- * source has the most: the one that gives something up when room is needed.
+ * source_table.h - members of one table, by the source that each belongs to (rate_limit_network()),
+ * and which source has the most: the one that gives something up when room is needed.
  *
  *   ranks     1 ─ source ─ source      those with one member, longest in this rank first
  *             2 ─ source
@@ -13,9 +13,9 @@
  *
  * A member is the number of a slot in the caller's table, below `capacity`.
  *
- * A source may be a wider network than that of rate.h: a crowd can take the first SOURCE_TABLE_SITE_BITS
- * of an IPv6 address for one, which is what a provider hands to one customer at the most (RFC
- * 6177), and so what one customer can have sources in.
+ * A source may be a wider network than that of rate_limit.h: a source table can take the first
+ * SOURCE_TABLE_SITE_BITS of an IPv6 address for one, which is what a provider hands to one customer
+ * at the most (RFC 6177), and so what one customer can have sources in.
  */
 #ifndef NATPUNCH_REFLECTOR_SOURCE_TABLE_H
 #define NATPUNCH_REFLECTOR_SOURCE_TABLE_H
@@ -44,36 +44,36 @@ struct source_table {
 	uint32_t bits; /* of an IPv6 address that are one source */
 };
 
-/* How many bytes a crowd takes, of the alignment of malloc(3). capacity is 1 to 2^24. */
+/* How many bytes a source table takes, of the alignment of malloc(3). capacity is 1 to 2^24. */
 size_t source_table_memory(uint32_t capacity);
 
 /*
  * `memory` is all zero, and the caller's; what is not used of it is not touched. `bits`: 64, or 48
  * for sites. `key` is random.
  */
-void source_table_init(struct source_table *crowd, void *memory, uint32_t capacity, uint32_t bits,
+void source_table_init(struct source_table *table, void *memory, uint32_t capacity, uint32_t bits,
 	const uint8_t key[SIPHASH_KEY_SIZE]);
 
 /* The member must not be in it; it is its source's youngest. */
-void source_table_join(struct source_table *crowd, uint32_t member, const struct addr *source);
+void source_table_join(struct source_table *table, uint32_t member, const struct addr *source);
 
 /* The member must be in it. */
-void source_table_leave(struct source_table *crowd, uint32_t member);
+void source_table_leave(struct source_table *table, uint32_t member);
 
 /* How many the source has. */
-uint32_t source_table_count(const struct source_table *crowd, const struct addr *source);
+uint32_t source_table_count(const struct source_table *table, const struct addr *source);
 
 /*
  * The oldest and the youngest member of the source that has the most; of several, of the one that
  * has had so many for longest. SOURCE_TABLE_NONE when there is no member.
  */
-uint32_t source_table_oldest(const struct source_table *crowd);
-uint32_t source_table_youngest(const struct source_table *crowd);
+uint32_t source_table_oldest(const struct source_table *table);
+uint32_t source_table_youngest(const struct source_table *table);
 
 /* Do both members, which must be in it, belong to one source? */
-bool source_table_are_together(const struct source_table *crowd, uint32_t one, uint32_t other);
+bool source_table_are_together(const struct source_table *table, uint32_t one, uint32_t other);
 
 /* The oldest member of that source, or SOURCE_TABLE_NONE when it has none. */
-uint32_t source_table_oldest_of(const struct source_table *crowd, const struct addr *source);
+uint32_t source_table_oldest_of(const struct source_table *table, const struct addr *source);
 
 #endif

@@ -21,33 +21,32 @@
 #define HOLD_INTERVALS 3
 #define NOTHING_READ   UINT32_MAX
 
-int tcp_open(struct tcp_server *stream, struct loop *loop, uint8_t tag_kind,
-	uint32_t connections, const struct reflector_times *times, struct names *names)
+int tcp_open(struct tcp_server *tcp, struct loop *loop, uint8_t tag_kind, uint32_t connections,
+	const struct reflector_times *times, struct names *names)
 {
-	stream->times = *times;
-	stream->names = names;
-	stream->loop = loop;
-	stream->tag_kind = tag_kind;
-	stream->server = (struct binding_server){
+	tcp->times = *times;
+	tcp->names = names;
+	tcp->loop = loop;
+	tcp->tag_kind = tag_kind;
+	tcp->server = (struct binding_server){
 		.software = "natpunch " NATPUNCH_VERSION,
 		.can_forget = socket_can_forget(),
 		.stream = true,
 	};
-	return tcp_table_open(&stream->table, connections);
+	return tcp_table_open(&tcp->table, connections);
 }
 
-void tcp_close(struct tcp_server *stream)
+void tcp_close(struct tcp_server *tcp)
 {
-	tcp_table_close(&stream->table);
+	tcp_table_close(&tcp->table);
 }
 
-static void set_deadline(struct tcp_server *stream, uint32_t slot, uint64_t due)
+static void set_deadline(struct tcp_server *tcp, uint32_t slot, uint64_t due)
 {
-	timer_heap_set(&stream->table.deadlines, slot, due);
+	timer_heap_set(&tcp->table.deadlines, slot, due);
 }
 
-static enum counter why_ended(
-	const struct tcp_connection *connection, enum tcp_fate fate)
+static enum counter why_ended(const struct tcp_connection *connection, enum tcp_fate fate)
 {
 	if (connection->ending != 0)
 		return (enum counter)(COUNTER_ENDED_DONE + connection->ending);
@@ -63,110 +62,104 @@ static void note_end(struct tcp_connection *connection, enum counter why, const 
 	tcp_connection_tell(connection, what);
 }
 
-static void end_connection(
-	struct tcp_server *stream, uint32_t slot, enum tcp_fate fate, uint64_t now)
+static void end_connection(struct tcp_server *tcp, uint32_t slot, enum tcp_fate fate, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 
 	if (fate != TCP_FATE_HANDED)
-		count_one(stream->counters, why_ended(connection, fate));
-	tcp_connection_release_name(stream, slot, now);
+		count_one(tcp->counters, why_ended(connection, fate));
+	tcp_connection_release_name(tcp, slot, now);
 	if (fate != TCP_FATE_GIVEN && fate != TCP_FATE_HANDED &&
 		(fate != TCP_FATE_FORGET || !socket_forget(connection->fd)))
 		close(connection->fd);
-	tcp_table_release(&stream->table, slot);
+	tcp_table_release(&tcp->table, slot);
 }
 
-static bool send_line(
-	struct tcp_server *stream, const struct tcp_connection *connection)
+static bool send_line(struct tcp_server *tcp, const struct tcp_connection *connection)
 {
 	char line[FIRST_BYTES_LINE_SIZE];
 	bool sent = socket_send_last(
 		connection->fd, line, first_bytes_write_line(&connection->peer, line));
 
-	count_one(stream->counters, COUNTER_LINE_REQUESTS);
-	count_many(stream->counters, COUNTER_LINE_ANSWERS, sent ? 1 : 0);
+	count_one(tcp->counters, COUNTER_LINE_REQUESTS);
+	count_many(tcp->counters, COUNTER_LINE_ANSWERS, sent ? 1 : 0);
 	return sent;
 }
 
-static bool send_http(
-	struct tcp_server *stream, const struct tcp_connection *connection)
+static bool send_http(struct tcp_server *tcp, const struct tcp_connection *connection)
 {
 	char answer[FIRST_BYTES_HTTP_SIZE];
 	size_t size = first_bytes_write_http(&connection->peer, connection->head_only, answer);
 	bool sent = socket_send_last(connection->fd, answer, size);
 
-	count_one(stream->counters, COUNTER_HTTP_REQUESTS);
-	count_many(stream->counters, COUNTER_HTTP_ANSWERS, sent ? 1 : 0);
+	count_one(tcp->counters, COUNTER_HTTP_REQUESTS);
+	count_many(tcp->counters, COUNTER_HTTP_ANSWERS, sent ? 1 : 0);
 	return sent;
 }
 
 /* Half closed by its last bytes: the client's are still read, so that no RST destroys the answer.
  */
-static enum tcp_fate linger(struct tcp_server *stream, uint32_t slot, uint64_t now)
+static enum tcp_fate linger(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 
 	connection->phase = TCP_PHASE_LINGERING;
 	connection->partial_size = 0;
-	set_deadline(stream, slot, now + stream->times.linger);
+	set_deadline(tcp, slot, now + tcp->times.linger);
 	return TCP_FATE_KEEP;
 }
 
-static enum tcp_fate read_headers(
-	struct tcp_server *stream, uint32_t slot, size_t size, uint64_t now)
+static enum tcp_fate read_headers(struct tcp_server *tcp, uint32_t slot, size_t size, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 	bool first = connection->header_size == 0;
 
-	if (!first_bytes_skip_headers(&connection->header_state, stream->input, size) &&
+	if (!first_bytes_skip_headers(&connection->header_state, tcp->input, size) &&
 		size < (size_t)HEADERS_MAX - connection->header_size) {
 		connection->header_size = (uint16_t)(connection->header_size + size);
 		if (first && connection->partial_size == 0)
-			set_deadline(stream, slot, now + stream->times.request);
+			set_deadline(tcp, slot, now + tcp->times.request);
 		connection->partial_size = 0;
 		return TCP_FATE_KEEP;
 	}
 	tcp_connection_tell(connection, "asked by HTTP, answered");
-	return send_http(stream, connection) ? linger(stream, slot, now) : TCP_FATE_CLOSE;
+	return send_http(tcp, connection) ? linger(tcp, slot, now) : TCP_FATE_CLOSE;
 }
 
 /* Between two requests: how long the connection may be silent, and whether it makes room. */
-static void await_request(struct tcp_server *stream, uint32_t slot, uint64_t now)
+static void await_request(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
-	const struct reflector_times *times = &stream->times;
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
+	const struct reflector_times *times = &tcp->times;
 	uint64_t hold = (uint64_t)connection->hold_seconds * HOLD_INTERVALS * 1000;
 
-	tcp_table_hold(&stream->table, slot, connection->mode == BINDING_MODE_HOLD);
+	tcp_table_hold(&tcp->table, slot, connection->mode == BINDING_MODE_HOLD);
 	if (connection->mode != BINDING_MODE_HOLD)
-		tcp_connection_release_name(stream, slot, now);
+		tcp_connection_release_name(tcp, slot, now);
 	switch ((enum binding_mode)connection->mode) {
 	case BINDING_MODE_HOLD:
-		set_deadline(stream, slot, now + (hold > times->hold ? hold : times->hold));
+		set_deadline(tcp, slot, now + (hold > times->hold ? hold : times->hold));
 		break;
 	case BINDING_MODE_FORGET:
 		connection->forget_wait = times->forget_first;
 		connection->forget_by = now + times->forget;
-		set_deadline(stream, slot, now + times->forget_first);
+		set_deadline(tcp, slot, now + times->forget_first);
 		break;
 	case BINDING_MODE_WAIT:
-		set_deadline(stream, slot, now + (uint64_t)connection->hold_seconds * 1000);
+		set_deadline(tcp, slot, now + (uint64_t)connection->hold_seconds * 1000);
 		break;
 	default:
-		set_deadline(stream, slot, now + times->idle);
+		set_deadline(tcp, slot, now + times->idle);
 	}
 }
 
-static void keep_partial(
-	struct tcp_server *stream, uint32_t slot, const uint8_t *data, size_t size)
+static void keep_partial(struct tcp_server *tcp, uint32_t slot, const uint8_t *data, size_t size)
 {
-	memcpy(tcp_table_partial(&stream->table, slot), data, size);
-	tcp_connection_at(stream, slot)->partial_size = (uint16_t)size;
+	memcpy(tcp_table_partial(&tcp->table, slot), data, size);
+	tcp_connection_at(tcp, slot)->partial_size = (uint16_t)size;
 }
 
-static_assert(
-	TCP_SERVER_INPUT == WORKER_QUEUE_BYTES, "all that is read can be handed over");
+static_assert(TCP_SERVER_INPUT == WORKER_QUEUE_BYTES, "all that is read can be handed over");
 
 /* At least one, and all that are whole: what is handed over counts here, where it was read. */
 static uint32_t count_messages(const uint8_t *data, size_t size)
@@ -183,28 +176,26 @@ static uint32_t count_messages(const uint8_t *data, size_t size)
 }
 
 /* The first thread answers from this message on. */
-static enum tcp_fate hand_over(struct tcp_server *stream, uint32_t slot,
-	const uint8_t *from, size_t size, size_t used)
+static enum tcp_fate hand_over(
+	struct tcp_server *tcp, uint32_t slot, const uint8_t *from, size_t size, size_t used)
 {
-	const struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	const struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 	struct worker_queue_item handed = {.fd = connection->fd,
 		.peer = connection->peer,
 		.mode = connection->mode,
 		.hold_seconds = connection->hold_seconds,
 		.size = size};
 
-	if (!tcp_connection_give_away(stream, slot, used))
+	if (!tcp_connection_give_away(tcp, slot, used))
 		return TCP_FATE_CLOSE;
 	memcpy(handed.bytes, from, size);
-	return worker_queue_send(stream->handoff, &handed) ? TCP_FATE_HANDED
-								: TCP_FATE_CLOSE;
+	return worker_queue_send(tcp->queue, &handed) ? TCP_FATE_HANDED : TCP_FATE_CLOSE;
 }
 
 /* Answers the whole messages in the input and keeps the begin of the one after them. */
-static enum tcp_fate read_stun(
-	struct tcp_server *stream, uint32_t slot, size_t size, uint64_t now)
+static enum tcp_fate read_stun(struct tcp_server *tcp, uint32_t slot, size_t size, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 	bool begun_before = connection->partial_size > 0;
 	enum tcp_fate fate = TCP_FATE_KEEP;
 	enum stun_frame frame = STUN_FRAME_COMPLETE;
@@ -213,15 +204,15 @@ static enum tcp_fate read_stun(
 	size_t need = 0;
 
 	while (fate == TCP_FATE_KEEP && offset < size) {
-		const uint8_t *message = stream->input + offset;
+		const uint8_t *message = tcp->input + offset;
 		frame = stun_frame(message, size - offset, &need);
 		if (frame != STUN_FRAME_COMPLETE)
 			break;
-		if (stream->handoff != NULL && worker_queue_wants(message, need)) {
-			stream->asked += count_messages(message, size - offset);
-			return hand_over(stream, slot, message, size - offset, used);
+		if (tcp->queue != NULL && worker_queue_wants(message, need)) {
+			tcp->asked += count_messages(message, size - offset);
+			return hand_over(tcp, slot, message, size - offset, used);
 		}
-		fate = tcp_answer_message(stream, slot, message, need, now, &used);
+		fate = tcp_answer_message(tcp, slot, message, need, now, &used);
 		offset += need;
 	}
 	if (fate == TCP_FATE_GIVEN)
@@ -229,46 +220,43 @@ static enum tcp_fate read_stun(
 	if (used > 0)
 		tcp_connection_tell(connection, "asked, answered");
 	if (fate != TCP_FATE_KEEP && used > 0)
-		socket_send_last(connection->fd, stream->output, used);
-	if (fate != TCP_FATE_KEEP ||
-		!tcp_connection_send(connection, stream->output, used))
+		socket_send_last(connection->fd, tcp->output, used);
+	if (fate != TCP_FATE_KEEP || !tcp_connection_send(connection, tcp->output, used))
 		return TCP_FATE_CLOSE;
 	if (frame == STUN_FRAME_NOT_STUN || size - offset > STUN_MESSAGE_MAX) {
 		note_end(connection, COUNTER_ENDED_UNKNOWN, "closed: not STUN");
 		return TCP_FATE_CLOSE;
 	}
-	keep_partial(stream, slot, stream->input + offset, size - offset);
+	keep_partial(tcp, slot, tcp->input + offset, size - offset);
 	if (offset == size)
-		await_request(stream, slot, now);
+		await_request(tcp, slot, now);
 	else if (offset > 0 || !begun_before)
-		set_deadline(stream, slot, now + stream->times.request);
+		set_deadline(tcp, slot, now + tcp->times.request);
 	return TCP_FATE_KEEP;
 }
 
-static enum tcp_fate read_greeting(
-	struct tcp_server *stream, uint32_t slot, size_t size, uint64_t now)
+static enum tcp_fate read_greeting(struct tcp_server *tcp, uint32_t slot, size_t size, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 
-	switch (first_bytes_classify(stream->input, size)) {
+	switch (first_bytes_classify(tcp->input, size)) {
 	case FIRST_BYTES_MORE:
 		if (connection->partial_size == 0)
-			set_deadline(stream, slot, now + stream->times.request);
-		keep_partial(stream, slot, stream->input, size);
+			set_deadline(tcp, slot, now + tcp->times.request);
+		keep_partial(tcp, slot, tcp->input, size);
 		return TCP_FATE_KEEP;
 	case FIRST_BYTES_STUN:
 		connection->phase = TCP_PHASE_STUN;
-		return read_stun(stream, slot, size, now);
+		return read_stun(tcp, slot, size, now);
 	case FIRST_BYTES_NEWLINE:
 		tcp_connection_tell(connection, "pressed return, line sent");
-		return send_line(stream, connection) ? linger(stream, slot, now)
-						     : TCP_FATE_CLOSE;
+		return send_line(tcp, connection) ? linger(tcp, slot, now) : TCP_FATE_CLOSE;
 	case FIRST_BYTES_HEAD:
 		connection->head_only = true;
 		/* fall through */
 	case FIRST_BYTES_GET:
 		connection->phase = TCP_PHASE_HTTP;
-		return read_headers(stream, slot, size, now);
+		return read_headers(tcp, slot, size, now);
 	case FIRST_BYTES_UNKNOWN:
 		break;
 	}
@@ -277,43 +265,40 @@ static enum tcp_fate read_greeting(
 }
 
 /* The client has sent its FIN. It may still read, as `nc -N` does. */
-static enum tcp_fate read_end(
-	struct tcp_server *stream, const struct tcp_connection *connection)
+static enum tcp_fate read_end(struct tcp_server *tcp, const struct tcp_connection *connection)
 {
 	if (connection->phase == TCP_PHASE_QUIET && connection->partial_size == 0) {
 		tcp_connection_tell(connection, "closed without a word, line sent");
-		send_line(stream, connection);
+		send_line(tcp, connection);
 	} else if (connection->phase == TCP_PHASE_HTTP) {
 		tcp_connection_tell(connection, "asked by HTTP, answered");
-		send_http(stream, connection);
+		send_http(tcp, connection);
 	}
 	return TCP_FATE_CLOSE;
 }
 
-static enum tcp_fate read_and_answer(
-	struct tcp_server *stream, uint32_t slot, uint64_t now)
+static enum tcp_fate read_and_answer(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 	size_t had = connection->partial_size;
-	ssize_t got = recv(connection->fd, stream->input + had, sizeof(stream->input) - had, 0);
+	ssize_t got = recv(connection->fd, tcp->input + had, sizeof(tcp->input) - had, 0);
 	size_t size;
 
 	if (got < 0)
-		return errno == EAGAIN || errno == EINTR ? TCP_FATE_KEEP
-							 : TCP_FATE_CLOSE;
+		return errno == EAGAIN || errno == EINTR ? TCP_FATE_KEEP : TCP_FATE_CLOSE;
 	if (got == 0)
-		return read_end(stream, connection);
-	stream->asked = 0;
+		return read_end(tcp, connection);
+	tcp->asked = 0;
 	if (had > 0)
-		memcpy(stream->input, tcp_table_partial(&stream->table, slot), had);
+		memcpy(tcp->input, tcp_table_partial(&tcp->table, slot), had);
 	size = had + (size_t)got;
 	switch ((enum tcp_phase)connection->phase) {
 	case TCP_PHASE_QUIET:
-		return read_greeting(stream, slot, size, now);
+		return read_greeting(tcp, slot, size, now);
 	case TCP_PHASE_STUN:
-		return read_stun(stream, slot, size, now);
+		return read_stun(tcp, slot, size, now);
 	case TCP_PHASE_HTTP:
-		return read_headers(stream, slot, size, now);
+		return read_headers(tcp, slot, size, now);
 	case TCP_PHASE_LINGERING:
 		break;
 	}
@@ -321,13 +306,12 @@ static enum tcp_fate read_and_answer(
 }
 
 /* What the source of a connection has used of its measure, or NULL where it has none. */
-static uint64_t *find_measure(
-	const struct tcp_server *stream, const struct addr *peer, uint64_t now)
+static uint64_t *find_measure(const struct tcp_server *tcp, const struct addr *peer, uint64_t now)
 {
-	if (stream->sources == NULL ||
-		(!stream->limits_loopback && addr_classify(peer) == ADDR_CLASS_LOOPBACK))
+	if (tcp->sources == NULL ||
+		(!tcp->limits_loopback && addr_classify(peer) == ADDR_CLASS_LOOPBACK))
 		return NULL;
-	return rate_limit_table_find(stream->sources, peer, now);
+	return rate_limit_table_find(tcp->sources, peer, now);
 }
 
 /*
@@ -335,177 +319,168 @@ static uint64_t *find_measure(
  * until those of its source that wait already have had their turn. Else all of them would come
  * again for the one that is read then.
  */
-static void pause_reading(
-	struct tcp_server *stream, uint32_t slot, uint64_t wait, uint64_t now)
+static void pause_reading(struct tcp_server *tcp, uint32_t slot, uint64_t wait, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
-	uint64_t due = timer_heap_of(&stream->table.deadlines, slot);
-	uint64_t turn = (uint64_t)tcp_table_waiting(&stream->table, &connection->peer) *
-			1000 / stream->sources->each.per_second;
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
+	uint64_t due = timer_heap_of(&tcp->table.deadlines, slot);
+	uint64_t turn = (uint64_t)tcp_table_waiting(&tcp->table, &connection->peer) * 1000 /
+			tcp->sources->each.per_second;
 
 	if (wait < turn)
 		wait = turn;
 	/* One that has just come has none yet. */
-	connection->due_later = (due == TIMER_NONE ? now + stream->times.silence : due) + wait;
-	tcp_table_pause(&stream->table, slot, true);
-	set_deadline(stream, slot, now + wait);
-	count_one(stream->counters, COUNTER_LIMITED_SOURCE);
+	connection->due_later = (due == TIMER_NONE ? now + tcp->times.silence : due) + wait;
+	tcp_table_pause(&tcp->table, slot, true);
+	set_deadline(tcp, slot, now + wait);
+	count_one(tcp->counters, COUNTER_LIMITED_SOURCE);
 	tcp_connection_tell(connection, "is put off: its address asks too often");
 }
 
 /* Reads once and answers. Each read counts for the source, and each message. */
 static enum tcp_fate read_and_charge(
-	struct tcp_server *stream, uint32_t slot, uint64_t *spent, uint64_t now)
+	struct tcp_server *tcp, uint32_t slot, uint64_t *spent, uint64_t now)
 {
 	enum tcp_fate fate;
 
-	stream->asked = NOTHING_READ;
-	fate = read_and_answer(stream, slot, now);
-	if (spent != NULL && stream->asked != NOTHING_READ)
-		rate_limit_charge(
-			&stream->sources->each, spent, stream->asked > 1 ? stream->asked : 1, now);
+	tcp->asked = NOTHING_READ;
+	fate = read_and_answer(tcp, slot, now);
+	if (spent != NULL && tcp->asked != NOTHING_READ)
+		rate_limit_charge(&tcp->sources->each, spent, tcp->asked > 1 ? tcp->asked : 1, now);
 	return fate;
 }
 
 /* The same, unless the source has to wait. */
-static enum tcp_fate converse(struct tcp_server *stream, uint32_t slot, uint64_t now)
+static enum tcp_fate converse(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
-	uint64_t *spent = find_measure(stream, &tcp_connection_at(stream, slot)->peer, now);
-	uint64_t wait = spent != NULL ? rate_limit_wait(&stream->sources->each, *spent, now) : 0;
+	uint64_t *spent = find_measure(tcp, &tcp_connection_at(tcp, slot)->peer, now);
+	uint64_t wait = spent != NULL ? rate_limit_wait(&tcp->sources->each, *spent, now) : 0;
 
 	if (wait == 0)
-		return read_and_charge(stream, slot, spent, now);
-	pause_reading(stream, slot, wait, now);
+		return read_and_charge(tcp, slot, spent, now);
+	pause_reading(tcp, slot, wait, now);
 	return TCP_FATE_KEEP;
 }
 
-static uint32_t make_room(
-	struct tcp_server *stream, int fd, const struct addr *peer, uint64_t now)
+static uint32_t make_room(struct tcp_server *tcp, int fd, const struct addr *peer, uint64_t now)
 {
-	uint32_t slot = tcp_table_take(&stream->table, fd, peer);
+	uint32_t slot = tcp_table_take(&tcp->table, fd, peer);
 	uint32_t victim;
 
 	if (slot != TCP_TABLE_NONE)
 		return slot;
-	victim = tcp_table_victim(&stream->table, peer);
+	victim = tcp_table_victim(&tcp->table, peer);
 	if (victim == TCP_TABLE_NONE)
 		return victim;
-	count_one(stream->counters, COUNTER_LIMITED_CONNECTION);
-	note_end(tcp_connection_at(stream, victim), COUNTER_ENDED_EVICTED,
-		"closed to make room");
-	end_connection(stream, victim,
-		tcp_connection_at(stream, victim)->mode == BINDING_MODE_FORGET
-			? TCP_FATE_FORGET
-			: TCP_FATE_CLOSE,
+	count_one(tcp->counters, COUNTER_LIMITED_CONNECTION);
+	note_end(tcp_connection_at(tcp, victim), COUNTER_ENDED_EVICTED, "closed to make room");
+	end_connection(tcp, victim,
+		tcp_connection_at(tcp, victim)->mode == BINDING_MODE_FORGET ? TCP_FATE_FORGET
+									    : TCP_FATE_CLOSE,
 		now);
-	return tcp_table_take(&stream->table, fd, peer);
+	return tcp_table_take(&tcp->table, fd, peer);
 }
 
 /* Of one that is paused, only that its client has gone is told. */
-static bool watch(struct tcp_server *stream, uint32_t slot)
+static bool watch(struct tcp_server *tcp, uint32_t slot)
 {
-	const struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	const struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 
-	return loop_add(stream->loop, connection->fd, connection->paused ? 0 : EPOLLIN,
-		       tcp_connection_tag(stream, slot)) == 0;
+	return loop_add(tcp->loop, connection->fd, connection->paused ? 0 : EPOLLIN,
+		       tcp_connection_tag(tcp, slot)) == 0;
 }
 
-static bool watch_again(struct tcp_server *stream, uint32_t slot)
+static bool watch_again(struct tcp_server *tcp, uint32_t slot)
 {
-	const struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	const struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 
-	return loop_change(stream->loop, connection->fd, connection->paused ? 0 : EPOLLIN,
-		       tcp_connection_tag(stream, slot)) == 0;
+	return loop_change(tcp->loop, connection->fd, connection->paused ? 0 : EPOLLIN,
+		       tcp_connection_tag(tcp, slot)) == 0;
 }
 
-void tcp_adopt(
-	struct tcp_server *stream, int fd, const struct addr *peer, uint64_t now)
+void tcp_adopt(struct tcp_server *tcp, int fd, const struct addr *peer, uint64_t now)
 {
-	uint32_t slot = make_room(stream, fd, peer, now);
+	uint32_t slot = make_room(tcp, fd, peer, now);
 	const struct tcp_connection *connection;
 	enum tcp_fate fate;
 
 	if (slot == TCP_TABLE_NONE) {
-		count_one(stream->counters, COUNTER_ENDED_NO_ROOM);
+		count_one(tcp->counters, COUNTER_ENDED_NO_ROOM);
 		close(fd);
 		return;
 	}
 	/* Most clients' requests are here already: the answer then costs no turn of the loop. */
-	connection = tcp_connection_at(stream, slot);
-	fate = converse(stream, slot, now);
-	if (fate == TCP_FATE_KEEP && !watch(stream, slot))
+	connection = tcp_connection_at(tcp, slot);
+	fate = converse(tcp, slot, now);
+	if (fate == TCP_FATE_KEEP && !watch(tcp, slot))
 		fate = TCP_FATE_CLOSE;
 	if (fate != TCP_FATE_KEEP)
-		end_connection(stream, slot, fate, now);
+		end_connection(tcp, slot, fate, now);
 	else if (!connection->paused && connection->phase == TCP_PHASE_QUIET &&
 		 connection->partial_size == 0)
-		set_deadline(stream, slot, now + stream->times.silence);
+		set_deadline(tcp, slot, now + tcp->times.silence);
 }
 
-void tcp_take_over(
-	struct tcp_server *stream, const struct worker_queue_item *handed, uint64_t now)
+void tcp_take_over(struct tcp_server *tcp, const struct worker_queue_item *handed, uint64_t now)
 {
-	uint32_t slot = make_room(stream, handed->fd, &handed->peer, now);
+	uint32_t slot = make_room(tcp, handed->fd, &handed->peer, now);
 	struct tcp_connection *connection;
 	enum tcp_fate fate;
 
 	if (slot == TCP_TABLE_NONE) {
-		count_one(stream->counters, COUNTER_ENDED_NO_ROOM);
+		count_one(tcp->counters, COUNTER_ENDED_NO_ROOM);
 		close(handed->fd);
 		return;
 	}
-	connection = tcp_connection_at(stream, slot);
+	connection = tcp_connection_at(tcp, slot);
 	connection->phase = TCP_PHASE_STUN;
 	connection->mode = handed->mode;
 	connection->hold_seconds = handed->hold_seconds;
-	memcpy(stream->input, handed->bytes, handed->size);
-	stream->asked = 0;
+	memcpy(tcp->input, handed->bytes, handed->size);
+	tcp->asked = 0;
 	/* In the loop before it is answered: what is given to a relay is taken out of it. */
-	fate = watch(stream, slot) ? read_stun(stream, slot, handed->size, now)
-				   : TCP_FATE_CLOSE;
+	fate = watch(tcp, slot) ? read_stun(tcp, slot, handed->size, now) : TCP_FATE_CLOSE;
 	if (fate != TCP_FATE_KEEP)
-		end_connection(stream, slot, fate, now);
+		end_connection(tcp, slot, fate, now);
 }
 
-void tcp_deliver(struct tcp_server *stream, struct loop_tag asker,
-	const void *data, size_t size, uint64_t now)
+void tcp_deliver(
+	struct tcp_server *tcp, struct loop_tag asker, const void *data, size_t size, uint64_t now)
 {
-	if (!tcp_connection_is_there(stream, asker))
+	if (!tcp_connection_is_there(tcp, asker))
 		return;
-	if (tcp_connection_send(tcp_connection_at(stream, asker.slot), data, size))
-		count_answer(stream->counters, COUNTER_TCP_ANSWERS, data, size);
+	if (tcp_connection_send(tcp_connection_at(tcp, asker.slot), data, size))
+		count_answer(tcp->counters, COUNTER_TCP_ANSWERS, data, size);
 	else
-		end_connection(stream, asker.slot, TCP_FATE_CLOSE, now);
+		end_connection(tcp, asker.slot, TCP_FATE_CLOSE, now);
 }
 
-void tcp_event(struct tcp_server *stream, struct loop_tag tag, uint64_t now)
+void tcp_event(struct tcp_server *tcp, struct loop_tag tag, uint64_t now)
 {
 	enum tcp_fate fate;
 
-	if (!tcp_connection_is_there(stream, tag))
+	if (!tcp_connection_is_there(tcp, tag))
 		return;
-	fate = tcp_connection_at(stream, tag.slot)->paused ? TCP_FATE_CLOSE
-								 : converse(stream, tag.slot, now);
-	if (fate == TCP_FATE_KEEP && tcp_connection_at(stream, tag.slot)->paused &&
-		!watch_again(stream, tag.slot))
+	fate = tcp_connection_at(tcp, tag.slot)->paused ? TCP_FATE_CLOSE
+							: converse(tcp, tag.slot, now);
+	if (fate == TCP_FATE_KEEP && tcp_connection_at(tcp, tag.slot)->paused &&
+		!watch_again(tcp, tag.slot))
 		fate = TCP_FATE_CLOSE;
 	if (fate != TCP_FATE_KEEP)
-		end_connection(stream, tag.slot, fate, now);
+		end_connection(tcp, tag.slot, fate, now);
 }
 
-uint64_t tcp_next(struct tcp_server *stream)
+uint64_t tcp_next(struct tcp_server *tcp)
 {
 	uint32_t slot;
 	uint64_t due;
 
-	return timer_heap_first(&stream->table.deadlines, &slot, &due) ? due : TIMER_NONE;
+	return timer_heap_first(&tcp->table.deadlines, &slot, &due) ? due : TIMER_NONE;
 }
 
 /* Has the client acknowledged the answer? Then neither end needs the connection any more. */
-static enum tcp_fate try_to_forget(
-	struct tcp_server *stream, uint32_t slot, uint64_t now)
+static enum tcp_fate try_to_forget(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 	uint64_t next;
 
 	if (now >= connection->forget_by || socket_unacknowledged(connection->fd) <= 0) {
@@ -514,40 +489,39 @@ static enum tcp_fate try_to_forget(
 	}
 	connection->forget_wait *= 2;
 	next = now + connection->forget_wait;
-	set_deadline(stream, slot, next < connection->forget_by ? next : connection->forget_by);
+	set_deadline(tcp, slot, next < connection->forget_by ? next : connection->forget_by);
 	return TCP_FATE_KEEP;
 }
 
-static enum tcp_fate resume_reading(struct tcp_server *stream, uint32_t slot)
+static enum tcp_fate resume_reading(struct tcp_server *tcp, uint32_t slot)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 
-	tcp_table_pause(&stream->table, slot, false);
-	set_deadline(stream, slot, connection->due_later);
-	return watch_again(stream, slot) ? TCP_FATE_KEEP : TCP_FATE_CLOSE;
+	tcp_table_pause(&tcp->table, slot, false);
+	set_deadline(tcp, slot, connection->due_later);
+	return watch_again(tcp, slot) ? TCP_FATE_KEEP : TCP_FATE_CLOSE;
 }
 
 /* Where we are late ourselves, the client may have spoken in time; it does not wait any longer. */
-static enum tcp_fate end_silence(struct tcp_server *stream, uint32_t slot, uint64_t now)
+static enum tcp_fate end_silence(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
-	uint64_t *spent = find_measure(stream, &connection->peer, now);
-	enum tcp_fate fate = read_and_charge(stream, slot, spent, now);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
+	uint64_t *spent = find_measure(tcp, &connection->peer, now);
+	enum tcp_fate fate = read_and_charge(tcp, slot, spent, now);
 
-	if (fate != TCP_FATE_KEEP || stream->asked != NOTHING_READ)
+	if (fate != TCP_FATE_KEEP || tcp->asked != NOTHING_READ)
 		return fate;
 	tcp_connection_tell(connection, "said nothing, line sent");
-	send_line(stream, connection);
+	send_line(tcp, connection);
 	return TCP_FATE_CLOSE;
 }
 
-static enum tcp_fate expire_connection(
-	struct tcp_server *stream, uint32_t slot, uint64_t now)
+static enum tcp_fate expire_connection(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 
 	if (connection->paused)
-		return resume_reading(stream, slot);
+		return resume_reading(tcp, slot);
 	if (connection->phase == TCP_PHASE_LINGERING)
 		return TCP_FATE_CLOSE;
 	if (connection->partial_size > 0 || connection->phase == TCP_PHASE_HTTP) {
@@ -555,9 +529,9 @@ static enum tcp_fate expire_connection(
 		return TCP_FATE_CLOSE;
 	}
 	if (connection->phase == TCP_PHASE_QUIET)
-		return end_silence(stream, slot, now);
+		return end_silence(tcp, slot, now);
 	if (connection->mode == BINDING_MODE_FORGET)
-		return try_to_forget(stream, slot, now);
+		return try_to_forget(tcp, slot, now);
 	if (connection->mode == BINDING_MODE_HOLD) {
 		note_end(connection, COUNTER_ENDED_IDLE, "silent for too long, dropped");
 		return TCP_FATE_FORGET;
@@ -568,13 +542,13 @@ static enum tcp_fate expire_connection(
 	return TCP_FATE_CLOSE;
 }
 
-void tcp_expire(struct tcp_server *stream, uint64_t now)
+void tcp_expire(struct tcp_server *tcp, uint64_t now)
 {
 	uint32_t slot;
 
-	while (timer_heap_pop(&stream->table.deadlines, now, &slot)) {
-		enum tcp_fate fate = expire_connection(stream, slot, now);
+	while (timer_heap_pop(&tcp->table.deadlines, now, &slot)) {
+		enum tcp_fate fate = expire_connection(tcp, slot, now);
 		if (fate != TCP_FATE_KEEP)
-			end_connection(stream, slot, fate, now);
+			end_connection(tcp, slot, fate, now);
 	}
 }

@@ -19,10 +19,10 @@
  * come before that one. It does not change how the connection goes on, but for one that was to be
  * forgotten, which stays as an ordinary one.
  *
- * With `handoff` a connection whose request is for the first thread goes there, with all that it
+ * With `queue` a connection whose request is for the first thread goes there, with all that it
  * has sent from that request on.
  *
- * With RELAY and JOIN (relay.h) the connection is handed to reflector_relay.c, and is none of ours
+ * With RELAY and JOIN (relay_messages.h) the connection is handed to relay.c, and is none of ours
  * from then on.
  *
  * An answer that does not fit into the socket's buffer at once is a client that does not read; its
@@ -50,30 +50,28 @@
  * stream. Returns 0, or -1 when there is no memory for `connections`. What is
  * the caller's is set after this.
  */
-int tcp_open(struct tcp_server *stream, struct loop *loop, uint8_t tag_kind,
-	uint32_t connections, const struct reflector_times *times, struct names *names);
-void tcp_close(struct tcp_server *stream);
+int tcp_open(struct tcp_server *tcp, struct loop *loop, uint8_t tag_kind, uint32_t connections,
+	const struct reflector_times *times, struct names *names);
+void tcp_close(struct tcp_server *tcp);
 
 /* Takes over a new connection and answers at once what has come with it. */
-void tcp_adopt(
-	struct tcp_server *stream, int fd, const struct addr *peer, uint64_t now);
+void tcp_adopt(struct tcp_server *tcp, int fd, const struct addr *peer, uint64_t now);
 
 /* Takes over a connection that speaks STUN from another thread, and goes on with it. */
-void tcp_take_over(
-	struct tcp_server *stream, const struct worker_queue_item *handed, uint64_t now);
+void tcp_take_over(struct tcp_server *tcp, const struct worker_queue_item *handed, uint64_t now);
 
 /* Something happened to a connection; an event of one that is gone is ignored. */
-void tcp_event(struct tcp_server *stream, struct loop_tag tag, uint64_t now);
+void tcp_event(struct tcp_server *tcp, struct loop_tag tag, uint64_t now);
 
 /*
  * Sends what was not known when the request of that connection was read; nothing when it is gone.
  * The tag is the one that reflector_dial was handed.
  */
-void tcp_deliver(struct tcp_server *stream, struct loop_tag asker,
-	const void *data, size_t size, uint64_t now);
+void tcp_deliver(
+	struct tcp_server *tcp, struct loop_tag asker, const void *data, size_t size, uint64_t now);
 
 /* When tcp_expire() has something to do next, or TIMER_NONE. */
-uint64_t tcp_next(struct tcp_server *stream);
-void tcp_expire(struct tcp_server *stream, uint64_t now);
+uint64_t tcp_next(struct tcp_server *tcp);
+void tcp_expire(struct tcp_server *tcp, uint64_t now);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * A message is offered to those who may know it, one after the other: a forecast that only passes
+ * A message is offered to those who may know it, one after the other: a prediction that only passes
  * through, a question about a name, an end of a relay, a dial-back, and at last a Binding request,
  * which answers whatever else it is with an error or nothing.
  */
@@ -19,14 +19,13 @@ static enum tcp_fate set_mode(
 }
 
 /*
- * What a traveller's question has home told. Returns whether it was. A home that does not read is
+ * What an initiator's question has home told. Returns whether it was. A home that does not read is
  * one that a keep-alive will find gone; nothing is queued for it.
  */
-static bool send_invitation(
-	struct tcp_server *stream, const struct names_effect *effect)
+static bool send_invitation(struct tcp_server *tcp, const struct names_effect *effect)
 {
 	const struct loop_tag to = {
-		.kind = stream->tag_kind,
+		.kind = tcp->tag_kind,
 		.slot = effect->home_slot,
 		.generation = effect->home_generation,
 	};
@@ -35,81 +34,79 @@ static bool send_invitation(
 
 	if (effect->invitation_size == 0)
 		return false;
-	if (!tcp_connection_is_there(stream, to)) {
-		count_one(stream->counters, COUNTER_NOT_INVITED);
+	if (!tcp_connection_is_there(tcp, to)) {
+		count_one(tcp->counters, COUNTER_NOT_INVITED);
 		return false;
 	}
-	home = tcp_connection_at(stream, to.slot);
+	home = tcp_connection_at(tcp, to.slot);
 	sent = tcp_connection_send(home, effect->invitation, effect->invitation_size);
-	count_one(stream->counters, sent ? COUNTER_INVITED : COUNTER_NOT_INVITED);
+	count_one(tcp->counters, sent ? COUNTER_INVITED : COUNTER_NOT_INVITED);
 	tcp_connection_tell(
-		home, sent ? "invited to a traveller" : "does not read its invitation");
+		home, sent ? "invited to an initiator" : "does not read its invitation");
 	return sent;
 }
 
 /*
- * Home's FORECAST goes on to the traveller as it is. Not to anybody else: only over the connection
+ * Home's FORECAST goes on to the initiator as it is. Not to anybody else: only over the connection
  * that holds the name, and to one over which that name was asked for. Returns false for any other
  * message.
  */
-static bool pass_forecast(
-	struct tcp_server *stream, uint32_t slot, const uint8_t *message, size_t size)
+static bool pass_prediction(
+	struct tcp_server *tcp, uint32_t slot, const uint8_t *message, size_t size)
 {
-	const struct tcp_connection *home = tcp_connection_at(stream, slot);
-	struct loop_tag to = {.kind = stream->tag_kind};
+	const struct tcp_connection *home = tcp_connection_at(tcp, slot);
+	struct loop_tag to = {.kind = tcp->tag_kind};
 	uint64_t connection;
 	uint32_t entry;
 
-	if (stun_peek_method(message, size) != STUN_METHOD_FORECAST)
+	if (stun_peek_method(message, size) != STUN_METHOD_PREDICTION)
 		return false;
-	entry = names_hear_prediction(stream->names, message, size, &connection);
+	entry = names_hear_prediction(tcp->names, message, size, &connection);
 	if (entry == REGISTRY_NONE || home->name != entry + 1 || connection >> 32 == 0)
 		return true;
 	to.slot = (uint32_t)(connection >> 32) - 1;
 	to.generation = (uint32_t)connection;
-	if (tcp_connection_is_there(stream, to) &&
-		tcp_connection_at(stream, to.slot)->asked == entry + 1 &&
-		tcp_connection_send(tcp_connection_at(stream, to.slot), message, size))
-		tcp_connection_tell(
-			tcp_connection_at(stream, to.slot), "was told home's forecast");
+	if (tcp_connection_is_there(tcp, to) &&
+		tcp_connection_at(tcp, to.slot)->asked == entry + 1 &&
+		tcp_connection_send(tcp_connection_at(tcp, to.slot), message, size))
+		tcp_connection_tell(tcp_connection_at(tcp, to.slot), "was told home's prediction");
 	return true;
 }
 
 /*
- * RELAY was granted: the traveller's connection waits for home's. What it has sent behind this
+ * RELAY was granted: the initiator's connection waits for home's. What it has sent behind this
  * request is lost; it was to wait.
  */
-static enum tcp_fate give_traveller(struct tcp_server *stream, uint32_t slot,
-	const uint8_t *message, const struct names_effect *effect, bool told, size_t used,
-	size_t written, uint64_t now)
+static enum tcp_fate give_initiator(struct tcp_server *tcp, uint32_t slot, const uint8_t *message,
+	const struct names_effect *effect, bool told, size_t used, size_t written, uint64_t now)
 {
-	const struct tcp_connection *connection = tcp_connection_at(stream, slot);
-	bool sent = tcp_connection_give_away(stream, slot, used);
-	struct relay_initiator traveller = {
+	const struct tcp_connection *connection = tcp_connection_at(tcp, slot);
+	bool sent = tcp_connection_give_away(tcp, slot, used);
+	struct relay_initiator initiator = {
 		.fd = connection->fd,
 		.peer = connection->peer,
-		.answer = stream->output + used,
+		.answer = tcp->output + used,
 		.answer_size = written,
 	};
 
-	memcpy(traveller.transaction, message + 4, sizeof(traveller.transaction));
-	relay_wait(stream->names->relay, effect->relay, &traveller, told && sent, now);
+	memcpy(initiator.transaction, message + 4, sizeof(initiator.transaction));
+	relay_wait(tcp->names->relay, effect->relay, &initiator, told && sent, now);
 	return TCP_FATE_GIVEN;
 }
 
 /* A JOIN, which makes a connection home's end of a relay. Returns false for any other message. */
-static bool answer_join(struct tcp_server *stream, uint32_t slot, const uint8_t *message,
-	size_t size, uint64_t now, size_t *used, enum tcp_fate *fate)
+static bool answer_join(struct tcp_server *tcp, uint32_t slot, const uint8_t *message, size_t size,
+	uint64_t now, size_t *used, enum tcp_fate *fate)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
-	uint8_t *out = stream->output + *used;
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
+	uint8_t *out = tcp->output + *used;
 	uint64_t number;
 	size_t written;
 
-	if (stream->names->relay == NULL)
+	if (tcp->names->relay == NULL)
 		return false;
-	switch (relay_hear(stream->names->relay, message, size, out,
-		sizeof(stream->output) - *used, &written, &number)) {
+	switch (relay_hear(tcp->names->relay, message, size, out, sizeof(tcp->output) - *used,
+		&written, &number)) {
 	case RELAY_VERDICT_OTHER:
 		return false;
 	case RELAY_VERDICT_REFUSED:
@@ -119,36 +116,35 @@ static bool answer_join(struct tcp_server *stream, uint32_t slot, const uint8_t 
 		return true;
 	case RELAY_VERDICT_JOINED:
 		*fate = TCP_FATE_CLOSE;
-		if (!tcp_connection_give_away(stream, slot, *used))
+		if (!tcp_connection_give_away(tcp, slot, *used))
 			return true;
 		*fate = TCP_FATE_GIVEN;
-		relay_begin(stream->names->relay, number, connection->fd,
-			&connection->peer, out, written, now);
+		relay_begin(tcp->names->relay, number, connection->fd, &connection->peer, out,
+			written, now);
 		return true;
 	}
 	return false;
 }
 
 /* The places as seen from the one that was asked, or NULL: RFC 5780 is not served there. */
-static const struct binding_places *find_places(const struct tcp_server *stream,
+static const struct binding_places *find_places(const struct tcp_server *tcp,
 	const struct tcp_connection *connection, struct binding_places *out)
 {
 	struct addr local;
 
-	if (stream->places != NULL && socket_local(connection->fd, &local) == 0 &&
-		alternate_around(
-			&stream->places[local.family == ADDR_IPV6 ? 1 : 0], &local, out))
+	if (tcp->alternates != NULL && socket_local(connection->fd, &local) == 0 &&
+		alternate_around(&tcp->alternates[local.family == ADDR_IPV6 ? 1 : 0], &local, out))
 		return out;
 	return NULL;
 }
 
 /* A question about a name, or one that is. Returns false for any other message. */
-static bool answer_name(struct tcp_server *stream, uint32_t slot, const uint8_t *message,
-	size_t size, uint64_t now, size_t *used, enum tcp_fate *fate)
+static bool answer_name(struct tcp_server *tcp, uint32_t slot, const uint8_t *message, size_t size,
+	uint64_t now, size_t *used, enum tcp_fate *fate)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
-	struct binding_server server = stream->server;
-	struct binding_places places;
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
+	struct binding_server server = tcp->server;
+	struct binding_places alternates;
 	const struct names_caller caller = {
 		.source = &connection->peer,
 		.server = &server,
@@ -161,20 +157,19 @@ static bool answer_name(struct tcp_server *stream, uint32_t slot, const uint8_t 
 	bool told;
 
 	if (stun_peek_method(message, size) == STUN_METHOD_CONNECT)
-		server.places = find_places(stream, connection, &places);
-	if (names_answer(stream->names, &caller, message, size, now,
-		    stream->output + *used, STUN_MESSAGE_MAX, &written,
-		    &effect) == NAMES_OTHER)
+		server.places = find_places(tcp, connection, &alternates);
+	if (names_answer(tcp->names, &caller, message, size, now, tcp->output + *used,
+		    STUN_MESSAGE_MAX, &written, &effect) == NAMES_OTHER)
 		return false;
 	*fate = TCP_FATE_KEEP;
-	told = send_invitation(stream, &effect);
+	told = send_invitation(tcp, &effect);
 	if (effect.relay != 0) {
-		*fate = give_traveller(stream, slot, message, &effect, told, *used, written, now);
+		*fate = give_initiator(tcp, slot, message, &effect, told, *used, written, now);
 		return true;
 	}
 	*used += written;
 	if (effect.entry != REGISTRY_NONE && connection->name != effect.entry + 1) {
-		tcp_connection_release_name(stream, slot, now);
+		tcp_connection_release_name(tcp, slot, now);
 		connection->name = effect.entry + 1;
 	}
 	if (effect.asked != REGISTRY_NONE)
@@ -185,13 +180,13 @@ static bool answer_name(struct tcp_server *stream, uint32_t slot, const uint8_t 
 }
 
 /* Hands a DIAL request over. What it answers at once goes into the output. */
-static enum tcp_fate answer_dial(struct tcp_server *stream, uint32_t slot,
-	const uint8_t *message, size_t size, uint64_t now, size_t *used)
+static enum tcp_fate answer_dial(struct tcp_server *tcp, uint32_t slot, const uint8_t *message,
+	size_t size, uint64_t now, size_t *used)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 	struct addr local;
 	struct dialler_question question = {
-		.asker = tcp_connection_tag(stream, slot),
+		.asker = tcp_connection_tag(tcp, slot),
 		.peer = &connection->peer,
 		.local = &local,
 		.message = message,
@@ -200,22 +195,22 @@ static enum tcp_fate answer_dial(struct tcp_server *stream, uint32_t slot,
 
 	if (socket_local(connection->fd, &local) != 0)
 		return TCP_FATE_CLOSE;
-	*used += dialler_ask(stream->dial, &question, stream->output + *used, now);
+	*used += dialler_ask(tcp->dialler, &question, tcp->output + *used, now);
 	if (connection->mode == BINDING_MODE_FORGET)
 		connection->mode = BINDING_MODE_NONE;
 	return TCP_FATE_KEEP;
 }
 
-static enum tcp_fate answer_binding(struct tcp_server *stream,
-	struct tcp_connection *connection, const uint8_t *message, size_t size, size_t *used)
+static enum tcp_fate answer_binding(struct tcp_server *tcp, struct tcp_connection *connection,
+	const uint8_t *message, size_t size, size_t *used)
 {
-	struct binding_server server = stream->server;
+	struct binding_server server = tcp->server;
 	struct binding_request granted;
-	struct binding_places places;
+	struct binding_places alternates;
 	size_t written;
 
-	server.places = find_places(stream, connection, &places);
-	switch (binding_answer(&server, &connection->peer, message, size, stream->output + *used,
+	server.places = find_places(tcp, connection, &alternates);
+	switch (binding_answer(&server, &connection->peer, message, size, tcp->output + *used,
 		STUN_MESSAGE_MAX, &written, &granted)) {
 	case BINDING_SILENT:
 		return TCP_FATE_KEEP;
@@ -228,40 +223,39 @@ static enum tcp_fate answer_binding(struct tcp_server *stream,
 	return set_mode(connection, granted.mode, granted.seconds);
 }
 
-static enum tcp_fate answer_any(struct tcp_server *stream, uint32_t slot,
-	const uint8_t *message, size_t size, uint64_t now, size_t *used)
+static enum tcp_fate answer_any(struct tcp_server *tcp, uint32_t slot, const uint8_t *message,
+	size_t size, uint64_t now, size_t *used)
 {
-	struct tcp_connection *connection = tcp_connection_at(stream, slot);
+	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 	enum tcp_fate fate;
 
-	if (pass_forecast(stream, slot, message, size))
+	if (pass_prediction(tcp, slot, message, size))
 		return TCP_FATE_KEEP;
-	if (answer_name(stream, slot, message, size, now, used, &fate) ||
-		answer_join(stream, slot, message, size, now, used, &fate))
+	if (answer_name(tcp, slot, message, size, now, used, &fate) ||
+		answer_join(tcp, slot, message, size, now, used, &fate))
 		return fate;
 	if (dialback_is_request(message, size))
-		return answer_dial(stream, slot, message, size, now, used);
-	return answer_binding(stream, connection, message, size, used);
+		return answer_dial(tcp, slot, message, size, now, used);
+	return answer_binding(tcp, connection, message, size, used);
 }
 
-enum tcp_fate tcp_answer_message(struct tcp_server *stream, uint32_t slot,
-	const uint8_t *message, size_t size, uint64_t now, size_t *used)
+enum tcp_fate tcp_answer_message(struct tcp_server *tcp, uint32_t slot, const uint8_t *message,
+	size_t size, uint64_t now, size_t *used)
 {
 	enum tcp_fate fate;
 	size_t before;
 
-	if (sizeof(stream->output) - *used < STUN_MESSAGE_MAX) {
-		if (!tcp_connection_send(
-			    tcp_connection_at(stream, slot), stream->output, *used))
+	if (sizeof(tcp->output) - *used < STUN_MESSAGE_MAX) {
+		if (!tcp_connection_send(tcp_connection_at(tcp, slot), tcp->output, *used))
 			return TCP_FATE_CLOSE;
 		*used = 0;
 	}
 	before = *used;
-	stream->asked++;
-	count_request(stream->counters, COUNTER_TCP_REQUESTS, message, size);
-	fate = answer_any(stream, slot, message, size, now, used);
+	tcp->asked++;
+	count_request(tcp->counters, COUNTER_TCP_REQUESTS, message, size);
+	fate = answer_any(tcp, slot, message, size, now, used);
 	if (*used > before)
-		count_answer(stream->counters, COUNTER_TCP_ANSWERS, stream->output + before,
-			*used - before);
+		count_answer(
+			tcp->counters, COUNTER_TCP_ANSWERS, tcp->output + before, *used - before);
 	return fate;
 }

@@ -1,9 +1,9 @@
 /*
  * tcp_connection.h - one of the connections of a reflector_stream: what both who reads it
- * (reflector_stream.c) and who answers its messages (reflector_answer.c) do with it.
+ * (tcp.c) and who answers its messages (tcp_answer.c) do with it.
  *
  * A connection is its slot in the stream's table. Whoever talks on it does not end it, but returns
- * a fate, which reflector_stream.c carries out in one place: so none goes on with a slot that is
+ * a fate, which tcp.c carries out in one place: so none goes on with a slot that is
  * gone.
  */
 #ifndef NATPUNCH_REFLECTOR_TCP_CONNECTION_H
@@ -33,13 +33,13 @@ struct tcp_server {
 	struct binding_server server;
 	struct names *names;
 	struct loop *loop;
-	struct dialler *dial;             /* the caller's */
-	struct counters *counters;               /* the caller's, or NULL */
-	const struct worker_queue *handoff; /* the caller's; NULL: all is answered here */
-	struct rate_limit_table *sources;              /* the caller's; or NULL: no limit for a source */
-	bool limits_loopback;                    /* also for one on this host */
-	uint32_t asked;                          /* messages of the connection at hand */
-	const struct alternate *places;   /* two, the caller's; or NULL: no RFC 5780 */
+	struct dialler *dialler;            /* the caller's */
+	struct counters *counters;          /* the caller's, or NULL */
+	const struct worker_queue *queue;   /* the caller's; NULL: all is answered here */
+	struct rate_limit_table *sources;   /* the caller's; or NULL: no limit for a source */
+	bool limits_loopback;               /* also for one on this host */
+	uint32_t asked;                     /* messages of the connection at hand */
+	const struct alternate *alternates; /* two, the caller's; or NULL: no RFC 5780 */
 	uint8_t tag_kind;
 	uint8_t input[TCP_SERVER_INPUT]; /* of the connection at hand */
 	uint8_t output[TCP_SERVER_OUTPUT];
@@ -53,33 +53,30 @@ enum tcp_fate {
 	TCP_FATE_HANDED, /* or to another thread, which goes on with it */
 };
 
-static inline struct tcp_connection *tcp_connection_at(
-	struct tcp_server *stream, uint32_t slot)
+static inline struct tcp_connection *tcp_connection_at(struct tcp_server *tcp, uint32_t slot)
 {
-	return &stream->table.connections[slot];
+	return &tcp->table.connections[slot];
 }
 
 /* Is it still the one that the tag was made for? */
-bool tcp_connection_is_there(struct tcp_server *stream, struct loop_tag tag);
+bool tcp_connection_is_there(struct tcp_server *tcp, struct loop_tag tag);
 
-struct loop_tag tcp_connection_tag(struct tcp_server *stream, uint32_t slot);
+struct loop_tag tcp_connection_tag(struct tcp_server *tcp, uint32_t slot);
 
 /* For the log: what it did, or what became of it. */
 void tcp_connection_tell(const struct tcp_connection *connection, const char *what);
 
 /* Returns whether all of it went out at once; a client that does not read so little is gone. */
-bool tcp_connection_send(
-	const struct tcp_connection *connection, const void *data, size_t size);
+bool tcp_connection_send(const struct tcp_connection *connection, const void *data, size_t size);
 
 /* The name that was registered over this connection, if any, is not held by it any more. */
-void tcp_connection_release_name(
-	struct tcp_server *stream, uint32_t slot, uint64_t now);
+void tcp_connection_release_name(struct tcp_server *tcp, uint32_t slot, uint64_t now);
 
 /*
  * Takes it out of the loop, for a relay or another thread, once the `used` bytes of the stream's
  * output, answers to earlier requests, are sent. Returns whether they were. What the client has
  * sent behind the request at hand is the caller's to pass on.
  */
-bool tcp_connection_give_away(struct tcp_server *stream, uint32_t slot, size_t used);
+bool tcp_connection_give_away(struct tcp_server *tcp, uint32_t slot, size_t used);
 
 #endif

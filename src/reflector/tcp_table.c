@@ -13,14 +13,17 @@ static int open_crowds(struct tcp_table *table)
 	uint8_t key[SIPHASH_KEY_SIZE];
 	char *memory = calloc(4, size);
 
-	table->crowds = memory;
+	table->tables_memory = memory;
 	if (memory == NULL)
 		return -1;
 	random_fill(key, sizeof(key));
 	source_table_init(&table->passing, memory, table->capacity, SOURCE_TABLE_SOURCE_BITS, key);
-	source_table_init(&table->holding, memory + size, table->capacity, SOURCE_TABLE_SOURCE_BITS, key);
-	source_table_init(&table->sites, memory + 2 * size, table->capacity, SOURCE_TABLE_SITE_BITS, key);
-	source_table_init(&table->waiting, memory + 3 * size, table->capacity, SOURCE_TABLE_SOURCE_BITS, key);
+	source_table_init(
+		&table->holding, memory + size, table->capacity, SOURCE_TABLE_SOURCE_BITS, key);
+	source_table_init(
+		&table->sites, memory + 2 * size, table->capacity, SOURCE_TABLE_SITE_BITS, key);
+	source_table_init(
+		&table->waiting, memory + 3 * size, table->capacity, SOURCE_TABLE_SOURCE_BITS, key);
 	return 0;
 }
 
@@ -51,7 +54,7 @@ void tcp_table_close(struct tcp_table *table)
 	free(table->connections);
 	free(table->partials);
 	free(table->entries);
-	free(table->crowds);
+	free(table->tables_memory);
 	memset(table, 0, sizeof(*table));
 }
 
@@ -106,11 +109,12 @@ void tcp_table_release(struct tcp_table *table, uint32_t slot)
 
 uint32_t tcp_table_victim(const struct tcp_table *table, const struct addr *newcomer)
 {
-	const struct source_table *crowd = &table->passing;
+	const struct source_table *table_of_sources = &table->passing;
 
-	if (crowd->most > 0 && source_table_count(crowd, newcomer) == crowd->most)
-		return source_table_oldest_of(crowd, newcomer);
-	return source_table_oldest(crowd);
+	if (table_of_sources->most > 0 &&
+		source_table_count(table_of_sources, newcomer) == table_of_sources->most)
+		return source_table_oldest_of(table_of_sources, newcomer);
+	return source_table_oldest(table_of_sources);
 }
 
 /* The last eighth is never held: else whoever holds all could lock everybody out. */
@@ -119,7 +123,7 @@ uint32_t tcp_table_hold_max(const struct tcp_table *table)
 	return table->capacity - table->capacity / 8;
 }
 
-static void change_crowd(struct tcp_table *table, uint32_t slot, bool held)
+static void change_table(struct tcp_table *table, uint32_t slot, bool held)
 {
 	struct tcp_connection *connection = &table->connections[slot];
 
@@ -139,8 +143,8 @@ static const struct addr *peer_of(const struct tcp_table *table, uint32_t slot)
 }
 
 /*
- * The held one to let go for one of that source, or SOURCE_TABLE_NONE: nobody has so many more. Of the
- * site that holds the most, its largest source's where that is the largest of all.
+ * The held one to let go for one of that source, or SOURCE_TABLE_NONE: nobody has so many more. Of
+ * the site that holds the most, its largest source's where that is the largest of all.
  */
 static uint32_t find_excess(const struct tcp_table *table, const struct addr *source)
 {
@@ -151,7 +155,8 @@ static uint32_t find_excess(const struct tcp_table *table, const struct addr *so
 	if (of_source == SOURCE_TABLE_NONE)
 		return SOURCE_TABLE_NONE;
 	if (site + 1 < table->sites.most)
-		return source_table_are_together(&table->sites, of_source, of_site) ? of_source : of_site;
+		return source_table_are_together(&table->sites, of_source, of_site) ? of_source
+										    : of_site;
 	if (source_table_count(&table->holding, source) + 1 < table->holding.most &&
 		source_table_count(&table->sites, peer_of(table, of_source)) >= site)
 		return of_source;
@@ -170,9 +175,9 @@ void tcp_table_hold(struct tcp_table *table, uint32_t slot, bool held)
 		table->unheld++;
 		if (youngest == SOURCE_TABLE_NONE)
 			return;
-		change_crowd(table, youngest, false);
+		change_table(table, youngest, false);
 	}
-	change_crowd(table, slot, held);
+	change_table(table, slot, held);
 }
 
 void tcp_table_pause(struct tcp_table *table, uint32_t slot, bool paused)

@@ -145,8 +145,7 @@ static void tell(const struct addr *peer, const char *what)
 }
 
 /* The address of this machine that the request came to; its control message was turned. */
-static struct addr destination(
-	const struct msghdr *request, const struct udp_port *port)
+static struct addr destination(const struct msghdr *request, const struct udp_port *port)
 {
 	const struct cmsghdr *control = CMSG_FIRSTHDR(request);
 	struct addr to = port->bound;
@@ -220,18 +219,16 @@ struct call {
 	const uint8_t *request;
 	size_t request_size;
 	struct binding_request granted;
-	struct binding_places places;
+	struct binding_places alternates;
 };
 
 static enum binding_verdict answer_name(const struct service *service, const struct call *call,
 	uint8_t *out, size_t *size, bool *other)
 {
-	const struct names_caller caller = {
-		.source = &call->peer, .server = service->server};
+	const struct names_caller caller = {.source = &call->peer, .server = service->server};
 	struct names_effect effect;
-	enum names_verdict verdict =
-		names_answer(service->names, &caller, call->request, call->request_size,
-			service->now, out, STUN_MESSAGE_MAX, size, &effect);
+	enum names_verdict verdict = names_answer(service->names, &caller, call->request,
+		call->request_size, service->now, out, STUN_MESSAGE_MAX, size, &effect);
 
 	*other = verdict == NAMES_OTHER;
 	return verdict == NAMES_ANSWERED ? BINDING_ANSWERED : BINDING_SILENT;
@@ -248,20 +245,20 @@ static enum binding_verdict write_answer(
 	verdict = answer_name(service, call, out, size, &other);
 	if (!other)
 		return verdict;
-	if (service->port->places != NULL &&
-		alternate_around(service->port->places, &call->to, &call->places))
-		server.places = &call->places;
+	if (service->port->alternates != NULL &&
+		alternate_around(service->port->alternates, &call->to, &call->alternates))
+		server.places = &call->alternates;
 	return binding_answer(&server, &call->peer, call->request, call->request_size, out,
 		STUN_DATAGRAM_MAX, size, &call->granted);
 }
 
 /* Sends one answer from another place or to another port than a client would take it from. */
-static void send_elsewhere(struct reflector_datagram *batch, size_t at,
-	const struct udp_port *port, const struct call *call)
+static void send_elsewhere(struct reflector_datagram *batch, size_t at, const struct udp_port *port,
+	const struct call *call)
 {
 	const struct addr *from =
-		&call->places.at[(call->granted.change_ip ? BINDING_OTHER_IP : 0) |
-				 (call->granted.change_port ? BINDING_OTHER_PORT : 0)];
+		&call->alternates.at[(call->granted.change_ip ? BINDING_OTHER_IP : 0) |
+				     (call->granted.change_port ? BINDING_OTHER_PORT : 0)];
 	struct sockaddr_storage sockaddr;
 	struct msghdr answer = batch->answers[at].msg_hdr;
 	union control control;
@@ -272,17 +269,16 @@ static void send_elsewhere(struct reflector_datagram *batch, size_t at,
 	answer.msg_namelen = socket_from_addr(&to, &sockaddr);
 	answer.msg_name = &sockaddr;
 	set_source(&answer, &control, from);
-	sendmsg(alternate_socket(port->places, from), &answer, 0);
+	sendmsg(alternate_socket(port->alternates, from), &answer, 0);
 	tell(&call->peer, "asked, answered elsewhere");
 }
 
-static_assert(sizeof(union control) <= WORKER_QUEUE_CONTROL &&
-		      REQUEST_SIZE <= WORKER_QUEUE_BYTES,
+static_assert(sizeof(union control) <= WORKER_QUEUE_CONTROL && REQUEST_SIZE <= WORKER_QUEUE_BYTES,
 	"all of a datagram can be handed over");
 
 /* One that is lost on the way is sent again by its sender, as any other. */
-static void hand_over(const struct reflector_datagram *batch, size_t index,
-	const struct udp_port *port)
+static void hand_over(
+	const struct reflector_datagram *batch, size_t index, const struct udp_port *port)
 {
 	const struct msghdr *request = &batch->requests[index].msg_hdr;
 	struct worker_queue_item handed = {.fd = -1,
@@ -294,7 +290,7 @@ static void hand_over(const struct reflector_datagram *batch, size_t index,
 
 	memcpy(handed.control, &batch->controls[index], sizeof(batch->controls[index]));
 	memcpy(handed.bytes, batch->request_bytes[index], handed.size);
-	if (!worker_queue_send(port->handoff, &handed))
+	if (!worker_queue_send(port->queue, &handed))
 		return;
 }
 
@@ -310,14 +306,13 @@ static bool answer_one(
 	enum binding_verdict verdict;
 	size_t size;
 
-	if (service->port->handoff != NULL && is_readable(batch, index) &&
+	if (service->port->queue != NULL && is_readable(batch, index) &&
 		worker_queue_wants(call.request, call.request_size)) {
 		hand_over(batch, index, service->port);
 		return false;
 	}
 	socket_to_addr(&batch->peers[index], &call.peer);
-	if (call.peer.port == 0 || !is_readable(batch, index) ||
-		!udp_turn_control(request)) {
+	if (call.peer.port == 0 || !is_readable(batch, index) || !udp_turn_control(request)) {
 		count_one(service->counters, COUNTER_UDP_UNREADABLE);
 		tell(&call.peer, "ignored");
 		return false;
@@ -343,9 +338,9 @@ static bool answer_one(
 	return true;
 }
 
-void udp_serve(struct reflector_datagram *batch,
-	const struct udp_port *port, const struct binding_server *server,
-	struct names *names, struct counters *counters, uint64_t now)
+void udp_serve(struct reflector_datagram *batch, const struct udp_port *port,
+	const struct binding_server *server, struct names *names, struct counters *counters,
+	uint64_t now)
 {
 	const struct service service = {
 		.port = port, .server = server, .names = names, .counters = counters, .now = now};
@@ -369,9 +364,8 @@ void udp_serve(struct reflector_datagram *batch,
 	}
 }
 
-void udp_serve_handed(struct reflector_datagram *batch,
-	const struct udp_port *port, const struct binding_server *server,
-	struct names *names, struct counters *counters,
+void udp_serve_handed(struct reflector_datagram *batch, const struct udp_port *port,
+	const struct binding_server *server, struct names *names, struct counters *counters,
 	const struct worker_queue_item *handed, uint64_t now)
 {
 	const struct service service = {

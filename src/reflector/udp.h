@@ -6,7 +6,7 @@
  *
  * There is no limit for a source here: whoever wants one to go without an answer would only have to
  * forge it. An answer costs little more than to find out that there should be none. A question
- * about a name costs more; see reflector_names.h for its limits, which only a source that was
+ * about a name costs more; see names.h for its limits, which only a source that was
  * proven has. What comes faster than it can be answered is dropped by the kernel, and ROUNDS in the
  * source says when the clients over TCP have their turn.
  *
@@ -43,23 +43,22 @@ int udp_listen(const struct addr *addr, bool shared);
 struct udp_port {
 	int fd;
 	struct addr bound;
-	const struct alternate *places;   /* of its family; NULL: RFC 5780 is not served */
-	const struct worker_queue *handoff; /* where names are served; NULL: here */
-	uint32_t number;                         /* of this port, there */
+	const struct alternate *alternates; /* of its family; NULL: RFC 5780 is not served */
+	const struct worker_queue *queue;   /* where names are served; NULL: here */
+	uint32_t number;                    /* of this port, there */
 };
 
 /*
  * Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. What
  * RFC 5780 wants sent from another place leaves through the socket there. `counters` may be NULL.
  */
-void udp_serve(struct reflector_datagram *batch,
-	const struct udp_port *port, const struct binding_server *server,
-	struct names *names, struct counters *counters, uint64_t now);
+void udp_serve(struct reflector_datagram *batch, const struct udp_port *port,
+	const struct binding_server *server, struct names *names, struct counters *counters,
+	uint64_t now);
 
 /* Answers one that another thread has handed over, at the port that it came to. */
-void udp_serve_handed(struct reflector_datagram *batch,
-	const struct udp_port *port, const struct binding_server *server,
-	struct names *names, struct counters *counters,
+void udp_serve_handed(struct reflector_datagram *batch, const struct udp_port *port,
+	const struct binding_server *server, struct names *names, struct counters *counters,
 	const struct worker_queue_item *handed, uint64_t now);
 
 /*

@@ -1,8 +1,8 @@
 /*
  * One loop. Ten kinds of descriptors are watched, told apart by their tag: the signals, the UDP
- * sockets, the TCP listeners, the connections, which belong to reflector_stream.c, the raw sockets,
- * the calls to clients, which belong to reflector_dial.c, the connections that are passed on, which
- * belong to reflector_relay.c, and those to the counters, which belong to reflector_metrics.c; and
+ * sockets, the TCP listeners, the connections, which belong to tcp.c, the raw sockets,
+ * the calls to clients, which belong to dialler.c, the connections that are passed on, which
+ * belong to relay.c, and those to the counters, which belong to metrics.c; and
  * between threads, what is handed to the first one, and its word that it is over. Nothing that
  * comes from the network can end the process.
  *
@@ -49,8 +49,8 @@ struct reflector *worker_new(void)
 	reflector->acceptor.spare = -1;
 	reflector->resume = TIMER_NONE;
 	reflector->watchdog = TIMER_NONE;
-	reflector->handoff.ends[0] = reflector->handoff.ends[1] = -1;
-	reflector->datagram_handoff = reflector->handoff;
+	reflector->queue.ends[0] = reflector->queue.ends[1] = -1;
+	reflector->datagram_queue = reflector->queue;
 	reflector->stop = -1;
 	reflector->notify.fd = -1;
 	return reflector;
@@ -62,18 +62,18 @@ static int open_limits(
 	uint8_t key[SIPHASH_KEY_SIZE];
 
 	reflector->acceptor.counters = &reflector->counters;
-	reflector->stream.counters = &reflector->counters;
+	reflector->tcp.counters = &reflector->counters;
 	if (config->limits.source.per_second == 0)
 		return 0;
-	reflector->sources_memory = calloc(
-		(size_t)RATE_LIMIT_SET << REFLECTOR_SOURCES_BITS, sizeof(*reflector->sources_memory));
+	reflector->sources_memory = calloc((size_t)RATE_LIMIT_SET << REFLECTOR_SOURCES_BITS,
+		sizeof(*reflector->sources_memory));
 	if (reflector->sources_memory == NULL)
 		return error_set(error, EXIT_STATUS_LOCAL, "no memory for sources");
 	random_fill(key, sizeof(key));
-	rate_limit_table_init(&reflector->sources, reflector->sources_memory, REFLECTOR_SOURCES_BITS,
-		config->limits.source, key);
-	reflector->stream.sources = &reflector->sources;
-	reflector->stream.limits_loopback = config->limits.loopback;
+	rate_limit_table_init(&reflector->sources, reflector->sources_memory,
+		REFLECTOR_SOURCES_BITS, config->limits.source, key);
+	reflector->tcp.sources = &reflector->sources;
+	reflector->tcp.limits_loopback = config->limits.loopback;
 	return 0;
 }
 
@@ -83,12 +83,11 @@ int worker_open(
 {
 	reflector->datagrams = udp_open();
 	if (reflector->datagrams == NULL ||
-		tcp_open(&reflector->stream, &reflector->loop,
-			WORKER_TAG_CONNECTION, reflector->connections, &config->times,
-			&reflector->names) != 0)
+		tcp_open(&reflector->tcp, &reflector->loop, WORKER_TAG_CONNECTION,
+			reflector->connections, &config->times, &reflector->names) != 0)
 		return error_set(error, EXIT_STATUS_LOCAL, "no memory for %u connections",
 			reflector->connections);
-	reflector->datagram_server = reflector->stream.server;
+	reflector->datagram_server = reflector->tcp.server;
 	reflector->datagram_server.stream = false;
 	return open_limits(reflector, config, error);
 }
@@ -117,14 +116,14 @@ void worker_close(struct reflector *reflector)
 	close_listeners(reflector);
 	metrics_close(&reflector->metrics);
 	relay_close(&reflector->relay);
-	dialler_close(&reflector->dial);
+	dialler_close(&reflector->dialler);
 	names_close(&reflector->names, clock_now_ms());
-	tcp_close(&reflector->stream);
+	tcp_close(&reflector->tcp);
 	udp_close(reflector->datagrams);
 	raw_answer_close(reflector->raw);
 	accept_close(&reflector->acceptor);
-	worker_queue_close(&reflector->handoff);
-	worker_queue_close(&reflector->datagram_handoff);
+	worker_queue_close(&reflector->queue);
+	worker_queue_close(&reflector->datagram_queue);
 	if (reflector->stop >= 0)
 		close(reflector->stop);
 	notify_close(&reflector->notify);
@@ -138,7 +137,7 @@ void worker_close(struct reflector *reflector)
 /* How full a thread's tables are, where another one can see it: by the thread itself. */
 static void publish_levels(struct reflector *reflector)
 {
-	const struct tcp_table *table = &reflector->stream.table;
+	const struct tcp_table *table = &reflector->tcp.table;
 
 	count_set(&reflector->counters, COUNTER_LIMITED_HOLD, table->unheld);
 	count_set(&reflector->counters, COUNTER_CONNECTIONS, table->used);
@@ -149,7 +148,7 @@ static void publish_levels(struct reflector *reflector)
 /* What a thread has done, and how full its tables were when it last had nothing to do. */
 static void collect_thread(const struct reflector *reflector, struct counters *out, uint64_t now)
 {
-	const struct tcp_table *table = &reflector->stream.table;
+	const struct tcp_table *table = &reflector->tcp.table;
 
 	counters_add(out, &reflector->counters);
 	for (uint32_t i = 0; i < reflector->port_count; i++)
@@ -158,7 +157,7 @@ static void collect_thread(const struct reflector *reflector, struct counters *o
 				socket_dropped(reflector->ports[i].datagram));
 	count_many(out, COUNTER_CONNECTIONS_MAX, table->capacity);
 	count_many(out, COUNTER_HELD_MAX, tcp_table_hold_max(table));
-	if (reflector->stream.sources == NULL)
+	if (reflector->tcp.sources == NULL)
 		return;
 	count_many(out, COUNTER_SOURCES, rate_limit_table_count(&reflector->sources, now));
 	count_many(out, COUNTER_SOURCES_MAX, (uint64_t)RATE_LIMIT_SET << REFLECTOR_SOURCES_BITS);
@@ -173,8 +172,8 @@ void worker_collect(void *context, struct counters *out, uint64_t now)
 	for (uint32_t i = 0; i < reflector->other_count; i++)
 		collect_thread(reflector->others[i], out, now);
 	count_many(out, COUNTER_LOG_SUPPRESSED, log_suppressed());
-	count_many(out, COUNTER_DIALS, reflector->dial.busy);
-	count_many(out, COUNTER_DIALS_MAX, reflector->dial.config.off ? 0 : DIALLER_MAX);
+	count_many(out, COUNTER_DIALS, reflector->dialler.busy);
+	count_many(out, COUNTER_DIALS_MAX, reflector->dialler.config.off ? 0 : DIALLER_MAX);
 	count_many(out, COUNTER_NAMES, reflector->names.registry.count);
 	count_many(out, COUNTER_NAMES_MAX, reflector->names.keys_path != NULL ? KEY_FILE_MAX : 0);
 	relay_count(&reflector->relay, out);
@@ -204,7 +203,8 @@ static void resume_listeners(struct reflector *reflector)
 	reflector->resume = TIMER_NONE;
 }
 
-static void accept_newcomers(struct reflector *reflector, struct worker_listener *port, uint64_t now)
+static void accept_newcomers(
+	struct reflector *reflector, struct worker_listener *port, uint64_t now)
 {
 	uint32_t count = 0;
 
@@ -223,7 +223,7 @@ static void accept_newcomers(struct reflector *reflector, struct worker_listener
 		if (port->listen.service == REFLECTOR_TEXT)
 			accept_answer_text(&reflector->acceptor, fd, &peer);
 		else
-			tcp_adopt(&reflector->stream, fd, &peer, now);
+			tcp_adopt(&reflector->tcp, fd, &peer, now);
 	}
 	accept_adapt(&port->batch, count);
 }
@@ -251,11 +251,9 @@ static void take_handed(struct reflector *reflector, const struct reflector *oth
 {
 	struct worker_queue_item handed;
 
-	for (int i = 0; i < HANDED_BATCH && worker_queue_receive(&other->handoff, &handed);
-		i++)
-		tcp_take_over(&reflector->stream, &handed, now);
-	for (int i = 0;
-		i < HANDED_BATCH && worker_queue_receive(&other->datagram_handoff, &handed);
+	for (int i = 0; i < HANDED_BATCH && worker_queue_receive(&other->queue, &handed); i++)
+		tcp_take_over(&reflector->tcp, &handed, now);
+	for (int i = 0; i < HANDED_BATCH && worker_queue_receive(&other->datagram_queue, &handed);
 		i++)
 		if (handed.port < reflector->port_count)
 			udp_serve_handed(reflector->datagrams,
@@ -270,15 +268,14 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 	case WORKER_TAG_SIGNAL:
 		return take_signals(reflector, now);
 	case WORKER_TAG_DATAGRAM:
-		udp_serve(reflector->datagrams,
-			&reflector->ports[event->tag.slot].served, &reflector->datagram_server,
-			&reflector->names, &reflector->counters, now);
+		udp_serve(reflector->datagrams, &reflector->ports[event->tag.slot].served,
+			&reflector->datagram_server, &reflector->names, &reflector->counters, now);
 		break;
 	case WORKER_TAG_LISTENER:
 		accept_newcomers(reflector, &reflector->ports[event->tag.slot], now);
 		break;
 	case WORKER_TAG_CONNECTION:
-		tcp_event(&reflector->stream, event->tag, now);
+		tcp_event(&reflector->tcp, event->tag, now);
 		break;
 	case WORKER_TAG_RAW:
 		raw_answer_serve(reflector->raw, event->tag.slot, &reflector->counters);
@@ -287,7 +284,7 @@ static bool dispatch(struct reflector *reflector, const struct loop_event *event
 		relay_event(&reflector->relay, event->tag, event->events, now);
 		break;
 	case WORKER_TAG_DIAL:
-		dialler_event(&reflector->dial, event->tag, now);
+		dialler_event(&reflector->dialler, event->tag, now);
 		break;
 	case WORKER_TAG_METRICS:
 		metrics_event(&reflector->metrics, event->tag, now);
@@ -325,8 +322,8 @@ void worker_tell(struct reflector *reflector, uint64_t now)
 static uint64_t next_deadline(struct reflector *reflector, uint64_t now)
 {
 	const uint64_t dues[] = {
-		tcp_next(&reflector->stream),
-		dialler_next(&reflector->dial),
+		tcp_next(&reflector->tcp),
+		dialler_next(&reflector->dialler),
 		names_next(&reflector->names, now),
 		relay_next(&reflector->relay),
 		metrics_next(&reflector->metrics),
@@ -361,8 +358,8 @@ int worker_run(struct reflector *reflector, struct error *error)
 		for (int i = 0; i < count; i++)
 			if (dispatch(reflector, &events[i], now))
 				return 0;
-		tcp_expire(&reflector->stream, now);
-		dialler_expire(&reflector->dial, now);
+		tcp_expire(&reflector->tcp, now);
+		dialler_expire(&reflector->dialler, now);
 		names_expire(&reflector->names, now);
 		relay_expire(&reflector->relay, now);
 		metrics_expire(&reflector->metrics, now);

@@ -3,7 +3,7 @@
  *
  * The first thread's holds everything; those of the others (see reflector.h) have ports,
  * connections, counters and sources of their own, and nothing of the rest. What is in it is for
- * the sources that make one up: reflector.c, reflector_ports.c and reflector_thread.c.
+ * the sources that make one up: reflector.c, listeners.c and worker.c.
  */
 #ifndef NATPUNCH_REFLECTOR_WORKER_H
 #define NATPUNCH_REFLECTOR_WORKER_H
@@ -31,7 +31,7 @@
 #include "reflector/relay.h"
 #include "reflector/tcp.h"
 
-#define WORKER_FAMILIES 2 /* IPv4, IPv6: index of what each has its own of */
+#define WORKER_FAMILIES     2 /* IPv4, IPv6: index of what each has its own of */
 #define WORKER_LISTENER_MAX (REFLECTOR_LISTEN_MAX + WORKER_FAMILIES * ALTERNATE_EXTRA)
 
 enum worker_tag {
@@ -61,7 +61,7 @@ struct reflector {
 	int signals;
 	struct worker_listener ports[WORKER_LISTENER_MAX];
 	struct addr listens[WORKER_LISTENER_MAX]; /* their addresses */
-	struct alternate places[WORKER_FAMILIES];
+	struct alternate alternates[WORKER_FAMILIES];
 	uint32_t port_count;
 	uint32_t connections; /* this thread's share */
 	struct acceptor acceptor;
@@ -70,10 +70,10 @@ struct reflector {
 	struct binding_server datagram_server;
 	struct reflector_listen raw_listen[WORKER_LISTENER_MAX];
 	struct reflector_raw *raw; /* NULL: this machine cannot */
-	struct tcp_server stream;
+	struct tcp_server tcp;
 	struct names names;
 	struct relay relay;
-	struct dialler dial;
+	struct dialler dialler;
 	struct metrics metrics;
 	struct counters counters;
 	struct rate_limit_table sources;
@@ -88,8 +88,8 @@ struct reflector {
 	bool shared; /* the ports are */
 	/* Those of the others: */
 	bool is_other, runs;
-	struct worker_queue handoff; /* for connections; */
-	struct worker_queue datagram_handoff;
+	struct worker_queue queue; /* for connections; */
+	struct worker_queue datagram_queue;
 	int stop;
 	pthread_t thread;
 };
@@ -116,7 +116,7 @@ void worker_close(struct reflector *reflector);
 /* Serves until it is told to end. Returns 0, or -1 with *error filled: a bug. */
 int worker_run(struct reflector *reflector, struct error *error);
 
-/* How it stands with the first thread, the context, and all others: reflector_metrics.h. */
+/* How it stands with the first thread, the context, and all others: metrics.h. */
 void worker_collect(void *context, struct counters *out, uint64_t now);
 
 /* Logs how many lines of the log were not written, once in a while: now may be TIMER_NONE. */

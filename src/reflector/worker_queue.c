@@ -5,17 +5,17 @@
 
 #include "natpunch/proto/stun.h"
 
-int worker_queue_open(struct worker_queue *handoff)
+int worker_queue_open(struct worker_queue *queue)
 {
-	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, handoff->ends);
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, queue->ends);
 }
 
-void worker_queue_close(struct worker_queue *handoff)
+void worker_queue_close(struct worker_queue *queue)
 {
 	for (int i = 0; i < 2; i++) {
-		if (handoff->ends[i] >= 0)
-			close(handoff->ends[i]);
-		handoff->ends[i] = -1;
+		if (queue->ends[i] >= 0)
+			close(queue->ends[i]);
+		queue->ends[i] = -1;
 	}
 }
 
@@ -27,7 +27,7 @@ bool worker_queue_wants(const void *message, size_t size)
 	case STUN_METHOD_CONNECT:
 	case STUN_METHOD_RELAY:
 	case STUN_METHOD_JOIN:
-	case STUN_METHOD_FORECAST:
+	case STUN_METHOD_PREDICTION:
 	case STUN_METHOD_DIAL:
 		return true;
 	default:
@@ -35,20 +35,18 @@ bool worker_queue_wants(const void *message, size_t size)
 	}
 }
 
-bool worker_queue_send(
-	const struct worker_queue *handoff, const struct worker_queue_item *handed)
+bool worker_queue_send(const struct worker_queue *queue, const struct worker_queue_item *handed)
 {
 	size_t size = offsetof(struct worker_queue_item, bytes) + handed->size;
 
 	return handed->size <= sizeof(handed->bytes) &&
-	       send(handoff->ends[0], handed, size, MSG_NOSIGNAL) == (ssize_t)size;
+	       send(queue->ends[0], handed, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
-bool worker_queue_receive(
-	const struct worker_queue *handoff, struct worker_queue_item *handed)
+bool worker_queue_receive(const struct worker_queue *queue, struct worker_queue_item *handed)
 {
 	const size_t least = offsetof(struct worker_queue_item, bytes);
-	ssize_t got = recv(handoff->ends[1], handed, sizeof(*handed), 0);
+	ssize_t got = recv(queue->ends[1], handed, sizeof(*handed), 0);
 
 	return got >= (ssize_t)least && handed->size == (size_t)got - least;
 }

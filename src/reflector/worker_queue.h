@@ -43,18 +43,16 @@ struct worker_queue_item {
 };
 
 /* Returns 0, or -1 and errno. */
-int worker_queue_open(struct worker_queue *handoff);
-void worker_queue_close(struct worker_queue *handoff);
+int worker_queue_open(struct worker_queue *queue);
+void worker_queue_close(struct worker_queue *queue);
 
 /* Is this message one for the first thread? */
 bool worker_queue_wants(const void *message, size_t size);
 
 /* Returns false when it could not be handed over: then the descriptor is the caller's still. */
-bool worker_queue_send(
-	const struct worker_queue *handoff, const struct worker_queue_item *handed);
+bool worker_queue_send(const struct worker_queue *queue, const struct worker_queue_item *handed);
 
 /* The next one, or false when there is none. */
-bool worker_queue_receive(
-	const struct worker_queue *handoff, struct worker_queue_item *handed);
+bool worker_queue_receive(const struct worker_queue *queue, struct worker_queue_item *handed);
 
 #endif

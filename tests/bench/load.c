@@ -709,14 +709,14 @@ static void load_text(struct load *load)
 	}
 }
 
-struct source_table {
+struct crowd {
 	struct stream *streams; /* the kept ones, then the held ones */
 	bool *asked;
 	uint64_t turn;
 	int epoll;
 };
 
-static void crowd_open(struct load *load, struct source_table *crowd)
+static void crowd_open(struct load *load, struct crowd *crowd)
 {
 	uint64_t all = load->connections + load->held;
 
@@ -741,7 +741,7 @@ static void crowd_open(struct load *load, struct source_table *crowd)
 }
 
 /* A held one from which something comes has been given up by the server. */
-static uint64_t crowd_lost(const struct load *load, const struct source_table *crowd)
+static uint64_t crowd_lost(const struct load *load, const struct crowd *crowd)
 {
 	uint64_t lost = 0;
 	char byte;
@@ -752,7 +752,7 @@ static uint64_t crowd_lost(const struct load *load, const struct source_table *c
 	return lost;
 }
 
-static void crowd_ask_next(const struct load *load, struct source_table *crowd)
+static void crowd_ask_next(const struct load *load, struct crowd *crowd)
 {
 	uint64_t i;
 
@@ -764,7 +764,7 @@ static void crowd_ask_next(const struct load *load, struct source_table *crowd)
 }
 
 /* Some servers close after a while whatever is said. */
-static void crowd_reopen(struct load *load, struct source_table *crowd, uint64_t i)
+static void crowd_reopen(struct load *load, struct crowd *crowd, uint64_t i)
 {
 	struct stream *stream = &crowd->streams[i];
 	struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = i}};
@@ -781,7 +781,7 @@ static void crowd_reopen(struct load *load, struct source_table *crowd, uint64_t
 static void load_kept(struct load *load)
 {
 	struct epoll_event events[BATCH];
-	struct source_table crowd = {.turn = 0};
+	struct crowd crowd = {.turn = 0};
 
 	crowd_open(load, &crowd);
 	load_start(load);
@@ -844,7 +844,7 @@ static uint64_t kernel_objects(void)
 
 static void load_homes(struct load *load)
 {
-	struct source_table crowd = {.turn = 0};
+	struct crowd crowd = {.turn = 0};
 	uint64_t pause;
 	uint64_t next;
 
@@ -874,7 +874,7 @@ static void load_homes(struct load *load)
 
 static void load_hold(struct load *load)
 {
-	struct source_table crowd = {.turn = 0};
+	struct crowd crowd = {.turn = 0};
 	uint64_t before = server_resident(load);
 	uint64_t kernel_before = kernel_objects();
 

@@ -53,7 +53,8 @@ static void check_line(const uint8_t *data, size_t size)
 	fuzz_check(blank != NULL);
 	*blank = '\0';
 	fuzz_check(addr_parse_ip(&addr, text) == 0 && parse_port(blank + 1, &addr.port) == 0);
-	fuzz_check(first_bytes_write_line(&addr, line) > 0 && first_bytes_is_line(line, strlen(line)));
+	fuzz_check(
+		first_bytes_write_line(&addr, line) > 0 && first_bytes_is_line(line, strlen(line)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -28,8 +28,10 @@ static void take_apart(struct wire_reader reader, unsigned depth)
 	while (netlink_message_next_attribute(&reader, &attribute)) {
 		fuzz_check(inside(&attribute.value, &reader));
 		fuzz_check(netlink_message_get_u8(&attribute, &u8) == (attribute.value.size == 1));
-		fuzz_check(netlink_message_get_be16(&attribute, &u16) == (attribute.value.size == 2));
-		fuzz_check(netlink_message_get_be32(&attribute, &u32) == (attribute.value.size == 4));
+		fuzz_check(
+			netlink_message_get_be16(&attribute, &u16) == (attribute.value.size == 2));
+		fuzz_check(
+			netlink_message_get_be32(&attribute, &u32) == (attribute.value.size == 4));
 		if (depth < DEPTH_MOST)
 			take_apart(attribute.value, depth + 1);
 	}
@@ -60,7 +62,8 @@ static void check_delete(const struct nft_message_entry *entry)
 	memcpy(bytes, &whole, sizeof(whole));
 	memcpy(bytes + 4, &type, sizeof(type));
 	wire_reader_start(&reader, bytes, whole);
-	fuzz_check(netlink_message_next(&reader, &message) && nft_message_read_entry(&message, &again));
+	fuzz_check(netlink_message_next(&reader, &message) &&
+		   nft_message_read_entry(&message, &again));
 	fuzz_check(
 		nft_message_flow_equal(&again.original, &entry->original) && again.id == entry->id);
 }

@@ -35,7 +35,8 @@ static void hear(const uint8_t *data, size_t size)
 	result = relay_message_read_join(&message, &number);
 	fuzz_check(result >= -1 && result <= 1);
 	fuzz_check(result != 0 || number != 0);
-	fuzz_check(result != 0 || relay_message_write_joined(&message, ticket.token, out, sizeof(out)) > 0);
+	fuzz_check(result != 0 ||
+		   relay_message_write_joined(&message, ticket.token, out, sizeof(out)) > 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -45,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	hear(data, size);
 	hear(bytes, prove(STUN_REQUEST, data, size, bytes));
-	fuzz_check(relay_message_read_answer(&ticket, transaction, data, size, &code) != RELAY_MESSAGE_JOINED);
+	fuzz_check(relay_message_read_answer(&ticket, transaction, data, size, &code) !=
+		   RELAY_MESSAGE_JOINED);
 	fuzz_check(code == 0 || (code >= 300 && code <= 699));
 	relay_message_read_answer(
 		&ticket, transaction, bytes, prove(STUN_SUCCESS, data, size, bytes), &code);

@@ -41,7 +41,7 @@ static void deliver(
 
 static void start(void)
 {
-	const struct dialler_config off = {.off = true, .places = places};
+	const struct dialler_config off = {.off = true, .alternates = places};
 	const struct reflector_times times = REFLECTOR_TIMES_DEFAULT;
 	struct error error;
 
@@ -49,7 +49,7 @@ static void start(void)
 	fuzz_check(names_open(&names, NULL, NULL, 0, &error) == 0);
 	fuzz_check(tcp_open(&stream, &loop, TAG, 4, &times, &names) == 0);
 	dialler_open(&dial, &off, &loop, TAG + 1, deliver, &stream);
-	stream.dial = &dial;
+	stream.dialler = &dial;
 }
 
 /* What the client can read now. */

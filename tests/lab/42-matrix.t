@@ -8,7 +8,7 @@
 need ip nft conntrack ss ssh
 
 # HOME LAPTOP -> how it goes. A symmetric NAT comes from a port that the other side does not know:
-# that needs a NAT there which lets a known address in from any port; or ports that can be foretold,
+# that needs a NAT there which lets a known address in from any port; or ports that can be predicted,
 # by both sides if both do so; or a relay.
 theory()
 {

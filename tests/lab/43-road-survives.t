@@ -1,6 +1,6 @@
 #!/bin/sh
 # The road, when things happen: two at once and fifty, another address at home, a reflector that
-# was away, a traveller that left, a home that left, a path that loses packets; and IPv6 through
+# was away, an initiator that left, a home that left, a path that loses packets; and IPv6 through
 # firewalls.
 
 # shellcheck source=tests/lab/lab.sh
@@ -111,7 +111,7 @@ road_keep -i 2
 
 # ---- who went away
 
-# The traveller is gone when home connects to it: home gives up, and is there for the next.
+# The initiator is gone when home connects to it: home gives up, and is there for the next.
 lab_spawn gone laptop "$natpunch" connect -v -r "$ROAD_ADDR" -K "$LAB_DIR/home.key" home
 ok 'somebody is on the way' wait_for_line 5 "$LAB_DIR/gone.err" 'is told to connect to us'
 lab_kill gone KILL

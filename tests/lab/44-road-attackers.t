@@ -151,7 +151,7 @@ for at in 1 20 22 30 60 90 120; do
 done
 unmoved 'changed requests'
 
-# An answer sent to a traveller by somebody else in the reflector's place.
+# An answer sent to an initiator by somebody else in the reflector's place.
 cat >"$LAB_DIR/liar.sh" <<END
 exec nc.openbsd -l -p 3478 <"$LAB_DIR/answer" >"$LAB_DIR/liar.in"
 END

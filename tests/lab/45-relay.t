@@ -98,7 +98,7 @@ echo begin >&5
 ok "and answers" wait_for_line 20 "$LAB_DIR/idle.out" '^begin$'
 lab_clock
 idle_since=$lab_now
-# Home's held connection, home's end of the relay, the traveller's.
+# Home's held connection, home's end of the relay, the initiator's.
 is "the reflector has both ends, and home's own" "$(legs sport = :3478 | wc -l)" 3
 both_kept()
 {
@@ -144,7 +144,7 @@ is "and gets not a byte" "$(wc -c <"$LAB_DIR/out")" 0
 # ---- either end goes
 ended=$(said keep 'pid [0-9]+ ended')
 lab_kill many2 KILL
-ok "the traveller is killed: the relay ends" wait_for 5 descriptors_are \
+ok "the initiator is killed: the relay ends" wait_for 5 descriptors_are \
 	$((before + 6 * (limit - 2)))
 ok "and so does what home had begun for it" wait_for 5 said_times keep 'pid [0-9]+ ended' $((ended + 1))
 child=$(awk '/goes to localhost/ { sub(/\)/, "", $NF); pid = $NF } END { print pid }' "$LAB_DIR/keep.err")
@@ -187,7 +187,7 @@ lab_kill guessed
 # ---- home does not come
 kill -STOP "$pid"
 begin waits
-ok "a traveller waits" wait_for_line 8 "$LAB_DIR/waits.err" 'asking for a relay'
+ok "an initiator waits" wait_for_line 8 "$LAB_DIR/waits.err" 'asking for a relay'
 lab_kill waits KILL
 ok "and goes: its relay is off" wait_for_line 5 "$LAB_DIR/reflect.err" 'is off: it went away'
 road_connect </dev/null >"$LAB_DIR/out" 2>"$LAB_DIR/err"
@@ -196,7 +196,7 @@ like "and told so" "$(cat "$LAB_DIR/err")" "home does not come to the reflector'
 like "the reflector gave it up" "$(cat "$LAB_DIR/reflect.err")" 'is off: home did not come'
 kill -CONT "$pid"
 ok "what it finds then is gone" wait_for 5 said_times keep \
-	'cannot join it at the relay: the traveller is gone' 2
+	'cannot join it at the relay: the initiator is gone' 2
 ok "nothing is left of it" wait_for 5 descriptors_are "$before"
 
 # ---- the idle one, whose NATs would have forgotten it

@@ -282,7 +282,7 @@ static void run_forged(bool raw)
 
 struct tenancy {
 	struct key key;
-	struct name_question rendezvous;
+	struct name_question question;
 	bool busy;
 	bool rightful;
 };
@@ -317,8 +317,8 @@ static void begin_tenancy(struct tenancy *tenancy, uint32_t *begun, uint32_t cou
 		if (random_below(2) == 0)
 			strcpy(tenancy->key.name, "home");
 	}
-	name_message_start(&tenancy->rendezvous, STUN_METHOD_REGISTER, &tenancy->key);
-	tenancy->rendezvous.registration = (struct name_message_registration){
+	name_message_start(&tenancy->question, STUN_METHOD_REGISTER, &tenancy->key);
+	tenancy->question.registration = (struct name_message_registration){
 		.protocol = MAPPING_UDP, .local_port = 1000, .seconds = 60};
 	tenancy->busy = true;
 }
@@ -334,7 +334,7 @@ static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, s
 
 		if (!tenancy->busy)
 			continue;
-		outcome = name_message_read(&tenancy->rendezvous, bytes, size, &why);
+		outcome = name_message_read(&tenancy->question, bytes, size, &why);
 		if (outcome == NAME_MESSAGE_UNRELATED || outcome == NAME_MESSAGE_AGAIN)
 			continue;
 		tenancy->busy = false;
@@ -371,7 +371,7 @@ static void run_names(uint32_t count)
 				begin_tenancy(&tenancies[i], &begun, count);
 			random_fill(random, sizeof(random));
 			size = name_message_write(
-				&tenancies[i].rendezvous, random, bytes, sizeof(bytes));
+				&tenancies[i].question, random, bytes, sizeof(bytes));
 			send(fd, bytes, size, MSG_DONTWAIT);
 		}
 		if (registered >= count)
@@ -465,7 +465,8 @@ static bool ask_text(int fd, double deadline)
 	if (!connect_until(fd, deadline) || socket_local(fd, &local) != 0)
 		return false;
 	size = hear(fd, (uint8_t *)line, sizeof(line), false, deadline);
-	return size == first_bytes_write_line(&local, expected) && memcmp(line, expected, size) == 0;
+	return size == first_bytes_write_line(&local, expected) &&
+	       memcmp(line, expected, size) == 0;
 }
 
 static int compare(const void *a, const void *b)

@@ -74,7 +74,8 @@ static int run_verify(const struct options *options)
 
 	dialback_client_start(&verify, &options->verify, now);
 	while (verify.state != DIALBACK_CLIENT_DONE && verify.state != DIALBACK_CLIENT_FAILED) {
-		struct pollfd watch = {.fd = dialback_client_fd(&verify), .events = dialback_client_events(&verify)};
+		struct pollfd watch = {.fd = dialback_client_fd(&verify),
+			.events = dialback_client_events(&verify)};
 
 		poll(&watch, 1, verify.due > now ? (int)(verify.due - now) : 0);
 		now = clock_now_ms();

@@ -94,9 +94,8 @@ static struct bytes answer(const struct bytes *request, struct names_effect *eff
 {
 	struct bytes out = {.size = 0};
 
-	names_answer(&names, &caller,
-		guard_copy_end(&guard, request->data, request->size), request->size, START_MS,
-		out.data, STUN_MESSAGE_MAX, &out.size, effect);
+	names_answer(&names, &caller, guard_copy_end(&guard, request->data, request->size),
+		request->size, START_MS, out.data, STUN_MESSAGE_MAX, &out.size, effect);
 	return out;
 }
 
@@ -211,8 +210,8 @@ static int count_records(const struct bytes *text)
 	const char *problem;
 	int result, count = 0;
 
-	if (registry_format_check(&reader, guard_copy_end(&guard, text->data, text->size), text->size,
-		    &problem) != 0)
+	if (registry_format_check(&reader, guard_copy_end(&guard, text->data, text->size),
+		    text->size, &problem) != 0)
 		return -1;
 	while ((result = registry_format_next(&reader, &record)) > 0)
 		count++;

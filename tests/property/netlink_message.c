@@ -181,7 +181,8 @@ static bool damage_holds(void)
 
 static struct nft_message_flow random_flow(void)
 {
-	struct nft_message_flow flow = {.protocol = random_once(&rng, 2) ? MAPPING_TCP : MAPPING_UDP};
+	struct nft_message_flow flow = {
+		.protocol = random_once(&rng, 2) ? MAPPING_TCP : MAPPING_UDP};
 	uint8_t family = random_once(&rng, 2) ? ADDR_IPV4 : ADDR_IPV6;
 
 	flow.source.family = flow.destination.family = family;

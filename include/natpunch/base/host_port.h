@@ -10,10 +10,11 @@
 #define HOST_PORT_HOST_SIZE 256 /* a DNS name of 253 (RFC 1035 2.3.4), a dot, a NUL */
 
 struct host_port {
-	char host[HOST_PORT_HOST_SIZE]; /* a name, an IPv4 or an IPv6 text without brackets; may be ""
-				     */
-	uint16_t port;              /* 1 to 65535 */
-	bool port_named;            /* in the text, so that port is not the default */
+	char host[HOST_PORT_HOST_SIZE]; /* a name, an IPv4 or an IPv6 text without brackets; may be
+					 * ""
+					 */
+	uint16_t port;                  /* 1 to 65535 */
+	bool port_named;                /* in the text, so that port is not the default */
 };
 
 /*
@@ -25,6 +26,7 @@ int host_port_parse(const char *text, uint16_t default_port, struct host_port *o
 	__attribute__((warn_unused_result));
 
 /* "[ADDR:]PORT" of -l and -T: as above but the port is a must and HOST may be missing ("3478"). */
-int host_port_parse_listen(const char *text, struct host_port *out) __attribute__((warn_unused_result));
+int host_port_parse_listen(const char *text, struct host_port *out)
+	__attribute__((warn_unused_result));
 
 #endif

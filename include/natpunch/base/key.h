@@ -51,6 +51,7 @@ enum key_reader_result {
 	KEY_READER_BAD, /* *problem is a constant that says what is wrong with the line */
 };
 
-enum key_reader_result key_reader_next(struct key_reader *file, struct key *out, const char **problem);
+enum key_reader_result key_reader_next(
+	struct key_reader *file, struct key *out, const char **problem);
 
 #endif

@@ -10,12 +10,12 @@
  * free. The table is never full: so many entries as it has cannot be begun, by the rule for all
  * together, before the first of them is free again. rate_limit_open() holds the numbers to that.
  *
- * Where there is no rule for all together, a table of sources can become full: struct rate_limit_table,
- * which has room for more, looks at one set of it at a time, and finds that by a keyed hash. What
- * it is asked costs the same however many sources there are. Its rule for a full set: a source that
- * is beyond its measure stays; of the others, the one that is furthest from that is forgotten.
- * That gives it back what little it has used. Where all of the set are beyond their measure, a
- * newcomer is not measured: better one too many than an honest one refused.
+ * Where there is no rule for all together, a table of sources can become full: struct
+ * rate_limit_table, which has room for more, looks at one set of it at a time, and finds that by a
+ * keyed hash. What it is asked costs the same however many sources there are. Its rule for a full
+ * set: a source that is beyond its measure stays; of the others, the one that is furthest from that
+ * is forgotten. That gives it back what little it has used. Where all of the set are beyond their
+ * measure, a newcomer is not measured: better one too many than an honest one refused.
  */
 #ifndef NATPUNCH_BASE_RATE_LIMIT_H
 #define NATPUNCH_BASE_RATE_LIMIT_H
@@ -48,8 +48,8 @@ struct rate_limit {
 };
 
 /* Returns 0, or -1 when the table could become full under these rules. */
-int rate_limit_open(struct rate_limit *rate, struct rate_limit_rule each, struct rate_limit_rule all)
-	__attribute__((warn_unused_result));
+int rate_limit_open(struct rate_limit *rate, struct rate_limit_rule each,
+	struct rate_limit_rule all) __attribute__((warn_unused_result));
 
 /* May `source` have one, at `now` in milliseconds? Takes it if so; refused ones count nothing. */
 bool rate_limit_take(struct rate_limit *rate, const struct addr *source, uint64_t now);
@@ -68,11 +68,12 @@ struct rate_limit_quota {
 
 /*
  * The same measure as one time alone, in microseconds, where what it is for has a place of its own;
- * 0 in the beginning. rate_limit_wait() says for how many ms no more may be had at `now`, rate_limit_charge()
- * takes: also more than is left, which is waited for then.
+ * 0 in the beginning. rate_limit_wait() says for how many ms no more may be had at `now`,
+ * rate_limit_charge() takes: also more than is left, which is waited for then.
  */
 uint64_t rate_limit_wait(const struct rate_limit_quota *quota, uint64_t spent_us, uint64_t now);
-void rate_limit_charge(const struct rate_limit_quota *quota, uint64_t *spent_us, uint32_t number, uint64_t now);
+void rate_limit_charge(
+	const struct rate_limit_quota *quota, uint64_t *spent_us, uint32_t number, uint64_t now);
 
 struct rate_limit_table {
 	struct rate_limit_quota each;
@@ -83,11 +84,12 @@ struct rate_limit_table {
 };
 
 /* `sources`: memory for 2^bits sets, all zero, the caller's. `key` is random. */
-void rate_limit_table_init(struct rate_limit_table *table, struct rate_limit_source *sources, unsigned bits,
-	struct rate_limit_quota each, const uint8_t key[SIPHASH_KEY_SIZE]);
+void rate_limit_table_init(struct rate_limit_table *table, struct rate_limit_source *sources,
+	unsigned bits, struct rate_limit_quota each, const uint8_t key[SIPHASH_KEY_SIZE]);
 
 /* The measure of a source, until the next call; NULL: there is no room, and it has no limit. */
-uint64_t *rate_limit_table_find(struct rate_limit_table *table, const struct addr *source, uint64_t now);
+uint64_t *rate_limit_table_find(
+	struct rate_limit_table *table, const struct addr *source, uint64_t now);
 
 /* How many sources have used something and not yet got all of it back. Looks at all. By any
  * thread, while one changes the table. */

@@ -1,5 +1,6 @@
 /*
- * relaxed_counter.h - a number that one thread writes and others may read, in no order with anything else.
+ * relaxed_counter.h - a number that one thread writes and others may read, in no order with
+ * anything else.
  *
  * A machine of 32 bits reads the two halves one after the other: what is read can be wrong while
  * the upper one changes, once.

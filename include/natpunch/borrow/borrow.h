@@ -35,11 +35,12 @@ ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity);
 
 /*
  * With BORROW_HANDSHAKE: sends the question, the same one every time; takes what came and judges
- * it (handshake.h). A mapping is also acknowledged, which completes the handshake. Each returns 0,
- * or -1 and errno (EAGAIN: nothing there).
+ * it (raw_handshake.h). A mapping is also acknowledged, which completes the handshake. Each returns
+ * 0, or -1 and errno (EAGAIN: nothing there).
  */
 int borrow_knock(struct borrowed *borrowed);
-int borrow_hear(struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped);
+int borrow_hear(
+	struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped);
 
 /* Ends it in the ordinary way: FIN, or RST for an unfinished handshake. Also after a failed one;
  * twice is once. */

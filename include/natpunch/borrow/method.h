@@ -19,8 +19,8 @@ struct borrow_request {
 	enum mapping_protocol protocol;
 	struct addr local; /* port: the one to borrow; ADDR_NONE as family: any address */
 	struct addr remote;
-	const char *interface;       /* for SO_BINDTODEVICE, or NULL */
-	const struct port_owner *holder; /* of the port, as it was found before; or NULL */
+	const char *interface;          /* for SO_BINDTODEVICE, or NULL */
+	const struct port_owner *owner; /* of the port, as it was found before; or NULL */
 };
 
 enum borrow_result {
@@ -48,7 +48,7 @@ struct borrowed {
 	struct addr local; /* address and port that the packets leave this machine with */
 	struct addr remote;
 	struct raw_handshake handshake; /* raw sockets: both addresses; with BORROW_HANDSHAKE all */
-	bool acknowledged;          /* with BORROW_HANDSHAKE: one was completed */
+	bool acknowledged;              /* with BORROW_HANDSHAKE: one was completed */
 };
 
 struct borrow_method {
@@ -61,8 +61,8 @@ struct borrow_method {
 	ssize_t (*send)(struct borrowed *borrowed, const void *data, size_t size);
 	ssize_t (*receive)(struct borrowed *borrowed, void *out, size_t capacity);
 	int (*knock)(struct borrowed *borrowed);
-	int (*hear)(
-		struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped);
+	int (*hear)(struct borrowed *borrowed, enum raw_handshake_outcome *outcome,
+		struct addr *mapped);
 	/* Ends it, `silently` as borrow_forget() says; NULL: nothing to do but what is done then.
 	 */
 	void (*end)(struct borrowed *borrowed, bool silently);

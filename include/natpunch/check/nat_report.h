@@ -114,8 +114,8 @@ struct nat_sample {
 	struct addr mapped;
 };
 
-/* What sights from one local port tell; the first one is the one to compare with. */
-enum nat_mapping nat_report_judge_mapping(const struct nat_sample *sights, size_t count);
+/* What samples from one local port tell; the first one is the one to compare with. */
+enum nat_mapping nat_report_judge_mapping(const struct nat_sample *samples, size_t count);
 
 /* Who got in: a stranger's address; another port of an address that was contacted. */
 enum nat_filtering nat_report_judge_filtering(enum nat_answer stranger, enum nat_answer known);

@@ -7,12 +7,12 @@
  *      \____________________\______________________\--> FAILED
  *
  * WAITING: the pair of addresses is in use by a connection of the past; tried again shortly.
- * Over UDP, and with a handshake (handshake.h), there is no CONNECTING, and in ASKING the question
- * is sent again after BINDING_CLIENT_RTO_MS, twice that, four times that and so on (RFC 8489 6.2.1),
- * for as long as the caller waits; what comes and is no answer is passed over, as anybody can send
- * a datagram. A handshake is the question and the answer itself: no STUN is spoken.
- * Threat: whatever answers at the other end. Its bytes are framed and judged by pure/stun and
- * pure/binding; only a reply to our random transaction id on our own connection counts.
+ * Over UDP, and with a handshake (raw_handshake.h), there is no CONNECTING, and in ASKING the
+ * question is sent again after BINDING_CLIENT_RTO_MS, twice that, four times that and so on (RFC
+ * 8489 6.2.1), for as long as the caller waits; what comes and is no answer is passed over, as
+ * anybody can send a datagram. A handshake is the question and the answer itself: no STUN is
+ * spoken. Threat: whatever answers at the other end. Its bytes are framed and judged by proto/stun
+ * and proto/binding; only a reply to our random transaction id on our own connection counts.
  */
 #ifndef NATPUNCH_CLIENT_BINDING_CLIENT_H
 #define NATPUNCH_CLIENT_BINDING_CLIENT_H

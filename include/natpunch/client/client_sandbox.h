@@ -48,8 +48,7 @@ struct client_sandbox {
 	struct launcher launcher;
 	struct resolve_task task;
 	struct resolve_helper resolver; /* for who looks up, once it is open */
-	struct port_owner
-		holder; /* of the local port, when client_sandbox_find_owner() found one */
+	struct port_owner owner; /* of the local port, when client_sandbox_find_owner() found one */
 };
 
 /*
@@ -57,11 +56,11 @@ struct client_sandbox {
  * initialised, use it. All three stay where they are. Returns 0, or -1 with *error filled; who does
  * not stay goes on without a launcher, and is told when it would be needed.
  */
-int client_sandbox_open(
-	struct client_sandbox *confinement, const struct client_sandbox_plan *asker, struct error *error);
+int client_sandbox_open(struct client_sandbox *confinement, const struct client_sandbox_plan *asker,
+	struct error *error);
 
 /*
- * Who holds the local port? For confinement->holder, and for the request. It takes a look at every
+ * Who holds the local port? For confinement->owner, and for the request. It takes a look at every
  * process when somebody does; so not `always`, but for who may not get at the port beside that one.
  */
 void client_sandbox_find_owner(

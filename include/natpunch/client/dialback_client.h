@@ -9,8 +9,8 @@
  * It asks over a connection of its own, from a port that the kernel chooses or the caller names,
  * so the port in question must be said. The reflector dials the address that it sees this
  * connection come from: where several public addresses are in use (RFC 4787 REQ-2: paired pooling
- * is only recommended), that may be another than the mapping's, which dialback_client_is_about() tells.
- * Over a connection that is there already, as one that is held, the same is asked by writing
+ * is only recommended), that may be another than the mapping's, which dialback_client_is_about()
+ * tells. Over a connection that is there already, as one that is held, the same is asked by writing
  * dialback_write_request() to it and judging what comes with dialback_read_answer().
  *
  * Threat: a reflector that lies. It can say that a mapping works which does not, and the other way
@@ -59,7 +59,8 @@ struct dialback_client {
 };
 
 /* Starts. dialback_client_end() must follow in every case. */
-void dialback_client_start(struct dialback_client *verify, const struct dialback_client_request *request, uint64_t now);
+void dialback_client_start(struct dialback_client *verify,
+	const struct dialback_client_request *request, uint64_t now);
 
 /* What to poll for: events for poll(2), and the descriptor (or -1). */
 int dialback_client_fd(const struct dialback_client *verify);

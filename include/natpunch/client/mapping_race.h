@@ -3,9 +3,9 @@
  *
  * Reflectors are asked in the order given, and each one's addresses in the order of the resolver;
  * the next is started when the last one failed, or when nothing has been heard for
- * MAPPING_RACE_STAGGER_MS (the connection attempt delay of RFC 8305 section 5). All that were started go
- * on; the first answer wins and the others are given up. So a dead reflector costs a quarter of a
- * second, and no reflector that answers is ever passed over.
+ * MAPPING_RACE_STAGGER_MS (the connection attempt delay of RFC 8305 section 5). All that were
+ * started go on; the first answer wins and the others are given up. So a dead reflector costs a
+ * quarter of a second, and no reflector that answers is ever passed over.
  */
 #ifndef NATPUNCH_CLIENT_MAPPING_RACE_H
 #define NATPUNCH_CLIENT_MAPPING_RACE_H
@@ -43,16 +43,16 @@ struct mapping_race_request {
 	enum binding_mode mode; /* how a connection is to go on after the answer */
 	uint16_t hold_seconds;  /* with BINDING_MODE_HOLD: the time between keep-alives */
 	const struct resolve_helper *resolver; /* who looks names up, or NULL */
-	const struct port_owner *holder; /* of the local port, as it was found before; or NULL */
+	const struct port_owner *owner; /* of the local port, as it was found before; or NULL */
 };
 
 struct mapping_race_result {
 	struct mapping mapping;
-	size_t reflector;                    /* its index in the request */
-	bool no_nat;                         /* the public address is one of this machine's own */
-	bool differs;                        /* with must_agree: the port depends on who is asked */
+	size_t reflector; /* its index in the request */
+	bool no_nat;      /* the public address is one of this machine's own */
+	bool differs;     /* with must_agree: the port depends on who is asked */
 	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which reflectors the port has spoken to */
-	struct binding_client winner;           /* still open, the caller's: binding_client_end() */
+	struct binding_client winner; /* still open, the caller's: binding_client_end() */
 };
 
 /*
@@ -60,8 +60,8 @@ struct mapping_race_result {
  * filled: the most telling of the failures, in the order PEER, NETWORK, LOCAL; a failure that no
  * other reflector would mend (BORROW_CANNOT) ends the run at once. Nothing is left open then.
  */
-int mapping_race_run(
-	const struct mapping_race_request *request, struct mapping_race_result *result, struct error *error);
+int mapping_race_run(const struct mapping_race_request *request, struct mapping_race_result *result,
+	struct error *error);
 
 /* How the reflector is named in results and errors: "HOST:PORT" or "[HOST]:PORT". */
 void mapping_race_name_reflector(const struct host_port *reflector, char *out, size_t size);
@@ -82,10 +82,11 @@ struct mapping_race;
 struct mapping_race *mapping_race_start(const struct mapping_race_request *request, uint64_t now);
 
 /*
- * Fills MAPPING_RACE_WATCH_MAX entries for poll(2), unused ones with -1 as descriptor, and returns when
- * mapping_race_advance() wants to be called at the latest.
+ * Fills MAPPING_RACE_WATCH_MAX entries for poll(2), unused ones with -1 as descriptor, and returns
+ * when mapping_race_advance() wants to be called at the latest.
  */
-uint64_t mapping_race_watch(const struct mapping_race *race, struct pollfd fds[MAPPING_RACE_WATCH_MAX]);
+uint64_t mapping_race_watch(
+	const struct mapping_race *race, struct pollfd fds[MAPPING_RACE_WATCH_MAX]);
 
 /* Goes on with what poll(2) found; fds NULL: nothing. */
 enum mapping_race_state mapping_race_advance(
@@ -94,7 +95,8 @@ enum mapping_race_state mapping_race_advance(
 void mapping_race_take(struct mapping_race *race, struct mapping_race_result *result);
 const struct error *mapping_race_error(const struct mapping_race *race);
 
-/* After MAPPING_RACE_FAILED: did this machine refuse (BORROW_CANNOT), so that trying again is idle? */
+/* After MAPPING_RACE_FAILED: did this machine refuse (BORROW_CANNOT), so that trying again is idle?
+ */
 bool mapping_race_cannot(const struct mapping_race *race);
 
 /* Ends what is under way and frees the race; NULL is fine. */

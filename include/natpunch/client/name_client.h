@@ -1,5 +1,6 @@
 /*
- * name_client.h - a question about a name (rendezvous.h), asked over a port that is open to a reflector.
+ * name_client.h - a question about a name (name_messages.h), asked over a port that is open to a
+ * reflector.
  *
  * A state machine that is handed messages and the time. Over UDP a request is sent again as
  * RFC 8489 6.2.1 says, and what comes and is no answer is passed over.
@@ -19,7 +20,7 @@
 
 enum name_client_state {
 	NAME_CLIENT_ASKING,
-	NAME_CLIENT_DONE,   /* rendezvous.records, rendezvous.granted */
+	NAME_CLIENT_DONE,   /* question.records, question.granted */
 	NAME_CLIENT_FAILED, /* error */
 };
 
@@ -27,7 +28,7 @@ struct name_client {
 	enum name_client_state state;
 	struct borrowed *port; /* the caller's: a stream or datagrams */
 	const char *reflector; /* how it is called in errors; the caller's */
-	struct name_question rendezvous;
+	struct name_question question;
 	uint8_t request[STUN_MESSAGE_MAX];
 	size_t request_size;
 	uint64_t due; /* when name_client_expire() wants to be called; TIMER_NONE over a stream */
@@ -36,20 +37,20 @@ struct name_client {
 };
 
 /*
- * Sends the first request. `rendezvous` was begun by name_message_start() and is copied; its key must
- * outlive this. The state may already be FAILED.
+ * Sends the first request. `rendezvous` was begun by name_message_start() and is copied; its key
+ * must outlive this. The state may already be FAILED.
  */
-void name_client_start(struct name_client *naming, struct borrowed *port, const char *reflector,
-	const struct name_question *rendezvous, uint64_t now);
+void name_client_start(struct name_client *client, struct borrowed *port, const char *reflector,
+	const struct name_question *question, uint64_t now);
 
 /* Judges one whole message that came over the port, and may send the next request. */
-void name_client_take(struct name_client *naming, const void *data, size_t size, uint64_t now);
+void name_client_take(struct name_client *client, const void *data, size_t size, uint64_t now);
 
 /* Sends again what is due. */
-void name_client_expire(struct name_client *naming, uint64_t now);
+void name_client_expire(struct name_client *client, uint64_t now);
 
 /* Reads the port itself until there is a result or `deadline`. Returns 0, or -1 with *error. */
-int name_client_run(struct name_client *naming, uint64_t deadline, struct error *error);
+int name_client_run(struct name_client *client, uint64_t deadline, struct error *error);
 
 /*
  * Registers the mapping that a probe found, over the connection or port that it was found with; for
@@ -58,8 +59,8 @@ int name_client_run(struct name_client *naming, uint64_t deadline, struct error 
  * when the registration failed. Returns 0, or -1 with *error filled. `registered` is where the
  * reflector saw home.
  */
-int name_client_register(const struct mapping_race_request *request, struct mapping_race_result *result,
-	const struct key *key, enum binding_mode mode, uint64_t deadline,
-	struct name_message_record *registered, struct error *error);
+int name_client_register(const struct mapping_race_request *request,
+	struct mapping_race_result *result, const struct key *key, enum binding_mode mode,
+	uint64_t deadline, struct name_message_record *registered, struct error *error);
 
 #endif

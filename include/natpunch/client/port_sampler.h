@@ -1,7 +1,7 @@
 /*
- * port_sampler.h - what the NAT does with the next connections from a port: three are made, one right
- * after the other, to the places of a reflector with two addresses where it was not asked yet. Each
- * asks a Binding question there; from the ports in the answers follows a forecast.
+ * port_sampler.h - what the NAT does with the next connections from a port: three are made, one
+ * right after the other, to the places of a reflector with two addresses where it was not asked
+ * yet. Each asks a Binding question there; from the ports in the answers follows a prediction.
  *
  *   the first address, the other port     the second address, the first port
  *   the second address, the other port
@@ -29,7 +29,7 @@
 enum port_sampler_state {
 	PORT_SAMPLER_NONE, /* not in use */
 	PORT_SAMPLER_LOOKING,
-	PORT_SAMPLER_DONE, /* `forecast` */
+	PORT_SAMPLER_DONE, /* `prediction` */
 };
 
 struct port_sampler_one {
@@ -48,23 +48,25 @@ struct port_sampler {
 	uint64_t started;
 	uint64_t due;           /* when it is over (clock_now_ms()) */
 	uint64_t round_trip_ms; /* to the reflector; 0: not seen */
-	struct port_prediction forecast;
+	struct port_prediction prediction;
 };
 
 /*
  * `reflector` was asked from the port already, `other` is its OTHER-ADDRESS. `open` is as for
  * punch_start(), and only called here. The state may already be DONE: nothing can be told.
  */
-void port_sampler_start(struct port_sampler *sights, const struct addr *reflector, const struct addr *other,
-	punch_opener *open, void *context, uint64_t now);
+void port_sampler_start(struct port_sampler *sampler, const struct addr *reflector,
+	const struct addr *other, punch_opener *open, void *context, uint64_t now);
 
 /* Fills all entries for poll(2); those of a state other than LOOKING are empty. */
-void port_sampler_watch(const struct port_sampler *sights, struct pollfd fds[PORT_SAMPLER_WATCH_MAX]);
+void port_sampler_watch(
+	const struct port_sampler *sampler, struct pollfd fds[PORT_SAMPLER_WATCH_MAX]);
 
 /* Goes on with what poll(2) found, or when `due` has come. */
-void port_sampler_advance(struct port_sampler *sights, const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now);
+void port_sampler_advance(struct port_sampler *sampler,
+	const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now);
 
 /* Closes what is open; leaves PORT_SAMPLER_NONE. */
-void port_sampler_end(struct port_sampler *sights);
+void port_sampler_end(struct port_sampler *sampler);
 
 #endif

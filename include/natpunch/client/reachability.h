@@ -2,8 +2,8 @@
  * reachability.h - does a mapping let strangers in?
  *
  * Reflectors are asked to dial the mapping, all at once, each over a connection of its own from
- * another local port (verify.h), so that asking makes no room for them in the NAT: the one that
- * saw the mapping, to dial from another port and from its other address, and up to
+ * another local port (dialback_client.h), so that asking makes no room for them in the NAT: the one
+ * that saw the mapping, to dial from another port and from its other address, and up to
  * REACHABILITY_LANE_MAX - 1 more, first those that were never contacted from the port in question.
  *
  * What counts, in this order:
@@ -45,10 +45,10 @@ enum reachability_verdict {
 
 struct reachability_request {
 	struct addr mapped;
-	struct addr asked;                   /* the address of the reflector that saw it */
-	const struct mapping_race_request *probe;   /* reflectors, family, local address, interface; not
-					      * copied, must outlive the reachability */
-	size_t reflector;                    /* which of them that was */
+	struct addr asked;                          /* the address of the reflector that saw it */
+	const struct mapping_race_request *probe;   /* reflectors, family, local address, interface;
+						     * not   copied, must outlive the reachability */
+	size_t reflector;                           /* which of them that was */
 	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which of them the port has spoken to */
 	uint64_t timeout_ms;
 };

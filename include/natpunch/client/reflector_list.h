@@ -1,6 +1,6 @@
 /*
- * reflector_list.h - which reflectors a command asks: those of -r, else those of $NATPUNCH_REFLECTOR,
- * else public STUN servers.
+ * reflector_list.h - which reflectors a command asks: those of -r, else those of
+ * $NATPUNCH_REFLECTOR, else public STUN servers.
  */
 #ifndef NATPUNCH_CLIENT_REFLECTOR_LIST_H
 #define NATPUNCH_CLIENT_REFLECTOR_LIST_H

@@ -35,7 +35,7 @@
 
 struct handover {
 	char *const *command;         /* argv for execv(3), or NULL */
-	struct host_port to;    /* else: spliced to this address */
+	struct host_port to;          /* else: spliced to this address */
 	pid_t children[HANDOVER_MAX]; /* 0: free */
 	size_t running;
 	unsigned refused; /* newcomers that were closed, since handover_init() */
@@ -52,8 +52,7 @@ struct launcher_task handover_task(const struct handover *handover);
  * `command` ends with NULL; it stays the caller's and must outlive the handover. `to` may be NULL
  * when there is a command. handover_end() closes the spare descriptor; children go on.
  */
-void handover_init(
-	struct handover *handover, char *const *command, const struct host_port *to);
+void handover_init(struct handover *handover, char *const *command, const struct host_port *to);
 void handover_end(struct handover *handover);
 
 /*

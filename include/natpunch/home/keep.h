@@ -14,9 +14,9 @@
  *     learnt, and the next connection is made before this one ends;
  *   - no reflector answers: again, with backoff and jitter.
  *
- * With `verify` each new mapping is dialled from outside (verifier.h) before it is reported, and
- * again every `verify_open_ms`: HOOK_UNREACHABLE when strangers do not get in, HOOK_UP when they
- * do again. A verdict that is not there leaves things as they are; it is asked for again soon.
+ * With `verify` each new mapping is dialled from outside (verification.h) before it is reported,
+ * and again every `verify_open_ms`: HOOK_UNREACHABLE when strangers do not get in, HOOK_UP when
+ * they do again. A verdict that is not there leaves things as they are; it is asked for again soon.
  *
  * Invariants: what works is never given up because one reflector failed (a silent end leaves the
  * NAT's entry as it is, and other reflectors are asked first); each mapping is reported once.
@@ -46,20 +46,22 @@
 #define KEEP_DOWN_MS             180000 /* without any answer, and three intervals: it is down */
 
 struct keep_config {
-	struct mapping_race_request probe; /* its mode, hold_seconds and first are set by keep_run() */
+	struct mapping_race_request
+		probe; /* its mode, hold_seconds and first are set by keep_run() */
 	uint64_t interval_ms;
 	bool verify; /* a mapping is reported once a reflector's dial-back got through */
 	uint64_t verify_open_ms;  /* with `verify`: until it is dialled again, */
 	uint64_t verify_again_ms; /* and when that did not get through */
 	const struct key *key;    /* the name to keep registered (its secret too), or NULL */
 	struct hook *hook;        /* reaped and expired here */
-	/* Reaped here; gets what the listener accepts, and what travellers were let in by. */
+	/* Reaped here; gets what the listener accepts, and what initiators were let in by. */
 	struct handover *handover;
 	struct launcher *launcher; /* that both use, or NULL */
 	int listener;              /* or -1 */
 	struct notify *notify;
 	/* Called for every event with the mapping in question (for HOOK_DOWN the last one). */
-	void (*report)(void *context, enum hook_event event, const struct mapping_race_result *result);
+	void (*report)(
+		void *context, enum hook_event event, const struct mapping_race_result *result);
 	void *context;
 };
 

@@ -1,5 +1,6 @@
 /*
- * port_owner.h - who listens on a local port, read from the kernel, never from a configuration file.
+ * port_owner.h - who listens on a local port, read from the kernel, never from a configuration
+ * file.
  */
 #ifndef NATPUNCH_OS_PORT_OWNER_H
 #define NATPUNCH_OS_PORT_OWNER_H
@@ -24,8 +25,8 @@ struct port_owner {
  * owner in /proc/PID/fd. `family` ADDR_NONE looks at both; an IPv4 port counts as held by an IPv6
  * wildcard socket as well. Returns 0, or -1 when /proc cannot be read.
  */
-int port_owner_find(
-	enum mapping_protocol protocol, enum addr_family family, uint16_t port, struct port_owner *out);
+int port_owner_find(enum mapping_protocol protocol, enum addr_family family, uint16_t port,
+	struct port_owner *out);
 
 /*
  * The same for who may not look into others any more, and did so before: what it found then, or

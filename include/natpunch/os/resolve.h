@@ -44,8 +44,8 @@ struct resolve {
  * resolve_answer() with the same arguments. Returns its pid, or -1 and errno.
  */
 struct resolve_helper {
-	pid_t (*start)(const void *context, const struct host_port *host,
-		enum addr_family family, int fd);
+	pid_t (*start)(
+		const void *context, const struct host_port *host, enum addr_family family, int fd);
 	const void *context;
 	bool leaves; /* a child that is not wanted any more is left alone, and ends with its parent
 		      */
@@ -64,7 +64,7 @@ void resolve_start(
 
 /*
  * The same for a reflector. Where no port was named and the name has no address, it is taken for a
- * domain, and what its SRV records for natpunch name is looked up, in the order of srv.h.
+ * domain, and what its SRV records for natpunch name is looked up, in the order of dns_srv.h.
  * helper NULL: by a child of our own.
  */
 void resolve_start_reflector(struct resolve *resolve, const struct resolve_helper *helper,

@@ -16,9 +16,9 @@
 #define DNS_SRV_ANSWER_MAX 4096 /* bytes of an answer: 16 records with names of 200 bytes fit */
 
 struct dns_srv_record {
-	uint16_t priority;            /* lower ones are tried first */
-	uint16_t weight;              /* among equals the share of those who try it first */
-	uint16_t port;                /* not 0 */
+	uint16_t priority;                /* lower ones are tried first */
+	uint16_t weight;                  /* among equals the share of those who try it first */
+	uint16_t port;                    /* not 0 */
 	char target[HOST_PORT_HOST_SIZE]; /* a host name without the last dot; not empty */
 };
 
@@ -31,7 +31,8 @@ struct dns_srv_answer {
  * Writes the name that is asked for `host`, "_natpunch._tcp.HOST", into out. Returns 0, or -1 when
  * that is too long for a name.
  */
-int dns_srv_write_name(const char *host, char out[HOST_PORT_HOST_SIZE]) __attribute__((warn_unused_result));
+int dns_srv_write_name(const char *host, char out[HOST_PORT_HOST_SIZE])
+	__attribute__((warn_unused_result));
 
 /*
  * Reads the records of a DNS answer. Returns 0, also when none is of use: a target of "." says that

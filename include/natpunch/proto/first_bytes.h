@@ -1,6 +1,6 @@
 /*
- * first_bytes.h - what a client of the reflector speaks, told by its first bytes, and the answers for
- * those that do not speak STUN.
+ * first_bytes.h - what a client of the reflector speaks, told by its first bytes, and the answers
+ * for those that do not speak STUN.
  *
  * One TCP port serves all of them. STUN begins with two zero bits (RFC 8489 section 5), HTTP with
  * a letter. The bytes CR and LF also begin with two zero bits; they would be the high byte of a
@@ -56,6 +56,7 @@ bool first_bytes_is_line(const void *data, size_t size);
  * An HTTP/1.0 answer with that line as text/plain; with `head_only` its headers alone, which say
  * the length of the body that is left out (RFC 9110 9.3.2). Returns its length.
  */
-size_t first_bytes_write_http(const struct addr *addr, bool head_only, char out[FIRST_BYTES_HTTP_SIZE]);
+size_t first_bytes_write_http(
+	const struct addr *addr, bool head_only, char out[FIRST_BYTES_HTTP_SIZE]);
 
 #endif

@@ -3,18 +3,19 @@
  * a home over the connection that holds its name, as bytes.
  *
  *   method      number  indication (reflector to home)
- *   INVITE      0x0E5   INVITATION, RECORD [, TICKET | TRAVELLER, FORECAST],
+ *   INVITE      0x0E5   INVITATION, RECORD [, TICKET | INITIATOR, FORECAST],
  *                       MESSAGE-INTEGRITY-SHA256, FINGERPRINT
- *   FORECAST    0x0E8   (home to the reflector, and as it is to the traveller)
- *                       USERNAME, TRAVELLER, FORECAST, MESSAGE-INTEGRITY-SHA256, FINGERPRINT
+ *   FORECAST    0x0E8   (home to the reflector, and as it is to the initiator)
+ *                       USERNAME, INITIATOR, FORECAST, MESSAGE-INTEGRITY-SHA256, FINGERPRINT
  *
- * RECORD (rendezvous.h) holds where the traveller was seen: the source of its CONNECT request,
- * sealed under the name's key. Home connects to that address from the port that it keeps, while
- * the traveller connects to home's: a simultaneous open. With a TICKET (relay.h) there is no direct
- * way to that address: home makes a connection to the reflector, and joins the traveller's with it.
- * With a FORECAST (forecast.h) nothing stood between the two, and now each tells the other which
- * public port it will come from: the traveller by its CONNECT, home by a FORECAST. Home connects to
- * the ports that the traveller foretold, the traveller to those of home.
+ * RECORD (name_messages.h) holds where the initiator was seen: the source of its CONNECT request,
+ * masked under the name's key. Home connects to that address from the port that it keeps, while
+ * the initiator connects to home's: a simultaneous open. With a TICKET (relay_messages.h) there is
+ * no direct way to that address: home makes a connection to the reflector, and joins the
+ * initiator's with it. With a FORECAST (port_prediction.h) nothing stood between the two, and now
+ * each tells the other which public port it will come from: the initiator by its CONNECT, home by a
+ * FORECAST. Home connects to the ports that the initiator predicted, the initiator to those of
+ * home.
  *
  * NATPUNCH-INVITATION (0xC6E6), 16 bytes: which registration it belongs to
  *
@@ -28,13 +29,13 @@
  * Home made that id at random, and the number only grows: an invitation of another connection, or
  * one that was heard before, is none.
  *
- * NATPUNCH-TRAVELLER (0xC6EB), 20 bytes: whom a FORECAST is for
+ * NATPUNCH-INITIATOR (0xC6EB), 20 bytes: whom a FORECAST is for
  *
  *  |                     connection (64 bits)                      |
  *  |                                                               |
  *  |          transaction id of the CONNECT (96 bits) ...          |
  *
- * The reflector reads the connection; what it means is its own affair. The traveller, who made that
+ * The reflector reads the connection; what it means is its own affair. The initiator, who made that
  * id at random, takes no FORECAST for another, so none twice.
  */
 #ifndef NATPUNCH_PROTO_INVITATION_H
@@ -54,9 +55,9 @@
 #define INVITATION_SIZE_MAX     256 /* bytes that invitation_write() needs at most */
 
 enum invitation_kind {
-	INVITATION_PUNCH,    /* connect to the traveller */
-	INVITATION_RELAY,    /* join it at the reflector: `ticket` */
-	INVITATION_PREDICTION, /* say where you will come from, and connect to `forecast` */
+	INVITATION_PUNCH,      /* connect to the initiator */
+	INVITATION_RELAY,      /* join it at the reflector: `ticket` */
+	INVITATION_PREDICTION, /* say where you will come from, and connect to `prediction` */
 };
 
 /* Whom to answer: the connection that a CONNECT came over, and the transaction id of that. */
@@ -68,16 +69,16 @@ struct invitation_asker {
 struct invitation {
 	uint8_t session[INVITATION_SESSION_SIZE]; /* of the REGISTER that stands */
 	uint32_t number;                          /* 1 for the first, then one more each time */
-	struct addr traveller;
+	struct addr initiator;
 	enum invitation_kind kind;
-	struct relay_ticket ticket;    /* INVITATION_RELAY */
-	struct port_prediction forecast;      /* INVITATION_PREDICTION: the traveller's, */
-	struct invitation_asker asker; /* and who it is */
+	struct relay_ticket ticket;        /* INVITATION_RELAY */
+	struct port_prediction prediction; /* INVITATION_PREDICTION: the initiator's, */
+	struct invitation_asker asker;     /* and who it is */
 };
 
 /*
  * Returns the bytes written, or 0 when capacity is too small. `random` and `salt` are random and
- * never used twice; the salt serves record and ticket, which are sealed under different labels.
+ * never used twice; the salt serves record and ticket, which are masked under different labels.
  */
 size_t invitation_write(const struct invitation *invitation, const uint8_t secret[KEY_SECRET_SIZE],
 	const uint8_t random[12], const uint8_t salt[NAME_MESSAGE_SALT_SIZE], void *out,
@@ -97,18 +98,18 @@ int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET
  * too small. `random` is random and never used twice.
  */
 size_t invitation_write_prediction(const struct invitation_asker *asker,
-	const struct port_prediction *forecast, const struct key *key, const uint8_t random[12], void *out,
-	size_t capacity);
+	const struct port_prediction *prediction, const struct key *key, const uint8_t random[12],
+	void *out, size_t capacity);
 
 /*
- * One that came to the traveller, whose CONNECT had this transaction id. Returns 0; 1 for a message
+ * One that came to the initiator, whose CONNECT had this transaction id. Returns 0; 1 for a message
  * that is no FORECAST; -1 for one that is false: another key's, for another, or malformed.
  */
 int invitation_read_prediction(const uint8_t secret[KEY_SECRET_SIZE],
 	const uint8_t transaction[INVITATION_SESSION_SIZE], const void *data, size_t size,
 	struct port_prediction *out) __attribute__((warn_unused_result));
 
-/* NATPUNCH-TRAVELLER. Returns -1 for another size. */
+/* NATPUNCH-INITIATOR. Returns -1 for another size. */
 int invitation_read_asker(const struct stun_attribute *attribute, struct invitation_asker *out)
 	__attribute__((warn_unused_result));
 

@@ -1,7 +1,7 @@
 /*
  * name_messages.h - questions about a name: STUN methods of natpunch's own, as bytes.
  *
- *   method      number  request (home or traveller)        success response (reflector)
+ *   method      number  request (home or initiator)        success response (reflector)
  *   REGISTER    0x0E1   USERNAME, NONCE, REGISTRATION      RECORD: what stands there now
  *                       [, CONNECTION]                     [, CONNECTION]
  *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to two
@@ -9,7 +9,7 @@
  *                       that will connect to home          (invitation.h)
  *                       [, FORECAST]                       [, OTHER-ADDRESS] [, OFFER]
  *   RELAY       0x0E6   the same, over the connection      nothing; when home has come
- *                       that had the offer                 (relay.h)
+ *                       that had the offer                 (relay_messages.h)
  *
  * The numbers are from the unassigned part of IANA's registry, the attributes from its
  * comprehension-optional part, so that every other server and client answers or passes over them
@@ -63,10 +63,10 @@
  *   family  1: IPv4, in the address' first 32 bits, the rest zero; 2: IPv6
  *   flags   1: held now: home's connection to the reflector stands
  *   age     since home was last heard of there
- *   pad     that of seal.h with the label "natpunch record 1"
+ *   pad     that of stun_auth.h with the label "natpunch record 1"
  *
- * FORECAST (forecast.h) is in a second CONNECT: no connection came to stand after the first, so
- * both sides tell each other which port they will come from next. What is needed for it is
+ * FORECAST (port_prediction.h) is in a second CONNECT: no connection came to stand after the first,
+ * so both sides tell each other which port they will come from next. What is needed for it is
  * OTHER-ADDRESS (RFC 5780 7.4): there, a connection shows what the NAT does for another
  * destination.
  *
@@ -117,7 +117,7 @@ void name_message_put_registration(
 int name_message_read_registration(const struct stun_attribute *attribute,
 	struct name_message_registration *out) __attribute__((warn_unused_result));
 
-/* Seals a record for the message that is being written. `salt` is random, never used twice. */
+/* Masks a record for the message that is being written. `salt` is random, never used twice. */
 void name_message_put_record(struct wire_writer *writer, const struct name_message_record *record,
 	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE]);
 
@@ -128,8 +128,8 @@ int name_message_read_record(const struct stun_message *message,
 
 /*
  * The asking side: one question about one name, as a conversation of several requests. It has no
- * socket and no clock: name_message_write() gives the bytes to send, name_message_read() judges what
- * came back. Over UDP the same bytes are sent again until an answer comes.
+ * socket and no clock: name_message_write() gives the bytes to send, name_message_read() judges
+ * what came back. Over UDP the same bytes are sent again until an answer comes.
  */
 enum name_message_outcome {
 	NAME_MESSAGE_AGAIN,       /* a nonce came: name_message_write() has the next request */
@@ -143,11 +143,11 @@ enum name_message_outcome {
 
 struct name_question {
 	uint16_t method;
-	const struct key *key;                       /* the caller's; must outlive this */
+	const struct key *key;                         /* the caller's; must outlive this */
 	struct name_message_registration registration; /* with REGISTER */
 	enum binding_mode mode; /* how the connection is to go on; NONE: as it is */
 	uint16_t mode_seconds;
-	struct port_prediction forecast; /* port 0: there is none */
+	struct port_prediction prediction; /* port 0: there is none */
 
 	uint8_t transaction[STUN_TRANSACTION_SIZE]; /* of the last request */
 	uint8_t nonce[NAME_MESSAGE_NONCE_MAX];
@@ -157,36 +157,36 @@ struct name_question {
 	struct name_message_record records[NAME_MESSAGE_RECORD_MAX];
 	size_t record_count;
 	enum binding_mode granted;
-	struct addr other;                   /* OTHER-ADDRESS, or ADDR_NONE */
+	struct addr other;                     /* OTHER-ADDRESS, or ADDR_NONE */
 	uint8_t offer[NAME_MESSAGE_NONCE_MAX]; /* of a relay */
-	size_t offer_size;                   /* 0: none was made */
+	size_t offer_size;                     /* 0: none was made */
 	unsigned code;
 };
 
 /* All zero but for the method and the key; the rest may be set before the first write. */
-void name_message_start(struct name_question *rendezvous, uint16_t method, const struct key *key);
+void name_message_start(struct name_question *question, uint16_t method, const struct key *key);
 
-/* After CONNECT: the next request is another one, with a forecast of our port. */
-void name_message_predict(struct name_question *rendezvous, const struct port_prediction *forecast);
+/* After CONNECT: the next request is another one, with a prediction of our port. */
+void name_message_predict(struct name_question *question, const struct port_prediction *prediction);
 
 /*
  * After CONNECT: the next request is RELAY, as was offered. Returns false when nothing was. Further
  * requests must go over the same connection.
  */
-bool name_message_take_offer(struct name_question *rendezvous);
+bool name_message_take_offer(struct name_question *question);
 
 /*
  * Writes the next request, under a transaction id of its own made from 12 random bytes. Returns
  * its size, or 0 when capacity is too small.
  */
 size_t name_message_write(
-	struct name_question *rendezvous, const uint8_t random[12], void *out, size_t capacity);
+	struct name_question *question, const uint8_t random[12], void *out, size_t capacity);
 
 /*
  * Judges one whole message. With MALFORMED and UNRELATED, *why is a constant that says what is
  * wrong; over UDP both mean to wait on, since anybody can send a datagram.
  */
 enum name_message_outcome name_message_read(
-	struct name_question *rendezvous, const void *data, size_t size, const char **why);
+	struct name_question *question, const void *data, size_t size, const char **why);
 
 #endif

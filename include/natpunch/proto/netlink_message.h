@@ -48,23 +48,28 @@ struct netlink_message_writer {
 	size_t message; /* where the message that is being written begins */
 };
 
-void netlink_message_writer_start(struct netlink_message_writer *writer, void *data, size_t capacity);
+void netlink_message_writer_start(
+	struct netlink_message_writer *writer, void *data, size_t capacity);
 
 /* The bytes of all messages that were ended, or 0 when they did not fit. */
 size_t netlink_message_writer_size(const struct netlink_message_writer *writer);
 
 /* Begins a message with its header; what is put from now on is in it, until it is ended. */
-void netlink_message_begin(struct netlink_message_writer *writer, uint16_t type, uint16_t flags, uint32_t sequence);
+void netlink_message_begin(
+	struct netlink_message_writer *writer, uint16_t type, uint16_t flags, uint32_t sequence);
 void netlink_message_end(struct netlink_message_writer *writer);
 
 /* Attributes. A text goes with its NUL. A value of more than 65531 bytes fails. */
-void netlink_message_put(struct netlink_message_writer *writer, uint16_t type, const void *value, size_t size);
+void netlink_message_put(
+	struct netlink_message_writer *writer, uint16_t type, const void *value, size_t size);
 void netlink_message_put_u8(struct netlink_message_writer *writer, uint16_t type, uint8_t value);
 void netlink_message_put_be16(struct netlink_message_writer *writer, uint16_t type, uint16_t value);
 void netlink_message_put_be32(struct netlink_message_writer *writer, uint16_t type, uint32_t value);
-void netlink_message_put_text(struct netlink_message_writer *writer, uint16_t type, const char *text);
+void netlink_message_put_text(
+	struct netlink_message_writer *writer, uint16_t type, const char *text);
 
-/* An attribute that holds those put until its end. Returns its place, for netlink_message_end_nest(). */
+/* An attribute that holds those put until its end. Returns its place, for
+ * netlink_message_end_nest(). */
 size_t netlink_message_begin_nest(struct netlink_message_writer *writer, uint16_t type);
 void netlink_message_end_nest(struct netlink_message_writer *writer, size_t place);
 
@@ -92,7 +97,8 @@ struct netlink_message_attribute {
  * Takes the next attribute of a message's body (behind the protocol's own header) or of another
  * attribute's value. Returns false at the end and, with the reader failed, when it is malformed.
  */
-bool netlink_message_next_attribute(struct wire_reader *reader, struct netlink_message_attribute *out);
+bool netlink_message_next_attribute(
+	struct wire_reader *reader, struct netlink_message_attribute *out);
 
 /* An attribute's value as an integer: true when it is of exactly that size. */
 bool netlink_message_get_u8(const struct netlink_message_attribute *attribute, uint8_t *out);
@@ -100,8 +106,9 @@ bool netlink_message_get_be16(const struct netlink_message_attribute *attribute,
 bool netlink_message_get_be32(const struct netlink_message_attribute *attribute, uint32_t *out);
 
 /*
- * Of a message of NETLINK_MESSAGE_TYPE_ERROR: *code becomes 0 for an acknowledgement, else a positive
- * errno value. Returns false when it is another message or too short, or the value is no errno.
+ * Of a message of NETLINK_MESSAGE_TYPE_ERROR: *code becomes 0 for an acknowledgement, else a
+ * positive errno value. Returns false when it is another message or too short, or the value is no
+ * errno.
  */
 bool netlink_message_read_error(const struct netlink_message *message, int *code);
 

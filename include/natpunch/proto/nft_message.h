@@ -64,8 +64,8 @@ size_t nft_message_write_find(void *out, size_t capacity, const struct nft_messa
 size_t nft_message_write_delete(void *out, size_t capacity, const struct nft_message_entry *entry);
 
 /*
- * Reads an answer to nft_message_write_find(). Returns false when it is another message, or one that
- * lacks an address, a port or the id, or is of a protocol other than TCP and UDP.
+ * Reads an answer to nft_message_write_find(). Returns false when it is another message, or one
+ * that lacks an address, a port or the id, or is of a protocol other than TCP and UDP.
  */
 bool nft_message_read_entry(const struct netlink_message *message, struct nft_message_entry *out)
 	__attribute__((warn_unused_result));

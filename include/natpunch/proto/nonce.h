@@ -2,13 +2,13 @@
  * nonce.h - the NONCE of the reflector (RFC 8489 14.10): proof that a request is new, kept by
  * whoever asks, not by the server.
  *
- *   40 characters of base64url: salt (8 bytes), seal (14), use (8)
- *   seal = HMAC-SHA256(secret, "nonce" NUL period salt connection address name), its first 14 bytes
+ *   40 characters of base64url: salt (8 bytes), mask (14), use (8)
+ *   mask = HMAC-SHA256(secret, "nonce" NUL period salt connection address name), its first 14 bytes
  *   use  = HMAC-SHA256(secret, "use" NUL salt changes name), its first 8 bytes
  *
- * The seal binds a nonce to the address that it was issued to, to the name and to the time. The
+ * The mask binds a nonce to the address that it was issued to, to the name and to the time. The
  * use binds it to how often the name was changed: whatever changes the name makes every nonce
- * stale that was issued before, so a request that changes something works once. The seal is
+ * stale that was issued before, so a request that changes something works once. The mask is
  * checked first and is the same for names that exist and names that do not; the use tells
  * something of the name and is for those alone who have proven to know its key.
  */

@@ -1,13 +1,14 @@
 /*
- * port_prediction.h - which public port the next connection will have, behind a NAT that chooses another
- * one for each destination: judged from the ports of a few connections made one after the other.
+ * port_prediction.h - which public port the next connection will have, behind a NAT that chooses
+ * another one for each destination: judged from the ports of a few connections made one after the
+ * other.
  *
  *   40007 40007 40007    the port does not depend on the destination: 40007 again
  *   40007 40008 40009    a step of 1: 40010, then 40011
  *   40007 40008 40010    the same; somebody else's connection took 40009
  *   40007 51234 18881    cannot be told
  *
- * Others behind the same NAT may take the port that was foretold. So the other side tries a few of
+ * Others behind the same NAT may take the port that was predicted. So the other side tries a few of
  * those that follow as well: PORT_PREDICTION_CANDIDATES, and never more. It is no scan.
  *
  * NATPUNCH-FORECAST (0xC6EA), 4 bytes:
@@ -24,7 +25,7 @@
 
 #include "natpunch/proto/stun.h"
 
-#define PORT_PREDICTION_SAMPLES     3 /* two steps that agree; by chance it is one of millions */
+#define PORT_PREDICTION_SAMPLES    3 /* two steps that agree; by chance it is one of millions */
 #define PORT_PREDICTION_STEP_MAX   16
 #define PORT_PREDICTION_CANDIDATES 5
 
@@ -37,13 +38,15 @@ struct port_prediction {
 /* `ports` in the order in which the connections were made; 0 for one that was not seen. */
 struct port_prediction port_prediction_make(const uint16_t ports[PORT_PREDICTION_SAMPLES]);
 
-/* What it is after so many more connections; may be a forecast that cannot be told. */
-struct port_prediction port_prediction_after(const struct port_prediction *forecast, unsigned connections);
+/* What it is after so many more connections; may be a prediction that cannot be told. */
+struct port_prediction port_prediction_after(
+	const struct port_prediction *prediction, unsigned connections);
 
 /* The ports to try, the likeliest first. Returns how many: 0 when it cannot be told. */
-size_t port_prediction_candidates(const struct port_prediction *forecast, uint16_t out[PORT_PREDICTION_CANDIDATES]);
+size_t port_prediction_candidates(
+	const struct port_prediction *prediction, uint16_t out[PORT_PREDICTION_CANDIDATES]);
 
-void port_prediction_put(struct wire_writer *writer, const struct port_prediction *forecast);
+void port_prediction_put(struct wire_writer *writer, const struct port_prediction *prediction);
 
 /* Returns -1 for another size, a step beyond PORT_PREDICTION_STEP_MAX, or one without a port. */
 int port_prediction_read(const struct stun_attribute *attribute, struct port_prediction *out)

@@ -32,7 +32,7 @@
  *  sequence    I: 32 random bits        bytes 8 to 11 of the nonce   I + 1
  *  acknowl.    0                        I + 1                        the SYN-ACK's sequence + 1
  *  16 bytes    the nonce                the nonce xor the address    the nonce
- *  TSval       T: 32 random bits        the nonce xor the seal       T
+ *  TSval       T: 32 random bits        the nonce xor the mask       T
  *  TSecr       0                        T                            the SYN-ACK's TSval
  *
  * A handshake that is given up ends with a RST (sequence I + 1, options as in the ACK). It is for
@@ -57,12 +57,12 @@
  *  |             port              |            0xffff             |
  *  |                         IPv4 address                          |
  *
- * The seal, before its xor with bytes 0 to 3 of the nonce; check is the low half of the CRC-32 over
+ * The mask, before its xor with bytes 0 to 3 of the nonce; check is the low half of the CRC-32 over
  * the nonce, the 16 bytes of the address as above, and the port:
  *
  *  |             port              |             check             |
  *
- * With IPv4 the seal says nothing new and is not looked at: there are firewalls that change
+ * With IPv4 the mask says nothing new and is not looked at: there are firewalls that change
  * timestamps or take them out, and the address is proved without. With IPv6, which has no room for
  * the port elsewhere, both timestamps are needed.
  *
@@ -102,7 +102,8 @@ struct raw_handshake {
 enum raw_handshake_outcome {
 	RAW_HANDSHAKE_MAPPED,
 	RAW_HANDSHAKE_UNRELATED, /* not an answer to this SYN */
-	RAW_HANDSHAKE_STRIPPED,  /* an answer to it by one who did not see the option, or without it */
+	RAW_HANDSHAKE_STRIPPED,  /* an answer to it by one who did not see the option, or without it
+				  */
 	RAW_HANDSHAKE_RESET,     /* a RST for it: also by one who did not see the option */
 	RAW_HANDSHAKE_MALFORMED, /* an answer to it whose address cannot be true */
 };

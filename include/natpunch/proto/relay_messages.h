@@ -1,8 +1,8 @@
 /*
  * relay_messages.h - home's way to a relayed connection, as bytes: the ticket and the JOIN.
  *
- * Where no direct way can be had, traveller and home both come to the reflector, and it passes on
- * what either says. The traveller asks RELAY (rendezvous.h) over its connection and waits. The
+ * Where no direct way can be had, initiator and home both come to the reflector, and it passes on
+ * what either says. The initiator asks RELAY (name_messages.h) over its connection and waits. The
  * reflector sends home an INVITE (invitation.h) with a ticket; home makes a new connection, from
  * any port, and shows that it has the ticket:
  *
@@ -17,8 +17,8 @@
  * anything that is not understood gets 401; where the reflector is out of descriptors, 508. Either
  * ends the connection.
  *
- * NATPUNCH-TICKET (0xC6E8), 32 bytes, readable with the name's key alone (seal.h, label "natpunch
- * relay 1"):
+ * NATPUNCH-TICKET (0xC6E8), 32 bytes, readable with the name's key alone (stun_auth.h, label
+ * "natpunch relay 1"):
  *
  *   0                   1                   2                   3
  *   0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -55,14 +55,14 @@ struct relay_ticket {
 	uint8_t token[RELAY_TOKEN_SIZE];
 };
 
-/* Seals a ticket for the message that is being written. `salt` is random, never used twice. */
+/* Masks a ticket for the message that is being written. `salt` is random, never used twice. */
 void relay_message_put_ticket(struct wire_writer *writer, const struct relay_ticket *ticket,
 	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[STUN_AUTH_SALT_SIZE]);
 
 /* Returns -1 for another size or number 0. The message's integrity must have been checked. */
-int relay_message_read_ticket(const struct stun_message *message, const struct stun_attribute *attribute,
-	const uint8_t secret[KEY_SECRET_SIZE], struct relay_ticket *out)
-	__attribute__((warn_unused_result));
+int relay_message_read_ticket(const struct stun_message *message,
+	const struct stun_attribute *attribute, const uint8_t secret[KEY_SECRET_SIZE],
+	struct relay_ticket *out) __attribute__((warn_unused_result));
 
 /* ---- home ------------------------------------------------------------------------------- */
 
@@ -76,7 +76,8 @@ size_t relay_message_write_join(const struct relay_ticket *ticket, const uint8_t
 enum relay_message_outcome {
 	RELAY_MESSAGE_JOINED,
 	RELAY_MESSAGE_REFUSED,   /* *code says why */
-	RELAY_MESSAGE_MALFORMED, /* anything else: no answer to this request, or one without proof */
+	RELAY_MESSAGE_MALFORMED, /* anything else: no answer to this request, or one without proof
+				  */
 };
 
 /* Judges the answer, one whole message, to a JOIN with this transaction id. */
@@ -94,8 +95,8 @@ int relay_message_read_join(const struct stun_message *message, uint64_t *number
 	__attribute__((warn_unused_result));
 
 /* Answers to a request: each returns its size, or 0 when capacity is too small. */
-size_t relay_message_write_joined(const struct stun_message *join, const uint8_t token[RELAY_TOKEN_SIZE],
-	void *out, size_t capacity);
+size_t relay_message_write_joined(const struct stun_message *join,
+	const uint8_t token[RELAY_TOKEN_SIZE], void *out, size_t capacity);
 size_t relay_message_write_error(uint16_t method, const uint8_t transaction[STUN_TRANSACTION_SIZE],
 	unsigned code, void *out, size_t capacity);
 

@@ -37,14 +37,14 @@ enum stun_class {
 
 enum stun_method {
 	STUN_METHOD_BINDING = 0x001,
-	STUN_METHOD_REGISTER = 0x0E1, /* ours; rendezvous.h */
+	STUN_METHOD_REGISTER = 0x0E1, /* ours; name_messages.h */
 	STUN_METHOD_LOOKUP = 0x0E2,
 	STUN_METHOD_CONNECT = 0x0E3,
-	STUN_METHOD_DIAL = 0x0E4,     /* dialback.h */
-	STUN_METHOD_INVITE = 0x0E5,   /* invitation.h */
-	STUN_METHOD_RELAY = 0x0E6,    /* rendezvous.h */
-	STUN_METHOD_JOIN = 0x0E7,     /* relay.h */
-	STUN_METHOD_FORECAST = 0x0E8, /* invitation.h */
+	STUN_METHOD_DIAL = 0x0E4,       /* dialback.h */
+	STUN_METHOD_INVITE = 0x0E5,     /* invitation.h */
+	STUN_METHOD_RELAY = 0x0E6,      /* name_messages.h */
+	STUN_METHOD_JOIN = 0x0E7,       /* relay_messages.h */
+	STUN_METHOD_PREDICTION = 0x0E8, /* invitation.h */
 };
 
 enum stun_attribute_type {
@@ -68,17 +68,17 @@ enum stun_attribute_type {
 	STUN_RESPONSE_ORIGIN = 0x802B,       /* RFC 5780 7.3 */
 	STUN_OTHER_ADDRESS = 0x802C,         /* RFC 5780 7.4 */
 	STUN_NATPUNCH_CONNECTION = 0xC6E0,   /* ours; binding.h */
-	STUN_NATPUNCH_REGISTRATION = 0xC6E1, /* rendezvous.h */
+	STUN_NATPUNCH_REGISTRATION = 0xC6E1, /* name_messages.h */
 	STUN_NATPUNCH_RECORD = 0xC6E2,
 	STUN_NATPUNCH_PADDING = 0xC6E3,
 	STUN_NATPUNCH_DIAL = 0xC6E4, /* dialback.h */
 	STUN_NATPUNCH_DIALLED = 0xC6E5,
 	STUN_NATPUNCH_INVITATION = 0xC6E6, /* invitation.h */
-	STUN_NATPUNCH_OFFER = 0xC6E7,      /* rendezvous.h */
-	STUN_NATPUNCH_TICKET = 0xC6E8,     /* relay.h */
+	STUN_NATPUNCH_OFFER = 0xC6E7,      /* name_messages.h */
+	STUN_NATPUNCH_TICKET = 0xC6E8,     /* relay_messages.h */
 	STUN_NATPUNCH_JOIN = 0xC6E9,
-	STUN_NATPUNCH_FORECAST = 0xC6EA,  /* forecast.h */
-	STUN_NATPUNCH_TRAVELLER = 0xC6EB, /* invitation.h */
+	STUN_NATPUNCH_PREDICTION = 0xC6EA, /* port_prediction.h */
+	STUN_NATPUNCH_INITIATOR = 0xC6EB,  /* invitation.h */
 };
 
 /* A message that stun_parse() found well formed. Points into the caller's bytes. */

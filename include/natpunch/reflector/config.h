@@ -73,11 +73,10 @@ struct reflector_limits {
 struct relay_limits {
 	uint32_t all; /* 1 to 4096 */
 	uint32_t name;
-	uint32_t join_ms; /* how long a traveller's connection waits for home's */
+	uint32_t join_ms; /* how long an initiator's connection waits for home's */
 };
 
-#define RELAY_LIMITS_DEFAULT                                                             \
-	((struct relay_limits){.all = 128, .name = 8, .join_ms = 5000})
+#define RELAY_LIMITS_DEFAULT ((struct relay_limits){.all = 128, .name = 8, .join_ms = 5000})
 
 struct reflector_config {
 	struct reflector_listen listen[REFLECTOR_LISTEN_MAX];
@@ -95,7 +94,7 @@ struct reflector_config {
 	struct reflector_limits limits;
 	uint32_t jobs;         /* threads, to REFLECTOR_JOBS_MAX; 0 is as 1 */
 	uint16_t metrics_port; /* tell the counters there, on loopback; or 0 */
-	/* Once all is open (reflector_confinement.h): for good, and for the whole process. */
+	/* Once all is open (reflector_sandbox.h): for good, and for the whole process. */
 	bool confine;
 	bool has_user;
 	struct privileges_user user; /* with has_user: becomes that user before it reads the keys */

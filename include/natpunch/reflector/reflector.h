@@ -2,16 +2,16 @@
  * reflector.h - the server that tells whoever asks from which address it was seen.
  *
  * An epoll loop, and tables that are allocated at the start. reflector.c opens all of it,
- * reflector_ports.c what is listened on, and reflector_thread.c is the loop that hands out what
- * comes in: reflector_datagram.c answers UDP, reflector_accept.c takes new TCP connections,
- * reflector_table.c keeps them and reflector_stream.c talks with them; reflector_dial.c dials
- * clients back; reflector_metrics.c tells what was done (counters.h), which SIGUSR1 has written to
+ * listeners.c what is listened on, and worker.c is the loop that hands out what
+ * comes in: udp.c answers UDP, accept.c takes new TCP connections,
+ * tcp_table.c keeps them and tcp.c talks with them; dialler.c dials
+ * clients back; metrics.c tells what was done (counters.h), which SIGUSR1 has written to
  * the log.
  *
  * With `jobs` there are more threads, each with a loop, sockets and tables of its own, among which
  * the kernel shares out who comes. They share nothing, so nothing is locked. Names, relays, calls
  * to clients and raw handshakes are the first one's alone; what is about them is handed to it
- * (reflector_handoff.h). With an alternate address, reflector_places.c says from where else it
+ * (worker_queue.h). With an alternate address, alternate.c says from where else it
  * answers.
  */
 #ifndef NATPUNCH_REFLECTOR_REFLECTOR_H

@@ -132,10 +132,12 @@ static void test_listen(void)
 	struct host_port out = {.host = "kept", .port = 7};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		ok(host_port_parse_listen(bad[i], &out) < 0, "'%s' is refused for listening", bad[i]);
+		ok(host_port_parse_listen(bad[i], &out) < 0, "'%s' is refused for listening",
+			bad[i]);
 	ok(strcmp(out.host, "kept") == 0 && out.port == 7, "and *out was left alone");
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
-		ok(host_port_parse_listen(good[i].text, &out) == 0, "'%s' to listen on", good[i].text);
+		ok(host_port_parse_listen(good[i].text, &out) == 0, "'%s' to listen on",
+			good[i].text);
 		is_str(out.host, good[i].host, "its host");
 		is_uint(out.port, good[i].port, "its port");
 	}

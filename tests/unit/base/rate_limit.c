@@ -77,9 +77,11 @@ static void test_never_full(void)
 	unsigned refused = 0;
 
 	is_int(rate_limit_open(&rate, each, all), -1, "a table that could become full is refused");
-	is_int(rate_limit_open(&rate, (struct rate_limit_rule){10000, 1}, (struct rate_limit_rule){10, 23}), -1,
-		"by one");
-	is_int(rate_limit_open(&rate, (struct rate_limit_rule){0, 1}, all), -1, "and so is no interval");
+	is_int(rate_limit_open(
+		       &rate, (struct rate_limit_rule){10000, 1}, (struct rate_limit_rule){10, 23}),
+		-1, "by one");
+	is_int(rate_limit_open(&rate, (struct rate_limit_rule){0, 1}, all), -1,
+		"and so is no interval");
 	is_int(rate_limit_open(&rate, each, (struct rate_limit_rule){1, 0}), -1, "or no burst");
 	open((struct rate_limit_rule){10000, 1}, all);
 	for (uint32_t i = 0; i < 5000; i++) {
@@ -94,7 +96,8 @@ static void test_sources(void)
 	struct addr a, b;
 
 	ok(addr_parse_ip(&a, "2001:db8:1:2::1") == 0 &&
-			addr_parse_ip(&b, "2001:db8:1:2:ffff::9") == 0 && rate_limit_same_source(&a, &b),
+			addr_parse_ip(&b, "2001:db8:1:2:ffff::9") == 0 &&
+			rate_limit_same_source(&a, &b),
 		"two of one IPv6 network are the same source");
 	ok(addr_parse_ip(&b, "2001:db8:1:3::1") == 0 && !rate_limit_same_source(&a, &b),
 		"two networks are not");
@@ -104,7 +107,8 @@ static void test_sources(void)
 	b = a;
 	b.port = 22;
 	ok(rate_limit_same_source(&a, &b), "the port does not matter");
-	ok(addr_parse_ip(&b, "::") == 0 && !rate_limit_same_source(&a, &b), "families are told apart");
+	ok(addr_parse_ip(&b, "::") == 0 && !rate_limit_same_source(&a, &b),
+		"families are told apart");
 	open((struct rate_limit_rule){1000, 1}, (struct rate_limit_rule){10, 400});
 	ok(addr_parse_ip(&a, "2001:db8::1") == 0 && addr_parse_ip(&b, "2001:db8::2") == 0,
 		"two neighbours");
@@ -154,22 +158,26 @@ static void test_full_set(void)
 	struct rate_limit_table table;
 
 	rate_limit_table_init(&table, memory, 4, quota, key);
-	is_uint(same_set(&table, sources, RATE_LIMIT_SET + 3), RATE_LIMIT_SET + 3, "some fall together");
+	is_uint(same_set(&table, sources, RATE_LIMIT_SET + 3), RATE_LIMIT_SET + 3,
+		"some fall together");
 	for (unsigned i = 0; i < RATE_LIMIT_SET; i++)
-		rate_limit_charge(
-			&quota, rate_limit_table_find(&table, &sources[i], 1000), i == 5 ? 1 : 9, 1000);
+		rate_limit_charge(&quota, rate_limit_table_find(&table, &sources[i], 1000),
+			i == 5 ? 1 : 9, 1000);
 	is_uint(rate_limit_table_count(&table, 1000), RATE_LIMIT_SET, "all of a set are counted");
 	is_uint(*rate_limit_table_find(&table, &sources[2], 1000), 1009000, "each keeps its own");
 	is_uint(table.dropped, 0, "and none was dropped");
-	ok(rate_limit_table_find(&table, &sources[RATE_LIMIT_SET], 1000) != NULL, "one more finds a place");
+	ok(rate_limit_table_find(&table, &sources[RATE_LIMIT_SET], 1000) != NULL,
+		"one more finds a place");
 	is_uint(table.dropped, 1, "of another, which is counted");
-	rate_limit_charge(&quota, rate_limit_table_find(&table, &sources[RATE_LIMIT_SET], 1000), 9, 1000);
+	rate_limit_charge(
+		&quota, rate_limit_table_find(&table, &sources[RATE_LIMIT_SET], 1000), 9, 1000);
 	is_uint(*rate_limit_table_find(&table, &sources[4], 1000), 1009000, "who is beyond stays");
 	ok(rate_limit_table_find(&table, &sources[RATE_LIMIT_SET + 1], 1000) == NULL,
 		"where all are beyond, a newcomer is not measured");
 	is_uint(table.dropped, 2, "and counted");
 	ok(rate_limit_table_find(&table, &sources[5], 1000) == NULL, "nor is who was forgotten");
-	ok(rate_limit_table_find(&table, &sources[RATE_LIMIT_SET + 2], 1009) != NULL, "until one has it back");
+	ok(rate_limit_table_find(&table, &sources[RATE_LIMIT_SET + 2], 1009) != NULL,
+		"until one has it back");
 	is_uint(table.dropped, 3, "dropped were three in all");
 	is_uint(rate_limit_table_count(&table, 1009), 0, "then none has used anything");
 }

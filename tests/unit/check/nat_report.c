@@ -26,22 +26,22 @@ struct seen {
 
 static void is_mapping(const struct seen *seen, enum nat_mapping want, const char *name)
 {
-	struct nat_sample sights[SIGHT_MAX];
+	struct nat_sample samples[SIGHT_MAX];
 	size_t count = 0;
 
 	for (; count < SIGHT_MAX && seen[count].ip != NULL; count++) {
-		sights[count].asked = address(seen[count].ip, seen[count].port);
-		sights[count].mapped = address("203.0.113.2", seen[count].mapped);
+		samples[count].asked = address(seen[count].ip, seen[count].port);
+		samples[count].mapped = address("203.0.113.2", seen[count].mapped);
 	}
-	is_str(nat_mapping_name(nat_report_judge_mapping(sights, count)), nat_mapping_name(want), "%s",
-		name);
+	is_str(nat_mapping_name(nat_report_judge_mapping(samples, count)), nat_mapping_name(want),
+		"%s", name);
 }
 
 static void test_mapping(void)
 {
 	static const char a[] = "198.51.100.10", b[] = "198.51.100.11", c[] = "192.0.2.9";
 
-	is_mapping((struct seen[]){{a, 1, 22}, {NULL, 0, 0}}, NAT_MAPPING_UNTOLD, "one sight");
+	is_mapping((struct seen[]){{a, 1, 22}, {NULL, 0, 0}}, NAT_MAPPING_UNTOLD, "one sample");
 	is_mapping((struct seen[]){{a, 1, 22}, {a, 2, 22}, {NULL, 0, 0}}, NAT_MAPPING_UNTOLD,
 		"two ports of one address see the same: not enough");
 	is_mapping((struct seen[]){{a, 1, 22}, {a, 2, 23}, {NULL, 0, 0}},
@@ -62,9 +62,9 @@ static void test_mapping(void)
 
 static void is_filtering(enum nat_answer stranger, enum nat_answer known, enum nat_filtering want)
 {
-	is_str(nat_filtering_name(nat_report_judge_filtering(stranger, known)), nat_filtering_name(want),
-		"a stranger gets in: %s, a known address: %s", nat_answer_name(stranger),
-		nat_answer_name(known));
+	is_str(nat_filtering_name(nat_report_judge_filtering(stranger, known)),
+		nat_filtering_name(want), "a stranger gets in: %s, a known address: %s",
+		nat_answer_name(stranger), nat_answer_name(known));
 }
 
 static void test_filtering(void)
@@ -120,7 +120,7 @@ static void test_verdict(void)
 	report.mapping = NAT_MAPPING_ADDRESS_AND_PORT_DEPENDENT;
 	is_judged(&report, NAT_NO, NAT_NO, NAT_OBSTACLE_ROUTER, "a symmetric NAT");
 	report.mapping = NAT_MAPPING_UNTOLD;
-	is_judged(&report, NAT_NO, NAT_UNTOLD, NAT_OBSTACLE_ROUTER, "with one sight");
+	is_judged(&report, NAT_NO, NAT_UNTOLD, NAT_OBSTACLE_ROUTER, "with one sample");
 
 	report = strict_nat();
 	report.filtering = NAT_FILTERING_ENDPOINT_INDEPENDENT;

@@ -31,14 +31,18 @@ static const struct host_port by_name[] = {{.host = "192.0.2.1"}, {.host = "loca
 
 #define ASKS .reflectors = by_address, .reflector_count = 2
 
-static const struct client_sandbox_plan any_port = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT, ASKS, .secret = true};
+static const struct client_sandbox_plan any_port = {
+	.stay = CLIENT_SANDBOX_FROM_ANY_PORT, ASKS, .secret = true};
 static const struct client_sandbox_plan once = {.stay = CLIENT_SANDBOX_ONCE, ASKS};
 static const struct client_sandbox_plan taps = {.stay = CLIENT_SANDBOX_ONCE, ASKS, .taps = true};
-static const struct client_sandbox_plan remembers = {.stay = CLIENT_SANDBOX_ONCE, ASKS, .changed_file = changed_path};
+static const struct client_sandbox_plan remembers = {
+	.stay = CLIENT_SANDBOX_ONCE, ASKS, .changed_file = changed_path};
 static struct hook hook;
-static const struct client_sandbox_plan with_hook = {.stay = CLIENT_SANDBOX_ONCE, ASKS, .hook = &hook};
+static const struct client_sandbox_plan with_hook = {
+	.stay = CLIENT_SANDBOX_ONCE, ASKS, .hook = &hook};
 static const struct client_sandbox_plan keeps = {.stay = CLIENT_SANDBOX_KEEPS, ASKS};
-static const struct client_sandbox_plan keeps_file = {.stay = CLIENT_SANDBOX_KEEPS, ASKS, .changed_file = changed_path};
+static const struct client_sandbox_plan keeps_file = {
+	.stay = CLIENT_SANDBOX_KEEPS, ASKS, .changed_file = changed_path};
 static const struct client_sandbox_plan asks_name = {
 	.stay = CLIENT_SANDBOX_FROM_ANY_PORT, .reflectors = by_name, .reflector_count = 2};
 
@@ -318,7 +322,7 @@ static void test_helpers(void)
 static bool shows_holder(struct mapping_race_request *request, bool always)
 {
 	client_sandbox_find_owner(&confinement, request, always);
-	return request->holder->listens && request->holder->pid == getpid();
+	return request->owner->listens && request->owner->pid == getpid();
 }
 
 static void test_holder(void)

@@ -29,7 +29,8 @@ static void start(const struct addr *reflector)
 static void advance(enum dialback_client_state from)
 {
 	while (verify.state == from) {
-		struct pollfd watch = {.fd = dialback_client_fd(&verify), .events = dialback_client_events(&verify)};
+		struct pollfd watch = {.fd = dialback_client_fd(&verify),
+			.events = dialback_client_events(&verify)};
 
 		if (poll(&watch, 1, PATIENCE) != 1)
 			return;

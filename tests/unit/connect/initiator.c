@@ -14,13 +14,13 @@
 #define PLAIN_PORT 3479 /* a reflector without names */
 #define TWO_PORT   5478 /* a reflector with two addresses; 5479 is its other port */
 #define HOME_PORT  22022
-#define NEXT_PORT  23000 /* what home foretells */
+#define NEXT_PORT  23000 /* what home predicts */
 #define FALSE_PORT 24000 /* what others do */
 #define WELL       "hello from the road"
 
 static struct key home, stranger, wrong;
 static struct server server, plain, two;
-static char keys_path[] = "/tmp/natpunch-traveller-XXXXXX";
+static char keys_path[] = "/tmp/natpunch-initiator-XXXXXX";
 
 static struct key make_key(const char *name)
 {
@@ -41,7 +41,7 @@ static void write_keys(void)
 	close(fd);
 }
 
-/* A traveller in a process of its own; what it says of an error goes to a file in memory. */
+/* An initiator in a process of its own; what it says of an error goes to a file in memory. */
 struct road {
 	pid_t pid;
 	int said;
@@ -133,7 +133,7 @@ static int register_home_at(uint16_t port, struct invitation *expected)
 	socklen_t size = socket_from_addr(&to, &sockaddr);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	enum name_message_outcome outcome = NAME_MESSAGE_AGAIN;
-	struct name_question rendezvous;
+	struct name_question question;
 	const char *why;
 
 	be_patient(fd, PATIENCE);
@@ -141,23 +141,23 @@ static int register_home_at(uint16_t port, struct invitation *expected)
 	socket_set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	if (socket_bind(fd, &from) != 0 || connect(fd, (struct sockaddr *)&sockaddr, size) != 0)
 		bail_out("home cannot connect: %s", strerror(errno));
-	name_message_start(&rendezvous, STUN_METHOD_REGISTER, &home);
-	rendezvous.mode = BINDING_MODE_HOLD;
-	rendezvous.mode_seconds = 60;
-	rendezvous.registration.protocol = MAPPING_TCP;
-	rendezvous.registration.local_port = HOME_PORT;
+	name_message_start(&question, STUN_METHOD_REGISTER, &home);
+	question.mode = BINDING_MODE_HOLD;
+	question.mode_seconds = 60;
+	question.registration.protocol = MAPPING_TCP;
+	question.registration.local_port = HOME_PORT;
 	while (outcome == NAME_MESSAGE_AGAIN) {
 		uint8_t bytes[STUN_MESSAGE_MAX];
 		uint8_t random[12];
 		random_fill(random, sizeof(random));
-		say(fd, bytes, name_message_write(&rendezvous, random, bytes, sizeof(bytes)));
+		say(fd, bytes, name_message_write(&question, random, bytes, sizeof(bytes)));
 		outcome = name_message_read(
-			&rendezvous, bytes, hear_message(fd, SOCK_STREAM, bytes), &why);
+			&question, bytes, hear_message(fd, SOCK_STREAM, bytes), &why);
 	}
 	if (outcome != NAME_MESSAGE_DONE)
 		bail_out("home is not registered: %d", (int)outcome);
 	memset(expected, 0, sizeof(*expected));
-	memcpy(expected->session, rendezvous.transaction + 4, sizeof(expected->session));
+	memcpy(expected->session, question.transaction + 4, sizeof(expected->session));
 	return fd;
 }
 
@@ -187,7 +187,7 @@ static void is_greeted(int fd, const char *name)
 	char text[sizeof(WELL)] = "";
 
 	ok(fd >= 0 && hear(fd, text, sizeof(WELL)) && strcmp(text, WELL) == 0,
-		"%s: the traveller is at the other end", name);
+		"%s: the initiator is at the other end", name);
 	if (fd >= 0)
 		close(fd);
 }
@@ -240,10 +240,10 @@ static void test_arrival(void)
 
 	if (!ok(take_invitation(held, &expected), "home is told who comes"))
 		bail_out("nothing to connect to");
-	other = connect_from(&from, SOCK_STREAM, "127.0.0.1", expected.traveller.port);
-	ok(other >= 0, "a stranger gets to the traveller's port");
+	other = connect_from(&from, SOCK_STREAM, "127.0.0.1", expected.initiator.port);
+	ok(other >= 0, "a stranger gets to the initiator's port");
 	ok(hear_end(other), "and is closed");
-	fd = dial("127.0.0.1", expected.traveller.port);
+	fd = dial("127.0.0.1", expected.initiator.port);
 	is_greeted(fd, "home's own connection is taken");
 	arrives(&road, 0, "home connected to us, from 127.0.0.1:", "home came");
 	close(other);
@@ -263,7 +263,7 @@ static void test_simultaneous(void)
 		bail_out("nothing to connect to");
 	for (int i = 0; i < 1000 && fd < 0; i++) {
 		struct sockaddr_storage sockaddr;
-		socklen_t size = socket_from_addr(&expected.traveller, &sockaddr);
+		socklen_t size = socket_from_addr(&expected.initiator, &sockaddr);
 
 		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		be_patient(fd, PATIENCE);
@@ -309,27 +309,27 @@ static void test_family(void)
 
 /* ---- the second try ----------------------------------------------------------------------- */
 
-static void foretell(int fd, const struct invitation_asker *asker, const struct key *key,
+static void predict(int fd, const struct invitation_asker *asker, const struct key *key,
 	uint16_t port, int16_t step)
 {
-	const struct port_prediction forecast = {.port = port, .step = step};
+	const struct port_prediction prediction = {.port = port, .step = step};
 	uint8_t bytes[INVITATION_SIZE_MAX];
 	uint8_t random[12];
 
 	random_fill(random, sizeof(random));
 	say(fd, bytes,
-		invitation_write_prediction(asker, &forecast, key, random, bytes, sizeof(bytes)));
+		invitation_write_prediction(asker, &prediction, key, random, bytes, sizeof(bytes)));
 }
 
-/* Home is asked to come in vain, and then for its forecast. */
-static bool is_asked_for_forecast(int held, struct invitation *expected)
+/* Home is asked to come in vain, and then for its prediction. */
+static bool is_asked_for_prediction(int held, struct invitation *expected)
 {
 	return ok(take_invitation(held, expected) && expected->kind == INVITATION_PUNCH,
 		       "home is told who comes") &&
 	       ok(take_invitation(held, expected) && expected->kind == INVITATION_PREDICTION,
 		       "and then what port it will come from") &&
-	       ok(expected->forecast.port != expected->traveller.port &&
-			       expected->forecast.port != 0 && expected->forecast.step == 0,
+	       ok(expected->prediction.port != expected->initiator.port &&
+			       expected->prediction.port != 0 && expected->prediction.step == 0,
 		       "which is another than before, and the same for all");
 }
 
@@ -340,8 +340,8 @@ static bool got_nobody(int listener)
 	return poll(&ready, 1, 0) == 0;
 }
 
-/* Of those who may not foretell for home, nobody is heard. */
-static void test_false_forecasts(void)
+/* Of those who may not predict for home, nobody is heard. */
+static void test_false_predictions(void)
 {
 	int listener = listen_on("127.0.0.1", NEXT_PORT);
 	int false_listener = listen_on("127.0.0.1", FALSE_PORT);
@@ -352,29 +352,29 @@ static void test_false_forecasts(void)
 	struct invitation_asker replayed;
 	int fd;
 
-	if (!is_asked_for_forecast(held, &expected))
+	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
 	replayed = expected.asker;
 	replayed.transaction[0] ^= 1;
-	foretell(held, &expected.asker, &wrong, FALSE_PORT, 0);
-	foretell(held, &expected.asker, &stranger, FALSE_PORT, 0);
+	predict(held, &expected.asker, &wrong, FALSE_PORT, 0);
+	predict(held, &expected.asker, &stranger, FALSE_PORT, 0);
 	ok(ask_mode(held, SOCK_STREAM, BINDING_MODE_HOLD, 60, NULL),
 		"the reflector has heard those without the key,");
-	is_uint(server_said(&two, "was told home's forecast"), 0, "and told nobody");
-	foretell(held, &replayed, &home, FALSE_PORT, 0);
+	is_uint(server_said(&two, "was told home's prediction"), 0, "and told nobody");
+	predict(held, &replayed, &home, FALSE_PORT, 0);
 	/* With home's own key, but not over the connection that holds the name. */
-	foretell(other, &expected.asker, &home, FALSE_PORT, 0);
+	predict(other, &expected.asker, &home, FALSE_PORT, 0);
 	ok(ask(other, SOCK_STREAM), "the reflector has heard it all");
 	/* Home does not say something to whomever it likes. */
 	for (uint64_t slot = 0; slot < 32; slot++)
 		for (uint64_t generation = 0; generation < 4; generation++) {
 			replayed.connection = slot << 32 | generation;
-			foretell(held, &replayed, &home, FALSE_PORT, 0);
+			predict(held, &replayed, &home, FALSE_PORT, 0);
 		}
-	foretell(held, &expected.asker, &home, NEXT_PORT, 0);
+	predict(held, &expected.asker, &home, NEXT_PORT, 0);
 	fd = accept_patiently(listener);
-	is_greeted(fd, "home's own forecast is followed");
-	arrives(&road, 0, "connected to 127.0.0.1:23000 at try 1", "a port that was foretold");
+	is_greeted(fd, "home's own prediction is followed");
+	arrives(&road, 0, "connected to 127.0.0.1:23000 at try 1", "a port that was predicted");
 	ok(got_nobody(false_listener), "and no other was");
 	ok(is_silent(other), "who asked for nothing is told nothing");
 	close(other);
@@ -383,7 +383,7 @@ static void test_false_forecasts(void)
 	end_home(held);
 }
 
-/* The port that was foretold went to another: one of the next is it. */
+/* The port that was predicted went to another: one of the next is it. */
 static void test_neighbours(void)
 {
 	int listener = listen_on("127.0.0.1", NEXT_PORT + 2 * (PORT_PREDICTION_CANDIDATES - 1));
@@ -391,9 +391,9 @@ static void test_neighbours(void)
 	int held = register_home_at(TWO_PORT, &expected);
 	struct road road = travel("127.0.0.1", TWO_PORT, &home, 8000);
 
-	if (!is_asked_for_forecast(held, &expected))
+	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
-	foretell(held, &expected.asker, &home, NEXT_PORT, 2);
+	predict(held, &expected.asker, &home, NEXT_PORT, 2);
 	is_greeted(accept_patiently(listener), "the last of the handful");
 	arrives(&road, 0, "connected to 127.0.0.1:23008 at try 1", "a neighbour");
 	close(listener);
@@ -401,9 +401,9 @@ static void test_neighbours(void)
 	end_home(held);
 	held = register_home_at(TWO_PORT, &expected);
 	road = travel("127.0.0.1", TWO_PORT, &home, 8000);
-	if (!is_asked_for_forecast(held, &expected))
+	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
-	foretell(held, &expected.asker, &home, NEXT_PORT, 2);
+	predict(held, &expected.asker, &home, NEXT_PORT, 2);
 	arrives(&road, EXIT_STATUS_UNREACHABLE, "the reflector does not relay", "one more");
 	ok(got_nobody(listener), "is not tried: it is no scan");
 	close(listener);
@@ -411,21 +411,21 @@ static void test_neighbours(void)
 }
 
 /* Home cannot tell, or the reflector goes meanwhile: it ends, and says so. */
-static void test_no_forecast(void)
+static void test_no_prediction(void)
 {
 	struct invitation expected;
 	int held = register_home_at(TWO_PORT, &expected);
 	struct road road = travel("127.0.0.1", TWO_PORT, &home, 8000);
 	uint64_t began;
 
-	if (!is_asked_for_forecast(held, &expected))
+	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
 	began = clock_now_ms();
-	foretell(held, &expected.asker, &home, 0, 0);
-	arrives(&road, EXIT_STATUS_UNREACHABLE, "home's port cannot be foretold", "random ports");
+	predict(held, &expected.asker, &home, 0, 0);
+	arrives(&road, EXIT_STATUS_UNREACHABLE, "home's port cannot be predicted", "random ports");
 	ok(clock_now_ms() - began < 1000, "at once");
 	road = travel("127.0.0.1", TWO_PORT, &home, 8000);
-	if (!is_asked_for_forecast(held, &expected))
+	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
 	is_int(server_stop(&two), EXIT_STATUS_DONE, "the reflector goes");
 	arrives(&road, EXIT_STATUS_UNREACHABLE, "; the reflector is gone", "no reflector");
@@ -447,7 +447,7 @@ enum manner {
 	LINE,
 };
 
-/* Answers the first request so; the traveller is then at its end, or waits in vain. */
+/* Answers the first request so; the initiator is then at its end, or waits in vain. */
 static void answer_so(int fd, enum manner manner)
 {
 	uint8_t request[STUN_MESSAGE_MAX];
@@ -568,9 +568,9 @@ int main(void)
 	test_simultaneous();
 	test_no_way();
 	test_family();
-	test_false_forecasts();
+	test_false_predictions();
 	test_neighbours();
-	test_no_forecast();
+	test_no_prediction();
 	server_stop(&plain);
 	server_stop(&server);
 	unlink(keys_path);

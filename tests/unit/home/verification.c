@@ -7,7 +7,7 @@
 #define OPEN_MS  600000
 #define AGAIN_MS 60000
 
-static struct verification verifier;
+static struct verification verification;
 static struct mapping_race_request probe;
 static struct reachability_request question;
 
@@ -28,10 +28,10 @@ static enum reachability_verdict await_verdict(uint64_t now)
 	struct pollfd fds[REACHABILITY_WATCH_MAX];
 
 	while (verdict == REACHABILITY_PENDING) {
-		verification_watch(&verifier, fds);
+		verification_watch(&verification, fds);
 		if (poll(fds, REACHABILITY_WATCH_MAX, PATIENCE) <= 0)
 			return verdict;
-		verdict = verification_advance(&verifier, fds, now);
+		verdict = verification_advance(&verification, fds, now);
 	}
 	return verdict;
 }
@@ -42,42 +42,43 @@ static void test_again_and_again(void)
 	uint64_t now = 1000;
 	int door = open_door();
 
-	verification_init(&verifier, OPEN_MS, AGAIN_MS);
-	is_uint(verifier.due, TIMER_NONE, "nobody has asked yet");
-	verification_start(&verifier, &question, now);
+	verification_init(&verification, OPEN_MS, AGAIN_MS);
+	is_uint(verification.due, TIMER_NONE, "nobody has asked yet");
+	verification_start(&verification, &question, now);
 	is_int(await_verdict(now), REACHABILITY_KNOWN, "it gets through");
-	is_uint(verifier.due, now + OPEN_MS, "asked again after a long while");
-	is_int(verification_advance(&verifier, fds, now), REACHABILITY_PENDING, "a verdict comes once");
+	is_uint(verification.due, now + OPEN_MS, "asked again after a long while");
+	is_int(verification_advance(&verification, fds, now), REACHABILITY_PENDING,
+		"a verdict comes once");
 
 	close(door);
-	now = verifier.due;
-	verification_start(&verifier, &question, now);
+	now = verification.due;
+	verification_start(&verification, &question, now);
 	is_int(await_verdict(now), REACHABILITY_SHUT, "then it does not");
-	is_uint(verifier.due, now + AGAIN_MS, "asked again soon");
+	is_uint(verification.due, now + AGAIN_MS, "asked again soon");
 
 	door = open_door();
-	now = verifier.due;
-	verification_start(&verifier, &question, now);
+	now = verification.due;
+	verification_start(&verification, &question, now);
 	is_int(await_verdict(now), REACHABILITY_KNOWN, "and does once more");
-	is_uint(verifier.due, now + OPEN_MS, "asked again after a long while");
+	is_uint(verification.due, now + OPEN_MS, "asked again after a long while");
 	close(door);
 
-	verification_postpone(&verifier, now);
-	is_uint(verifier.due, now + AGAIN_MS, "nobody to ask: soon");
-	verification_start(&verifier, &question, now);
-	verification_end(&verifier);
-	is_uint(verifier.due, TIMER_NONE, "ended: not asked again");
-	is_uint(verification_watch(&verifier, fds), TIMER_NONE, "and nothing is waited for");
+	verification_postpone(&verification, now);
+	is_uint(verification.due, now + AGAIN_MS, "nobody to ask: soon");
+	verification_start(&verification, &question, now);
+	verification_end(&verification);
+	is_uint(verification.due, TIMER_NONE, "ended: not asked again");
+	is_uint(verification_watch(&verification, fds), TIMER_NONE, "and nothing is waited for");
 }
 
 /* The reflector is gone: no verdict about the mapping, and another try soon. */
 static void test_untold(void)
 {
-	verification_init(&verifier, OPEN_MS, AGAIN_MS);
-	verification_start(&verifier, &question, 1000);
+	verification_init(&verification, OPEN_MS, AGAIN_MS);
+	verification_start(&verification, &question, 1000);
 	is_int(await_verdict(1000), REACHABILITY_UNTOLD, "nobody there to dial: untold");
-	is_uint(verifier.due, 1000 + AGAIN_MS, "asked again soon");
-	verification_end(&verifier);
+	is_uint(verification.due, 1000 + AGAIN_MS, "asked again soon");
+	verification_end(&verification);
 }
 
 int main(void)

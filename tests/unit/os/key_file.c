@@ -126,7 +126,8 @@ static void test_many(unsigned count)
 		put_line(file, name, (uint8_t)i);
 	}
 	fclose(file);
-	is_int(key_file_load(path, &keys, &error), count <= KEY_FILE_MAX ? 0 : -1, "%u names", count);
+	is_int(key_file_load(path, &keys, &error), count <= KEY_FILE_MAX ? 0 : -1, "%u names",
+		count);
 	if (count > KEY_FILE_MAX) {
 		ok(strstr(error.text, "line 100001: more names") != NULL, "%s", error.text);
 		return;

@@ -106,8 +106,7 @@ static void test_added(void)
 
 	for (uint32_t i = NFT_MESSAGE_TABLE; i <= NFT_MESSAGE_RULE; i++)
 		answer(pair, NETLINK_MESSAGE_TYPE_ERROR, i, 0);
-	is_int(nft_snat_add(pair.ours, &flow, 22, &error), 0,
-		"three acknowledgements: it is in");
+	is_int(nft_snat_add(pair.ours, &flow, 22, &error), 0, "three acknowledgements: it is in");
 	ok(recv(pair.kernel, bytes, sizeof(bytes), 0) > 0, "one message was sent");
 	ok(recv(pair.kernel, bytes, sizeof(bytes), 0) < 0, "and no other");
 	pair_close(pair);
@@ -150,9 +149,12 @@ static void test_entries(void)
 	struct pair pair = pair_make();
 
 	is_int(found(NETLINK_MESSAGE_TYPE_ERROR, NFT_MESSAGE_CONNTRACK, ENOENT), 0, "no entry");
-	is_int(found(NETLINK_MESSAGE_TYPE_ERROR, NFT_MESSAGE_CONNTRACK, EPERM), -1, "not permitted");
-	is_int(found(NETLINK_MESSAGE_TYPE_ERROR, NFT_MESSAGE_CONNTRACK, EINVAL), -1, "no ctnetlink");
-	is_int(found(NETLINK_MESSAGE_TYPE_ERROR, NFT_MESSAGE_RULE, ENOENT), -1, "another question's answer");
+	is_int(found(NETLINK_MESSAGE_TYPE_ERROR, NFT_MESSAGE_CONNTRACK, EPERM), -1,
+		"not permitted");
+	is_int(found(NETLINK_MESSAGE_TYPE_ERROR, NFT_MESSAGE_CONNTRACK, EINVAL), -1,
+		"no ctnetlink");
+	is_int(found(NETLINK_MESSAGE_TYPE_ERROR, NFT_MESSAGE_RULE, ENOENT), -1,
+		"another question's answer");
 	is_int(found(0x100, NFT_MESSAGE_CONNTRACK, 0), -1, "an entry of nothing");
 	is_int(nft_snat_find(pair.ours, &flow, &entry), -1, "no answer");
 	is_int(forgotten(0), 0, "deleted");

@@ -19,16 +19,17 @@
 #include "natpunch/os/socket.h"
 #include "tap.h"
 
-#define NAME   "holder-of-ports"
-#define OTHER  "second holder"
+#define NAME   "owner-of-ports"
+#define OTHER  "second owner"
 #define NOBODY 65534
 
-static struct port_owner find(enum mapping_protocol protocol, enum addr_family family, uint16_t port)
+static struct port_owner find(
+	enum mapping_protocol protocol, enum addr_family family, uint16_t port)
 {
-	struct port_owner holder = {.listens = true, .pid = -1, .name = "?"};
+	struct port_owner owner = {.listens = true, .pid = -1, .name = "?"};
 
-	is_int(port_owner_find(protocol, family, port, &holder), 0, "the tables can be read");
-	return holder;
+	is_int(port_owner_find(protocol, family, port, &owner), 0, "the tables can be read");
+	return owner;
 }
 
 /* Binds any port of an address; a TCP socket listens. Stores the port. */
@@ -55,17 +56,17 @@ static void check_self(enum mapping_protocol protocol, enum addr_family family, 
 	const char *what = protocol == MAPPING_TCP ? "TCP" : "UDP";
 	uint16_t port;
 	int fd = hold(protocol, ip, true, &port);
-	struct port_owner holder = find(protocol, family, port);
+	struct port_owner owner = find(protocol, family, port);
 
-	ok(holder.listens, "%s %s: held", what, ip);
-	is_int(holder.pid, getpid(), "%s %s: by this process", what, ip);
-	is_str(holder.name, NAME, "%s %s: of this name", what, ip);
+	ok(owner.listens, "%s %s: held", what, ip);
+	is_int(owner.pid, getpid(), "%s %s: by this process", what, ip);
+	is_str(owner.name, NAME, "%s %s: of this name", what, ip);
 	ok(find(protocol, ADDR_NONE, port).listens, "%s %s: of any family", what, ip);
 	ok(!find(protocol == MAPPING_TCP ? MAPPING_UDP : MAPPING_TCP, family, port).listens,
 		"%s %s: not the other protocol's", what, ip);
 	close(fd);
-	holder = find(protocol, family, port);
-	ok(!holder.listens && holder.pid == 0 && holder.name[0] == '\0', "%s %s: closed, nobody's",
+	owner = find(protocol, family, port);
+	ok(!owner.listens && owner.pid == 0 && owner.name[0] == '\0', "%s %s: closed, nobody's",
 		what, ip);
 }
 
@@ -151,13 +152,13 @@ static void test_shared(void)
 	uint16_t port;
 	int fd = hold(MAPPING_TCP, "0.0.0.0", true, &port);
 	pid_t child = start_child(0);
-	struct port_owner holder = find(MAPPING_TCP, ADDR_IPV4, port);
+	struct port_owner owner = find(MAPPING_TCP, ADDR_IPV4, port);
 
-	is_int(holder.pid, getpid() < child ? getpid() : child, "shared: the lowest pid");
+	is_int(owner.pid, getpid() < child ? getpid() : child, "shared: the lowest pid");
 	close(fd);
-	holder = find(MAPPING_TCP, ADDR_IPV4, port);
-	is_int(holder.pid, child, "handed over: the one that has it now");
-	is_str(holder.name, OTHER, "by its name");
+	owner = find(MAPPING_TCP, ADDR_IPV4, port);
+	is_int(owner.pid, child, "handed over: the one that has it now");
+	is_str(owner.name, OTHER, "by its name");
 	end_child(child);
 	ok(!find(MAPPING_TCP, ADDR_IPV4, port).listens, "dead: nobody's");
 }
@@ -165,15 +166,16 @@ static void test_shared(void)
 /* In a child, as another user: what it sees of a socket of ours. Exit status: 1 when wrong. */
 static int look_as_nobody(uint16_t port, int fd)
 {
-	struct port_owner holder;
+	struct port_owner owner;
 	int status;
 	pid_t child = fork();
 
 	if (child == 0) {
 		close(fd);
-		if (setuid(NOBODY) != 0 || port_owner_find(MAPPING_TCP, ADDR_IPV4, port, &holder) != 0)
+		if (setuid(NOBODY) != 0 ||
+			port_owner_find(MAPPING_TCP, ADDR_IPV4, port, &owner) != 0)
 			_exit(2);
-		_exit(holder.listens && holder.pid == 0 && holder.name[0] == '\0' ? 0 : 1);
+		_exit(owner.listens && owner.pid == 0 && owner.name[0] == '\0' ? 0 : 1);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
 		return -1;

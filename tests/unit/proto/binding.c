@@ -421,20 +421,20 @@ static void test_modes(void)
 
 static void test_behind_integrity(void)
 {
-	static const uint16_t seals[] = {STUN_MESSAGE_INTEGRITY, STUN_MESSAGE_INTEGRITY_SHA256};
+	static const uint16_t masks[] = {STUN_MESSAGE_INTEGRITY, STUN_MESSAGE_INTEGRITY_SHA256};
 	uint8_t request[STUN_MESSAGE_MAX];
 	struct wire_writer writer;
 	struct result result;
 
 	for (size_t i = 0; i < 2; i++) {
 		begin(&writer, request, STUN_REQUEST, STUN_METHOD_BINDING);
-		stun_put(&writer, seals[i], "01234567890123456789012345678901", 32);
+		stun_put(&writer, masks[i], "01234567890123456789012345678901", 32);
 		stun_put(&writer, 0x7777, "", 0);
 		stun_put(&writer, STUN_NATPUNCH_CONNECTION, "\1\0\0\0", 4);
 		stun_put_fingerprint(&writer);
 		result = ask(&stream, &source4, request, stun_finish(&writer));
 		is_uint(error_code(&result), 0, "what stands behind 0x%04x does not count",
-			seals[i]);
+			masks[i]);
 		is_int(result.granted.mode, BINDING_MODE_NONE, "nor ask for anything");
 		ok(result.message.has_fingerprint, "but for the FINGERPRINT");
 	}

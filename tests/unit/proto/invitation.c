@@ -20,9 +20,9 @@ static struct invitation make(const char *ip, uint16_t port, uint32_t number)
 	struct invitation invitation = {.number = number};
 
 	memcpy(invitation.session, session, sizeof(session));
-	if (addr_parse_ip(&invitation.traveller, ip) != 0)
+	if (addr_parse_ip(&invitation.initiator, ip) != 0)
 		bail_out("%s", ip);
-	invitation.traveller.port = port;
+	invitation.initiator.port = port;
 	return invitation;
 }
 
@@ -61,7 +61,7 @@ static void test_round_trip(void)
 		ok(message.size > 0 && message.size <= INVITATION_SIZE_MAX, "%s: written", ips[i]);
 		is_int(take(&expected, &message), 0, "%s: taken", ips[i]);
 		is_int(expected.number, 1, "%s: its number", ips[i]);
-		ok(addr_equal(&expected.traveller, &sent.traveller), "%s: its address", ips[i]);
+		ok(addr_equal(&expected.initiator, &sent.initiator), "%s: its address", ips[i]);
 	}
 }
 
@@ -108,7 +108,7 @@ static void test_replay(void)
 	is_int(take(&expected, &second), -1, "and the one between not after it");
 	is_int(take(&expected, &third), -1, "nor the later one twice");
 	is_int(expected.number, 3, "what was refused changed nothing");
-	is_int(expected.traveller.ip[3], 4, "nor did it change the address");
+	is_int(expected.initiator.ip[3], 4, "nor did it change the address");
 }
 
 static void test_last_number(void)
@@ -133,7 +133,7 @@ static void test_other_session(void)
 		struct invitation expected = expect(0);
 		expected.session[i] ^= 1;
 		is_int(take(&expected, &message), -1, "another registration's, byte %zu", i);
-		ok(expected.traveller.family == ADDR_NONE, "it leaves no address");
+		ok(expected.initiator.family == ADDR_NONE, "it leaves no address");
 	}
 }
 
@@ -145,7 +145,7 @@ static void test_other_key(void)
 
 	is_int(invitation_read(&expected, other_secret, message.bytes, message.size), -1,
 		"made with another name's key");
-	ok(expected.number == 0 && expected.traveller.family == ADDR_NONE, "it changes nothing");
+	ok(expected.number == 0 && expected.initiator.family == ADDR_NONE, "it changes nothing");
 }
 
 /* Each bit of each byte; what is no invitation any more is not taken for one either. */
@@ -163,7 +163,7 @@ static void test_mutations(void)
 		other.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
 		if (take(&expected, &other) == 0)
 			taken++;
-		if (expected.number != 0 || expected.traveller.family != ADDR_NONE)
+		if (expected.number != 0 || expected.initiator.family != ADDR_NONE)
 			changed++;
 	}
 	is_uint(taken, 0, "of %zu changes of a bit none is taken", message.size * 8);
@@ -198,7 +198,7 @@ static void test_parts(void)
 
 	memcpy(value, session, sizeof(session));
 	value[INVITATION_SESSION_SIZE + 3] = 1;
-	record.addr = sent.traveller;
+	record.addr = sent.initiator;
 	for (int kind = 0; kind < 5; kind++) {
 		struct invitation expected = expect(0);
 		struct message message;
@@ -238,7 +238,7 @@ static void test_others(void)
 	is_int(take(&expected, &message), 1, "nor is a request");
 }
 
-/* ---- forecasts ---------------------------------------------------------------------------- */
+/* ---- predictions ---------------------------------------------------------------------------- */
 
 static const struct invitation_asker asker = {
 	.connection = 0x0102030405060708, .transaction = "a connect: 1"};
@@ -249,39 +249,39 @@ static struct invitation make_second(uint32_t number)
 	struct invitation invitation = make("192.0.2.2", 40000, number);
 
 	invitation.kind = INVITATION_PREDICTION;
-	invitation.forecast = (struct port_prediction){.port = 40010, .step = -2};
+	invitation.prediction = (struct port_prediction){.port = 40010, .step = -2};
 	invitation.asker = asker;
 	return invitation;
 }
 
-static void test_invited_with_forecast(void)
+static void test_invited_with_prediction(void)
 {
 	struct invitation sent = make_second(1);
 	struct invitation expected = expect(0);
 	struct message message = write_it(&sent);
 	struct invitation plain = make("192.0.2.2", 40000, 2);
 
-	ok(message.size > 0 && message.size <= INVITATION_SIZE_MAX, "with a forecast: written");
+	ok(message.size > 0 && message.size <= INVITATION_SIZE_MAX, "with a prediction: written");
 	is_int(take(&expected, &message), 0, "taken");
 	is_int(expected.kind, INVITATION_PREDICTION, "its kind");
-	is_uint(expected.forecast.port, 40010, "its port");
-	is_int(expected.forecast.step, -2, "its step");
+	is_uint(expected.prediction.port, 40010, "its port");
+	is_int(expected.prediction.step, -2, "its step");
 	is_uint(expected.asker.connection, asker.connection, "whom to answer");
 	is_mem(expected.asker.transaction, asker.transaction, INVITATION_SESSION_SIZE,
 		"and to what");
-	ok(addr_equal(&expected.traveller, &sent.traveller), "and where it was before");
+	ok(addr_equal(&expected.initiator, &sent.initiator), "and where it was before");
 	message = write_it(&plain);
 	is_int(take(&expected, &message), 0, "one without is taken after it");
-	ok(expected.kind == INVITATION_PUNCH && expected.forecast.port == 0,
+	ok(expected.kind == INVITATION_PUNCH && expected.prediction.port == 0,
 		"and nothing of the one before is left");
 }
 
-static struct message write_forecast(const struct port_prediction *forecast)
+static struct message write_prediction(const struct port_prediction *prediction)
 {
 	struct message message;
 
 	message.size = invitation_write_prediction(
-		&asker, forecast, &key, random_bytes, message.bytes, sizeof(message.bytes));
+		&asker, prediction, &key, random_bytes, message.bytes, sizeof(message.bytes));
 	return message;
 }
 
@@ -291,26 +291,26 @@ static int hear(const struct message *message, struct port_prediction *out)
 		secret, asker.transaction, message->bytes, message->size, out);
 }
 
-static void test_forecast(void)
+static void test_prediction(void)
 {
 	const struct port_prediction sent = {.port = 40010, .step = 1};
-	struct message message = write_forecast(&sent);
+	struct message message = write_prediction(&sent);
 	uint8_t another[INVITATION_SESSION_SIZE];
 	struct port_prediction out;
 	size_t taken = 0;
 	bool all = true;
 
-	is_int(hear(&message, &out), 0, "home's forecast is taken");
+	is_int(hear(&message, &out), 0, "home's prediction is taken");
 	ok(out.port == 40010 && out.step == 1, "as it was sent");
 	is_int(invitation_read_prediction(
 		       other_secret, asker.transaction, message.bytes, message.size, &out),
 		-1, "not when it is another key's");
-	is_uint(out.port, 0, "then it foretells nothing");
+	is_uint(out.port, 0, "then it predicts nothing");
 	for (size_t i = 0; i < sizeof(another); i++) {
 		memcpy(another, asker.transaction, sizeof(another));
 		another[i] ^= 1;
-		if (invitation_read_prediction(secret, another, message.bytes, message.size, &out) !=
-			-1)
+		if (invitation_read_prediction(
+			    secret, another, message.bytes, message.size, &out) != -1)
 			all = false;
 	}
 	ok(all, "nor when it answers another CONNECT");
@@ -328,30 +328,30 @@ static void test_forecast(void)
 		memcpy(cut.bytes, message.bytes, size);
 		if (hear(&cut, &out) == 0)
 			taken++;
-		if (invitation_write_prediction(&asker, &sent, &key, random_bytes, cut.bytes, size) !=
-			0)
+		if (invitation_write_prediction(
+			    &asker, &sent, &key, random_bytes, cut.bytes, size) != 0)
 			all = false;
 	}
 	is_uint(taken, 0, "cut anywhere it is not");
 	ok(all, "in less room than it needs it is not written");
 }
 
-/* An invitation is no forecast, nor the other way round, whoever sends it back. */
+/* An invitation is no prediction, nor the other way round, whoever sends it back. */
 static void test_reflected(void)
 {
 	struct invitation second = make_second(1);
 	struct invitation expected = expect(0);
-	const struct port_prediction forecast = {.port = 40010};
+	const struct port_prediction prediction = {.port = 40010};
 	struct message message = write_it(&second);
 	struct port_prediction out;
 
-	is_int(hear(&message, &out), 1, "an invitation is no forecast");
-	message = write_forecast(&forecast);
-	is_int(take(&expected, &message), 1, "nor is a forecast an invitation");
+	is_int(hear(&message, &out), 1, "an invitation is no prediction");
+	message = write_prediction(&prediction);
+	is_int(take(&expected, &message), 1, "nor is a prediction an invitation");
 }
 
 /* Under the right key, and without a part. */
-static void test_forecast_parts(void)
+static void test_prediction_parts(void)
 {
 	static const uint8_t transaction[STUN_TRANSACTION_SIZE] = {0x21, 0x12, 0xa4, 0x42, 7};
 	struct name_message_record record = {.protocol = MAPPING_TCP};
@@ -361,7 +361,7 @@ static void test_forecast_parts(void)
 	memcpy(value, session, sizeof(session));
 	value[INVITATION_SESSION_SIZE + 3] = 1;
 	memcpy(whom + 8, asker.transaction, INVITATION_SESSION_SIZE);
-	record.addr = make("192.0.2.2", 40000, 1).traveller;
+	record.addr = make("192.0.2.2", 40000, 1).initiator;
 	for (int kind = 0; kind < 8; kind++) {
 		bool invited = kind < 4;
 		bool whole = kind % 4 == 3;
@@ -371,33 +371,33 @@ static void test_forecast_parts(void)
 		struct port_prediction out;
 
 		stun_begin(&writer, message.bytes, sizeof(message.bytes), STUN_INDICATION,
-			invited ? STUN_METHOD_INVITE : STUN_METHOD_FORECAST, transaction);
+			invited ? STUN_METHOD_INVITE : STUN_METHOD_PREDICTION, transaction);
 		if (invited) {
 			stun_put(&writer, STUN_NATPUNCH_INVITATION, value, sizeof(value));
 			name_message_put_record(&writer, &record, secret, salt);
 		}
 		if (kind % 4 != 0)
-			stun_put(&writer, STUN_NATPUNCH_TRAVELLER, whom,
+			stun_put(&writer, STUN_NATPUNCH_INITIATOR, whom,
 				sizeof(whom) - (kind % 4 == 1));
-		stun_put(
-			&writer, STUN_NATPUNCH_FORECAST, "\x9c\x4a\x00\x01", kind % 4 == 2 ? 3 : 4);
+		stun_put(&writer, STUN_NATPUNCH_PREDICTION, "\x9c\x4a\x00\x01",
+			kind % 4 == 2 ? 3 : 4);
 		stun_auth_put(&writer, secret, KEY_SECRET_SIZE);
 		stun_put_fingerprint(&writer);
 		message.size = stun_finish(&writer);
 		is_int(invited ? take(&expected, &message) : hear(&message, &out), whole ? 0 : -1,
-			"%s with %s", invited ? "an invitation" : "a forecast",
-			(const char *const[]){"no TRAVELLER", "one that is too short",
-				"a FORECAST that is too short", "all of it"}[kind % 4]);
+			"%s with %s", invited ? "an invitation" : "a prediction",
+			(const char *const[]){"no INITIATOR", "one that is too short",
+				"a PREDICTION that is too short", "all of it"}[kind % 4]);
 		ok(whole || expected.number == 0, "and no number is used up by it");
 	}
 }
 
 int main(void)
 {
-	test_invited_with_forecast();
-	test_forecast();
+	test_invited_with_prediction();
+	test_prediction();
 	test_reflected();
-	test_forecast_parts();
+	test_prediction_parts();
 	test_round_trip();
 	test_hidden();
 	test_capacity();

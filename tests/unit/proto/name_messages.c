@@ -16,7 +16,7 @@
 
 #define START_MS 86400000ULL
 
-static char path[] = "/tmp/natpunch-rendezvous-XXXXXX";
+static char path[] = "/tmp/natpunch-names-XXXXXX";
 static struct names names;
 static struct key home, work, nobody, wrong;
 static struct addr here, elsewhere, here6;
@@ -198,8 +198,7 @@ static void test_held(void)
 	now += 60000;
 	look_up(&home, &client);
 	ok(client.records[0].held && client.records[0].age == 0, "held now");
-	names_release(
-		&names, effect.entry == REGISTRY_NONE ? 0 : effect.entry, 5, 9, now);
+	names_release(&names, effect.entry == REGISTRY_NONE ? 0 : effect.entry, 5, 9, now);
 	now += 3000;
 	look_up(&home, &client);
 	ok(!client.records[0].held && client.records[0].age == 3, "not after its end");
@@ -382,7 +381,7 @@ static void test_replayed_connect(void)
 			invited++;
 		captured[i] = sent;
 	}
-	is_uint(invited, count, "home is told of each of many travellers");
+	is_uint(invited, count, "home is told of each of many initiators");
 	beside.port = 666;
 	caller.source = &beside;
 	for (size_t i = 0; i < count; i++) {
@@ -425,7 +424,7 @@ static void test_eavesdropper(void)
 			stun_parse(&parsed, again.bytes, again.size) == 0 &&
 			stun_find(&parsed, STUN_NATPUNCH_RECORD, &two) &&
 			memcmp(one.value + 8, two.value + 8, 32) != 0,
-		"in the sealed bytes too");
+		"in the masked bytes too");
 	struct name_message_record record;
 	is_int(name_message_read_record(&parsed, &two, work.secret, &record), -1,
 		"which another key does not open");
@@ -507,8 +506,8 @@ static void test_every_bit(void)
 		memcpy(flipped.bytes + 2, length, 2);
 		if (stun_parse(&parsed, flipped.bytes, flipped.size) != 0)
 			continue;
-		names_answer(&names, &caller, flipped.bytes, flipped.size, now,
-			reply.bytes, sizeof(reply.bytes), &reply.size, &effect);
+		names_answer(&names, &caller, flipped.bytes, flipped.size, now, reply.bytes,
+			sizeof(reply.bytes), &reply.size, &effect);
 		accepted += effect.entry != REGISTRY_NONE;
 	}
 	is_int(accepted, 0, "no request with a flipped bit registers");
@@ -654,11 +653,11 @@ static void test_malformed(void)
 		is_uint(received.size, 0, "%s, by RFC 3489: silence", rows[i].name);
 	}
 	uint8_t binding[STUN_HEADER_SIZE] = {0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42};
-	is_int(names_answer(&names, &caller, binding, sizeof(binding), now,
-		       received.bytes, sizeof(received.bytes), &received.size, &effect),
-		NAMES_OTHER, "Binding is not about names");
-	is_int(names_answer(&names, &caller, "GET ", 4, now, received.bytes,
+	is_int(names_answer(&names, &caller, binding, sizeof(binding), now, received.bytes,
 		       sizeof(received.bytes), &received.size, &effect),
+		NAMES_OTHER, "Binding is not about names");
+	is_int(names_answer(&names, &caller, "GET ", 4, now, received.bytes, sizeof(received.bytes),
+		       &received.size, &effect),
 		NAMES_OTHER, "nor is what is not STUN");
 }
 
@@ -743,7 +742,8 @@ static void test_replayed_limit(void)
 	for (int i = 0; i < 20; i++)
 		answer(&caught);
 	name_message_start(&client, STUN_METHOD_CONNECT, &home);
-	is_int(converse(&client), NAME_MESSAGE_DONE, "and asked to connect, whatever is sent again");
+	is_int(converse(&client), NAME_MESSAGE_DONE,
+		"and asked to connect, whatever is sent again");
 	caught = sent;
 	for (int i = 0; i < 20; i++)
 		answer(&caught);

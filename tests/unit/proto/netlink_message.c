@@ -67,7 +67,8 @@ static void test_writing(void)
 	add_u16(&want, 8);
 	add_u16(&want, 5);
 	add(&want, "\1\2\3\4", 4);
-	is_uint(netlink_message_writer_size(&writer), want.size, "a message with nested attributes");
+	is_uint(netlink_message_writer_size(&writer), want.size,
+		"a message with nested attributes");
 	is_mem(buffer, want.data, want.size, "byte for byte");
 	is_uint(buffer[want.size], 0xee, "and none behind it");
 }
@@ -97,7 +98,8 @@ static void test_writing_short(void)
 	netlink_message_writer_start(&writer, buffer, sizeof(buffer));
 	netlink_message_begin(&writer, 1, 0, 1);
 	netlink_message_put(&writer, 1, long_value, sizeof(long_value));
-	is_uint(netlink_message_writer_size(&writer), 0, "an attribute too long for its size field");
+	is_uint(netlink_message_writer_size(&writer), 0,
+		"an attribute too long for its size field");
 }
 
 static void test_long_nest(void)
@@ -143,15 +145,16 @@ static void test_reading(void)
 	ok(netlink_message_get_be32(&attribute, &u32) && u32 == 0x102, "an integer");
 	ok(!netlink_message_get_be16(&attribute, &u16) && !netlink_message_get_u8(&attribute, &u8),
 		"and no smaller one");
-	ok(netlink_message_next_attribute(&message.body, &attribute) && netlink_message_get_u8(&attribute, &u8) &&
-			u8 == 0x7f,
+	ok(netlink_message_next_attribute(&message.body, &attribute) &&
+			netlink_message_get_u8(&attribute, &u8) && u8 == 0x7f,
 		"the last one lacks its padding");
 	ok(!netlink_message_get_be16(&attribute, &u16), "one byte is not two");
 	ok(!netlink_message_next_attribute(&message.body, &attribute) && !message.body.failed,
 		"no more attributes, and nothing wrong");
 	ok(netlink_message_next(&reader, &message) && message.type == 10, "the next message");
 	is_uint(wire_reader_left(&message.body), 0, "which is empty");
-	ok(!netlink_message_next(&reader, &message) && !reader.failed, "no more, and nothing wrong");
+	ok(!netlink_message_next(&reader, &message) && !reader.failed,
+		"no more, and nothing wrong");
 }
 
 /* A message with one attribute, whose size fields claim something else. */
@@ -173,7 +176,8 @@ static bool reads(uint32_t message_size, uint16_t attribute_size)
 		return false;
 	}
 	if (!netlink_message_next_attribute(&message.body, &attribute)) {
-		ok(message.body.failed && !netlink_message_next_attribute(&message.body, &attribute),
+		ok(message.body.failed &&
+				!netlink_message_next_attribute(&message.body, &attribute),
 			"%u: and it stays so", attribute_size);
 		return false;
 	}

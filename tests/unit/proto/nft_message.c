@@ -43,7 +43,8 @@ static void test_rewrite(const struct nft_message_flow *flow, uint8_t family)
 		bool inner = n > 0 && n < 4;
 		is_uint(message.type, types[n], "message %u", n);
 		is_uint(message.sequence, n + 1, "has its sequence number");
-		is_uint((message.flags & NETLINK_MESSAGE_ACK) != 0, inner, "is acknowledged or not");
+		is_uint((message.flags & NETLINK_MESSAGE_ACK) != 0, inner,
+			"is acknowledged or not");
 		ok(wire_read_u8(&message.body, &named) && named == (inner ? family : 0),
 			"names its family or none");
 		is_uint(count(message.body.data, message.body.size, "a-table", 8), inner,
@@ -73,7 +74,8 @@ static void test_owner(void)
 	uint32_t flags = 0;
 
 	wire_reader_start(&reader, batch, size);
-	ok(netlink_message_next(&reader, &message) && netlink_message_next(&reader, &message), "the table");
+	ok(netlink_message_next(&reader, &message) && netlink_message_next(&reader, &message),
+		"the table");
 	wire_read_view(&message.body, 4);
 	while (netlink_message_next_attribute(&message.body, &attribute))
 		if (attribute.type == 2)

@@ -8,7 +8,7 @@ static struct port_prediction make(uint16_t one, uint16_t two, uint16_t three)
 	return port_prediction_make((const uint16_t[PORT_PREDICTION_SAMPLES]){one, two, three});
 }
 
-static void foretells(struct port_prediction got, uint16_t port, int16_t step, const char *name)
+static void predicts(struct port_prediction got, uint16_t port, int16_t step, const char *name)
 {
 	is_uint(got.port, port, "%s: the port", name);
 	is_int(got.step, step, "%s: the step", name);
@@ -16,99 +16,105 @@ static void foretells(struct port_prediction got, uint16_t port, int16_t step, c
 
 static void test_make(void)
 {
-	foretells(make(40007, 40007, 40007), 40007, 0, "always the same");
-	foretells(make(40007, 40008, 40009), 40010, 1, "one more each time");
-	foretells(make(40007, 40009, 40011), 40013, 2, "two more: parity is kept");
-	foretells(make(40009, 40008, 40007), 40006, -1, "one less each time");
-	foretells(make(40007, 40008, 40010), 40011, 1, "somebody took one in between");
-	foretells(make(40007, 40010, 40011), 40012, 1, "or before that");
-	foretells(make(40007, 40009, 40015), 40017, 2, "somebody took two steps of two");
-	foretells(make(40000, 40016, 40032), 40048, 16, "the largest step");
-	foretells(make(65533, 65534, 65535), 0, 0, "there is no port behind the last");
-	foretells(make(3, 2, 1), 0, 0, "nor in front of the first");
-	foretells(make(65532, 65533, 65534), 65535, 1, "the last is one");
+	predicts(make(40007, 40007, 40007), 40007, 0, "always the same");
+	predicts(make(40007, 40008, 40009), 40010, 1, "one more each time");
+	predicts(make(40007, 40009, 40011), 40013, 2, "two more: parity is kept");
+	predicts(make(40009, 40008, 40007), 40006, -1, "one less each time");
+	predicts(make(40007, 40008, 40010), 40011, 1, "somebody took one in between");
+	predicts(make(40007, 40010, 40011), 40012, 1, "or before that");
+	predicts(make(40007, 40009, 40015), 40017, 2, "somebody took two steps of two");
+	predicts(make(40000, 40016, 40032), 40048, 16, "the largest step");
+	predicts(make(65533, 65534, 65535), 0, 0, "there is no port behind the last");
+	predicts(make(3, 2, 1), 0, 0, "nor in front of the first");
+	predicts(make(65532, 65533, 65534), 65535, 1, "the last is one");
 }
 
 static void test_untold(void)
 {
-	foretells(make(0, 40008, 40009), 0, 0, "the first was not seen");
-	foretells(make(40007, 0, 40009), 0, 0, "the second was not");
-	foretells(make(40007, 40008, 0), 0, 0, "the third was not");
-	foretells(make(0, 0, 0), 0, 0, "none was");
-	foretells(make(40007, 51234, 18881), 0, 0, "random ports");
-	foretells(make(40007, 40008, 40007), 0, 0, "to and fro");
-	foretells(make(40007, 40007, 40008), 0, 0, "the same, then another");
-	foretells(make(40007, 40008, 40008), 0, 0, "another, then the same");
-	foretells(make(40000, 40002, 40005), 0, 0, "steps that do not go with each other");
-	foretells(make(40000, 40017, 40034), 0, 0, "steps that are too large");
-	foretells(make(40000, 40001, 40018), 0, 0, "one that is");
-	foretells(make(1, 65535, 1), 0, 0, "from end to end");
+	predicts(make(0, 40008, 40009), 0, 0, "the first was not seen");
+	predicts(make(40007, 0, 40009), 0, 0, "the second was not");
+	predicts(make(40007, 40008, 0), 0, 0, "the third was not");
+	predicts(make(0, 0, 0), 0, 0, "none was");
+	predicts(make(40007, 51234, 18881), 0, 0, "random ports");
+	predicts(make(40007, 40008, 40007), 0, 0, "to and fro");
+	predicts(make(40007, 40007, 40008), 0, 0, "the same, then another");
+	predicts(make(40007, 40008, 40008), 0, 0, "another, then the same");
+	predicts(make(40000, 40002, 40005), 0, 0, "steps that do not go with each other");
+	predicts(make(40000, 40017, 40034), 0, 0, "steps that are too large");
+	predicts(make(40000, 40001, 40018), 0, 0, "one that is");
+	predicts(make(1, 65535, 1), 0, 0, "from end to end");
 }
 
 static void test_candidates(void)
 {
 	uint16_t out[PORT_PREDICTION_CANDIDATES];
-	struct port_prediction forecast = {.port = 40010, .step = 1};
+	struct port_prediction prediction = {.port = 40010, .step = 1};
 
-	is_uint(port_prediction_candidates(&forecast, out), PORT_PREDICTION_CANDIDATES, "a handful");
-	is_uint(out[0], 40010, "the one foretold first");
+	is_uint(port_prediction_candidates(&prediction, out), PORT_PREDICTION_CANDIDATES,
+		"a handful");
+	is_uint(out[0], 40010, "the one predicted first");
 	is_uint(out[PORT_PREDICTION_CANDIDATES - 1], 40014, "then those behind it");
-	forecast.step = -2;
-	is_uint(port_prediction_candidates(&forecast, out), PORT_PREDICTION_CANDIDATES, "downwards as well");
+	prediction.step = -2;
+	is_uint(port_prediction_candidates(&prediction, out), PORT_PREDICTION_CANDIDATES,
+		"downwards as well");
 	is_uint(out[1], 40008, "by the step");
-	forecast.step = 0;
-	is_uint(port_prediction_candidates(&forecast, out), 1, "a port that stays is tried alone");
+	prediction.step = 0;
+	is_uint(port_prediction_candidates(&prediction, out), 1,
+		"a port that stays is tried alone");
 	is_uint(out[0], 40010, "that one");
-	forecast = (struct port_prediction){.port = 65533, .step = 2};
-	is_uint(port_prediction_candidates(&forecast, out), 2, "none beyond the last port");
+	prediction = (struct port_prediction){.port = 65533, .step = 2};
+	is_uint(port_prediction_candidates(&prediction, out), 2, "none beyond the last port");
 	is_uint(out[1], 65535, "which is one");
-	forecast = (struct port_prediction){.port = 2, .step = -1};
-	is_uint(port_prediction_candidates(&forecast, out), 2, "none below the first");
-	forecast = (struct port_prediction){.port = 0};
-	is_uint(port_prediction_candidates(&forecast, out), 0, "nothing foretold, nothing to try");
+	prediction = (struct port_prediction){.port = 2, .step = -1};
+	is_uint(port_prediction_candidates(&prediction, out), 2, "none below the first");
+	prediction = (struct port_prediction){.port = 0};
+	is_uint(port_prediction_candidates(&prediction, out), 0,
+		"nothing predicted, nothing to try");
 }
 
 static void test_after(void)
 {
-	struct port_prediction forecast = {.port = 40010, .step = 2};
+	struct port_prediction prediction = {.port = 40010, .step = 2};
 
-	foretells(port_prediction_after(&forecast, 0), 40010, 2, "after none");
-	foretells(port_prediction_after(&forecast, 5), 40020, 2, "after five");
-	foretells(port_prediction_after(&forecast, 30000), 0, 0, "after too many");
-	foretells(port_prediction_after(&forecast, UINT32_MAX), 0, 0, "after very many");
-	forecast.step = 0;
-	foretells(port_prediction_after(&forecast, 1000), 40010, 0, "one that stays");
-	forecast = (struct port_prediction){.port = 0};
-	foretells(port_prediction_after(&forecast, 1), 0, 0, "one that cannot be told");
+	predicts(port_prediction_after(&prediction, 0), 40010, 2, "after none");
+	predicts(port_prediction_after(&prediction, 5), 40020, 2, "after five");
+	predicts(port_prediction_after(&prediction, 30000), 0, 0, "after too many");
+	predicts(port_prediction_after(&prediction, UINT32_MAX), 0, 0, "after very many");
+	prediction.step = 0;
+	predicts(port_prediction_after(&prediction, 1000), 40010, 0, "one that stays");
+	prediction = (struct port_prediction){.port = 0};
+	predicts(port_prediction_after(&prediction, 1), 0, 0, "one that cannot be told");
 }
 
-/* Whatever ports were seen: what is foretold is a port, and near. */
+/* Whatever ports were seen: what is predicted is a port, and near. */
 static void test_all_near(void)
 {
 	unsigned wrong = 0, told = 0;
 
 	for (int two = 0; two <= 80; two++)
 		for (int three = 0; three <= 80; three++) {
-			struct port_prediction forecast = make(40, (uint16_t)two, (uint16_t)three);
+			struct port_prediction prediction =
+				make(40, (uint16_t)two, (uint16_t)three);
 			uint16_t out[PORT_PREDICTION_CANDIDATES];
-			size_t count = port_prediction_candidates(&forecast, out);
+			size_t count = port_prediction_candidates(&prediction, out);
 
-			if (forecast.port == 0) {
-				wrong += count != 0 || forecast.step != 0;
+			if (prediction.port == 0) {
+				wrong += count != 0 || prediction.step != 0;
 				continue;
 			}
 			told++;
-			wrong +=
-				count < 1 || count > PORT_PREDICTION_CANDIDATES || out[0] != forecast.port;
-			wrong += abs(forecast.step) > PORT_PREDICTION_STEP_MAX;
-			wrong += forecast.port != three + forecast.step;
-			wrong += forecast.step == 0 && (two != 40 || three != 40);
+			wrong += count < 1 || count > PORT_PREDICTION_CANDIDATES ||
+				 out[0] != prediction.port;
+			wrong += abs(prediction.step) > PORT_PREDICTION_STEP_MAX;
+			wrong += prediction.port != three + prediction.step;
+			wrong += prediction.step == 0 && (two != 40 || three != 40);
 		}
 	is_uint(wrong, 0, "near what was seen, or nothing");
 	ok(told > 50 && told < 500, "of 6561 that were tried, some are regular (%u)", told);
 }
 
-/* A value of `size` bytes as an attribute of a message; returns what port_prediction_read() does. */
+/* A value of `size` bytes as an attribute of a message; returns what port_prediction_read() does.
+ */
 static int read_value(const void *value, size_t size, struct port_prediction *out)
 {
 	static const uint8_t transaction[STUN_TRANSACTION_SIZE] = {0x21, 0x12, 0xa4, 0x42};
@@ -118,9 +124,9 @@ static int read_value(const void *value, size_t size, struct port_prediction *ou
 	struct stun_attribute attribute;
 
 	stun_begin(&writer, bytes, sizeof(bytes), STUN_REQUEST, STUN_METHOD_CONNECT, transaction);
-	stun_put(&writer, STUN_NATPUNCH_FORECAST, value, size);
+	stun_put(&writer, STUN_NATPUNCH_PREDICTION, value, size);
 	if (stun_parse(&message, bytes, stun_finish(&writer)) != 0 ||
-		!stun_find(&message, STUN_NATPUNCH_FORECAST, &attribute))
+		!stun_find(&message, STUN_NATPUNCH_PREDICTION, &attribute))
 		bail_out("no attribute");
 	return port_prediction_read(&attribute, out);
 }
@@ -142,14 +148,14 @@ static void test_wire(void)
 		ok(out.port == all[i].port && out.step == all[i].step, "and is the same");
 	}
 	is_int(read_value("\x9c\x4a\xff\xff", 4, &out), 0, "as the page has it");
-	foretells(out, 40010, -1, "bytes");
+	predicts(out, 40010, -1, "bytes");
 	is_int(read_value("\x9c\x4a\x00", 3, &out), -1, "a byte less");
 	is_int(read_value("\x9c\x4a\x00\x01\x00", 5, &out), -1, "a byte more");
 	is_int(read_value("\x9c\x4a\x00\x11", 4, &out), -1, "a step of 17");
 	is_int(read_value("\x9c\x4a\xff\xef", 4, &out), -1, "a step of -17");
 	is_int(read_value("\x9c\x4a\x80\x00", 4, &out), -1, "the lowest step");
 	is_int(read_value("\x00\x00\x00\x01", 4, &out), -1, "a step without a port");
-	foretells(out, 0, 0, "what is refused foretells nothing");
+	predicts(out, 0, 0, "what is refused predicts nothing");
 }
 
 int main(void)

@@ -74,7 +74,7 @@ static void test_bytes(const struct path *path, const char *md5, uint32_t timest
 	is_uint(segment_write_tcp(&answer, bytes, sizeof(bytes)), size, "%s: by as many bytes",
 		path->name);
 	is_mem(answer.md5, md5, 16, "%s: with the address", path->name);
-	is_uint(answer.timestamp, timestamp, "%s: and the seal", path->name);
+	is_uint(answer.timestamp, timestamp, "%s: and the mask", path->name);
 	is_uint(answer.timestamp_echo, UINT32_MAX, "%s: the timestamp comes back", path->name);
 	is_uint(answer.acknowledgment, 0x11223345, "%s: the SYN is acknowledged", path->name);
 	is_uint(answer.sequence, 0x090a0b0c, "%s: by a number out of the nonce", path->name);
@@ -95,8 +95,8 @@ static void test_mapped(const struct path *path)
 	struct raw_handshake handshake = ask_and_answer(path, &answer);
 	struct addr mapped;
 
-	is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MAPPED, "%s: mapped",
-		path->name);
+	is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MAPPED,
+		"%s: mapped", path->name);
 	ok(addr_equal(&mapped, &path->seen), "%s: as seen", path->name);
 }
 
@@ -108,7 +108,8 @@ static void expect(const struct path *path, enum raw_handshake_outcome outcome, 
 	struct addr mapped;
 
 	change(&answer);
-	is_int(raw_handshake_judge(&handshake, &answer, &mapped), outcome, "%s: %s", path->name, name);
+	is_int(raw_handshake_judge(&handshake, &answer, &mapped), outcome, "%s: %s", path->name,
+		name);
 	is_uint(mapped.family, outcome == RAW_HANDSHAKE_MAPPED ? path->seen.family : ADDR_NONE,
 		"%s: %s: an address only if it is mapped", path->name, name);
 }
@@ -192,8 +193,10 @@ static void test_judgement(const struct path *path)
 	expect(path, RAW_HANDSHAKE_UNRELATED, "a RST by a guess", blind_reset);
 	expect(path, RAW_HANDSHAKE_UNRELATED, "a RST that acknowledges nothing", bare_reset);
 	expect(path, RAW_HANDSHAKE_MALFORMED, "without the nonce", other_proof);
-	expect(path, v6 ? RAW_HANDSHAKE_MALFORMED : RAW_HANDSHAKE_MAPPED, "another seal", other_seal);
-	expect(path, v6 ? RAW_HANDSHAKE_MALFORMED : RAW_HANDSHAKE_MAPPED, "another echo", other_echo);
+	expect(path, v6 ? RAW_HANDSHAKE_MALFORMED : RAW_HANDSHAKE_MAPPED, "another mask",
+		other_seal);
+	expect(path, v6 ? RAW_HANDSHAKE_MALFORMED : RAW_HANDSHAKE_MAPPED, "another echo",
+		other_echo);
 	expect(path, v6 ? RAW_HANDSHAKE_MALFORMED : RAW_HANDSHAKE_MAPPED, "no timestamps",
 		without_timestamps);
 }
@@ -211,13 +214,14 @@ static void test_unlikely_addresses(void)
 
 		for (size_t at = 0; at < 4; at++)
 			answer.md5[12 + at] ^= path.seen.ip[at] ^ other.ip[at];
-		is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MALFORMED, "%s",
-			rows[i]);
+		is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MALFORMED,
+			"%s", rows[i]);
 	}
 	struct raw_handshake handshake = ask_and_answer(&path, &answer);
 	answer.md5[8] ^= 40022 >> 8;
 	answer.md5[9] ^= 40022 & 0xff;
-	is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MALFORMED, "port 0");
+	is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MALFORMED,
+		"port 0");
 }
 
 /* NAT64 (RFC 6146): asked over IPv6, seen over IPv4; and not the other way round. */
@@ -234,7 +238,8 @@ static void test_translation(void)
 	ok(raw_handshake_answer(&syn, &answer), "NAT64: is answered");
 	answer.source = path.reflector;
 	answer.destination = path.home;
-	is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MAPPED, "NAT64: mapped");
+	is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MAPPED,
+		"NAT64: mapped");
 	ok(addr_equal(&mapped, &other.seen), "NAT64: the IPv4 address");
 
 	handshake = ask(&other, &syn);

@@ -22,9 +22,9 @@ static struct invitation make_invitation(uint32_t number)
 	struct invitation invitation = {
 		.number = number, .kind = INVITATION_RELAY, .ticket = ticket};
 
-	if (addr_parse_ip(&invitation.traveller, "192.0.2.2") != 0)
+	if (addr_parse_ip(&invitation.initiator, "192.0.2.2") != 0)
 		bail_out("address");
-	invitation.traveller.port = 40000;
+	invitation.initiator.port = 40000;
 	return invitation;
 }
 
@@ -85,7 +85,7 @@ static int read_with_ticket(const void *value, size_t size)
 	uint8_t transaction[STUN_TRANSACTION_SIZE], bytes[STUN_MESSAGE_MAX];
 	struct wire_writer writer;
 
-	record.addr = make_invitation(1).traveller;
+	record.addr = make_invitation(1).initiator;
 	stun_make_transaction(transaction, random_bytes);
 	stun_begin(&writer, bytes, sizeof(bytes), STUN_INDICATION, STUN_METHOD_INVITE, transaction);
 	stun_put(&writer, STUN_NATPUNCH_INVITATION, head, sizeof(head));
@@ -128,8 +128,7 @@ static bool is_taken(const struct message *message)
 
 	return stun_parse(&parsed, message->bytes, message->size) == 0 &&
 	       relay_message_read_join(&parsed, &number) == 0 && number == ticket.number &&
-	       stun_auth_check(&parsed, ticket.token, RELAY_TOKEN_SIZE) ==
-		       STUN_AUTH_VALID;
+	       stun_auth_check(&parsed, ticket.token, RELAY_TOKEN_SIZE) == STUN_AUTH_VALID;
 }
 
 static void test_join(void)
@@ -150,7 +149,8 @@ static void test_join(void)
 	ok(memmem(join.bytes, join.size, ticket.token, 4) == NULL, "it does not tell the token");
 	for (size_t room = 0; room < join.size; room++) {
 		uint8_t out[STUN_MESSAGE_MAX];
-		taken += relay_message_write_join(&ticket, random_bytes, transaction, out, room) != 0;
+		taken += relay_message_write_join(&ticket, random_bytes, transaction, out, room) !=
+			 0;
 	}
 	is_uint(taken, 0, "in less room nothing is written");
 	join.size = relay_message_write_error(
@@ -208,25 +208,25 @@ static void test_answers(void)
 	if (stun_parse(&parsed, join.bytes, join.size) != 0)
 		bail_out("not parsed");
 	yes.size = relay_message_write_joined(&parsed, ticket.token, yes.bytes, sizeof(yes.bytes));
-	is_int(relay_message_read_answer(&ticket, transaction, yes.bytes, yes.size, &code), RELAY_MESSAGE_JOINED,
-		"joined");
-	is_int(relay_message_read_answer(&wrong, transaction, yes.bytes, yes.size, &code), RELAY_MESSAGE_MALFORMED,
-		"not by who does not know the token");
-	is_int(relay_message_read_answer(&ticket, other, yes.bytes, yes.size, &code), RELAY_MESSAGE_MALFORMED,
-		"nor by the answer to another");
+	is_int(relay_message_read_answer(&ticket, transaction, yes.bytes, yes.size, &code),
+		RELAY_MESSAGE_JOINED, "joined");
+	is_int(relay_message_read_answer(&wrong, transaction, yes.bytes, yes.size, &code),
+		RELAY_MESSAGE_MALFORMED, "not by who does not know the token");
+	is_int(relay_message_read_answer(&ticket, other, yes.bytes, yes.size, &code),
+		RELAY_MESSAGE_MALFORMED, "nor by the answer to another");
 	is_int(relay_message_read_answer(&ticket, transaction, join.bytes, join.size, &code),
 		RELAY_MESSAGE_MALFORMED, "nor by the request itself");
 	for (size_t bit = 0; bit < 8 * yes.size; bit++) {
 		yes.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		taken += relay_message_read_answer(&ticket, transaction, yes.bytes, yes.size, &code) ==
-			 RELAY_MESSAGE_JOINED;
+		taken += relay_message_read_answer(&ticket, transaction, yes.bytes, yes.size,
+				 &code) == RELAY_MESSAGE_JOINED;
 		yes.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
 	is_uint(taken, 0, "no flipped bit is taken");
 	no.size = relay_message_write_error(
 		STUN_METHOD_JOIN, transaction, RELAY_MESSAGE_UNPROVEN, no.bytes, sizeof(no.bytes));
-	is_int(relay_message_read_answer(&ticket, transaction, no.bytes, no.size, &code), RELAY_MESSAGE_REFUSED,
-		"refused");
+	is_int(relay_message_read_answer(&ticket, transaction, no.bytes, no.size, &code),
+		RELAY_MESSAGE_REFUSED, "refused");
 	is_uint(code, RELAY_MESSAGE_UNPROVEN, "and why");
 	for (size_t size = 0; size < yes.size; size++)
 		taken += relay_message_read_answer(&ticket, transaction, yes.bytes, size, &code) !=

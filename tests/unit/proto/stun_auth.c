@@ -58,8 +58,7 @@ static void test_every_bit(void)
 	memcpy(bytes, b1, sizeof(b1));
 	for (size_t i = 0; i < 8 * sizeof(bytes); i++) {
 		bytes[i / 8] ^= (uint8_t)(1 << i % 8);
-		accepted +=
-			check(bytes, sizeof(bytes), b1_key, sizeof(b1_key)) == STUN_AUTH_VALID;
+		accepted += check(bytes, sizeof(bytes), b1_key, sizeof(b1_key)) == STUN_AUTH_VALID;
 		bytes[i / 8] ^= (uint8_t)(1 << i % 8);
 	}
 	is_int(accepted, 0, "no flipped bit of the message is accepted");

@@ -79,12 +79,12 @@ static void test_single(void)
 	for (int i = 0; i < count; i++)
 		alternate_adopt(&places, &extra[i].addr, 10 + i);
 	for (int i = 0; i < count; i++)
-		is_int(alternate_socket(&places, &extra[i].addr), 10 + i,
-			"each has its socket: %d", i);
+		is_int(alternate_socket(&places, &extra[i].addr), 10 + i, "each has its socket: %d",
+			i);
 	is_int(alternate_socket(&places, &config.listen[0].addr), 7, "and so has the first");
 	to = address("127.0.0.2", 1);
-	ok(alternate_other_ip(&places, &to, &ip) &&
-			addr_equal_ip(&ip, &config.listen[0].addr) && ip.port == 0,
+	ok(alternate_other_ip(&places, &to, &ip) && addr_equal_ip(&ip, &config.listen[0].addr) &&
+			ip.port == 0,
 		"beside the alternate address there is the main one");
 
 	config.listen[config.listen_count++] = (struct reflector_listen){

@@ -100,8 +100,7 @@ static void test_bounds(void)
 	turn();
 	say(fd, "more", 4);
 	turn();
-	is_uint(metrics_next(&metrics), now + METRICS_MS,
-		"one that was answered and does not go");
+	is_uint(metrics_next(&metrics), now + METRICS_MS, "one that was answered and does not go");
 	now += METRICS_MS;
 	metrics_expire(&metrics, now);
 	is_uint(metrics_next(&metrics), TIMER_NONE, "is ended as well");
@@ -155,8 +154,7 @@ static void test_elsewhere(void)
 int main(void)
 {
 	network_enter();
-	if (loop_open(&loop) != 0 ||
-		metrics_open(&metrics, PORT, &loop, 1, collect, &loop) != 0)
+	if (loop_open(&loop) != 0 || metrics_open(&metrics, PORT, &loop, 1, collect, &loop) != 0)
 		bail_out("it does not open: %s", strerror(errno));
 	test_answers();
 	test_bounds();

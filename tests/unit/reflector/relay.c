@@ -59,10 +59,10 @@ static struct end make_end(void)
 static struct end wait_for(const struct relay_ticket *ticket, bool told)
 {
 	struct end end = make_end();
-	struct relay_initiator traveller = {
+	struct relay_initiator initiator = {
 		.fd = end.given, .peer = here, .answer = (const uint8_t *)"yes", .answer_size = 3};
 
-	relay_wait(&relay, ticket->number, &traveller, told, now);
+	relay_wait(&relay, ticket->number, &initiator, told, now);
 	return end;
 }
 
@@ -149,14 +149,15 @@ static void test_limits(void)
 	close(ends[0].mine);
 	turn();
 	is_uint(relay_reserve(&relay, "home", &tickets[3]), 0,
-		"one traveller goes, and makes room");
+		"one initiator goes, and makes room");
 	ok(tickets[3].number != tickets[0].number, "for a relay of another number");
 	ends[3] = wait_for(&tickets[3], false);
 	is_uint(refusal(ends[3].mine), RELAY_MESSAGE_NOT_HOME, "home could not be told");
 	is_uint(relay_next(&relay), now + 5000, "the others wait for so long");
 	now += 5000;
 	relay_expire(&relay, now);
-	is_uint(refusal(ends[1].mine), RELAY_MESSAGE_NOT_HOME, "and then are told that nobody came");
+	is_uint(refusal(ends[1].mine), RELAY_MESSAGE_NOT_HOME,
+		"and then are told that nobody came");
 	is_uint(refusal(ends[2].mine), RELAY_MESSAGE_NOT_HOME, "both of them");
 	is_uint(relay_next(&relay), TIMER_NONE, "nothing is waited for");
 	for (int i = 1; i < 4; i++)
@@ -166,12 +167,12 @@ static void test_limits(void)
 static void test_joins(void)
 {
 	struct relay_ticket ticket, wrong;
-	struct end traveller, home;
+	struct end initiator, home;
 	uint64_t number;
 
 	relay_reserve(&relay, "home", &ticket);
 	is_int(join(&ticket, &number), RELAY_VERDICT_REFUSED, "nobody joins before it waits");
-	traveller = wait_for(&ticket, true);
+	initiator = wait_for(&ticket, true);
 	wrong = ticket;
 	wrong.token[15] ^= 1;
 	is_int(join(&wrong, &number), RELAY_VERDICT_REFUSED, "another token");
@@ -188,18 +189,18 @@ static void test_joins(void)
 	is_int(join(&ticket, &number), RELAY_VERDICT_JOINED, "the right one");
 	ok(number == ticket.number, "by its number");
 	home = begin(&ticket);
-	ok(says(traveller.mine, "yes"), "the traveller has its answer");
+	ok(says(initiator.mine, "yes"), "the initiator has its answer");
 	ok(says(home.mine, "joined"), "home its own");
 	is_int(join(&ticket, &number), RELAY_VERDICT_REFUSED, "a ticket is good once");
 	close(home.mine);
-	close(traveller.mine);
+	close(initiator.mine);
 	turn();
 	is_int(join(&ticket, &number), RELAY_VERDICT_REFUSED, "and not after the end");
 	is_uint(relay.used, 0, "nothing is left");
 }
 
 static struct end home_end;
-static struct end traveller_end;
+static struct end initiator_end;
 
 static void join_two(const char *name)
 {
@@ -207,9 +208,9 @@ static void join_two(const char *name)
 
 	if (relay_reserve(&relay, name, &ticket) != 0)
 		bail_out("no relay");
-	traveller_end = wait_for(&ticket, true);
+	initiator_end = wait_for(&ticket, true);
 	home_end = begin(&ticket);
-	if (!says(traveller_end.mine, "yes") || !says(home_end.mine, "joined"))
+	if (!says(initiator_end.mine, "yes") || !says(home_end.mine, "joined"))
 		bail_out("no answers");
 }
 
@@ -219,27 +220,27 @@ static void test_flow(void)
 	char byte;
 
 	join_two("home");
-	send(traveller_end.mine, "there", 5, 0);
+	send(initiator_end.mine, "there", 5, 0);
 	send(home_end.mine, "back again", 10, 0);
 	turn();
-	ok(says(home_end.mine, "there"), "what the traveller says comes to home");
-	ok(says(traveller_end.mine, "back again"), "and the other way");
-	send(traveller_end.mine, "last", 4, 0);
-	shutdown(traveller_end.mine, SHUT_WR);
+	ok(says(home_end.mine, "there"), "what the initiator says comes to home");
+	ok(says(initiator_end.mine, "back again"), "and the other way");
+	send(initiator_end.mine, "last", 4, 0);
+	shutdown(initiator_end.mine, SHUT_WR);
 	turn();
 	ok(says(home_end.mine, "last"), "what was said before a FIN");
 	is_int(recv(home_end.mine, &byte, 1, 0), 0, "and then the FIN");
 	send(home_end.mine, "still here", 10, 0);
 	turn();
-	ok(says(traveller_end.mine, "still here"), "the other direction goes on");
+	ok(says(initiator_end.mine, "still here"), "the other direction goes on");
 	is_uint(relay_next(&relay), TIMER_NONE, "without anything to wait for");
 	shutdown(home_end.mine, SHUT_WR);
 	turn();
-	is_int(recv(traveller_end.mine, &byte, 1, 0), 0, "until its FIN");
+	is_int(recv(initiator_end.mine, &byte, 1, 0), 0, "until its FIN");
 	is_uint(relay.used, 0, "then it is over");
 	is_uint(relay.passed - before, 29, "and counted");
 	close(home_end.mine);
-	close(traveller_end.mine);
+	close(initiator_end.mine);
 }
 
 /* Who does not read holds up who writes to him, and neither us nor the other direction. */
@@ -254,15 +255,15 @@ static void test_back_pressure(void)
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (char)(i * 7 % 251);
 	for (int idle = 0; idle < 3; turn()) {
-		some = send(traveller_end.mine, bytes + sent % 65536, 65536 - sent % 65536, 0);
+		some = send(initiator_end.mine, bytes + sent % 65536, 65536 - sent % 65536, 0);
 		sent += some > 0 ? (size_t)some : 0;
 		idle = some > 0 ? 0 : idle + 1;
 	}
 	ok(sent > 65536 && sent < 8 << 20, "who is not read cannot write for ever: %zu", sent);
 	send(home_end.mine, "no", 2, 0);
 	turn();
-	ok(says(traveller_end.mine, "no"), "the other direction is free");
-	shutdown(traveller_end.mine, SHUT_WR);
+	ok(says(initiator_end.mine, "no"), "the other direction is free");
+	shutdown(initiator_end.mine, SHUT_WR);
 	do {
 		char read_bytes[4096];
 		turn();
@@ -275,32 +276,32 @@ static void test_back_pressure(void)
 	ok(same, "unchanged");
 	is_int((int)some, 0, "with its FIN");
 	close(home_end.mine);
-	close(traveller_end.mine);
+	close(initiator_end.mine);
 	turn();
 	is_uint(relay.used, 0, "nothing is left");
 }
 
 static void test_gone(void)
 {
-	struct end other_home, other_traveller;
+	struct end other_home, other_initiator;
 	char byte;
 
 	join_two("home");
 	other_home = home_end;
-	other_traveller = traveller_end;
+	other_initiator = initiator_end;
 	join_two("home");
 	close(other_home.mine);
 	/* One that is gone and not half closed: what is sent to it fails. */
-	send(other_traveller.mine, "into the void", 13, 0);
+	send(other_initiator.mine, "into the void", 13, 0);
 	turn();
-	ok(recv(other_traveller.mine, &byte, 1, 0) <= 0, "home is gone, so is the traveller's end");
+	ok(recv(other_initiator.mine, &byte, 1, 0) <= 0, "home is gone, so is the initiator's end");
 	is_uint(relay.used, 1, "and the relay");
 	send(home_end.mine, "here", 4, 0);
 	turn();
-	ok(says(traveller_end.mine, "here"), "another relay does not mind");
-	close(other_traveller.mine);
+	ok(says(initiator_end.mine, "here"), "another relay does not mind");
+	close(other_initiator.mine);
 	close(home_end.mine);
-	close(traveller_end.mine);
+	close(initiator_end.mine);
 	turn();
 	is_uint(relay.used, 0, "nothing is left");
 }
@@ -320,8 +321,7 @@ static enum name_message_outcome ask_once(struct name_question *client)
 
 	random_fill(random, sizeof(random));
 	size = name_message_write(client, random, request, sizeof(request));
-	names_answer(
-		&names, &caller, request, size, now, answer, sizeof(answer), &size, &effect);
+	names_answer(&names, &caller, request, size, now, answer, sizeof(answer), &size, &effect);
 	return name_message_read(client, answer, size, &why);
 }
 
@@ -398,7 +398,7 @@ static void test_offer(void)
 	ticket = told.ticket;
 	close(wait_for(&ticket, true).mine);
 	turn();
-	is_uint(relay.used, 0, "the traveller goes");
+	is_uint(relay.used, 0, "the initiator goes");
 }
 
 static void test_askers(void)

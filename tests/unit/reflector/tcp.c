@@ -375,8 +375,7 @@ static void test_late_event(void)
 	char line[64];
 
 	if (loop_open(&loop) != 0 ||
-		tcp_open(
-			&stream, &loop, tag.kind, 1, &REFLECTOR_TIMES_DEFAULT, &names) != 0 ||
+		tcp_open(&stream, &loop, tag.kind, 1, &REFLECTOR_TIMES_DEFAULT, &names) != 0 ||
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, first) != 0 ||
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, second) != 0)
 		bail_out("setting up: %s", strerror(errno));

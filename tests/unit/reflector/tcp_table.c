@@ -144,8 +144,8 @@ static void test_slots(void)
 	close(fd);
 	tcp_table_release(&table, slot);
 	ok(!timer_heap_pop(&table.deadlines, 9, &due_slot), "a freed slot has no deadline");
-	is_uint(tcp_table_take(&table, open("/dev/null", O_RDONLY | O_CLOEXEC), &nobody),
-		slot, "it is used again");
+	is_uint(tcp_table_take(&table, open("/dev/null", O_RDONLY | O_CLOEXEC), &nobody), slot,
+		"it is used again");
 	is_uint(table.connections[slot].partial_size, 0, "with nothing of the one before");
 	is_uint(table.connections[slot].mode, 0, "nor its mode");
 	fd = table.connections[slot].fd;
@@ -245,14 +245,16 @@ static void test_site(void)
 		hoarder.ip[7] = i;
 		come_from(&table, &hoarder, true);
 	}
-	is_uint(source_table_count(&table.sites, &hoarder), 14, "one site holds all that can be held");
+	is_uint(source_table_count(&table.sites, &hoarder), 14,
+		"one site holds all that can be held");
 	for (uint8_t i = 0; i < 4; i++) {
 		home.ip[5] = i;
 		come_from(&table, &home, true);
 	}
 	come(&table, 5, true);
 	is_uint(table.held, 14, "as many are held as can be");
-	is_uint(source_table_count(&table.sites, &hoarder), 9, "it lets go of one for each that comes");
+	is_uint(source_table_count(&table.sites, &hoarder), 9,
+		"it lets go of one for each that comes");
 	is_uint(source_table_count(&table.holding, &home), 1, "and that is held");
 	for (uint8_t i = 0; i < 14; i++) {
 		home.ip[7] = (uint8_t)(1 + i);
@@ -291,7 +293,8 @@ static void test_hoard(void)
 	for (int i = 0; i < 10; i++)
 		come(&table, 5, true);
 	is_uint(table.held, 14, "as many are held as can be");
-	is_uint(source_table_count(&table.holding, &another), 7, "another source holds half of them");
+	is_uint(source_table_count(&table.holding, &another), 7,
+		"another source holds half of them");
 	is_uint(source_table_count(&table.holding, &hoarder), 7, "and the hoarder the other half");
 	is_uint(table.unheld, 10, "which was counted");
 	ok(table.connections[0].held && belongs(&table, 0, 66) && belongs(&table, 6, 66) &&
@@ -304,8 +307,8 @@ static void test_hoard(void)
 int main(void)
 {
 	ok(sizeof(struct tcp_connection) + sizeof(struct timer_heap_entry) < 200,
-		"a connection takes %zu bytes, its deadline %zu",
-		sizeof(struct tcp_connection), sizeof(struct timer_heap_entry));
+		"a connection takes %zu bytes, its deadline %zu", sizeof(struct tcp_connection),
+		sizeof(struct timer_heap_entry));
 	test_slots();
 	test_against_model();
 	test_reserve();

@@ -131,9 +131,9 @@ static void test_pieces(void)
 			size_t got = hear_message(fd, SOCK_STREAM, bytes);
 
 			say(fd, last.bytes + 7, last.size - 7);
-			answered +=
-				name_message_read(&client, bytes, got, &why) == NAME_MESSAGE_AGAIN &&
-				hear_answer(fd, SOCK_STREAM, &last, NULL);
+			answered += name_message_read(&client, bytes, got, &why) ==
+					    NAME_MESSAGE_AGAIN &&
+				    hear_answer(fd, SOCK_STREAM, &last, NULL);
 		}
 		close(fd);
 	}
@@ -354,8 +354,8 @@ static void test_records(void)
 	memcpy(handed.bytes, "abcde", 5);
 	ok(!worker_queue_receive(&handoff, &received), "nothing comes of itself");
 	ok(worker_queue_send(&handoff, &handed), "a record is sent");
-	ok(worker_queue_receive(&handoff, &received) && received.fd == 77 &&
-			received.size == 5 && memcmp(received.bytes, "abcde", 5) == 0,
+	ok(worker_queue_receive(&handoff, &received) && received.fd == 77 && received.size == 5 &&
+			memcmp(received.bytes, "abcde", 5) == 0,
 		"and comes as it was");
 	handed.size = sizeof(handed.bytes) + 1;
 	ok(!worker_queue_send(&handoff, &handed), "one that is too long is not sent");

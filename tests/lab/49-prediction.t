@@ -1,7 +1,7 @@
 #!/bin/sh
-# A NAT that gives the next port to each destination: what comes next is foretold, and the other side
+# A NAT that gives the next port to each destination: what comes next is predicted, and the other side
 # goes there. Directly, by what the NATs and the laptop's kernel know, where it was a relay before;
-# also when somebody else takes the port that was foretold; by a relay when it is too many. How many
+# also when somebody else takes the port that was predicted; by a relay when it is too many. How many
 # ports are tried, and what those get who send again what they heard.
 
 # shellcheck source=tests/lab/lab.sh
@@ -15,7 +15,7 @@
 need ip nft conntrack tcpdump nc.openbsd od perl ss ssh
 
 # Sends datagrams from home, each to another port of somebody, so that each takes a port of the NAT:
-# so many as soon as home has foretold its own.
+# so many as soon as home has predicted its own.
 # shellcheck disable=SC2016 # perl's
 taker='
 use Socket;
@@ -36,7 +36,7 @@ for (1 .. 5000) {
 }
 exit 1'
 
-# N: ssh, while so many others get a port between what home foretold and what it does.
+# N: ssh, while so many others get a port between what home predicted and what it does.
 ssh_beside()
 {
 	: >"$LAB_DIR/connect.err"
@@ -52,7 +52,7 @@ connected_to()
 	sed -n "s/.*connected to $LAB_HOME_PUBLIC4:\([0-9]*\) at try.*/\1/p" "$LAB_DIR/connect.err"
 }
 
-foretold()
+predicted()
 {
 	sed -n "s/.*home's next port is \([0-9]*\), .*/\1/p" "$LAB_DIR/connect.err"
 }
@@ -65,7 +65,7 @@ ports_tried()
 
 umask 022
 
-# ---- without a second address there is no forecast
+# ---- without a second address there is no prediction
 
 LAB_DELAY=150 LAB_LAPTOP_DELAY=10
 lab_start symmetric-step port-restricted
@@ -74,7 +74,7 @@ ROAD_REFLECT=
 road_start
 road_connect </dev/null >/dev/null 2>"$LAB_DIR/err"
 is 'a reflector with one address: no way' $? 5
-unlike 'nor is one foretold' "$(cat "$LAB_DIR/err")" 'next port'
+unlike 'nor is one predicted' "$(cat "$LAB_DIR/err")" 'next port'
 lab_kill keep
 lab_kill reflect
 
@@ -93,7 +93,7 @@ mkfifo "$LAB_DIR/go"
 lab_spawn session laptop ssh -F "$LAB_DIR/ssh_config" home "echo begun; cat '$LAB_DIR/go' >/dev/null"
 ok 'with two: a session comes' wait_for_line 20 "$LAB_DIR/session.out" '^begun$'
 port=$(connected_to)
-is 'to the port that home foretold' "$port" "$(foretold)"
+is 'to the port that home predicted' "$port" "$(predicted)"
 like "home's NAT has it at that port" "$(lab_exec home-router conntrack -L -p tcp \
 	-d "$LAB_LAPTOP_PUBLIC4" 2>/dev/null | grep ESTABLISHED)" \
 	"src=$LAB_HOME4 dst=$LAB_LAPTOP_PUBLIC4 sport=22 .*dst=$LAB_HOME_PUBLIC4 .*dport=$port .*ASSURED"
@@ -102,25 +102,25 @@ like 'the laptop is connected to it' "$(lab_exec laptop ss -Htn state establishe
 unlike 'and not to the reflector' "$(lab_exec laptop ss -Htn state established)" ':3478'
 echo >"$LAB_DIR/go"
 between 'ports of home that were tried, the first one and a handful' "$(ports_tried | wc -l)" 2 6
-is 'they are neighbours' "$(($(ports_tried | tail -n 1) - $(foretold)))" 4
+is 'they are neighbours' "$(($(ports_tried | tail -n 1) - $(predicted)))" 4
 between 'connections to the other places, of both' "$(lab_captured asked | wc -l)" 4 8
 
 # ---- what was heard, once more
 
-forecast=$(lab_captured heard -x | payloads | grep '^02d8' | tail -n 1)
+prediction=$(lab_captured heard -x | payloads | grep '^02d8' | tail -n 1)
 invitation=$(lab_captured heard -x | payloads | grep 'c6ea0004' | tail -n 1)
-like 'a forecast was heard' "$forecast" '^02d8'
+like 'a prediction was heard' "$prediction" '^02d8'
 isnt 'and an invitation with one' "$invitation" ''
 said=$(grep -c 'looking what port' "$LAB_DIR/keep.err")
-is 'said again by a stranger it gets no answer' "$(say third "$forecast")" ''
-is 'nor from behind the NAT of home' "$(say home "$forecast")" ''
+is 'said again by a stranger it gets no answer' "$(say third "$prediction")" ''
+is 'nor from behind the NAT of home' "$(say home "$prediction")" ''
 is 'nor does the invitation, which is for home' "$(say third "$invitation")" ''
 is 'home did nothing on it' "$(grep -c 'looking what port' "$LAB_DIR/keep.err")" "$said"
 
-# ---- others take what was foretold
+# ---- others take what was predicted
 
 ssh_beside 2
-between 'the port is one of those behind the one foretold' $(($(connected_to) - $(foretold))) 1 4
+between 'the port is one of those behind the one predicted' $(($(connected_to) - $(predicted))) 1 4
 ssh_beside 9
 like 'nine are too many: by a relay' "$(cat "$LAB_DIR/connect.err")" 'connected by a relay'
 is 'and the next one is direct again' "$(road_ssh echo well)" well
