@@ -265,7 +265,7 @@ static void await_look(struct look *look)
 		}
 		if (busy == 0)
 			return;
-		poll(fds, look->count, loop_timeout(now, due));
+		poll(fds, look->count, clock_poll_ms(now, due));
 		now = clock_now_ms();
 		for (size_t i = 0; i < look->count; i++)
 			if (look->transactions[i].state < BINDING_CLIENT_ANSWERED &&

@@ -254,7 +254,7 @@ static void ask_round(struct datagrams *datagrams, size_t first)
 			again = sent < SENDINGS ? now + rto : deadline;
 			rto *= 2;
 		}
-		poll(fds, 2, loop_timeout(now, again < deadline ? again : deadline));
+		poll(fds, 2, clock_poll_ms(now, again < deadline ? again : deadline));
 		receive_all(datagrams);
 		now = clock_now_ms();
 	}
@@ -445,7 +445,7 @@ static void look_at_hairpin(struct datagrams *datagrams)
 	if (other.fd >= 0)
 		send_to(&other, &datagrams->report->mapped, marker, sizeof(marker));
 	while (now < deadline && finding->answer == NAT_UNTOLD &&
-		poll(fds, 2, loop_timeout(now, deadline)) > 0) {
+		poll(fds, 2, clock_poll_ms(now, deadline)) > 0) {
 		int got = receive_one(datagrams, &source, bytes, sizeof(bytes), &size);
 		if (got < 0 && datagrams->tap >= 0)
 			got = tap_receive(

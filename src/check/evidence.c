@@ -28,7 +28,7 @@ int evidence_look_up(const struct mapping_race_request *request, size_t number,
 	resolve_start_reflector(&resolve, request->resolver, reflector, family);
 	while (!resolve.done && now < deadline) {
 		struct pollfd watch = {.fd = resolve.fd, .events = POLLIN};
-		if (poll(&watch, 1, loop_timeout(now, deadline)) > 0)
+		if (poll(&watch, 1, clock_poll_ms(now, deadline)) > 0)
 			resolve_advance(&resolve);
 		now = clock_now_ms();
 	}

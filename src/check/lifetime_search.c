@@ -328,7 +328,7 @@ static void wait_for_events(const struct search *search, struct pollfd *fds, uin
 	}
 	fds[search->count] = (struct pollfd){.fd = search->caller, .events = POLLIN};
 	fds[search->count + 1] = (struct pollfd){.fd = search->request->stop, .events = POLLIN};
-	poll(fds, search->count + 2, loop_timeout(now, due));
+	poll(fds, search->count + 2, clock_poll_ms(now, due));
 }
 
 static void tell_progress(const struct search *search, uint64_t elapsed_ms)

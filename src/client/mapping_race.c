@@ -440,7 +440,7 @@ int mapping_race_run(const struct mapping_race_request *request, struct mapping_
 	while (state == MAPPING_RACE_RUNNING) {
 		struct pollfd fds[MAPPING_RACE_WATCH_MAX];
 		uint64_t due = mapping_race_watch(race, fds);
-		poll(fds, MAPPING_RACE_WATCH_MAX, loop_timeout(now, due));
+		poll(fds, MAPPING_RACE_WATCH_MAX, clock_poll_ms(now, due));
 		now = clock_now_ms();
 		state = mapping_race_advance(race, fds, now);
 	}

@@ -184,7 +184,7 @@ int name_client_run(struct name_client *client, uint64_t deadline, struct error 
 	while (client->state == NAME_CLIENT_ASKING && now < deadline) {
 		uint64_t due = client->due < deadline ? client->due : deadline;
 
-		poll(&watch, 1, loop_timeout(now, due));
+		poll(&watch, 1, clock_poll_ms(now, due));
 		now = clock_now_ms();
 		if (watch.revents != 0 && client->port->kind == BORROW_STREAM)
 			read_stream(client, &inbox, now);
@@ -212,7 +212,7 @@ static void settle(struct binding_client *transaction, enum binding_mode mode)
 	while (transaction->state == BINDING_CLIENT_ASKING && now < deadline) {
 		struct pollfd watch = {.fd = binding_client_fd(transaction), .events = POLLIN};
 
-		poll(&watch, 1, loop_timeout(now, deadline));
+		poll(&watch, 1, clock_poll_ms(now, deadline));
 		now = clock_now_ms();
 		binding_client_advance(transaction, now);
 	}

@@ -297,7 +297,7 @@ enum reachability_verdict reachability_run(
 	while (reachability_advance(reachability, NULL, now) == REACHABILITY_PENDING) {
 		struct pollfd fds[REACHABILITY_WATCH_MAX];
 		uint64_t due = reachability_watch(reachability, fds);
-		poll(fds, REACHABILITY_WATCH_MAX, loop_timeout(now, due));
+		poll(fds, REACHABILITY_WATCH_MAX, clock_poll_ms(now, due));
 		now = clock_now_ms();
 		if (reachability_advance(reachability, fds, now) != REACHABILITY_PENDING)
 			break;

@@ -669,7 +669,7 @@ static void wait_for_something(struct keeper *keeper, struct pollfd fds[WATCH_MA
 		due = earlier(due, mapping_race_watch(keeper->race, fds + WATCH_RACE));
 		count = WATCH_MAX;
 	}
-	if (poll(fds, count, loop_timeout(now, due)) < 0)
+	if (poll(fds, count, clock_poll_ms(now, due)) < 0)
 		for (size_t i = 0; i < WATCH_MAX; i++)
 			fds[i].revents = 0;
 }

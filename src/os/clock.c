@@ -1,6 +1,9 @@
 #include "natpunch/os/clock.h"
 
+#include <limits.h>
 #include <time.h>
+
+#include "natpunch/base/timer_heap.h"
 
 #ifdef CLOCK_BOOTTIME
 #define CLOCK_STEADY CLOCK_BOOTTIME
@@ -22,4 +25,13 @@ uint64_t clock_wall_seconds(void)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	return (uint64_t)now.tv_sec;
+}
+
+int clock_poll_ms(uint64_t now, uint64_t due)
+{
+	if (due == TIMER_NONE)
+		return -1;
+	if (due <= now)
+		return 0;
+	return due - now > INT_MAX ? INT_MAX : (int)(due - now);
 }

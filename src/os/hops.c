@@ -90,7 +90,7 @@ void hops_find(
 		open += fds[i].fd >= 0;
 	}
 	while (open > 0 && now < deadline) {
-		poll(fds, HOPS_MAX, loop_timeout(now, deadline));
+		poll(fds, HOPS_MAX, clock_poll_ms(now, deadline));
 		now = clock_now_ms();
 		for (size_t i = 0; i < HOPS_MAX; i++) {
 			if (fds[i].fd < 0 || fds[i].revents == 0 ||

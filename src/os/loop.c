@@ -81,12 +81,3 @@ int loop_wait(struct loop *loop, struct loop_event out[LOOP_BATCH], int timeout_
 		};
 	return count;
 }
-
-int loop_timeout(uint64_t now, uint64_t due)
-{
-	if (due == TIMER_NONE)
-		return -1;
-	if (due <= now)
-		return 0;
-	return due - now > INT_MAX ? INT_MAX : (int)(due - now);
-}

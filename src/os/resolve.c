@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,6 +21,7 @@
 #include <resolv.h>
 #endif
 
+#include "natpunch/os/clock.h"
 #include "natpunch/os/random.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/proto/dns_srv.h"
@@ -275,6 +277,24 @@ void resolve_advance(struct resolve *resolve)
 	resolve->count = reply.count;
 	resolve->by_service = reply.by_service != 0;
 	memcpy(resolve->found, reply.addrs, sizeof(reply.addrs));
+}
+
+int resolve_wait(struct resolve *resolve, const char *host, uint64_t deadline, struct error *error)
+{
+	uint64_t now = clock_now_ms();
+
+	while (!resolve->done && now < deadline) {
+		struct pollfd watch = {.fd = resolve->fd, .events = POLLIN};
+
+		if (poll(&watch, 1, clock_poll_ms(now, deadline)) > 0)
+			resolve_advance(resolve);
+		now = clock_now_ms();
+	}
+	if (resolve->count > 0)
+		return 0;
+	return error_set(error, resolve->done ? resolve->error.status : EXIT_STATUS_NETWORK,
+		"cannot look up %s: %s", host,
+		resolve->done ? resolve->error.text : "no answer from a name server");
 }
 
 void resolve_end(struct resolve *resolve)

@@ -350,7 +350,7 @@ int worker_run(struct reflector *reflector, struct error *error)
 		int count;
 
 		publish_levels(reflector);
-		count = loop_wait(&reflector->loop, events, loop_timeout(now, due));
+		count = loop_wait(&reflector->loop, events, clock_poll_ms(now, due));
 		if (count < 0)
 			return error_set(
 				error, EXIT_STATUS_BUG, "cannot wait: %s", strerror(errno));

@@ -15,4 +15,7 @@ uint64_t clock_now_ms(void);
 /* Seconds since 1970, for what people and files are shown. */
 uint64_t clock_wall_seconds(void);
 
+/* Milliseconds from now until due as a timeout for poll(2) and loop_wait(); TIMER_NONE is -1. */
+int clock_poll_ms(uint64_t now, uint64_t due);
+
 #endif

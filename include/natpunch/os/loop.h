@@ -45,7 +45,4 @@ int loop_remove(struct loop *loop, int fd);
  */
 int loop_wait(struct loop *loop, struct loop_event out[LOOP_BATCH], int timeout_ms);
 
-/* Milliseconds from now until due as a timeout for loop_wait(); TIMER_NONE is -1. */
-int loop_timeout(uint64_t now, uint64_t due);
-
 #endif

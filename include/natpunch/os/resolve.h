@@ -73,6 +73,12 @@ void resolve_start_reflector(struct resolve *resolve, const struct resolve_helpe
 /* Call when fd is readable. Sets `done` at the end, with addresses or with an error. */
 void resolve_advance(struct resolve *resolve);
 
+/*
+ * Waits for the end of the look-up, until `deadline` (clock_now_ms()) at most, TIMER_NONE for ever.
+ * Returns 0 when there is an address; else -1 with *error filled: "cannot look up HOST: WHY".
+ */
+int resolve_wait(struct resolve *resolve, const char *host, uint64_t deadline, struct error *error);
+
 /* Frees what is held; kills the child if it still runs, and reaps it, or leaves it. */
 void resolve_end(struct resolve *resolve);
 

@@ -1,4 +1,5 @@
 /* Tags, timeouts and readiness. */
+#include "natpunch/os/clock.h"
 #include "natpunch/os/loop.h"
 
 #include <fcntl.h>
@@ -36,11 +37,11 @@ static void test_tags(struct loop *loop, int readable)
 
 static void test_timeouts(void)
 {
-	is_int(loop_timeout(5, TIMER_NONE), -1, "no deadline: for ever");
-	is_int(loop_timeout(5, 5), 0, "due now");
-	is_int(loop_timeout(5, 4), 0, "overdue");
-	is_int(loop_timeout(5, 12), 7, "due later");
-	is_int(loop_timeout(0, (uint64_t)INT_MAX + 1), INT_MAX, "due in a month");
+	is_int(clock_poll_ms(5, TIMER_NONE), -1, "no deadline: for ever");
+	is_int(clock_poll_ms(5, 5), 0, "due now");
+	is_int(clock_poll_ms(5, 4), 0, "overdue");
+	is_int(clock_poll_ms(5, 12), 7, "due later");
+	is_int(clock_poll_ms(0, (uint64_t)INT_MAX + 1), INT_MAX, "due in a month");
 }
 
 int main(void)
