@@ -3,40 +3,41 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "natpunch/os/clock.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/os/random.h"
 #include "natpunch/client/binding_client.h"
+#include "natpunch/client/stun_stream.h"
 
 #define SETTLE_MS 1000 /* for the question how a connection goes on after a failure */
 
-static void fail(struct name_client *client)
+static void set_failed(struct name_client *client)
 {
 	client->state = NAME_CLIENT_FAILED;
 	client->due = TIMER_NONE;
 }
 
+static void send_datagram(struct name_client *client, uint64_t now)
+{
+	/* What the network says of it is left to the next sending. */
+	(void)borrow_send(client->port, client->request, client->request_size);
+	client->due = now + client->rto;
+	client->rto *= 2;
+}
+
 static void send_request(struct name_client *client, uint64_t now)
 {
-	bool stream = client->port->kind == BORROW_STREAM;
-	ssize_t sent =
-		stream ? send(client->port->fd, client->request, client->request_size, MSG_NOSIGNAL)
-		       : borrow_send(client->port, client->request, client->request_size);
-
-	if (!stream) {
-		/* What the network says of it is left to the next sending. */
-		client->due = now + client->rto;
-		client->rto *= 2;
+	if (client->port->kind != BORROW_STREAM) {
+		send_datagram(client, now);
 		return;
 	}
-	if (sent == (ssize_t)client->request_size)
+	if (stun_stream_send(client->port->fd, client->request, client->request_size) == NULL)
 		return;
 	error_set(&client->error, EXIT_STATUS_NETWORK, "cannot ask %s: %s", client->reflector,
-		sent < 0 ? strerror(errno) : "it does not read");
-	fail(client);
+		errno == EAGAIN ? "it does not read" : strerror(errno));
+	set_failed(client);
 }
 
 static void ask_next(struct name_client *client, uint64_t now)
@@ -61,12 +62,12 @@ void name_client_start(struct name_client *client, struct borrowed *port, const 
 	ask_next(client, now);
 }
 
-static void refuse(struct name_client *client)
+static void fail_refused(struct name_client *client)
 {
 	error_set(&client->error, EXIT_STATUS_NETWORK, "%s refuses the key for %s",
 		client->reflector, client->question.key->name);
 	error_hint(&client->error, "the same line must stand in the reflector's key file");
-	fail(client);
+	set_failed(client);
 }
 
 static void give_up(struct name_client *client, enum name_message_outcome outcome, const char *why)
@@ -89,7 +90,7 @@ static void give_up(struct name_client *client, enum name_message_outcome outcom
 	}
 	/* Anybody can send a datagram; the true answer may still come. */
 	if (outcome != NAME_MESSAGE_MALFORMED || client->port->kind != BORROW_DATAGRAM)
-		fail(client);
+		set_failed(client);
 }
 
 void name_client_take(struct name_client *client, const void *data, size_t size, uint64_t now)
@@ -109,7 +110,7 @@ void name_client_take(struct name_client *client, const void *data, size_t size,
 		client->due = TIMER_NONE;
 		return;
 	case NAME_MESSAGE_REFUSED:
-		refuse(client);
+		fail_refused(client);
 		return;
 	case NAME_MESSAGE_UNRELATED:
 		return;
@@ -124,61 +125,50 @@ void name_client_expire(struct name_client *client, uint64_t now)
 		send_request(client, now);
 }
 
-/* What has been received of a stream, and is not a whole message yet. */
-struct inbox {
-	uint8_t bytes[STUN_MESSAGE_MAX];
-	size_t size;
-};
-
-static void lose(struct name_client *client, const char *why)
+static void fail_unanswered(struct name_client *client, const char *why)
 {
 	error_set(&client->error, EXIT_STATUS_NETWORK, "no answer from %s: %s", client->reflector,
 		why);
-	fail(client);
+	set_failed(client);
 }
 
-static void read_stream(struct name_client *client, struct inbox *inbox, uint64_t now)
+static void read_stream(struct name_client *client, struct stun_stream *stream, uint64_t now)
 {
-	ssize_t got = recv(client->port->fd, inbox->bytes + inbox->size,
-		sizeof(inbox->bytes) - inbox->size, 0);
-	size_t need;
+	enum stun_stream_result result = stun_stream_read(stream, client->port->fd);
 
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+	switch (result) {
+	case STUN_STREAM_MESSAGE:
+		name_client_take(client, stream->bytes, stream->received, now);
 		return;
-	if (got <= 0) {
-		lose(client, got == 0 ? "it closed the connection" : strerror(errno));
+	case STUN_STREAM_WAITING:
 		return;
-	}
-	inbox->size += (size_t)got;
-	while (client->state == NAME_CLIENT_ASKING) {
-		switch (stun_frame(inbox->bytes, inbox->size, &need)) {
-		case STUN_FRAME_NOT_STUN:
-			give_up(client, NAME_MESSAGE_MALFORMED, "it is not STUN");
-			return;
-		case STUN_FRAME_PARTIAL:
-			return;
-		case STUN_FRAME_COMPLETE:
-			name_client_take(client, inbox->bytes, need, now);
-			inbox->size -= need;
-			memmove(inbox->bytes, inbox->bytes + need, inbox->size);
-		}
+	case STUN_STREAM_CLOSED:
+	case STUN_STREAM_CUT:
+	case STUN_STREAM_BROKEN:
+		fail_unanswered(client, stun_stream_explain(result));
+		return;
+	case STUN_STREAM_NOT_STUN:
+		give_up(client, NAME_MESSAGE_MALFORMED, stun_stream_explain(result));
+		return;
 	}
 }
 
-static void read_datagrams(struct name_client *client, struct inbox *inbox, uint64_t now)
+static void read_datagrams(struct name_client *client, uint64_t now)
 {
+	uint8_t bytes[STUN_MESSAGE_MAX];
+
 	while (client->state == NAME_CLIENT_ASKING) {
-		ssize_t got = borrow_receive(client->port, inbox->bytes, sizeof(inbox->bytes));
+		ssize_t got = borrow_receive(client->port, bytes, sizeof(bytes));
 		if (got < 0)
 			return;
-		name_client_take(client, inbox->bytes, (size_t)got, now);
+		name_client_take(client, bytes, (size_t)got, now);
 	}
 }
 
 int name_client_run(struct name_client *client, uint64_t deadline, struct error *error)
 {
 	struct pollfd watch = {.fd = client->port->fd, .events = POLLIN};
-	struct inbox inbox = {.size = 0};
+	struct stun_stream stream = {.received = 0};
 	uint64_t now = clock_now_ms();
 
 	while (client->state == NAME_CLIENT_ASKING && now < deadline) {
@@ -187,13 +177,13 @@ int name_client_run(struct name_client *client, uint64_t deadline, struct error 
 		poll(&watch, 1, clock_poll_ms(now, due));
 		now = clock_now_ms();
 		if (watch.revents != 0 && client->port->kind == BORROW_STREAM)
-			read_stream(client, &inbox, now);
+			read_stream(client, &stream, now);
 		else if (watch.revents != 0)
-			read_datagrams(client, &inbox, now);
+			read_datagrams(client, now);
 		name_client_expire(client, now);
 	}
 	if (client->state == NAME_CLIENT_ASKING && client->error.text[0] == '\0')
-		lose(client, "the time is up");
+		fail_unanswered(client, "the time is up");
 	if (client->state == NAME_CLIENT_DONE)
 		return 0;
 	*error = client->error;
@@ -201,20 +191,20 @@ int name_client_run(struct name_client *client, uint64_t deadline, struct error 
 }
 
 /* Asks once more how the connection goes on; without an answer it is closed in order. */
-static void settle(struct binding_client *transaction, enum binding_mode mode)
+static void settle(struct binding_client *winner, enum binding_mode mode)
 {
 	uint64_t now = clock_now_ms();
 	uint64_t deadline = now + SETTLE_MS;
 
-	transaction->answer.mode = BINDING_MODE_NONE;
-	transaction->question.mode = mode;
-	binding_client_ask_again(transaction, now);
-	while (transaction->state == BINDING_CLIENT_ASKING && now < deadline) {
-		struct pollfd watch = {.fd = binding_client_fd(transaction), .events = POLLIN};
+	winner->answer.mode = BINDING_MODE_NONE;
+	winner->question.mode = mode;
+	binding_client_ask_again(winner, now);
+	while (winner->state == BINDING_CLIENT_ASKING && now < deadline) {
+		struct pollfd watch = {.fd = binding_client_fd(winner), .events = POLLIN};
 
 		poll(&watch, 1, clock_poll_ms(now, deadline));
 		now = clock_now_ms();
-		binding_client_advance(transaction, now);
+		binding_client_advance(winner, now);
 	}
 }
 

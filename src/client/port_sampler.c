@@ -1,13 +1,11 @@
 #include "natpunch/client/port_sampler.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/random.h"
-#include "natpunch/os/socket.h"
 
 /* By RST: nobody remembers it. */
 static void close_one(struct port_sampler_one *one)
@@ -28,7 +26,7 @@ static void close_all(struct port_sampler *sampler)
 }
 
 /* All were at the same address, or nothing can be told: a NAT with several has no order in them. */
-static void judge(struct port_sampler *sampler)
+static void predict(struct port_sampler *sampler)
 {
 	uint16_t ports[PORT_PREDICTION_SAMPLES] = {0};
 
@@ -58,13 +56,13 @@ void port_sampler_start(struct port_sampler *sampler, const struct addr *reflect
 	/* The same address, or the same port, would be asked twice. */
 	if (other->family != reflector->family || other->port == 0 ||
 		other->port == reflector->port || addr_equal_ip(other, reflector)) {
-		judge(sampler);
+		predict(sampler);
 		return;
 	}
 	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
 		sampler->each[i].fd = open(context, &places[i]);
 		if (sampler->each[i].fd < 0) {
-			judge(sampler);
+			predict(sampler);
 			return;
 		}
 	}
@@ -85,47 +83,35 @@ void port_sampler_watch(
 }
 
 /* Returns false when nothing will come of it. */
-static bool ask(struct port_sampler *sampler, struct port_sampler_one *one, uint64_t now)
+static bool send_question(struct port_sampler *sampler, struct port_sampler_one *one, uint64_t now)
 {
-	uint8_t bytes[PORT_SAMPLER_ANSWER_MAX];
+	uint8_t bytes[128];
 	uint8_t random[12];
 	size_t size;
 
-	if (socket_take_error(one->fd) != 0)
-		return false;
-	if (sampler->round_trip_ms == 0 || now - sampler->started < sampler->round_trip_ms)
-		sampler->round_trip_ms = now - sampler->started;
 	random_fill(random, sizeof(random));
 	stun_make_transaction(one->question.transaction, random);
 	size = binding_write_request(&one->question, bytes, sizeof(bytes));
 	one->asked = true;
-	return send(one->fd, bytes, size, MSG_NOSIGNAL) == (ssize_t)size;
+	if (stun_stream_send(one->fd, bytes, size) != NULL)
+		return false;
+	if (sampler->round_trip_ms == 0 || now - sampler->started < sampler->round_trip_ms)
+		sampler->round_trip_ms = now - sampler->started;
+	return true;
 }
 
 /* Returns false when nothing more will come. */
-static bool take_answer(struct port_sampler *sampler, struct port_sampler_one *one)
+static bool receive_answer(struct port_sampler *sampler, struct port_sampler_one *one)
 {
-	ssize_t got =
-		recv(one->fd, one->bytes + one->received, sizeof(one->bytes) - one->received, 0);
+	enum stun_stream_result result = stun_stream_read(&one->stream, one->fd);
 	struct binding_answer answer;
 	const char *why;
-	size_t need;
 
-	if (got <= 0)
-		return got < 0 && (errno == EAGAIN || errno == EINTR);
-	one->received += (size_t)got;
-	switch (stun_frame(one->bytes, one->received, &need)) {
-	case STUN_FRAME_PARTIAL:
-		return need <= sizeof(one->bytes);
-	case STUN_FRAME_NOT_STUN:
-		return false;
-	case STUN_FRAME_COMPLETE:
-		break;
-	}
-	if (binding_read_answer(&one->question, sampler->family, one->bytes, need, &answer, &why) ==
-		BINDING_MAPPED)
+	if (result == STUN_STREAM_MESSAGE &&
+		binding_read_answer(&one->question, sampler->family, one->stream.bytes,
+			one->stream.received, &answer, &why) == BINDING_MAPPED)
 		one->mapped = answer.mapped;
-	return false;
+	return result == STUN_STREAM_WAITING;
 }
 
 void port_sampler_advance(
@@ -140,16 +126,17 @@ void port_sampler_advance(
 		bool goes_on = true;
 
 		if (one->fd >= 0 && fds[i].revents != 0)
-			goes_on = one->asked ? take_answer(sampler, one) : ask(sampler, one, now);
+			goes_on = one->asked ? receive_answer(sampler, one)
+					     : send_question(sampler, one, now);
 		if (!goes_on && one->mapped.family == ADDR_NONE) {
-			judge(sampler);
+			predict(sampler);
 			return;
 		}
 		/* Stays until all are seen: its port is not to be given to another. */
 		seen += one->mapped.family != ADDR_NONE;
 	}
 	if (seen == PORT_PREDICTION_SAMPLES || now >= sampler->due)
-		judge(sampler);
+		predict(sampler);
 }
 
 void port_sampler_end(struct port_sampler *sampler)

@@ -49,9 +49,8 @@ enum stun_stream_result stun_stream_read(struct stun_stream *stream, int fd)
 		case STUN_FRAME_COMPLETE:
 			return STUN_STREAM_MESSAGE;
 		case STUN_FRAME_NOT_STUN:
-			/* Such a connection is handed on to nobody, so the rest of it can be read.
-			 */
-			read_some(stream, fd, sizeof(stream->bytes) - stream->received);
+			/* Such a connection is handed on to nobody: the rest can be read. */
+			(void)read_some(stream, fd, sizeof(stream->bytes) - stream->received);
 			return STUN_STREAM_NOT_STUN;
 		case STUN_FRAME_PARTIAL:
 			result = read_some(stream, fd, need - stream->received);
@@ -65,9 +64,8 @@ const char *stun_stream_explain(enum stun_stream_result result)
 {
 	switch (result) {
 	case STUN_STREAM_CLOSED:
-		return "it closed the connection";
 	case STUN_STREAM_CUT:
-		return "it ends in the middle";
+		return "it closed the connection";
 	case STUN_STREAM_NOT_STUN:
 		return "it is not STUN";
 	case STUN_STREAM_BROKEN:

@@ -13,11 +13,11 @@
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
-static void fail(struct relay_client *join, const char *problem)
+static void fail_with(struct relay_client *client, const char *problem)
 {
-	join->state = RELAY_CLIENT_FAILED;
-	join->problem = problem;
-	join->due = TIMER_NONE;
+	client->state = RELAY_CLIENT_FAILED;
+	client->problem = problem;
+	client->due = TIMER_NONE;
 }
 
 static int open_socket(const struct relay_client_path *path)
@@ -39,118 +39,112 @@ static int open_socket(const struct relay_client_path *path)
 	return -1;
 }
 
-void relay_client_start(struct relay_client *join, const struct relay_client_path *path,
+void relay_client_start(struct relay_client *client, const struct relay_client_path *path,
 	const struct relay_ticket *ticket, const struct addr *initiator, uint64_t now)
 {
-	memset(join, 0, sizeof(*join));
-	join->state = RELAY_CLIENT_CONNECTING;
-	join->ticket = *ticket;
-	join->initiator = *initiator;
-	join->due = now + RELAY_CLIENT_TIMEOUT_MS;
-	join->fd = open_socket(path);
-	if (join->fd < 0)
-		fail(join, strerror(errno));
+	memset(client, 0, sizeof(*client));
+	client->state = RELAY_CLIENT_CONNECTING;
+	client->ticket = *ticket;
+	client->initiator = *initiator;
+	client->due = now + RELAY_CLIENT_TIMEOUT_MS;
+	client->fd = open_socket(path);
+	if (client->fd < 0)
+		fail_with(client, strerror(errno));
 }
 
-int relay_client_fd(const struct relay_client *join)
+int relay_client_fd(const struct relay_client *client)
 {
-	bool waits = join->state == RELAY_CLIENT_CONNECTING || join->state == RELAY_CLIENT_ASKING;
+	bool waits =
+		client->state == RELAY_CLIENT_CONNECTING || client->state == RELAY_CLIENT_ASKING;
 
-	return waits ? join->fd : -1;
+	return waits ? client->fd : -1;
 }
 
-short relay_client_events(const struct relay_client *join)
+short relay_client_events(const struct relay_client *client)
 {
-	return join->state == RELAY_CLIENT_CONNECTING ? POLLOUT : POLLIN;
+	return client->state == RELAY_CLIENT_CONNECTING ? POLLOUT : POLLIN;
 }
 
-static void ask(struct relay_client *join)
+static void send_join(struct relay_client *client)
 {
-	int problem = socket_take_error(join->fd);
+	uint8_t bytes[128];
 	uint8_t random[12];
 	size_t size;
 
-	if (problem != 0) {
-		fail(join, strerror(problem));
-		return;
-	}
 	random_fill(random, sizeof(random));
 	size = relay_message_write_join(
-		&join->ticket, random, join->transaction, join->bytes, sizeof(join->bytes));
-	if (send(join->fd, join->bytes, size, MSG_NOSIGNAL) != (ssize_t)size)
-		fail(join, "cannot ask");
+		&client->ticket, random, client->transaction, bytes, sizeof(bytes));
+	if (stun_stream_send(client->fd, bytes, size) != NULL)
+		fail_with(client, strerror(errno));
 	else
-		join->state = RELAY_CLIENT_ASKING;
+		client->state = RELAY_CLIENT_ASKING;
 }
 
-static void take_answer(struct relay_client *join)
+static void take_answer(struct relay_client *client)
 {
 	unsigned code = 0;
 
-	switch (relay_message_read_answer(
-		&join->ticket, join->transaction, join->bytes, join->received, &code)) {
+	switch (relay_message_read_answer(&client->ticket, client->transaction,
+		client->stream.bytes, client->stream.received, &code)) {
 	case RELAY_MESSAGE_JOINED:
-		join->state = RELAY_CLIENT_OPEN;
-		join->due = TIMER_NONE;
+		client->state = RELAY_CLIENT_OPEN;
+		client->due = TIMER_NONE;
 		return;
 	case RELAY_MESSAGE_REFUSED:
-		fail(join, code == RELAY_MESSAGE_UNPROVEN ? "the initiator is gone"
-							  : relay_message_reason(code));
+		fail_with(client, code == RELAY_MESSAGE_UNPROVEN ? "the initiator is gone"
+								 : relay_message_reason(code));
 		return;
 	case RELAY_MESSAGE_MALFORMED:
-		fail(join, "not an answer");
+		fail_with(client, "not an answer");
 	}
 }
 
-/* Returns false when there is nothing more to read for now. */
-static bool read_some(struct relay_client *join)
+static void receive_answer(struct relay_client *client)
 {
-	size_t need = STUN_HEADER_SIZE;
-	enum stun_frame frame = stun_frame(join->bytes, join->received, &need);
-	ssize_t got;
+	enum stun_stream_result result = stun_stream_read(&client->stream, client->fd);
 
-	if (frame == STUN_FRAME_COMPLETE) {
-		take_answer(join);
-		return false;
-	}
-	if (frame == STUN_FRAME_NOT_STUN || need > sizeof(join->bytes)) {
-		fail(join, "not an answer");
-		return false;
-	}
-	got = recv(join->fd, join->bytes + join->received, need - join->received, 0);
-	if (got > 0) {
-		join->received += (size_t)got;
-		return true;
-	}
-	if (got == 0 || (errno != EAGAIN && errno != EINTR))
-		fail(join, got == 0 ? "the reflector closed the connection" : strerror(errno));
-	return false;
-}
-
-void relay_client_advance(struct relay_client *join, bool happened, uint64_t now)
-{
-	if (relay_client_fd(join) < 0)
+	switch (result) {
+	case STUN_STREAM_MESSAGE:
+		take_answer(client);
 		return;
-	if (happened && join->state == RELAY_CLIENT_CONNECTING)
-		ask(join);
-	else if (happened)
-		while (read_some(join))
-			;
-	if (relay_client_fd(join) >= 0 && now >= join->due)
-		fail(join, "the time is up");
+	case STUN_STREAM_WAITING:
+		return;
+	case STUN_STREAM_CLOSED:
+	case STUN_STREAM_CUT:
+		fail_with(client, "the reflector closed the connection");
+		return;
+	case STUN_STREAM_BROKEN:
+		fail_with(client, stun_stream_explain(result));
+		return;
+	case STUN_STREAM_NOT_STUN:
+		fail_with(client, "not an answer");
+		return;
+	}
 }
 
-int relay_client_take(struct relay_client *join)
+void relay_client_advance(struct relay_client *client, bool happened, uint64_t now)
 {
-	int fd = join->fd;
+	if (relay_client_fd(client) < 0)
+		return;
+	if (happened && client->state == RELAY_CLIENT_CONNECTING)
+		send_join(client);
+	else if (happened)
+		receive_answer(client);
+	if (relay_client_fd(client) >= 0 && now >= client->due)
+		fail_with(client, "the time is up");
+}
 
-	secret_wipe(join, sizeof(*join));
+int relay_client_take(struct relay_client *client)
+{
+	int fd = client->fd;
+
+	secret_wipe(client, sizeof(*client));
 	return fd;
 }
 
-void relay_client_end(struct relay_client *join)
+void relay_client_end(struct relay_client *client)
 {
-	if (join->state != RELAY_CLIENT_NONE && join->fd >= 0)
-		close(join->fd);
-	secret_wipe(join, sizeof(*join));
+	if (client->state != RELAY_CLIENT_NONE && client->fd >= 0)
+		close(client->fd);
+	secret_wipe(client, sizeof(*client));
 }

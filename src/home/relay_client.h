@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 #include "natpunch/base/addr.h"
+#include "natpunch/client/stun_stream.h"
 #include "natpunch/proto/relay_messages.h"
 
 #define RELAY_CLIENT_TIMEOUT_MS 5000 /* so long the reflector waits for us */
-#define RELAY_CLIENT_ANSWER_MAX 256
 
 enum relay_client_state {
 	RELAY_CLIENT_NONE, /* not in use */
@@ -32,8 +32,7 @@ struct relay_client {
 	int fd;
 	uint64_t due; /* when it is given up */
 	uint8_t transaction[STUN_TRANSACTION_SIZE];
-	uint8_t bytes[RELAY_CLIENT_ANSWER_MAX];
-	size_t received;
+	struct stun_stream stream;
 	const char *problem; /* static */
 };
 
@@ -45,20 +44,20 @@ struct relay_client_path {
 };
 
 /* The state may already be FAILED. relay_client_end() must follow. */
-void relay_client_start(struct relay_client *join, const struct relay_client_path *path,
+void relay_client_start(struct relay_client *client, const struct relay_client_path *path,
 	const struct relay_ticket *ticket, const struct addr *initiator, uint64_t now);
 
 /* What to poll for; -1: nothing. */
-int relay_client_fd(const struct relay_client *join);
-short relay_client_events(const struct relay_client *join);
+int relay_client_fd(const struct relay_client *client);
+short relay_client_events(const struct relay_client *client);
 
 /* After an event on the descriptor (`happened`), or when `due` has come. */
-void relay_client_advance(struct relay_client *join, bool happened, uint64_t now);
+void relay_client_advance(struct relay_client *client, bool happened, uint64_t now);
 
 /* RELAY_CLIENT_OPEN: hands out the socket, the caller's from now on. Leaves RELAY_CLIENT_NONE. */
-int relay_client_take(struct relay_client *join);
+int relay_client_take(struct relay_client *client);
 
 /* Closes what is open; leaves RELAY_CLIENT_NONE. */
-void relay_client_end(struct relay_client *join);
+void relay_client_end(struct relay_client *client);
 
 #endif

@@ -23,6 +23,7 @@
 #include "natpunch/proto/binding.h"
 #include "natpunch/borrow/borrow.h"
 #include "natpunch/base/error.h"
+#include "natpunch/client/stun_stream.h"
 
 enum binding_client_state {
 	BINDING_CLIENT_WAITING,
@@ -39,9 +40,8 @@ struct binding_client {
 	struct borrowed port;
 	struct binding_request question;
 	uint64_t due; /* when advance() wants to be called without an event; TIMER_NONE */
-	uint8_t bytes[STUN_MESSAGE_MAX];
-	size_t received;
-	unsigned lines; /* times that a text line came, as the question was too late */
+	struct stun_stream stream; /* what a connection has brought */
+	unsigned lines;            /* times that a text line came, as the question was too late */
 	void (*listener)(void *context, const void *data, size_t size);
 	void *listener_context;
 	struct binding_answer answer; /* when ANSWERED */
@@ -56,39 +56,39 @@ struct binding_client {
  *
  * Starts; `mode` is how the connection is to go on after the answer, `hold_seconds` goes with
  * BINDING_MODE_HOLD. The strings that `request`
- * points at must outlive the transaction. binding_client_end() must follow in every case.
+ * points at must outlive the client. binding_client_end() must follow in every case.
  */
-void binding_client_start(struct binding_client *transaction, const struct borrow_method *method,
+void binding_client_start(struct binding_client *client, const struct borrow_method *method,
 	const struct borrow_request *request, enum binding_mode mode, uint16_t hold_seconds,
 	uint64_t now);
 
 /* What to poll for: events for poll(2), and the descriptor (or -1). */
-int binding_client_fd(const struct binding_client *transaction);
-short binding_client_events(const struct binding_client *transaction);
+int binding_client_fd(const struct binding_client *client);
+short binding_client_events(const struct binding_client *client);
 
 /* Goes on after an event on the descriptor, or when `due` has come. */
-void binding_client_advance(struct binding_client *transaction, uint64_t now);
+void binding_client_advance(struct binding_client *client, uint64_t now);
 
 /*
  * What comes and is not an answer to this question: what the server says without being asked, and
  * answers to others' questions over the same port. Over a stream whole and framed, not yet judged.
  * Set it after binding_client_start(); NULL passes over all.
  */
-void binding_client_set_listener(struct binding_client *transaction,
+void binding_client_set_listener(struct binding_client *client,
 	void (*listener)(void *context, const void *data, size_t size), void *context);
 
 /*
  * ANSWERED: asks again, with a new transaction id, from the same port and over the same connection
  * where there is one; back to ASKING. This is the keep-alive. `answer` keeps what was said last.
  */
-void binding_client_ask_again(struct binding_client *transaction, uint64_t now);
+void binding_client_ask_again(struct binding_client *client, uint64_t now);
 
 /*
  * Ends it so that the mapping lives as long as the NAT allows. After FORGET was granted: without a
  * packet. After CLOSE was granted: the reflector's FIN, which is right behind its answer, is waited
  * for (at most BINDING_CLIENT_FIN_WAIT_MS), so that the TIME_WAIT is not ours. Else FIN.
  */
-void binding_client_end(struct binding_client *transaction);
+void binding_client_end(struct binding_client *client);
 
 #define BINDING_CLIENT_FIN_WAIT_MS 250
 #define BINDING_CLIENT_RTO_MS      500 /* RFC 8489 6.2.1 */

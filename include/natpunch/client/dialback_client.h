@@ -26,6 +26,7 @@
 #include "natpunch/base/addr.h"
 #include "natpunch/proto/dialback.h"
 #include "natpunch/base/error.h"
+#include "natpunch/client/stun_stream.h"
 
 /* For the whole of it: connecting, a dial that times out, and the way back. */
 #define DIALBACK_CLIENT_TIMEOUT_MS (DIALBACK_TIMEOUT_MS + 3000)
@@ -40,7 +41,7 @@ enum dialback_client_state {
 struct dialback_client_request {
 	struct addr reflector;
 	struct addr local;     /* where to ask from; ADDR_NONE: anywhere; port 0: any */
-	const char *interface; /* for SO_BINDTODEVICE, or NULL; must outlive the verify */
+	const char *interface; /* for SO_BINDTODEVICE, or NULL; must outlive the client */
 	uint8_t places;        /* DIALBACK_SAME_ADDRESS | DIALBACK_OTHER_ADDRESS */
 	uint16_t port;         /* the mapping's public port */
 };
@@ -51,27 +52,26 @@ struct dialback_client {
 	struct dialback_request question;
 	int fd;
 	uint64_t due; /* when advance() wants to be called without an event */
-	uint8_t bytes[STUN_MESSAGE_MAX];
-	size_t received;
+	struct stun_stream stream;
 	struct dialback_answer answer; /* when DONE */
 	struct error error;            /* when FAILED */
 	bool unsupported;              /* when FAILED: that server does not dial anybody back */
 };
 
 /* Starts. dialback_client_end() must follow in every case. */
-void dialback_client_start(struct dialback_client *verify,
+void dialback_client_start(struct dialback_client *client,
 	const struct dialback_client_request *request, uint64_t now);
 
 /* What to poll for: events for poll(2), and the descriptor (or -1). */
-int dialback_client_fd(const struct dialback_client *verify);
-short dialback_client_events(const struct dialback_client *verify);
+int dialback_client_fd(const struct dialback_client *client);
+short dialback_client_events(const struct dialback_client *client);
 
 /* Goes on after an event on the descriptor, or when `due` has come. */
-void dialback_client_advance(struct dialback_client *verify, uint64_t now);
+void dialback_client_advance(struct dialback_client *client, uint64_t now);
 
-void dialback_client_end(struct dialback_client *verify);
+void dialback_client_end(struct dialback_client *client);
 
 /* DONE: was it this address and port that was dialled? */
-bool dialback_client_is_about(const struct dialback_client *verify, const struct addr *mapped);
+bool dialback_client_is_about(const struct dialback_client *client, const struct addr *mapped);
 
 #endif

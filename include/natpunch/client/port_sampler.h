@@ -21,9 +21,9 @@
 #include "natpunch/proto/binding.h"
 #include "natpunch/proto/port_prediction.h"
 #include "natpunch/client/punch.h"
+#include "natpunch/client/stun_stream.h"
 
 #define PORT_SAMPLER_TIMEOUT_MS 1500 /* a SYN that is lost is sent again after a second */
-#define PORT_SAMPLER_ANSWER_MAX 512  /* bytes; a reflector's are fewer */
 #define PORT_SAMPLER_WATCH_MAX  PORT_PREDICTION_SAMPLES
 
 enum port_sampler_state {
@@ -36,8 +36,7 @@ struct port_sampler_one {
 	int fd; /* or -1 */
 	bool asked;
 	struct binding_request question;
-	uint8_t bytes[PORT_SAMPLER_ANSWER_MAX];
-	size_t received;
+	struct stun_stream stream;
 	struct addr mapped; /* ADDR_NONE: not seen */
 };
 

@@ -40,7 +40,8 @@ const char *stun_stream_send(int fd, const void *request, size_t size);
 /* Reads from a non-blocking fd what there is of one message. Call again after each MESSAGE. */
 enum stun_stream_result stun_stream_read(struct stun_stream *stream, int fd);
 
-/* Why nothing can come any more: "it closed the connection", or of BROKEN what errno says. */
+/* Why nothing can come any more: "it closed the connection", "it is not STUN", or for BROKEN what
+ * errno says. Empty for MESSAGE and WAITING. */
 const char *stun_stream_explain(enum stun_stream_result result);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include "unit/server.h"
 
-static struct dialback_client verify;
+static struct dialback_client client;
 
 static int open_server(struct addr *addr)
 {
@@ -22,30 +22,30 @@ static void start(const struct addr *reflector)
 	struct dialback_client_request request = {
 		.reflector = *reflector, .places = DIALBACK_SAME_ADDRESS, .port = 22};
 
-	dialback_client_start(&verify, &request, 1000);
+	dialback_client_start(&client, &request, 1000);
 }
 
 /* Goes on until the state is another one, or PATIENCE is over. */
 static void advance(enum dialback_client_state from)
 {
-	while (verify.state == from) {
-		struct pollfd watch = {.fd = dialback_client_fd(&verify),
-			.events = dialback_client_events(&verify)};
+	while (client.state == from) {
+		struct pollfd watch = {.fd = dialback_client_fd(&client),
+			.events = dialback_client_events(&client)};
 
 		if (poll(&watch, 1, PATIENCE) != 1)
 			return;
-		dialback_client_advance(&verify, 1000);
+		dialback_client_advance(&client, 1000);
 	}
 }
 
 static void is_failed(enum exit_status status, const char *text, bool unsupported)
 {
-	is_int(verify.state, DIALBACK_CLIENT_FAILED, "failed: %s", text);
-	is_int(verify.error.status, status, "its status");
-	ok(strstr(verify.error.text, text) != NULL, "said: %s", verify.error.text);
-	is_int(verify.unsupported, unsupported, "is the server one that does not do this?");
-	is_int(dialback_client_fd(&verify), -1, "nothing is left open");
-	dialback_client_end(&verify);
+	is_int(client.state, DIALBACK_CLIENT_FAILED, "failed: %s", text);
+	is_int(client.error.status, status, "its status");
+	ok(strstr(client.error.text, text) != NULL, "said: %s", client.error.text);
+	is_int(client.unsupported, unsupported, "is the server one that does not do this?");
+	is_int(dialback_client_fd(&client), -1, "nothing is left open");
+	dialback_client_end(&client);
 }
 
 /* Connects, takes the question, says this and closes. */
@@ -87,16 +87,16 @@ static void test_answered(void)
 	hear(fd, question, sizeof(question));
 	size = dialback_write_answer(question + 4, &answer, bytes, sizeof(bytes));
 	say(fd, bytes, 30);
-	dialback_client_advance(&verify, 1000);
-	is_int(verify.state, DIALBACK_CLIENT_ASKING, "half an answer is none yet");
+	dialback_client_advance(&client, 1000);
+	is_int(client.state, DIALBACK_CLIENT_ASKING, "half an answer is none yet");
 	say(fd, bytes + 30, size - 30);
 	advance(DIALBACK_CLIENT_ASKING);
-	is_int(verify.state, DIALBACK_CLIENT_DONE, "the whole is");
-	is_int(verify.answer.results[0].outcome, DIALBACK_REFUSED, "its result");
-	ok(dialback_client_is_about(&verify, &answer.target), "it is about that mapping");
-	ok(!dialback_client_is_about(&verify, &other), "and about no other");
+	is_int(client.state, DIALBACK_CLIENT_DONE, "the whole is");
+	is_int(client.answer.results[0].outcome, DIALBACK_REFUSED, "its result");
+	ok(dialback_client_is_about(&client, &answer.target), "it is about that mapping");
+	ok(!dialback_client_is_about(&client, &other), "and about no other");
 	ok(hear_fin(fd), "the connection is closed");
-	dialback_client_end(&verify);
+	dialback_client_end(&client);
 	close(fd);
 	close(listener);
 }
@@ -143,15 +143,15 @@ static void test_time(void)
 	int listener = open_server(&addr);
 
 	start(&addr);
-	is_uint(verify.due, 1000 + DIALBACK_CLIENT_TIMEOUT_MS, "it is due in its time");
-	dialback_client_advance(&verify, 1000 + DIALBACK_CLIENT_TIMEOUT_MS - 1);
-	ok(verify.state != DIALBACK_CLIENT_FAILED, "not before");
-	dialback_client_advance(&verify, 1000 + DIALBACK_CLIENT_TIMEOUT_MS);
+	is_uint(client.due, 1000 + DIALBACK_CLIENT_TIMEOUT_MS, "it is due in its time");
+	dialback_client_advance(&client, 1000 + DIALBACK_CLIENT_TIMEOUT_MS - 1);
+	ok(client.state != DIALBACK_CLIENT_FAILED, "not before");
+	dialback_client_advance(&client, 1000 + DIALBACK_CLIENT_TIMEOUT_MS);
 	is_failed(EXIT_STATUS_NETWORK, "it took too long", false);
 	close(listener);
 
 	start(&addr);
-	if (verify.state == DIALBACK_CLIENT_CONNECTING)
+	if (client.state == DIALBACK_CLIENT_CONNECTING)
 		advance(DIALBACK_CLIENT_CONNECTING);
 	is_failed(EXIT_STATUS_NETWORK, "Connection refused", false);
 	addr = address("192.0.2.1", 3478);
