@@ -1,3 +1,21 @@
+/*
+ * One question, over each kind of port that can be borrowed. What moves it from state to state:
+ *
+ *   state        over a stream               datagrams, a handshake
+ *   WAITING      `due`: opens the port again after BUSY_RETRY_MS
+ *   CONNECTING   writable: sends             -
+ *   ASKING       readable: one message       readable: all that is there; `due`: sends again
+ *   ANSWERED     readable: one message       readable: all that is there is passed over
+ *   FAILED       nothing: the port is closed
+ *
+ * What decides in ASKING: the answer with our transaction id, a refusal, and over a stream also its
+ * end, its failure, and what is not STUN. There is one exception, the text line of a reflector that
+ * heard no question in time: LINES_MAX times it has the question asked over a new connection.
+ *
+ * Threat: the server, and without a connection everybody who can send to the port. A datagram or a
+ * segment that is wrong decides nothing; over a stream it ends the question. What is not ours goes
+ * to the listener, unjudged.
+ */
 #include "natpunch/client/binding_client.h"
 
 #include <errno.h>

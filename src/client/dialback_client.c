@@ -1,3 +1,10 @@
+/*
+ * Asking for a dial-back. Writable in CONNECTING: the question is sent; readable in ASKING: one
+ * message is taken, which decides. `due` ends both. DONE and FAILED have closed the connection.
+ *
+ * `unsupported` tells a server that cannot dial from one that is broken: it refused, or ended the
+ * connection without a byte. Threat: the server, whose bytes proto/dialback judges.
+ */
 #include "natpunch/client/dialback_client.h"
 
 #include <errno.h>

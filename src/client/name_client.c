@@ -1,3 +1,13 @@
+/*
+ * A question about a name takes one request or more: a server may ask for its nonce to be used, and
+ * each NAME_MESSAGE_AGAIN sends the next. name_client_take() decides in ASKING; DONE and FAILED
+ * stay. Over datagrams `due` sends again; over a stream nothing is due, and its end, its failure
+ * and what is not STUN end the question.
+ *
+ * Threat: the server, and over datagrams everybody who can send to the port: there, what is
+ * malformed is noted and passed over. No byte behind the last answer is read from a stream, as the
+ * connection goes on afterwards.
+ */
 #include "natpunch/client/name_client.h"
 
 #include <errno.h>

@@ -1,3 +1,11 @@
+/*
+ * Three connections at once, in LOOKING. Of each: writable, and its question is sent; readable, and
+ * one message is taken. It is DONE when all three have answered, when `due` has come, or at the
+ * first that fails: without its port there is no order to be seen. None is closed before, as the
+ * NAT could give its port to the next.
+ *
+ * Threat: a reflector that lies about the ports. A prediction only says where to connect to.
+ */
 #include "natpunch/client/port_sampler.h"
 
 #include <string.h>
@@ -7,7 +15,7 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/random.h"
 
-/* By RST: nobody remembers it. */
+/* By RST: neither the NAT nor a host remembers it. */
 static void close_one(struct port_sampler_one *one)
 {
 	const struct linger at_once = {.l_onoff = 1};

@@ -1,3 +1,12 @@
+/*
+ * Home's half of a relayed connection. Writable in CONNECTING: the JOIN is sent; readable in
+ * ASKING: its answer is taken, and not a byte behind it. `due` ends both. In OPEN the socket waits
+ * to be taken; FAILED keeps it until relay_client_end(). The ticket is a secret: it is wiped at the
+ * end.
+ *
+ * Threat: whoever answers in the reflector's place. Only an answer that proves the ticket's token
+ * opens the connection.
+ */
 #include "home/relay_client.h"
 
 #include <errno.h>

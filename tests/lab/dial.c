@@ -37,7 +37,7 @@
 #define STRANGER "198.51.100.130"
 
 struct options {
-	struct dialback_client_request verify;
+	struct dialback_client_request request;
 	uint64_t count;
 	bool optional_addresses, required_address, udp;
 };
@@ -67,39 +67,39 @@ static void print_answer(const struct dialback_answer *answer)
 	}
 }
 
-static int run_verify(const struct options *options)
+static int run_client(const struct options *options)
 {
-	static struct dialback_client verify;
+	static struct dialback_client client;
 	uint64_t now = clock_now_ms();
 
-	dialback_client_start(&verify, &options->verify, now);
-	while (verify.state != DIALBACK_CLIENT_DONE && verify.state != DIALBACK_CLIENT_FAILED) {
-		struct pollfd watch = {.fd = dialback_client_fd(&verify),
-			.events = dialback_client_events(&verify)};
+	dialback_client_start(&client, &options->request, now);
+	while (client.state != DIALBACK_CLIENT_DONE && client.state != DIALBACK_CLIENT_FAILED) {
+		struct pollfd watch = {.fd = dialback_client_fd(&client),
+			.events = dialback_client_events(&client)};
 
-		poll(&watch, 1, verify.due > now ? (int)(verify.due - now) : 0);
+		poll(&watch, 1, client.due > now ? (int)(client.due - now) : 0);
 		now = clock_now_ms();
-		dialback_client_advance(&verify, now);
+		dialback_client_advance(&client, now);
 	}
-	if (verify.state == DIALBACK_CLIENT_DONE)
-		print_answer(&verify.answer);
+	if (client.state == DIALBACK_CLIENT_DONE)
+		print_answer(&client.answer);
 	else
-		printf("failed: %s\n", verify.error.text);
-	return verify.state == DIALBACK_CLIENT_DONE ? 0 : 1;
+		printf("failed: %s\n", client.error.text);
+	return client.state == DIALBACK_CLIENT_DONE ? 0 : 1;
 }
 
 static size_t write_request(const struct options *options, struct dialback_request *request,
 	uint8_t out[STUN_MESSAGE_MAX])
 {
-	const uint8_t value[4] = {options->verify.places, 0, (uint8_t)(options->verify.port >> 8),
-		(uint8_t)options->verify.port};
+	const uint8_t value[4] = {options->request.places, 0, (uint8_t)(options->request.port >> 8),
+		(uint8_t)options->request.port};
 	struct wire_writer writer;
 	struct addr stranger;
 	uint8_t random[12];
 
 	random_fill(random, sizeof(random));
 	stun_make_transaction(request->transaction, random);
-	request->places = options->verify.places;
+	request->places = options->request.places;
 	if (addr_parse_ip(&stranger, STRANGER) != 0)
 		return 0;
 	stranger.port = 22;
@@ -119,12 +119,12 @@ static size_t write_request(const struct options *options, struct dialback_reque
 static int connect_to(const struct options *options, int type)
 {
 	struct sockaddr_storage sockaddr;
-	socklen_t size = socket_from_addr(&options->verify.reflector, &sockaddr);
+	socklen_t size = socket_from_addr(&options->request.reflector, &sockaddr);
 	int fd = socket(sockaddr.ss_family, type | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 ||
-		(options->verify.local.family != ADDR_NONE &&
-			socket_bind(fd, &options->verify.local) != 0) ||
+		(options->request.local.family != ADDR_NONE &&
+			socket_bind(fd, &options->request.local) != 0) ||
 		connect(fd, (struct sockaddr *)&sockaddr, size) != 0) {
 		perror("dial");
 		exit(1);
@@ -184,7 +184,7 @@ static int ask_once(const struct options *options, int type)
 static enum dialback_outcome read_outcome(
 	const struct options *options, const uint8_t *bytes, size_t size)
 {
-	struct dialback_request request = {.places = options->verify.places};
+	struct dialback_request request = {.places = options->request.places};
 	struct dialback_answer answer;
 	const char *why;
 
@@ -238,7 +238,7 @@ static bool read_options(int argc, char **argv, struct options *options)
 	uint64_t number;
 	int letter;
 
-	options->verify.places = 3;
+	options->request.places = 3;
 	while ((letter = getopt(argc, argv, "p:b:s:o:n:xXu")) != -1) {
 		if (letter == 'x')
 			options->optional_addresses = true;
@@ -251,21 +251,21 @@ static bool read_options(int argc, char **argv, struct options *options)
 		else if (letter == '?' || parse_number(optarg, 0, 65535, &number) != 0)
 			return false;
 		else if (letter == 'p')
-			options->verify.port = (uint16_t)number;
+			options->request.port = (uint16_t)number;
 		else if (letter == 'b')
-			options->verify.local.port = (uint16_t)number;
+			options->request.local.port = (uint16_t)number;
 		else if (letter == 'o')
-			options->verify.places = (uint8_t)number;
+			options->request.places = (uint8_t)number;
 		else
 			options->count = number;
 	}
-	if (optind + 1 != argc || addr_parse_ip(&options->verify.reflector, argv[optind]) != 0)
+	if (optind + 1 != argc || addr_parse_ip(&options->request.reflector, argv[optind]) != 0)
 		return false;
-	options->verify.reflector.port = STUN_DEFAULT_PORT;
-	source.port = options->verify.local.port;
+	options->request.reflector.port = STUN_DEFAULT_PORT;
+	source.port = options->request.local.port;
 	if (source.family == ADDR_NONE && source.port != 0)
-		source.family = options->verify.reflector.family;
-	options->verify.local = source;
+		source.family = options->request.reflector.family;
+	options->request.local = source;
 	return true;
 }
 
@@ -281,5 +281,5 @@ int main(int argc, char **argv)
 		return ask_once(&options, SOCK_DGRAM);
 	if (options.optional_addresses || options.required_address)
 		return ask_once(&options, SOCK_STREAM);
-	return run_verify(&options);
+	return run_client(&options);
 }

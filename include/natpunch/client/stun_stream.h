@@ -37,11 +37,16 @@ enum stun_stream_result {
  */
 const char *stun_stream_send(int fd, const void *request, size_t size);
 
-/* Reads from a non-blocking fd what there is of one message. Call again after each MESSAGE. */
+/*
+ * Reads from a non-blocking fd what there is of one message. After MESSAGE there may be more, of
+ * which poll(2) tells; after CLOSED, CUT, BROKEN and NOT_STUN the connection is of no more use.
+ */
 enum stun_stream_result stun_stream_read(struct stun_stream *stream, int fd);
 
-/* Why nothing can come any more: "it closed the connection", "it is not STUN", or for BROKEN what
- * errno says. Empty for MESSAGE and WAITING. */
+/*
+ * Why nothing can come any more: "it closed the connection" (CUT as well), "it is not STUN", or for
+ * BROKEN what errno says. Empty for MESSAGE and WAITING.
+ */
 const char *stun_stream_explain(enum stun_stream_result result);
 
 #endif
