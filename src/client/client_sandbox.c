@@ -26,131 +26,119 @@ static const struct sandbox_call output_calls[] = {
 	SANDBOX_END,
 };
 
-enum task {
-	TASK_RESOLVE,
-	TASK_HOOK,
-	TASK_HANDOVER,
-	TASK_COUNT,
-};
-
-static bool names_a_host(const struct client_sandbox_plan *asker)
+static bool names_a_host(const struct client_sandbox_plan *plan)
 {
 	struct addr addr;
 
-	for (size_t i = 0; i < asker->reflector_count; i++)
-		if (addr_parse_ip(&addr, asker->reflectors[i].host) != 0)
+	for (size_t i = 0; i < plan->reflector_count; i++)
+		if (addr_parse_ip(&addr, plan->reflectors[i].host) != 0)
 			return true;
 	return false;
 }
 
-static int start_launcher(
-	struct client_sandbox *confinement, const struct client_sandbox_plan *asker)
+static int start_launcher(struct client_sandbox *sandbox, const struct client_sandbox_plan *plan)
 {
-	struct launcher_task tasks[TASK_COUNT] = {
-		[TASK_RESOLVE] = resolve_task_row(&confinement->task)};
+	struct launcher_task tasks[CLIENT_SANDBOX_TASK_COUNT] = {
+		[CLIENT_SANDBOX_TASK_RESOLVE] = resolve_task_row(&sandbox->task),
+		[CLIENT_SANDBOX_TASK_CALLER] = plan->caller_task,
+	};
 
-	if (asker->hook != NULL)
-		tasks[TASK_HOOK] = hook_task(asker->hook);
-	if (asker->handover != NULL)
-		tasks[TASK_HANDOVER] = handover_task(asker->handover);
-	return launcher_open(&confinement->launcher, tasks, TASK_COUNT);
+	if (plan->hook != NULL)
+		tasks[CLIENT_SANDBOX_TASK_HOOK] = hook_task(plan->hook);
+	return launcher_open(&sandbox->launcher, tasks, CLIENT_SANDBOX_TASK_COUNT);
 }
 
-int client_sandbox_open(struct client_sandbox *confinement, const struct client_sandbox_plan *asker,
-	struct error *error)
+int client_sandbox_open(
+	struct client_sandbox *sandbox, const struct client_sandbox_plan *plan, struct error *error)
 {
-	confinement->launcher = LAUNCHER_NONE;
-	confinement->owner = (struct port_owner){.listens = false};
-	confinement->task = (struct resolve_task){.launcher = &confinement->launcher,
-		.asker = getpid(),
-		.task = TASK_RESOLVE,
-		.leaves = asker->stay != CLIENT_SANDBOX_KEEPS};
-	confinement->resolver = resolve_task_helper(&confinement->task);
-	if (asker->hook == NULL && asker->handover == NULL && !names_a_host(asker))
+	sandbox->launcher = LAUNCHER_NONE;
+	sandbox->owner = (struct port_owner){.listens = false};
+	sandbox->task = (struct resolve_task){.launcher = &sandbox->launcher,
+		.parent = getpid(),
+		.task = CLIENT_SANDBOX_TASK_RESOLVE,
+		.leaves = plan->stay != CLIENT_SANDBOX_KEEPS};
+	sandbox->resolver = resolve_task_helper(&sandbox->task);
+	if (plan->hook == NULL && plan->caller_task.run == NULL && !names_a_host(plan))
 		return 0;
-	if (start_launcher(confinement, asker) != 0 && asker->stay == CLIENT_SANDBOX_KEEPS)
+	if (start_launcher(sandbox, plan) != 0 && plan->stay == CLIENT_SANDBOX_KEEPS)
 		return error_set(error, EXIT_STATUS_LOCAL, "cannot start a helper process: %s",
 			strerror(errno));
-	if (asker->hook != NULL) {
-		asker->hook->launcher = &confinement->launcher;
-		asker->hook->task = TASK_HOOK;
-	}
-	if (asker->handover != NULL) {
-		asker->handover->launcher = &confinement->launcher;
-		asker->handover->task = TASK_HANDOVER;
+	if (plan->hook != NULL) {
+		plan->hook->launcher = &sandbox->launcher;
+		plan->hook->task = CLIENT_SANDBOX_TASK_HOOK;
 	}
 	return 0;
 }
 
-void client_sandbox_close(struct client_sandbox *confinement)
+void client_sandbox_close(struct client_sandbox *sandbox)
 {
-	launcher_close(&confinement->launcher);
+	launcher_close(&sandbox->launcher);
 }
 
 void client_sandbox_find_owner(
-	struct client_sandbox *confinement, struct mapping_race_request *request, bool always)
+	struct client_sandbox *sandbox, struct mapping_race_request *request, bool always)
 {
-	request->owner = &confinement->owner;
+	request->owner = &sandbox->owner;
 	if (!always && request->method != &borrow_method_bind &&
 		privileges_has(PRIVILEGES_NET_ADMIN | PRIVILEGES_NET_RAW))
 		return;
 	if (port_owner_find(request->protocol, (enum addr_family)request->local.family,
-		    request->local.port, &confinement->owner) != 0)
-		confinement->owner = (struct port_owner){.listens = false};
+		    request->local.port, &sandbox->owner) != 0)
+		sandbox->owner = (struct port_owner){.listens = false};
 }
 
-static void give_up_privileges(const struct client_sandbox_plan *asker)
+static void give_up_privileges(const struct client_sandbox_plan *plan)
 {
 	uint64_t keep = PRIVILEGES_NONE;
 
-	if (asker->stay != CLIENT_SANDBOX_FROM_ANY_PORT)
+	if (plan->stay != CLIENT_SANDBOX_FROM_ANY_PORT)
 		keep = PRIVILEGES_PORT;
 	/* A hook may become another user. */
-	if (asker->hook != NULL)
+	if (plan->hook != NULL)
 		keep |= PRIVILEGES_KILL;
-	privileges_keep(keep | privileges_for_file(keep, asker->changed_file, true));
+	privileges_keep(keep | privileges_for_file(keep, plan->changed_file, true));
 	privileges_lock();
-	if (asker->secret)
+	if (plan->secret)
 		privileges_hide();
 }
 
-static void forbid_files(const struct client_sandbox_plan *asker)
+static void forbid_files(const struct client_sandbox_plan *plan)
 {
-	bool from_port = asker->stay != CLIENT_SANDBOX_FROM_ANY_PORT;
-	bool kills = asker->stay == CLIENT_SANDBOX_KEEPS || asker->hook != NULL;
+	bool from_port = plan->stay != CLIENT_SANDBOX_FROM_ANY_PORT;
+	bool kills = plan->stay == CLIENT_SANDBOX_KEEPS || plan->hook != NULL;
 	const struct landlock_rule rules[] = {
-		/* The handover's spare descriptor; and all of /proc: who holds the port. */
-		{asker->handover != NULL ? "/dev/null" : NULL, LANDLOCK_READ_FILE},
+		{plan->caller_file, LANDLOCK_READ_FILE},
+		/* All of /proc, where the owner of the port is found. */
 		{from_port ? "/proc/net" : NULL, LANDLOCK_LIST},
-		{asker->changed_file, LANDLOCK_WRITE},
+		{plan->changed_file, LANDLOCK_WRITE},
 	};
 
 	confinement_of_files(rules, sizeof(rules) / sizeof(rules[0]), kills);
 }
 
-/* For who speaks from a port of its choice. */
-static void add_port(struct confinement_lists *lists, const struct client_sandbox_plan *asker)
+/* For a command that speaks from a port of its choice. */
+static void add_port(struct confinement_lists *lists, const struct client_sandbox_plan *plan)
 {
 	confinement_add_calls(lists, file_read_calls);
 	confinement_add_calls(lists, holder_calls);
 	confinement_add_calls(lists, packet_calls);
 	confinement_add_calls(lists, signals_calls);
 	confinement_add_calls(lists, translation_calls);
-	if (asker->hook != NULL || asker->handover != NULL)
+	if (plan->hook != NULL)
 		confinement_add_calls(lists, hook_calls);
-	if (asker->stay == CLIENT_SANDBOX_KEEPS) {
+	if (plan->stay == CLIENT_SANDBOX_KEEPS) {
 		confinement_add_calls(lists, netwatch_calls);
 		confinement_add_calls(lists, resolve_kill_calls);
 	}
-	if (asker->taps)
+	if (plan->taps)
 		confinement_add_calls(lists, tap_calls);
-	if (asker->changed_file != NULL) {
+	if (plan->changed_file != NULL) {
 		confinement_add_calls(lists, file_write_calls);
 		confinement_add_calls(lists, file_lock_calls);
 	}
 }
 
-int client_sandbox_enter(const struct client_sandbox_plan *asker, struct error *error)
+int client_sandbox_enter(const struct client_sandbox_plan *plan, struct error *error)
 {
 	struct confinement_lists lists = {.count = 0};
 
@@ -161,9 +149,9 @@ int client_sandbox_enter(const struct client_sandbox_plan *asker, struct error *
 	confinement_add_calls(&lists, resolve_calls);
 	confinement_add_calls(&lists, socket_calls);
 	confinement_add_calls(&lists, socket_interface_calls);
-	if (asker->stay != CLIENT_SANDBOX_FROM_ANY_PORT)
-		add_port(&lists, asker);
-	give_up_privileges(asker);
-	forbid_files(asker);
+	if (plan->stay != CLIENT_SANDBOX_FROM_ANY_PORT)
+		add_port(&lists, plan);
+	give_up_privileges(plan);
+	forbid_files(plan);
 	return confinement_of_calls(lists.all, error);
 }

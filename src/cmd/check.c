@@ -178,23 +178,23 @@ static int find_out(
 	const struct check_options *check, struct nat_report *report, struct error *error)
 {
 	struct check_options confined = *check;
-	const struct client_sandbox_plan asker = {.stay = CLIENT_SANDBOX_ONCE,
+	const struct client_sandbox_plan plan = {.stay = CLIENT_SANDBOX_ONCE,
 		.taps = true,
 		.reflectors = check->request.reflectors,
 		.reflector_count = check->request.reflector_count};
-	struct client_sandbox confinement;
+	struct client_sandbox sandbox;
 	int status = -1;
 
-	confined.request.resolver = &confinement.resolver;
-	if (client_sandbox_open(&confinement, &asker, error) == 0) {
-		client_sandbox_find_owner(&confinement, &confined.request, true);
-		status = client_sandbox_enter(&asker, error);
+	confined.request.resolver = &sandbox.resolver;
+	if (client_sandbox_open(&sandbox, &plan, error) == 0) {
+		client_sandbox_find_owner(&sandbox, &confined.request, true);
+		status = client_sandbox_enter(&plan, error);
 	}
 	if (status == 0)
 		status = classify_run(&confined.request, report, error);
 	if (status == 0 && check->lifetime > 0)
 		find_lifetime(&confined, report);
-	client_sandbox_close(&confinement);
+	client_sandbox_close(&sandbox);
 	return status;
 }
 

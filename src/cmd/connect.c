@@ -137,19 +137,19 @@ static struct initiator_request make_request(
 static int travel(const struct name_options *chosen, struct key *key, struct error *error)
 {
 	struct initiator_request request = make_request(chosen, key);
-	const struct client_sandbox_plan asker = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
+	const struct client_sandbox_plan plan = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
 		.reflectors = &chosen->reflector,
 		.reflector_count = 1,
 		.secret = true};
-	struct client_sandbox confinement;
+	struct client_sandbox sandbox;
 	int fd = -1;
 
-	request.resolver = &confinement.resolver;
-	if (client_sandbox_open(&confinement, &asker, error) == 0 &&
+	request.resolver = &sandbox.resolver;
+	if (client_sandbox_open(&sandbox, &plan, error) == 0 &&
 		key_file_load_one(chosen->key_path, chosen->name, key, error) == 0 &&
-		client_sandbox_enter(&asker, error) == 0)
+		client_sandbox_enter(&plan, error) == 0)
 		fd = initiator_connect(&request, error);
-	client_sandbox_close(&confinement);
+	client_sandbox_close(&sandbox);
 	return fd;
 }
 #else

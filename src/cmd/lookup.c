@@ -175,20 +175,20 @@ static int look_up_confined(
 	const struct lookup_command *command, struct key *key, struct error *error)
 {
 	struct lookup_command confined = *command;
-	const struct client_sandbox_plan asker = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
+	const struct client_sandbox_plan plan = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
 		.reflectors = &command->options.reflector,
 		.reflector_count = 1,
 		.secret = true};
-	struct client_sandbox confinement;
+	struct client_sandbox sandbox;
 	int status = -1;
 
-	confined.request.resolver = &confinement.resolver;
-	if (client_sandbox_open(&confinement, &asker, error) == 0 &&
+	confined.request.resolver = &sandbox.resolver;
+	if (client_sandbox_open(&sandbox, &plan, error) == 0 &&
 		key_file_load_one(command->options.key_path, command->options.name, key, error) ==
 			0 &&
-		client_sandbox_enter(&asker, error) == 0)
+		client_sandbox_enter(&plan, error) == 0)
 		status = look_up(&confined, key, error);
-	client_sandbox_close(&confinement);
+	client_sandbox_close(&sandbox);
 	return status;
 }
 

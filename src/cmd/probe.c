@@ -224,7 +224,7 @@ static int verify(const struct mapping_race_request *request,
 	}
 }
 
-static struct client_sandbox_plan make_asker(struct teller *teller, enum client_sandbox_stay stay)
+static struct client_sandbox_plan make_plan(struct teller *teller, enum client_sandbox_stay stay)
 {
 	const struct probe_options *options = teller->options;
 
@@ -275,22 +275,21 @@ static int run_once(struct teller *teller, const struct mapping_race_request *as
 
 static int run_once_confined(struct teller *teller)
 {
-	const struct client_sandbox_plan asker = make_asker(teller, CLIENT_SANDBOX_ONCE);
+	const struct client_sandbox_plan plan = make_plan(teller, CLIENT_SANDBOX_ONCE);
 	struct mapping_race_request request = teller->options->request;
-	struct client_sandbox confinement;
+	struct client_sandbox sandbox;
 	int status;
 
-	if (client_sandbox_open(&confinement, &asker, &teller->error) != 0 ||
-		load_key(teller) != 0) {
+	if (client_sandbox_open(&sandbox, &plan, &teller->error) != 0 || load_key(teller) != 0) {
 		status = command_fail(&teller->error);
 	} else {
-		request.resolver = &confinement.resolver;
-		client_sandbox_find_owner(&confinement, &request, false);
-		status = client_sandbox_enter(&asker, &teller->error) == 0
+		request.resolver = &sandbox.resolver;
+		client_sandbox_find_owner(&sandbox, &request, false);
+		status = client_sandbox_enter(&plan, &teller->error) == 0
 				 ? run_once(teller, &request)
 				 : command_fail(&teller->error);
 	}
-	client_sandbox_close(&confinement);
+	client_sandbox_close(&sandbox);
 	return status;
 }
 
@@ -389,24 +388,27 @@ static int open_listener(const struct probe_options *options, int *listener, str
 }
 
 static int confine(struct teller *teller, struct mapping_race_request *request,
-	struct client_sandbox *confinement, struct handover *handover)
+	struct client_sandbox *sandbox, struct handover *handover)
 {
-	struct client_sandbox_plan asker = make_asker(teller, CLIENT_SANDBOX_KEEPS);
+	struct client_sandbox_plan plan = make_plan(teller, CLIENT_SANDBOX_KEEPS);
 
-	asker.handover = handover;
-	if (client_sandbox_open(confinement, &asker, &teller->error) != 0 || load_key(teller) != 0)
+	plan.caller_task = handover_task(handover);
+	plan.caller_file = HANDOVER_SPARE_FILE;
+	if (client_sandbox_open(sandbox, &plan, &teller->error) != 0 || load_key(teller) != 0)
 		return -1;
-	request->resolver = &confinement->resolver;
-	client_sandbox_find_owner(confinement, request, true);
-	teller->owner = &confinement->owner;
-	return client_sandbox_enter(&asker, &teller->error);
+	handover->launcher = &sandbox->launcher;
+	handover->task = CLIENT_SANDBOX_TASK_CALLER;
+	request->resolver = &sandbox->resolver;
+	client_sandbox_find_owner(sandbox, request, true);
+	teller->owner = &sandbox->owner;
+	return client_sandbox_enter(&plan, &teller->error);
 }
 
 static int run_kept(struct teller *teller)
 {
 	const struct probe_options *options = teller->options;
 	struct host_port to = {.host = "localhost"};
-	struct client_sandbox confinement;
+	struct client_sandbox sandbox;
 	struct handover handover;
 	struct notify notify;
 	struct keep_config config = {
@@ -418,7 +420,7 @@ static int run_kept(struct teller *teller)
 		.key = options->name != NULL ? &teller->key : NULL,
 		.hook = &teller->hook,
 		.handover = &handover,
-		.launcher = &confinement.launcher,
+		.launcher = &sandbox.launcher,
 		.notify = &notify,
 		.report = report,
 		.context = teller,
@@ -435,10 +437,10 @@ static int run_kept(struct teller *teller)
 		open_listener(options, &config.listener, &teller->error) != 0)
 		return command_fail(&teller->error);
 	notify_open(&notify);
-	status = confine(teller, &config.probe, &confinement, &handover);
+	status = confine(teller, &config.probe, &sandbox, &handover);
 	if (status == 0)
 		status = keep_run(&config, &teller->error);
-	client_sandbox_close(&confinement);
+	client_sandbox_close(&sandbox);
 	notify_close(&notify);
 	handover_end(&handover);
 	if (config.listener >= 0)

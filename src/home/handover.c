@@ -39,7 +39,7 @@ void handover_init(struct handover *handover, char *const *command, const struct
 	handover->command = command;
 	if (to != NULL)
 		handover->to = *to;
-	handover->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	handover->spare = open(HANDOVER_SPARE_FILE, O_RDONLY | O_CLOEXEC);
 }
 
 void handover_end(struct handover *handover)
@@ -326,7 +326,7 @@ static void turn_away(struct handover *handover, int listener)
 		close(fd);
 		refuse(handover, addr_format(&peer, text), "no descriptor left");
 	}
-	handover->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	handover->spare = open(HANDOVER_SPARE_FILE, O_RDONLY | O_CLOEXEC);
 }
 
 void handover_accept(struct handover *handover, int listener)

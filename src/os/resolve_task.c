@@ -21,9 +21,9 @@ static void run(const void *context, const void *request, size_t size, int fd)
 
 	if (size != sizeof(question) || fd < 0)
 		return;
-	/* Who asked may be killed, and a name server be slow. */
+	/* The process that asked may be killed while a name server is slow. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != task->asker)
+	if (getppid() != task->parent)
 		return;
 	memcpy(&question, request, sizeof(question));
 	host.port = question.port;

@@ -23,6 +23,9 @@
 
 #define HANDOVER_MAX 64
 
+/* What the spare descriptor is of: a confined caller goes on to be able to read it. */
+#define HANDOVER_SPARE_FILE "/dev/null"
+
 /*
  * A connection that is idle is asked after this time whether its peer is there, which also keeps
  * the NATs on its way from forgetting it (down to 30 s have been seen; from the second question on
@@ -45,7 +48,10 @@ struct handover {
 	size_t task;                     /* with a launcher: its row with handover_task() in it */
 };
 
-/* A launcher's row that takes connections of this one. It must live when the launcher is opened. */
+/*
+ * A launcher's row that takes connections of this one. It must live when the launcher is opened.
+ * Beside launcher_calls a confined caller needs socket_calls and file_read_calls, and no others.
+ */
 struct launcher_task handover_task(const struct handover *handover);
 
 /*

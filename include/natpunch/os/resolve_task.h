@@ -12,12 +12,12 @@
 
 struct resolve_task {
 	const struct launcher *launcher; /* one that is closed: every look-up of a name fails */
-	pid_t asker;                     /* who starts the launcher, and gets its children */
-	size_t task;                     /* the row of resolve_task_row() there */
-	bool leaves; /* as in struct resolve_helper: kill(2) may not be called */
+	pid_t parent; /* the process that starts the launcher, and whose children they are */
+	size_t task;  /* the row of resolve_task_row() there */
+	bool leaves;  /* as in struct resolve_helper: kill(2) may not be called */
 };
 
-/* The row that the launcher is started with. A child of it ends with the asker. */
+/* The row that the launcher is started with. A child of it ends with the parent. */
 struct launcher_task resolve_task_row(const struct resolve_task *task);
 
 /* For resolve_start_reflector(). `task` stays where it is for as long as this is used. */

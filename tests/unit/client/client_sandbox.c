@@ -1,6 +1,7 @@
 /*
- * What is left to those who ask reflectors: tried from inside, in children that confine themselves
- * as these do, and read from outside in /proc. And what they can still have done for them.
+ * What is left to commands that ask reflectors: tried from inside, in children that confine
+ * themselves as these do, and read from outside in /proc. And what the launcher still does for
+ * them.
  */
 #include "natpunch/client/client_sandbox.h"
 
@@ -24,10 +25,12 @@
 #define PORT      "0000000000003400" /* CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW */
 #define PORT_KILL "0000000000003420" /* and CAP_KILL */
 
-static char directory[] = "/tmp/natpunch-asker-XXXXXX";
+static char directory[] = "/tmp/natpunch-client-XXXXXX";
 static char changed_path[64], other_path[64], hook_path[64], pid_path[64];
 static const struct host_port by_address[] = {{.host = "192.0.2.1"}, {.host = "2001:db8::1"}};
 static const struct host_port by_name[] = {{.host = "192.0.2.1"}, {.host = "localhost"}};
+
+static void leave_pid(const void *context, const void *request, size_t size, int fd);
 
 #define ASKS .reflectors = by_address, .reflector_count = 2
 
@@ -43,25 +46,29 @@ static const struct client_sandbox_plan with_hook = {
 static const struct client_sandbox_plan keeps = {.stay = CLIENT_SANDBOX_KEEPS, ASKS};
 static const struct client_sandbox_plan keeps_file = {
 	.stay = CLIENT_SANDBOX_KEEPS, ASKS, .changed_file = changed_path};
+static const struct client_sandbox_plan keeps_task = {.stay = CLIENT_SANDBOX_KEEPS,
+	ASKS,
+	.caller_task = {.run = leave_pid, .context = pid_path},
+	.caller_file = "/dev/null"};
 static const struct client_sandbox_plan asks_name = {
 	.stay = CLIENT_SANDBOX_FROM_ANY_PORT, .reflectors = by_name, .reflector_count = 2};
 
-static struct client_sandbox confinement;
+static struct client_sandbox sandbox;
 
 static int confine(const void *how)
 {
-	const struct client_sandbox_plan *asker = how;
+	const struct client_sandbox_plan *plan = how;
 	struct error error;
 
-	if (client_sandbox_open(&confinement, asker, &error) != 0 ||
-		client_sandbox_enter(asker, &error) != 0)
+	if (client_sandbox_open(&sandbox, plan, &error) != 0 ||
+		client_sandbox_enter(plan, &error) != 0)
 		return CANNOT_CONFINE;
 	return 0;
 }
 
-static int run(const struct client_sandbox_plan *asker, confined_try *try)
+static int run(const struct client_sandbox_plan *plan, confined_try *try)
 {
-	return run_confined(confine, asker, try);
+	return run_confined(confine, plan, try);
 }
 
 /* ---- calls -------------------------------------------------------------------------------- */
@@ -75,7 +82,7 @@ static void test_calls(void)
 {
 	const struct {
 		const char *name;
-		const struct client_sandbox_plan *asker;
+		const struct client_sandbox_plan *plan;
 		int raw, packet, netfilter;
 	} rows[] = {
 		{"from any port", &any_port, EPERM, EPERM, EPERM},
@@ -86,19 +93,19 @@ static void test_calls(void)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		const struct client_sandbox_plan *asker = rows[i].asker;
+		const struct client_sandbox_plan *plan = rows[i].plan;
 		const char *name = rows[i].name;
 
-		is_errno(run(asker, try_exec), ENOSYS, "%s: no program is run", name);
-		is_errno(run(asker, try_fork), ENOSYS, "%s: no process is begun", name);
-		is_errno(run(asker, try_ptrace), ENOSYS, "%s: none is traced", name);
-		is_errno(run(asker, try_mount), ENOSYS, "%s: nothing is mounted", name);
-		is_errno(run(asker, try_dumpable), ENOSYS, "%s: memory stays hidden", name);
-		is_errno(run(asker, try_unix), EPERM, "%s: no socket of this machine", name);
-		is_errno(run(asker, try_stream), 0, "%s: connections can be made", name);
-		is_errno(run(asker, try_raw), rows[i].raw, "%s: raw sockets", name);
-		is_errno(run(asker, try_packet), rows[i].packet, "%s: reading along", name);
-		is_errno(run(asker, try_netfilter), rows[i].netfilter, "%s: translation", name);
+		is_errno(run(plan, try_exec), ENOSYS, "%s: no program is run", name);
+		is_errno(run(plan, try_fork), ENOSYS, "%s: no process is begun", name);
+		is_errno(run(plan, try_ptrace), ENOSYS, "%s: none is traced", name);
+		is_errno(run(plan, try_mount), ENOSYS, "%s: nothing is mounted", name);
+		is_errno(run(plan, try_dumpable), ENOSYS, "%s: memory stays hidden", name);
+		is_errno(run(plan, try_unix), EPERM, "%s: no socket of this machine", name);
+		is_errno(run(plan, try_stream), 0, "%s: connections can be made", name);
+		is_errno(run(plan, try_raw), rows[i].raw, "%s: raw sockets", name);
+		is_errno(run(plan, try_packet), rows[i].packet, "%s: reading along", name);
+		is_errno(run(plan, try_netfilter), rows[i].netfilter, "%s: translation", name);
 	}
 }
 
@@ -155,13 +162,16 @@ static void test_files(void)
 		is_errno(run(rows[i], try_password_file), EACCES, "%zu: no other file is read,", i);
 		is_errno(run(rows[i], try_memory), EACCES, "%zu: nor memory of others", i);
 	}
+	is_errno(run(&keeps, try_null), EACCES, "kept: not even this one");
+	is_errno(run(&keeps_task, try_null), 0, "but the caller's own is read");
+	is_errno(run(&keeps_task, try_password_file), EACCES, "and no other with it");
 	is_errno(run(&keeps_file, try_other_file), EACCES, "kept: nor written elsewhere with -c");
 	is_errno(run(&remembers, try_other_file), EACCES, "nor once");
 }
 
 /* ---- rights ------------------------------------------------------------------------------- */
 
-static void look(const struct client_sandbox_plan *asker, const char *caps, const char *name)
+static void look(const struct client_sandbox_plan *plan, const char *caps, const char *name)
 {
 	const struct wanted wanted[] = {
 		{"CapInh", NONE},
@@ -173,20 +183,20 @@ static void look(const struct client_sandbox_plan *asker, const char *caps, cons
 		{"Seccomp", "2"},
 	};
 
-	look_confined(confine, asker, wanted, sizeof(wanted) / sizeof(wanted[0]), name);
+	look_confined(confine, plan, wanted, sizeof(wanted) / sizeof(wanted[0]), name);
 }
 
 /* ---- what others do ----------------------------------------------------------------------- */
 
-static bool has_launcher(const struct client_sandbox_plan *asker)
+static bool has_launcher(const struct client_sandbox_plan *plan)
 {
 	struct error error;
 	bool has;
 
-	if (client_sandbox_open(&confinement, asker, &error) != 0)
+	if (client_sandbox_open(&sandbox, plan, &error) != 0)
 		bail_out("no launcher: %s", error.text);
-	has = confinement.launcher.fd >= 0;
-	client_sandbox_close(&confinement);
+	has = sandbox.launcher.fd >= 0;
+	client_sandbox_close(&sandbox);
 	return has;
 }
 
@@ -195,7 +205,7 @@ static int try_looking_up(void)
 	struct resolve resolve;
 	int result;
 
-	resolve_start_reflector(&resolve, &confinement.resolver, &by_name[1], ADDR_IPV4);
+	resolve_start_reflector(&resolve, &sandbox.resolver, &by_name[1], ADDR_IPV4);
 	while (!resolve.done) {
 		struct pollfd ready = {.fd = resolve.fd, .events = POLLIN};
 
@@ -229,6 +239,37 @@ static bool has_left_pid(void)
 	if (fd >= 0)
 		close(fd);
 	return has;
+}
+
+/* What the launcher runs for the caller: the file that it leaves is proof of it. */
+static void leave_pid(const void *context, const void *request, size_t size, int fd)
+{
+	int out = open(context, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	(void)fd;
+	if (size == sizeof(pid_t) && *(const pid_t *)request == getppid())
+		dprintf(out, "%d\n", (int)getpid());
+	_exit(0);
+}
+
+static int try_caller_task(void)
+{
+	const pid_t own = getpid();
+	pid_t child = launcher_start(
+		&sandbox.launcher, CLIENT_SANDBOX_TASK_CALLER, &own, sizeof(own), -1);
+
+	if (child < 0)
+		return errno;
+	return waitpid(child, NULL, 0) == child ? 0 : ECHILD;
+}
+
+static int try_signal_wait(void)
+{
+	const struct timespec none = {.tv_sec = 0};
+	sigset_t set;
+
+	sigemptyset(&set);
+	return sigtimedwait(&set, NULL, &none) < 0 && errno == EAGAIN ? 0 : errno;
 }
 
 /* Its time is over as soon as it has left a file. */
@@ -297,20 +338,20 @@ static pid_t read_pid(void)
 
 static void test_helpers(void)
 {
-	struct client_sandbox_plan asker = once;
+	struct client_sandbox_plan plan = once;
 
 	ok(!has_launcher(&any_port), "addresses take no launcher");
 	ok(has_launcher(&asks_name), "a name does,");
 	is_errno(run(&asks_name, try_looking_up), 0, "and is looked up by it");
-	asker.hook = &hook;
+	plan.hook = &hook;
 	write_hook("");
-	ok(has_launcher(&asker), "and so does a hook,");
-	is_errno(run(&asker, try_hook), 0, "which is run,");
+	ok(has_launcher(&plan), "and so does a hook,");
+	is_errno(run(&plan, try_hook), 0, "which is run,");
 	ok(read_pid() > 0, "and may do what we may not");
 	/* One that is not ours any more, when its time is over. What it leaves we may read. */
-	asker.changed_file = changed_path;
+	plan.changed_file = changed_path;
 	write_hook(BECOMES_ANOTHER);
-	is_errno(run(&asker, try_slow_hook), 0, "and killed, whoever it has become");
+	is_errno(run(&plan, try_slow_hook), 0, "and killed, whoever it has become");
 	ok(kill(read_pid(), 0) != 0 && errno == ESRCH, "so that it is gone");
 	write_hook(BECOMES_ANOTHER);
 	is_errno(run_confined(stay_free, NULL, try_lost_hook), 0,
@@ -319,9 +360,22 @@ static void test_helpers(void)
 	unlink(pid_path);
 }
 
+static void test_caller_task(void)
+{
+	unlink(pid_path);
+	ok(has_launcher(&keeps_task), "a task of the caller takes a launcher");
+	is_errno(run(&keeps_task, try_caller_task), 0, "which runs it,");
+	ok(read_pid() > 0, "for the process that asked");
+	unlink(pid_path);
+	ok(run(&with_hook, try_caller_task) != 0 && access(pid_path, F_OK) != 0,
+		"and runs nothing where there is none");
+	is_errno(run(&keeps_task, try_signal_wait), ENOSYS, "without a hook none is waited for");
+	is_errno(run(&with_hook, try_signal_wait), 0, "as it is with one");
+}
+
 static bool shows_holder(struct mapping_race_request *request, bool always)
 {
-	client_sandbox_find_owner(&confinement, request, always);
+	client_sandbox_find_owner(&sandbox, request, always);
 	return request->owner->listens && request->owner->pid == getpid();
 }
 
@@ -334,11 +388,11 @@ static void test_holder(void)
 	struct error error;
 
 	if (fd < 0 || listen(fd, 1) != 0 || getsockname(fd, (struct sockaddr *)&any, &size) != 0 ||
-		client_sandbox_open(&confinement, &once, &error) != 0)
+		client_sandbox_open(&sandbox, &once, &error) != 0)
 		bail_out("no listener");
 	request.local.port = ntohs(any.sin_port);
 	ok(shows_holder(&request, true), "who holds the port is found");
-	client_sandbox_open(&confinement, &once, &error);
+	client_sandbox_open(&sandbox, &once, &error);
 	ok(!shows_holder(&request, false), "but not looked for where there are ways beside him,");
 	request.method = &borrow_method_bind;
 	ok(shows_holder(&request, false), "but where there is none");
@@ -369,6 +423,7 @@ int main(void)
 	look(&keeps, PORT, "kept");
 	look(&with_hook, PORT_KILL, "with a hook");
 	test_helpers();
+	test_caller_task();
 	test_holder();
 	unlink(other_path);
 	unlink(changed_path);

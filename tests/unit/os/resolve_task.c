@@ -136,7 +136,7 @@ static _Noreturn void ask_and_end(int fd, int said)
 	pid_t child;
 
 	launcher_close(&launcher);
-	task.asker = getpid();
+	task.parent = getpid();
 	if (launcher_open(&launcher, rows, TASK_COUNT) != 0)
 		_exit(1);
 	child = begin_stuck(&helper, fd);
@@ -212,7 +212,7 @@ int main(void)
 {
 	const struct launcher_task tasks[TASK_COUNT] = {[TASK_RESOLVE] = resolve_task_row(&task)};
 
-	task.asker = getpid();
+	task.parent = getpid();
 	if (launcher_open(&launcher, tasks, TASK_COUNT) != 0)
 		bail_out("launcher: %s", strerror(errno));
 	test_found();
