@@ -1,12 +1,10 @@
 #include "check/evidence.h"
 
 #include <assert.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "natpunch/os/clock.h"
 #include "natpunch/os/hops.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/os/port_owner.h"
@@ -23,28 +21,14 @@ int evidence_look_up(const struct mapping_race_request *request, size_t number,
 {
 	const struct host_port *reflector = &request->reflectors[number];
 	struct resolve resolve;
-	uint64_t now = clock_now_ms();
+	int status;
 
 	resolve_start_reflector(&resolve, request->resolver, reflector, family);
-	while (!resolve.done && now < deadline) {
-		struct pollfd watch = {.fd = resolve.fd, .events = POLLIN};
-		if (poll(&watch, 1, clock_poll_ms(now, deadline)) > 0)
-			resolve_advance(&resolve);
-		now = clock_now_ms();
-	}
-	if (resolve.done && resolve.count > 0) {
+	status = resolve_wait(&resolve, reflector->host, deadline, error);
+	if (status == 0)
 		*out = resolve.found[0];
-		resolve_end(&resolve);
-		return 0;
-	}
-	if (resolve.done)
-		error_set(error, resolve.error.status, "cannot look up %s: %s", reflector->host,
-			resolve.error.text);
-	else
-		error_set(error, EXIT_STATUS_NETWORK,
-			"cannot look up %s: no answer from a name server", reflector->host);
 	resolve_end(&resolve);
-	return -1;
+	return status;
 }
 
 static void find_listener(const struct mapping_race_request *request, struct nat_report *report)

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "natpunch/base/timer_heap.h"
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/flow.h"
 #include "natpunch/os/log.h"
@@ -110,15 +111,12 @@ static int connect_to(const struct addr *addr)
 static int connect_to_any(const struct host_port *to)
 {
 	struct resolve resolve;
+	struct error error;
 	char name[NAME_SHOWN_SIZE];
 	int fd = -1;
 
 	resolve_start(&resolve, to->host, to->port, ADDR_NONE);
-	while (!resolve.done) {
-		struct pollfd ready = {.fd = resolve.fd, .events = POLLIN};
-		poll(&ready, 1, -1);
-		resolve_advance(&resolve);
-	}
+	resolve_wait(&resolve, to->host, TIMER_NONE, &error);
 	for (size_t i = 0; i < resolve.count && fd < 0; i++)
 		fd = connect_to(&resolve.found[i]);
 	if (fd < 0)
