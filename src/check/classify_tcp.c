@@ -385,7 +385,7 @@ static int find_mapping(
 
 	for (size_t i = 0; i < survey->request->reflector_count; i++) {
 		struct mapping_race_request one = *survey->request;
-		one.reflectors[0] = survey->request->reflectors[i];
+		one.reflectors = &survey->request->reflectors[i];
 		one.reflector_count = 1;
 		one.first = 0;
 		one.must_agree = false;

@@ -30,8 +30,8 @@ static bool names_a_host(const struct client_sandbox_plan *plan)
 {
 	struct addr addr;
 
-	for (size_t i = 0; i < plan->reflector_count; i++)
-		if (addr_parse_ip(&addr, plan->reflectors[i].host) != 0)
+	for (size_t i = 0; i < plan->reflectors->count; i++)
+		if (addr_parse_ip(&addr, plan->reflectors->all[i].host) != 0)
 			return true;
 	return false;
 }

@@ -236,7 +236,7 @@ static int register_by_number(const struct mapping_race_request *request,
 	struct error *error)
 {
 	struct mapping_race_request own = {
-		.reflectors = {request->reflectors[result->reflector]},
+		.reflectors = &request->reflectors[result->reflector],
 		.reflector_count = 1,
 		.protocol = MAPPING_TCP,
 		.local = result->winner.local,

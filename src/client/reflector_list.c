@@ -8,17 +8,15 @@
 #include "natpunch/proto/stun.h"
 #include "natpunch/base/text.h"
 
-int reflector_list_add(struct mapping_race_request *request, const char *text, struct error *error)
+int reflector_list_add(struct reflector_list *list, const char *text, struct error *error)
 {
 	char safe[128];
 
-	if (request->reflector_count == MAPPING_RACE_REFLECTOR_MAX)
-		return error_set(error, EXIT_STATUS_USAGE, "more than %d reflectors",
-			MAPPING_RACE_REFLECTOR_MAX);
-	if (host_port_parse(
-		    text, STUN_DEFAULT_PORT, &request->reflectors[request->reflector_count]) == 0 &&
-		request->reflectors[request->reflector_count].host[0] != '\0') {
-		request->reflector_count++;
+	if (list->count == REFLECTOR_LIST_MAX)
+		return error_set(
+			error, EXIT_STATUS_USAGE, "more than %d reflectors", REFLECTOR_LIST_MAX);
+	if (host_port_parse(text, STUN_DEFAULT_PORT, &list->all[list->count]) == 0) {
+		list->count++;
 		return 0;
 	}
 	text_escape(safe, sizeof(safe), text, strlen(text));
@@ -26,11 +24,11 @@ int reflector_list_add(struct mapping_race_request *request, const char *text, s
 }
 
 /* $NATPUNCH_REFLECTOR: the same as several -r, with spaces between. */
-int reflector_list_add_from_environment(struct mapping_race_request *request, struct error *error)
+int reflector_list_add_from_environment(struct reflector_list *list, struct error *error)
 {
 	const char *rest = getenv("NATPUNCH_REFLECTOR");
 
-	if (request->reflector_count > 0)
+	if (list->count > 0)
 		return 0;
 	while (rest != NULL && *rest != '\0') {
 		char word[HOST_PORT_HOST_SIZE + 16];
@@ -41,7 +39,7 @@ int reflector_list_add_from_environment(struct mapping_race_request *request, st
 				"invalid reflector in NATPUNCH_REFLECTOR");
 		memcpy(word, rest, size);
 		word[size] = '\0';
-		if (size > 0 && reflector_list_add(request, word, error) != 0)
+		if (size > 0 && reflector_list_add(list, word, error) != 0)
 			return -1;
 		rest += size;
 		rest += strspn(rest, " ");
@@ -50,8 +48,8 @@ int reflector_list_add_from_environment(struct mapping_race_request *request, st
 }
 
 /*
- * Public STUN servers that answer over TCP, for who names no reflector. Nobody vouches for them, so
- * two must agree; the order is shuffled so that no operator is everybody's first.
+ * Public STUN servers that answer over TCP, for a user who names no reflector. Nobody vouches for
+ * them, so two must agree; the order is shuffled so that no operator is everybody's first.
  */
 static const char *const public_servers[] = {
 	"stun.mixvoip.com",
@@ -64,7 +62,7 @@ static const char *const public_servers[] = {
 };
 #define PUBLIC_SERVER_COUNT (sizeof(public_servers) / sizeof(public_servers[0]))
 
-static int add_public_servers(struct mapping_race_request *request, struct error *error)
+static int add_public_servers(struct reflector_list *list, struct error *error)
 {
 	const char *shuffled[PUBLIC_SERVER_COUNT] = {NULL};
 
@@ -76,15 +74,15 @@ static int add_public_servers(struct mapping_race_request *request, struct error
 		shuffled[other] = server;
 	}
 	for (size_t i = 0; i < PUBLIC_SERVER_COUNT; i++)
-		if (reflector_list_add(request, shuffled[i], error) != 0)
+		if (reflector_list_add(list, shuffled[i], error) != 0)
 			return -1;
-	request->must_agree = true;
+	list->must_agree = true;
 	return 0;
 }
 
-int reflector_list_settle(struct mapping_race_request *request, struct error *error)
+int reflector_list_settle(struct reflector_list *list, struct error *error)
 {
-	if (reflector_list_add_from_environment(request, error) != 0)
+	if (reflector_list_add_from_environment(list, error) != 0)
 		return -1;
-	return request->reflector_count > 0 ? 0 : add_public_servers(request, error);
+	return list->count > 0 ? 0 : add_public_servers(list, error);
 }

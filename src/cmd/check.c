@@ -5,13 +5,12 @@
 
 #include "natpunch/client/client_sandbox.h"
 #include "cmd/check_report.h"
+#include "cmd/common_options.h"
 #include "natpunch/check/classify.h"
 #include "natpunch/cmd/command.h"
 #include "natpunch/check/lifetime.h"
 #include "natpunch/check/lifetime_search.h"
-#include "natpunch/os/log.h"
 #include "natpunch/base/parse.h"
-#include "natpunch/client/reflector_list.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/base/text.h"
 
@@ -37,13 +36,10 @@ static const struct option_row options[] = {
 };
 
 struct check_options {
+	struct common_options common;
 	struct mapping_race_request request;
 	uint16_t lifetime; /* seconds; 0: not asked for */
 	bool json;
-	bool help;
-	bool ipv4;
-	bool ipv6;
-	bool verbose;
 };
 
 static int set_format(
@@ -70,8 +66,6 @@ static int set_option(struct check_options *check, const struct option_reader *r
 	struct error *error)
 {
 	switch (code) {
-	case 'r':
-		return reflector_list_add(&check->request, reader->argument, error);
 	case 'p':
 		if (parse_port(reader->argument, &check->request.local.port) != 0)
 			return option_bad_value(reader, "port", error);
@@ -79,19 +73,10 @@ static int set_option(struct check_options *check, const struct option_reader *r
 	case 'u':
 		check->request.protocol = MAPPING_UDP;
 		return 0;
-	case '4':
-		check->ipv4 = true;
-		return 0;
-	case '6':
-		check->ipv6 = true;
-		return 0;
 	case 'f':
 		return set_format(check, reader, error);
 	case OPTION_LIFETIME:
 		return set_lifetime(check, reader, error);
-	case 'v':
-		check->verbose = true;
-		return 0;
 	default:
 		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
 	}
@@ -107,13 +92,11 @@ static int settle(
 		return error_set(error, EXIT_STATUS_USAGE, "unexpected argument: %s",
 			text_escape(safe, sizeof(safe), word, strlen(word)));
 	}
-	if (check->ipv4 && check->ipv6)
-		return error_set(error, EXIT_STATUS_USAGE, "-4 and -6 exclude each other");
-	if (check->ipv4)
-		check->request.family = ADDR_IPV4;
-	if (check->ipv6)
-		check->request.family = ADDR_IPV6;
-	return reflector_list_settle(&check->request, error);
+	if (common_options_settle(&check->common, error) != 0 ||
+		reflector_list_settle(&check->common.reflectors, error) != 0)
+		return -1;
+	common_options_fill(&check->common, &check->request);
+	return 0;
 }
 
 static int read_options(struct check_options *check, const struct command *row, int argc,
@@ -124,17 +107,14 @@ static int read_options(struct check_options *check, const struct command *row, 
 
 	check->request.local.port = DEFAULT_PORT;
 	check->request.protocol = MAPPING_TCP;
-	check->request.timeout_ms = TIMEOUT_MS;
+	check->common.timeout_ms = TIMEOUT_MS;
 	option_start(&reader, row, argc, argv);
-	while ((code = option_next(&reader, error)) != OPTION_END) {
-		if (code == OPTION_HELP) {
-			check->help = true;
-			return 0;
-		}
-		if (code == OPTION_ERROR || set_option(check, &reader, code, error) != 0)
+	while ((code = common_options_next(&check->common, &reader, error)) > OPTION_END)
+		if (set_option(check, &reader, code, error) != 0)
 			return -1;
-	}
-	return settle(check, &reader, error);
+	if (code == OPTION_ERROR)
+		return -1;
+	return check->common.help ? 0 : settle(check, &reader, error);
 }
 
 /* On one line of a terminal, written over again and again. */
@@ -152,7 +132,7 @@ static void show_progress(void *context, const struct lifetime_progress *progres
 /* A signal that would end the program ends the search: what was found out until then is told. */
 static void find_lifetime(const struct check_options *check, struct nat_report *report)
 {
-	bool terminal = isatty(STDERR_FILENO) && !check->verbose;
+	bool terminal = isatty(STDERR_FILENO) && !check->common.verbose;
 	struct lifetime_request request = {
 		.probe = &check->request,
 		.asked = report->asked,
@@ -178,10 +158,8 @@ static int find_out(
 	const struct check_options *check, struct nat_report *report, struct error *error)
 {
 	struct check_options confined = *check;
-	const struct client_sandbox_plan plan = {.stay = CLIENT_SANDBOX_ONCE,
-		.taps = true,
-		.reflectors = check->request.reflectors,
-		.reflector_count = check->request.reflector_count};
+	const struct client_sandbox_plan plan = {
+		.stay = CLIENT_SANDBOX_ONCE, .taps = true, .reflectors = &check->common.reflectors};
 	struct client_sandbox sandbox;
 	int status = -1;
 
@@ -206,12 +184,10 @@ static int run(const struct command *row, int argc, char **argv)
 
 	if (read_options(&check, row, argc, argv, &error) != 0)
 		return command_fail(&error);
-	if (check.help) {
+	if (check.common.help) {
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
-	if (check.verbose)
-		log_set_level(LOG_LEVEL_VERBOSE);
 	if (find_out(&check, &report, &error) != 0)
 		return command_fail(&error);
 	if (check.json)

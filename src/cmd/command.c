@@ -128,6 +128,13 @@ int option_bad_value(const struct option_reader *reader, const char *what, struc
 	return error_set(error, EXIT_STATUS_USAGE, "invalid %s: '%s'", what, safe);
 }
 
+int option_take_text(
+	const struct option_reader *reader, const char *what, const char **out, struct error *error)
+{
+	*out = reader->argument;
+	return *out[0] != '\0' ? 0 : option_bad_value(reader, what, error);
+}
+
 int option_check_name(const char *name, struct error *error)
 {
 	char safe[128];

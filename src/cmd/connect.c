@@ -82,15 +82,16 @@ static int make_absolute(const char *path, char *out, size_t size, struct error 
 /* The options that matter later on, each with a blank before it. */
 static void write_kept_options(const struct name_options *chosen, char *out, size_t size)
 {
-	const char *family = chosen->family == ADDR_IPV4   ? " -4"
-			     : chosen->family == ADDR_IPV6 ? " -6"
-							   : "";
+	const char *family = chosen->common.family == ADDR_IPV4   ? " -4"
+			     : chosen->common.family == ADDR_IPV6 ? " -6"
+								  : "";
 
-	if (chosen->timeout_ms == DEFAULT_TIMEOUT_MS)
+	if (chosen->common.timeout_ms == DEFAULT_TIMEOUT_MS)
 		snprintf(out, size, "%s", family);
 	else
-		snprintf(out, size, "%s -t %" PRIu64 ".%03u", family, chosen->timeout_ms / 1000,
-			(unsigned)(chosen->timeout_ms % 1000));
+		snprintf(out, size, "%s -t %" PRIu64 ".%03u", family,
+			chosen->common.timeout_ms / 1000,
+			(unsigned)(chosen->common.timeout_ms % 1000));
 }
 
 static int print_ssh_config(const struct name_options *chosen, struct error *error)
@@ -107,11 +108,12 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	secret_wipe(&key, sizeof(key));
 	if (make_absolute(chosen->key_path, path, sizeof(path), error) != 0)
 		return -1;
-	if (!is_plain(path) || !is_plain(chosen->reflector_text))
+	if (!is_plain(path) || !is_plain(chosen->common.reflector_text))
 		return error_set(error, EXIT_STATUS_LOCAL,
 			"a %%, a backslash or a byte that is not ASCII has no place in ssh_config");
 	text_escape_shell(quoted_path, sizeof(quoted_path), path);
-	text_escape_shell(quoted_reflector, sizeof(quoted_reflector), chosen->reflector_text);
+	text_escape_shell(
+		quoted_reflector, sizeof(quoted_reflector), chosen->common.reflector_text);
 	write_kept_options(chosen, kept, sizeof(kept));
 	printf("Host %s\n"
 	       "    HostKeyAlias %s\n"
@@ -125,10 +127,10 @@ static struct initiator_request make_request(
 	const struct name_options *chosen, const struct key *key)
 {
 	return (struct initiator_request){
-		.reflector = &chosen->reflector,
+		.reflector = &chosen->common.reflectors.all[0],
 		.key = key,
-		.family = chosen->family,
-		.timeout_ms = chosen->timeout_ms,
+		.family = chosen->common.family,
+		.timeout_ms = chosen->common.timeout_ms,
 	};
 }
 
@@ -138,8 +140,7 @@ static int travel(const struct name_options *chosen, struct key *key, struct err
 {
 	struct initiator_request request = make_request(chosen, key);
 	const struct client_sandbox_plan plan = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
-		.reflectors = &chosen->reflector,
-		.reflector_count = 1,
+		.reflectors = &chosen->common.reflectors,
 		.secret = true};
 	struct client_sandbox sandbox;
 	int fd = -1;
@@ -176,13 +177,14 @@ static int connect_and_pump(const struct name_options *chosen, struct error *err
 
 static int run(const struct command *row, int argc, char **argv)
 {
-	struct connect_command command = {.options = {.timeout_ms = DEFAULT_TIMEOUT_MS}};
+	struct connect_command command = {
+		.options = {.common = {.timeout_ms = DEFAULT_TIMEOUT_MS}}};
 	struct error error;
 	int status;
 
 	if (name_options_read(&command.options, row, argc, argv, set_own, &command, &error) != 0)
 		return command_fail(&error);
-	if (command.options.help) {
+	if (command.options.common.help) {
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}

@@ -92,8 +92,8 @@ static const struct name_message_record *choose(
 	for (size_t i = 0; i < question->record_count; i++) {
 		const struct name_message_record *record = &question->records[i];
 
-		if (command->options.family != ADDR_NONE &&
-			record->addr.family != command->options.family)
+		if (command->options.common.family != ADDR_NONE &&
+			record->addr.family != command->options.common.family)
 			continue;
 		if (best == NULL || is_better(record, best))
 			best = record;
@@ -108,7 +108,7 @@ static int fail_unregistered(const struct lookup_command *command,
 		[ADDR_NONE] = "", [ADDR_IPV4] = "IPv4 ", [ADDR_IPV6] = "IPv6 "};
 
 	error_set(error, EXIT_STATUS_NETWORK, "%s knows no %saddress of %s", mapping->reflector,
-		families[command->options.family], command->options.name);
+		families[command->options.common.family], command->options.name);
 	if (question->record_count > 0)
 		return -1;
 	return error_hint(error, "at home: natpunch probe -r %s -n %s -K FILE", mapping->reflector,
@@ -176,8 +176,7 @@ static int look_up_confined(
 {
 	struct lookup_command confined = *command;
 	const struct client_sandbox_plan plan = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
-		.reflectors = &command->options.reflector,
-		.reflector_count = 1,
+		.reflectors = &command->options.common.reflectors,
 		.secret = true};
 	struct client_sandbox sandbox;
 	int status = -1;
@@ -195,22 +194,22 @@ static int look_up_confined(
 static int run(const struct command *row, int argc, char **argv)
 {
 	struct lookup_command command = {
-		.options = {.timeout_ms = DEFAULT_TIMEOUT_MS}, .format = "text"};
+		.options = {.common = {.timeout_ms = DEFAULT_TIMEOUT_MS}}, .format = "text"};
 	struct error error;
 	struct key key;
 	int status;
 
 	if (name_options_read(&command.options, row, argc, argv, set_format, &command, &error) != 0)
 		return command_fail(&error);
-	if (command.options.help) {
+	if (command.options.common.help) {
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
 	command.request.protocol = MAPPING_TCP;
 	command.request.method = &borrow_method_bind;
-	command.request.timeout_ms = command.options.timeout_ms;
-	command.request.reflectors[0] = command.options.reflector;
-	command.request.reflector_count = 1;
+	common_options_fill(&command.options.common, &command.request);
+	/* -4 and -6 choose among the addresses of the name, not the way to the reflector. */
+	command.request.family = ADDR_NONE;
 	status = look_up_confined(&command, &key, &error);
 	secret_wipe(&key, sizeof(key));
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&error);

@@ -230,8 +230,7 @@ static struct client_sandbox_plan make_plan(struct teller *teller, enum client_s
 
 	return (struct client_sandbox_plan){
 		.stay = stay,
-		.reflectors = options->request.reflectors,
-		.reflector_count = options->request.reflector_count,
+		.reflectors = &options->common.reflectors,
 		.hook = options->hook_path != NULL ? &teller->hook : NULL,
 		.changed_file = options->changed_file,
 		.secret = options->name != NULL,
@@ -456,14 +455,10 @@ static int run(const struct command *row, int argc, char **argv)
 
 	if (probe_options_read(&options, row, argc, argv, &teller.error) != 0)
 		return command_fail(&teller.error);
-	if (options.help) {
+	if (options.common.help) {
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
-	if (options.quiet)
-		log_set_level(LOG_LEVEL_QUIET);
-	if (options.verbose)
-		log_set_level(LOG_LEVEL_VERBOSE);
 	if (check_file(&options, &teller.error) != 0)
 		return command_fail(&teller.error);
 	hook_init(&teller.hook, options.hook_path, options.hook_order);

@@ -5,12 +5,10 @@
 #include "natpunch/base/host_port.h"
 #include "natpunch/base/parse.h"
 #include "cmd/probe_options.h"
-#include "natpunch/client/reflector_list.h"
 #include "natpunch/base/text.h"
 
 #define DEFAULT_PORT       22
 #define DEFAULT_TIMEOUT_MS 5000
-#define TIMEOUT_MAX_MS     (3600 * 1000)
 #define INTERVAL_MAX_MS    (3600 * 1000)
 
 enum {
@@ -101,46 +99,21 @@ static int set_hook_order(
 	return 0;
 }
 
-/* Options without an argument; false for any other. */
-static bool set_flag(struct probe_options *options, int code)
-{
-	switch (code) {
-	case 'u':
-		options->request.protocol = MAPPING_UDP;
-		return true;
-	case '4':
-		options->ipv4 = true;
-		return true;
-	case '6':
-		options->ipv6 = true;
-		return true;
-	case 'V':
-		options->verify = true;
-		return true;
-	case 'k':
-		options->keep = true;
-		return true;
-	case 'q':
-		options->quiet = true;
-		return true;
-	case 'v':
-		options->verbose = true;
-		return true;
-	default:
-		return false;
-	}
-}
-
 static int set_option(struct probe_options *options, const struct option_reader *reader, int code,
 	struct error *error)
 {
 	struct mapping_race_request *request = &options->request;
 
-	if (set_flag(options, code))
-		return 0;
 	switch (code) {
-	case 'r':
-		return reflector_list_add(&options->request, reader->argument, error);
+	case 'u':
+		request->protocol = MAPPING_UDP;
+		return 0;
+	case 'V':
+		options->verify = true;
+		return 0;
+	case 'k':
+		options->keep = true;
+		return 0;
 	case 'p':
 		if (parse_port(reader->argument, &request->local.port) != 0)
 			return option_bad_value(reader, "port", error);
@@ -151,18 +124,12 @@ static int set_option(struct probe_options *options, const struct option_reader 
 		return set_interface(options, reader, error);
 	case 'm':
 		return set_method(options, reader, error);
-	case 't':
-		if (parse_seconds(reader->argument, TIMEOUT_MAX_MS, &request->timeout_ms) != 0)
-			return option_bad_value(reader, "timeout", error);
-		return 0;
 	case 'f':
 		return set_format(options, reader, error);
 	case 'c':
-		options->changed_file = reader->argument;
-		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
+		return option_take_text(reader, "file", &options->changed_file, error);
 	case 'e':
-		options->hook_path = reader->argument;
-		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "program", error);
+		return option_take_text(reader, "program", &options->hook_path, error);
 	case OPTION_HOOK_ARGS:
 		return set_hook_order(options, reader, error);
 	case 'i':
@@ -178,8 +145,7 @@ static int set_option(struct probe_options *options, const struct option_reader 
 		options->name = reader->argument;
 		return option_check_name(options->name, error);
 	case 'K':
-		options->key_path = reader->argument;
-		return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
+		return option_take_text(reader, "file", &options->key_path, error);
 	default:
 		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
 	}
@@ -188,20 +154,15 @@ static int set_option(struct probe_options *options, const struct option_reader 
 /* The family that -4, -6 and -b agree on. */
 static int settle_family(struct probe_options *options, struct error *error)
 {
-	struct mapping_race_request *request = &options->request;
+	enum addr_family *family = &options->common.family;
+	enum addr_family local = (enum addr_family)options->request.local.family;
 
-	if (options->ipv4 && options->ipv6)
-		return error_set(error, EXIT_STATUS_USAGE, "-4 and -6 exclude each other");
-	if (options->ipv4)
-		request->family = ADDR_IPV4;
-	if (options->ipv6)
-		request->family = ADDR_IPV6;
-	if (request->local.family == ADDR_NONE)
+	if (local == ADDR_NONE)
 		return 0;
-	if (request->family != ADDR_NONE && request->family != request->local.family)
+	if (*family != ADDR_NONE && *family != local)
 		return error_set(error, EXIT_STATUS_USAGE,
-			"the address of -b is not an IPv%d address", (int)request->family);
-	request->family = (enum addr_family)request->local.family;
+			"the address of -b is not an IPv%d address", (int)*family);
+	*family = local;
 	return 0;
 }
 
@@ -210,8 +171,6 @@ static int check_combination(const struct probe_options *options, struct error *
 {
 	const char *needs_keep = NULL;
 
-	if (options->quiet && options->verbose)
-		return error_set(error, EXIT_STATUS_USAGE, "-q and -v exclude each other");
 	if (options->hook_order_given && options->hook_path == NULL)
 		return error_set(error, EXIT_STATUS_USAGE, "--hook-args needs -e");
 	if ((options->name == NULL) != (options->key_path == NULL))
@@ -264,7 +223,24 @@ static void set_defaults(struct probe_options *options)
 	options->format = "text";
 	options->request.local.port = DEFAULT_PORT;
 	options->request.protocol = MAPPING_TCP;
-	options->request.timeout_ms = DEFAULT_TIMEOUT_MS;
+	options->common.timeout_ms = DEFAULT_TIMEOUT_MS;
+}
+
+/* Which reflectors: public ones do not dial back, and keep no names. */
+static int settle_reflectors(struct probe_options *options, struct error *error)
+{
+	struct reflector_list *list = &options->common.reflectors;
+
+	if (options->name == NULL && !options->verify)
+		return reflector_list_settle(list, error);
+	if (reflector_list_add_from_environment(list, error) != 0)
+		return -1;
+	if (list->count > 0)
+		return 0;
+	error_set(error, EXIT_STATUS_USAGE, "%s",
+		options->verify ? "-V needs a reflector that dials back"
+				: "-n needs a reflector that keeps names");
+	return error_hint(error, "-r HOST, or NATPUNCH_REFLECTOR in the environment");
 }
 
 int probe_options_read(struct probe_options *options, const struct command *row, int argc,
@@ -275,27 +251,20 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 
 	set_defaults(options);
 	option_start(&reader, row, argc, argv);
-	while ((code = option_next(&reader, error)) != OPTION_END) {
-		if (code == OPTION_HELP) {
-			options->help = true;
-			return 0;
-		}
-		if (code == OPTION_ERROR || set_option(options, &reader, code, error) != 0)
+	while ((code = common_options_next(&options->common, &reader, error)) > OPTION_END)
+		if (set_option(options, &reader, code, error) != 0)
 			return -1;
-	}
-	if (take_operands(options, &reader, error) != 0 || check_combination(options, error) != 0 ||
-		settle_family(options, error) != 0)
+	if (code == OPTION_ERROR)
 		return -1;
+	if (options->common.help)
+		return 0;
+	if (take_operands(options, &reader, error) != 0 ||
+		common_options_settle(&options->common, error) != 0 ||
+		check_combination(options, error) != 0 || settle_family(options, error) != 0 ||
+		settle_reflectors(options, error) != 0)
+		return -1;
+	common_options_fill(&options->common, &options->request);
 	if (options->interval_ms == 0)
 		options->interval_ms = KEEP_INTERVAL_DEFAULT_MS;
-	if (options->name == NULL && !options->verify)
-		return reflector_list_settle(&options->request, error);
-	if (reflector_list_add_from_environment(&options->request, error) != 0)
-		return -1;
-	if (options->request.reflector_count > 0)
-		return 0;
-	error_set(error, EXIT_STATUS_USAGE, "%s",
-		options->verify ? "-V needs a reflector that dials back"
-				: "-n needs a reflector that keeps names");
-	return error_hint(error, "-r HOST, or NATPUNCH_REFLECTOR in the environment");
+	return 0;
 }

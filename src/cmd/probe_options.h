@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cmd/common_options.h"
 #include "natpunch/cmd/command.h"
 #include "natpunch/base/error.h"
 #include "natpunch/os/hook.h"
@@ -14,7 +15,8 @@
 #include "natpunch/client/mapping_race.h"
 
 struct probe_options {
-	struct mapping_race_request request; /* all but its mode */
+	struct common_options common;
+	struct mapping_race_request request; /* all but its mode; of the list in `common` */
 	const char *format;                  /* checked */
 	const char *changed_file;            /* -c, or NULL */
 	const char *hook_path;               /* -e, or NULL */
@@ -27,18 +29,14 @@ struct probe_options {
 	uint64_t interval_ms;
 	struct host_port to;  /* --to: port 0 when not given */
 	char *const *command; /* what follows --, or NULL */
-	bool help;
-	bool ipv4;
-	bool ipv6;
-	bool quiet;
-	bool verbose;
 };
 
 extern const struct option_row probe_option_rows[];
 
 /*
  * Reads and checks all of it; reflectors come from -r, else from $NATPUNCH_REFLECTOR, else from the
- * built-in list. Strings point into argv. Returns 0, or -1 with *error filled.
+ * built-in list. Sets how much is logged. Strings point into argv, and the request into *options,
+ * which stays where it is. With -h only common.help is valid. Returns 0, or -1 with *error filled.
  */
 int probe_options_read(struct probe_options *options, const struct command *row, int argc,
 	char **argv, struct error *error);

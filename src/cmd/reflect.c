@@ -1,6 +1,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd/common_options.h"
 #include "natpunch/cmd/command.h"
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/file.h"
@@ -146,16 +147,12 @@ static bool listens_in_full(const struct reflector_config *config)
 
 /* What the whole of the options means. */
 static int check_options(const struct option_reader *reader, struct reflector_config *config,
-	bool quiet, bool verbose, struct error *error)
+	struct common_options *common, struct error *error)
 {
 	if (reader->first_operand < reader->argc)
 		return error_set(error, EXIT_STATUS_USAGE, "takes no operands");
-	if (quiet && verbose)
-		return error_set(error, EXIT_STATUS_USAGE, "-q and -v exclude each other");
-	if (quiet)
-		log_set_level(LOG_LEVEL_QUIET);
-	if (verbose)
-		log_set_level(LOG_LEVEL_VERBOSE);
+	if (common_options_settle(common, error) != 0)
+		return -1;
 	if (config->state_path != NULL && config->keys_path == NULL) {
 		error_set(error, EXIT_STATUS_USAGE, "-S without -K");
 		return error_hint(error, "without keys there are no names to keep");
@@ -173,72 +170,55 @@ static int check_options(const struct option_reader *reader, struct reflector_co
 	return 0;
 }
 
-static int read_path(const struct option_reader *reader, const char **path, struct error *error)
+static int set_option(struct reflector_config *config, const struct option_reader *reader, int code,
+	struct error *error)
 {
-	*path = reader->argument;
-	return reader->argument[0] != '\0' ? 0 : option_bad_value(reader, "file", error);
+	switch (code) {
+	case 'l':
+		return read_listen(reader, config, REFLECTOR_FULL, error);
+	case 'T':
+		return read_listen(reader, config, REFLECTOR_TEXT, error);
+	case 'C':
+		return read_connections(reader, config, error);
+	case 'a':
+		return read_alternate(reader, config, error);
+	case OPTION_NO_DIAL:
+		config->no_dial = true;
+		return 0;
+	case 'j':
+		return read_jobs(reader, config, error);
+	case OPTION_METRICS:
+		return read_metrics(reader, config, error);
+	case 'K':
+		return option_take_text(reader, "file", &config->keys_path, error);
+	case 'S':
+		return option_take_text(reader, "file", &config->state_path, error);
+	case 'U':
+		config->has_user = true;
+		return privileges_find_user(reader->argument, &config->user, error);
+	case 'R':
+		config->relay = true;
+		return 0;
+	default:
+		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
+	}
 }
 
 /* Returns 0, 1 after -h, or -1 with *error filled. */
 static int read_options(const struct command *command, int argc, char **argv,
 	struct reflector_config *config, struct error *error)
 {
+	struct common_options common = {.help = false};
 	struct option_reader reader;
-	bool quiet = false;
-	bool verbose = false;
-	int result = 0;
 	int code;
 
 	option_start(&reader, command, argc, argv);
-	while (result == 0 && (code = option_next(&reader, error)) != OPTION_END) {
-		switch (code) {
-		case OPTION_HELP:
-			return 1;
-		case 'l':
-			result = read_listen(&reader, config, REFLECTOR_FULL, error);
-			break;
-		case 'T':
-			result = read_listen(&reader, config, REFLECTOR_TEXT, error);
-			break;
-		case 'C':
-			result = read_connections(&reader, config, error);
-			break;
-		case 'a':
-			result = read_alternate(&reader, config, error);
-			break;
-		case OPTION_NO_DIAL:
-			config->no_dial = true;
-			break;
-		case 'j':
-			result = read_jobs(&reader, config, error);
-			break;
-		case OPTION_METRICS:
-			result = read_metrics(&reader, config, error);
-			break;
-		case 'K':
-			result = read_path(&reader, &config->keys_path, error);
-			break;
-		case 'S':
-			result = read_path(&reader, &config->state_path, error);
-			break;
-		case 'U':
-			config->has_user = true;
-			result = privileges_find_user(reader.argument, &config->user, error);
-			break;
-		case 'R':
-			config->relay = true;
-			break;
-		case 'q':
-			quiet = true;
-			break;
-		case 'v':
-			verbose = true;
-			break;
-		default:
+	while ((code = common_options_next(&common, &reader, error)) > OPTION_END)
+		if (set_option(config, &reader, code, error) != 0)
 			return -1;
-		}
-	}
-	return result != 0 ? -1 : check_options(&reader, config, quiet, verbose, error);
+	if (code == OPTION_ERROR)
+		return -1;
+	return common.help ? 1 : check_options(&reader, config, &common, error);
 }
 
 static int run(const struct command *command, int argc, char **argv)

@@ -62,7 +62,7 @@ static void read_probe(int count, char **words)
 		fuzz_check(error.status == EXIT_STATUS_USAGE && error.text[0] != '\0');
 		return;
 	}
-	if (options.help)
+	if (options.common.help)
 		return;
 	fuzz_check(options.request.local.port > 0 && options.request.timeout_ms > 0);
 	fuzz_check(options.request.reflector_count > 0);

@@ -18,7 +18,7 @@
 #include <stddef.h>
 
 #include "natpunch/base/error.h"
-#include "natpunch/base/host_port.h"
+#include "natpunch/client/reflector_list.h"
 #include "natpunch/os/hook.h"
 #include "natpunch/os/launcher.h"
 #include "natpunch/os/port_owner.h"
@@ -42,9 +42,8 @@ enum client_sandbox_task {
 
 struct client_sandbox_plan {
 	enum client_sandbox_stay stay;
-	const struct host_port *reflectors; /* that are asked */
-	size_t reflector_count;
-	struct hook *hook;                /* NULL: there is none */
+	const struct reflector_list *reflectors; /* that are asked */
+	struct hook *hook;                       /* NULL: there is none */
 	struct launcher_task caller_task; /* what else the launcher runs; run NULL: nothing */
 	const char *caller_file;          /* a file that the caller reads besides, or NULL */
 	const char *changed_file;         /* the FILE of -c, or NULL */

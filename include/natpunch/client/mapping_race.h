@@ -21,18 +21,19 @@
 #include "natpunch/base/host_port.h"
 #include "natpunch/os/resolve.h"
 #include "natpunch/client/binding_client.h"
+#include "natpunch/client/reflector_list.h"
 
 #define MAPPING_RACE_STAGGER_MS    250
-#define MAPPING_RACE_REFLECTOR_MAX 16
+#define MAPPING_RACE_REFLECTOR_MAX REFLECTOR_LIST_MAX
 #define MAPPING_RACE_ATTEMPT_MAX   32 /* questions under way at once; more wait until one ends */
 #define MAPPING_RACE_WATCH_MAX     (MAPPING_RACE_REFLECTOR_MAX + MAPPING_RACE_ATTEMPT_MAX)
 
 struct port_owner;
 
 struct mapping_race_request {
-	struct host_port reflectors[MAPPING_RACE_REFLECTOR_MAX];
-	size_t reflector_count; /* at least 1 */
-	size_t first;           /* where in the list to begin; the rest follows in a circle */
+	const struct host_port *reflectors; /* of a list that outlives the request */
+	size_t reflector_count;             /* 1 to MAPPING_RACE_REFLECTOR_MAX */
+	size_t first;    /* where in the list to begin; the rest follows in a circle */
 	bool must_agree; /* servers of strangers: two must report the same address to be believed */
 	enum mapping_protocol protocol;
 	struct addr local;                  /* port; ip or ADDR_NONE for any */

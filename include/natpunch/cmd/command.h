@@ -66,6 +66,10 @@ int option_next(struct option_reader *reader, struct error *error);
 /* A usage error for the value of the option just read: `invalid port: '22x'`. Returns -1. */
 int option_bad_value(const struct option_reader *reader, const char *what, struct error *error);
 
+/* Sets *out to the value of the option just read. Returns 0, or -1 as above when it is empty. */
+int option_take_text(const struct option_reader *reader, const char *what, const char **out,
+	struct error *error);
+
 /* Returns 0 when it is a name that a key may have, or -1 with *error filled, usage and a hint. */
 int option_check_name(const char *name, struct error *error);
 

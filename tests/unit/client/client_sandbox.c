@@ -27,12 +27,14 @@
 
 static char directory[] = "/tmp/natpunch-client-XXXXXX";
 static char changed_path[64], other_path[64], hook_path[64], pid_path[64];
-static const struct host_port by_address[] = {{.host = "192.0.2.1"}, {.host = "2001:db8::1"}};
-static const struct host_port by_name[] = {{.host = "192.0.2.1"}, {.host = "localhost"}};
+static const struct reflector_list by_address = {
+	.all = {{.host = "192.0.2.1"}, {.host = "2001:db8::1"}}, .count = 2};
+static const struct reflector_list by_name = {
+	.all = {{.host = "192.0.2.1"}, {.host = "localhost"}}, .count = 2};
 
 static void leave_pid(const void *context, const void *request, size_t size, int fd);
 
-#define ASKS .reflectors = by_address, .reflector_count = 2
+#define ASKS .reflectors = &by_address
 
 static const struct client_sandbox_plan any_port = {
 	.stay = CLIENT_SANDBOX_FROM_ANY_PORT, ASKS, .secret = true};
@@ -51,7 +53,7 @@ static const struct client_sandbox_plan keeps_task = {.stay = CLIENT_SANDBOX_KEE
 	.caller_task = {.run = leave_pid, .context = pid_path},
 	.caller_file = "/dev/null"};
 static const struct client_sandbox_plan asks_name = {
-	.stay = CLIENT_SANDBOX_FROM_ANY_PORT, .reflectors = by_name, .reflector_count = 2};
+	.stay = CLIENT_SANDBOX_FROM_ANY_PORT, .reflectors = &by_name};
 
 static struct client_sandbox sandbox;
 
@@ -205,7 +207,7 @@ static int try_looking_up(void)
 	struct resolve resolve;
 	int result;
 
-	resolve_start_reflector(&resolve, &sandbox.resolver, &by_name[1], ADDR_IPV4);
+	resolve_start_reflector(&resolve, &sandbox.resolver, &by_name.all[1], ADDR_IPV4);
 	while (!resolve.done) {
 		struct pollfd ready = {.fd = resolve.fd, .events = POLLIN};
 

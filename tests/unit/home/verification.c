@@ -83,12 +83,11 @@ static void test_untold(void)
 
 int main(void)
 {
+	const struct host_port reflector = {.host = "127.0.0.1", .port = SERVER_PORT};
 	struct server server;
 
 	network_enter();
-	probe = (struct mapping_race_request){.reflector_count = 1};
-	snprintf(probe.reflectors[0].host, sizeof(probe.reflectors[0].host), "127.0.0.1");
-	probe.reflectors[0].port = SERVER_PORT;
+	probe = (struct mapping_race_request){.reflectors = &reflector, .reflector_count = 1};
 	question = (struct reachability_request){
 		.mapped = address("127.0.0.1", 0),
 		.asked = address("127.0.0.1", SERVER_PORT),

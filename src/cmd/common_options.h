@@ -1,0 +1,46 @@
+/*
+ * common_options.h - the options that mean the same in every command that has them: -r, -t, -4, -6,
+ * -q, -v and -h. The command's table says which of them it has.
+ */
+#ifndef NATPUNCH_CMD_COMMON_OPTIONS_H
+#define NATPUNCH_CMD_COMMON_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
+#include "natpunch/client/reflector_list.h"
+#include "natpunch/cmd/command.h"
+
+struct mapping_race_request;
+
+struct common_options {
+	struct reflector_list reflectors; /* -r */
+	const char *reflector_text;       /* the last -r as it was written, or NULL */
+	uint64_t timeout_ms;              /* -t; before, the command's default */
+	enum addr_family family;          /* -4, -6, or ADDR_NONE for both; once it is settled */
+	bool ipv4;
+	bool ipv6;
+	bool quiet;
+	bool verbose;
+	bool help; /* -h: nothing else needs to be checked */
+};
+
+/*
+ * option_next() for a command's own options: takes those above by itself. -h ends the options, with
+ * `help` set. Texts stay the caller's argv.
+ */
+int common_options_next(
+	struct common_options *common, struct option_reader *reader, struct error *error);
+
+/*
+ * After the last option: sets the family, and how much is logged. Returns 0, or -1 with *error
+ * filled (EXIT_STATUS_USAGE): two of them exclude each other.
+ */
+int common_options_settle(struct common_options *common, struct error *error);
+
+/* Sets reflectors, family and timeout of the request. *common must outlive it. */
+void common_options_fill(const struct common_options *common, struct mapping_race_request *request);
+
+#endif
