@@ -136,7 +136,7 @@ static struct initiator_request make_request(
 
 /* Returns the connection, or -1 with *error filled. Confined, where the system has such a thing. */
 #ifdef __linux__
-static int travel(const struct name_options *chosen, struct key *key, struct error *error)
+static int open_connection(const struct name_options *chosen, struct key *key, struct error *error)
 {
 	struct initiator_request request = make_request(chosen, key);
 	const struct client_sandbox_plan plan = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
@@ -154,7 +154,7 @@ static int travel(const struct name_options *chosen, struct key *key, struct err
 	return fd;
 }
 #else
-static int travel(const struct name_options *chosen, struct key *key, struct error *error)
+static int open_connection(const struct name_options *chosen, struct key *key, struct error *error)
 {
 	const struct initiator_request request = make_request(chosen, key);
 
@@ -167,7 +167,7 @@ static int travel(const struct name_options *chosen, struct key *key, struct err
 static int connect_and_pump(const struct name_options *chosen, struct error *error)
 {
 	struct key key;
-	int fd = travel(chosen, &key, error);
+	int fd = open_connection(chosen, &key, error);
 
 	secret_wipe(&key, sizeof(key));
 	if (fd < 0)

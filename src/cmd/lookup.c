@@ -49,7 +49,7 @@ static int set_format(
 }
 
 /* Asks over a connection of its own, from any port. */
-static int ask(const struct lookup_command *command, const struct key *key,
+static int ask_reflector(const struct lookup_command *command, const struct key *key,
 	struct name_question *question, struct mapping *mapping, struct error *error)
 {
 	uint64_t deadline = clock_now_ms() + command->request.timeout_ms;
@@ -101,7 +101,7 @@ static const struct name_message_record *choose(
 	return best;
 }
 
-static int fail_unregistered(const struct lookup_command *command,
+static int set_unregistered_error(const struct lookup_command *command,
 	const struct name_question *question, const struct mapping *mapping, struct error *error)
 {
 	static const char *const families[] = {
@@ -139,7 +139,7 @@ static int print_record(const struct lookup_command *command,
 	return 0;
 }
 
-static void remark(const struct lookup_command *command, const struct name_question *question)
+static void log_records(const struct lookup_command *command, const struct name_question *question)
 {
 	for (size_t i = 0; i < question->record_count; i++) {
 		const struct name_message_record *record = &question->records[i];
@@ -162,12 +162,12 @@ static int look_up(const struct lookup_command *command, const struct key *key, 
 	struct name_question question;
 	struct mapping mapping;
 
-	if (ask(command, key, &question, &mapping, error) != 0)
+	if (ask_reflector(command, key, &question, &mapping, error) != 0)
 		return -1;
-	remark(command, &question);
+	log_records(command, &question);
 	record = choose(command, &question);
 	if (record == NULL)
-		return fail_unregistered(command, &question, &mapping, error);
+		return set_unregistered_error(command, &question, &mapping, error);
 	return print_record(command, record, &mapping, error);
 }
 

@@ -29,21 +29,21 @@
 #define LOCK_TIMEOUT_MS 5000
 #define HOLD_SECONDS    10
 
-/* What is told to the user, to the hook and to FILE, and what was told last. */
-struct teller {
+/* One run: what goes to the user, to the hook and to FILE, and what went there last. */
+struct probe_state {
 	const struct probe_options *options;
 	struct hook hook;
-	struct mapping told;
-	bool has_told;
-	bool remarked;
+	struct mapping announced;
+	bool has_announced;
+	bool receiver_logged;
 	const struct port_owner *owner; /* with -k: of the local port, as it was found before */
 	struct key key;                 /* with -n */
-	bool failed;                    /* a result could not be told; *error says why */
+	bool failed;                    /* a result could not be announced; error says why */
 	struct error error;
 };
 
 /* What a person should know about the mapping before relying on it. */
-static void remark(const struct mapping_race_result *result)
+static void log_caveats(const struct mapping_race_result *result)
 {
 	char ip[ADDR_IP_TEXT_SIZE];
 	enum addr_class class = addr_classify(&result->mapping.public_addr);
@@ -105,11 +105,11 @@ static int remember(const char *path, const struct mapping *mapping, struct erro
 }
 
 /*
- * -c: under the lock, so that of two runs that find the same change only one tells it. *told says
- * whether there was a change to tell.
+ * -c: under the lock, so that of two runs that find the same change only one prints it. *changed
+ * says whether there was a change to print.
  */
 static int print_if_changed(const struct probe_options *options, const struct mapping *mapping,
-	bool *told, struct error *error)
+	bool *changed, struct error *error)
 {
 	struct mapping before;
 	bool known;
@@ -119,8 +119,8 @@ static int print_if_changed(const struct probe_options *options, const struct ma
 	if (lock < 0)
 		return -1;
 	if (recall(options->changed_file, &before, &known, error) == 0) {
-		*told = !known || !mapping_equal(&before, mapping);
-		if (!*told) {
+		*changed = !known || !mapping_equal(&before, mapping);
+		if (!*changed) {
 			log_detail("the mapping is the one in %s", options->changed_file);
 			result = 0;
 		} else if (print_mapping(options, mapping, error) == 0) {
@@ -131,7 +131,7 @@ static int print_if_changed(const struct probe_options *options, const struct ma
 	return result;
 }
 
-/* A damaged, unreadable or unwritable FILE is told before the network is asked. */
+/* A damaged, unreadable or unwritable FILE is an error before the network is asked. */
 static int check_file(const struct probe_options *options, struct error *error)
 {
 	struct mapping before;
@@ -144,25 +144,26 @@ static int check_file(const struct probe_options *options, struct error *error)
 	return recall(options->changed_file, &before, &known, error);
 }
 
-/* A line and a hook call for a mapping that was not told before. */
-static void tell(struct teller *teller, enum hook_event event, const struct mapping *mapping)
+/* A line and a hook call for a mapping that was not announced before. */
+static void announce(
+	struct probe_state *state, enum hook_event event, const struct mapping *mapping)
 {
-	bool told = teller->options->changed_file == NULL;
+	bool changed = state->options->changed_file == NULL;
 	int status;
 
-	if (teller->options->changed_file != NULL)
-		status = print_if_changed(teller->options, mapping, &told, &teller->error);
+	if (state->options->changed_file != NULL)
+		status = print_if_changed(state->options, mapping, &changed, &state->error);
 	else
-		status = print_mapping(teller->options, mapping, &teller->error);
-	teller->failed = status != 0;
-	teller->told = *mapping;
-	teller->has_told = true;
-	if (told)
-		hook_call(&teller->hook, event, mapping, clock_now_ms());
+		status = print_mapping(state->options, mapping, &state->error);
+	state->failed = status != 0;
+	state->announced = *mapping;
+	state->has_announced = true;
+	if (changed)
+		hook_call(&state->hook, event, mapping, clock_now_ms());
 }
 
 /* -n: what was found is also true where people ask for it. */
-static void register_name(struct teller *teller, const struct mapping_race_request *request,
+static void register_name(struct probe_state *state, const struct mapping_race_request *request,
 	struct mapping_race_result *result, enum binding_mode mode)
 {
 	uint64_t deadline = clock_now_ms() + request->timeout_ms;
@@ -171,19 +172,19 @@ static void register_name(struct teller *teller, const struct mapping_race_reque
 	char text[ADDR_TEXT_SIZE];
 
 	if (name_client_register(
-		    request, result, &teller->key, mode, deadline, &registered, &error) != 0) {
-		if (teller->failed)
-			log_print_error(&teller->error);
-		teller->error = error;
-		teller->failed = true;
+		    request, result, &state->key, mode, deadline, &registered, &error) != 0) {
+		if (state->failed)
+			log_print_error(&state->error);
+		state->error = error;
+		state->failed = true;
 		return;
 	}
 	addr_format(&registered.addr, text);
-	log_detail("%s registered %s as %s", result->mapping.reflector, teller->key.name, text);
+	log_detail("%s registered %s as %s", result->mapping.reflector, state->key.name, text);
 	if (!addr_equal(&registered.addr, &result->mapping.public_addr))
 		log_warning("%s is registered as %s, which is not the mapping: not all that is "
 			    "sent takes the same way out",
-			teller->key.name, text);
+			state->key.name, text);
 }
 
 /* Does somebody listen on the local port? Where that cannot be told: perhaps. */
@@ -224,31 +225,32 @@ static int verify(const struct mapping_race_request *request,
 	}
 }
 
-static struct client_sandbox_plan make_plan(struct teller *teller, enum client_sandbox_stay stay)
+static struct client_sandbox_plan make_plan(
+	struct probe_state *state, enum client_sandbox_stay stay)
 {
-	const struct probe_options *options = teller->options;
+	const struct probe_options *options = state->options;
 
 	return (struct client_sandbox_plan){
 		.stay = stay,
 		.reflectors = &options->common.reflectors,
-		.hook = options->hook_path != NULL ? &teller->hook : NULL,
+		.hook = options->hook_path != NULL ? &state->hook : NULL,
 		.changed_file = options->changed_file,
 		.secret = options->name != NULL,
 	};
 }
 
-static int load_key(struct teller *teller)
+static int load_key(struct probe_state *state)
 {
-	const struct probe_options *options = teller->options;
+	const struct probe_options *options = state->options;
 
 	if (options->name == NULL)
 		return 0;
-	return key_file_load_one(options->key_path, options->name, &teller->key, &teller->error);
+	return key_file_load_one(options->key_path, options->name, &state->key, &state->error);
 }
 
-static int run_once(struct teller *teller, const struct mapping_race_request *asked)
+static int run_once(struct probe_state *state, const struct mapping_race_request *asked)
 {
-	const struct probe_options *options = teller->options;
+	const struct probe_options *options = state->options;
 	struct mapping_race_request request = *asked;
 	enum binding_mode mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE;
 	uint64_t deadline = clock_now_ms() + request.timeout_ms;
@@ -257,50 +259,50 @@ static int run_once(struct teller *teller, const struct mapping_race_request *as
 	/* With more to ask, the connection has to stand until the last answer. */
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
-	if (mapping_race_run(&request, &result, &teller->error) != 0)
-		return command_fail(&teller->error);
-	if (options->verify && verify(&request, &result, deadline, &teller->error) != 0) {
+	if (mapping_race_run(&request, &result, &state->error) != 0)
+		return command_fail(&state->error);
+	if (options->verify && verify(&request, &result, deadline, &state->error) != 0) {
 		binding_client_end(&result.winner);
-		return command_fail(&teller->error);
+		return command_fail(&state->error);
 	}
-	tell(teller, HOOK_UP, &result.mapping);
-	remark(&result);
+	announce(state, HOOK_UP, &result.mapping);
+	log_caveats(&result);
 	if (options->name != NULL)
-		register_name(teller, &request, &result, mode);
+		register_name(state, &request, &result, mode);
 	binding_client_end(&result.winner);
-	hook_finish(&teller->hook);
-	return teller->failed ? command_fail(&teller->error) : EXIT_STATUS_DONE;
+	hook_finish(&state->hook);
+	return state->failed ? command_fail(&state->error) : EXIT_STATUS_DONE;
 }
 
-static int run_once_confined(struct teller *teller)
+static int run_once_confined(struct probe_state *state)
 {
-	const struct client_sandbox_plan plan = make_plan(teller, CLIENT_SANDBOX_ONCE);
-	struct mapping_race_request request = teller->options->request;
+	const struct client_sandbox_plan plan = make_plan(state, CLIENT_SANDBOX_ONCE);
+	struct mapping_race_request request = state->options->request;
 	struct client_sandbox sandbox;
 	int status;
 
-	if (client_sandbox_open(&sandbox, &plan, &teller->error) != 0 || load_key(teller) != 0) {
-		status = command_fail(&teller->error);
+	if (client_sandbox_open(&sandbox, &plan, &state->error) != 0 || load_key(state) != 0) {
+		status = command_fail(&state->error);
 	} else {
 		request.resolver = &sandbox.resolver;
 		client_sandbox_find_owner(&sandbox, &request, false);
-		status = client_sandbox_enter(&plan, &teller->error) == 0
-				 ? run_once(teller, &request)
-				 : command_fail(&teller->error);
+		status = client_sandbox_enter(&plan, &state->error) == 0
+				 ? run_once(state, &request)
+				 : command_fail(&state->error);
 	}
 	client_sandbox_close(&sandbox);
 	return status;
 }
 
 /* With -k, once there is a mapping: who gets the connections that come in through it. */
-static void remark_receiver(const struct teller *teller)
+static void log_receiver(const struct probe_state *state)
 {
-	const struct probe_options *options = teller->options;
+	const struct probe_options *options = state->options;
 	const struct addr *local = &options->request.local;
 	struct port_owner owner;
 
 	if (port_owner_find_again(options->request.protocol, (enum addr_family)local->family,
-		    local->port, teller->owner, &owner) != 0)
+		    local->port, state->owner, &owner) != 0)
 		return;
 	if (!owner.listens)
 		log_warning("nothing listens on port %u: whoever connects is refused", local->port);
@@ -312,30 +314,31 @@ static void remark_receiver(const struct teller *teller)
 			owner.name[0] != '\0' ? owner.name : "another process", local->port);
 }
 
-static void report(void *context, enum hook_event event, const struct mapping_race_result *result)
+static void announce_event(
+	void *context, enum hook_event event, const struct mapping_race_result *result)
 {
-	struct teller *teller = context;
+	struct probe_state *state = context;
 	char text[ADDR_TEXT_SIZE];
 
 	addr_format(&result->mapping.public_addr, text);
 	if (event == HOOK_DOWN || event == HOOK_UNREACHABLE) {
 		if (event == HOOK_DOWN)
 			log_note("%s is not kept any more", text);
-		hook_call(&teller->hook, event, &result->mapping, clock_now_ms());
+		hook_call(&state->hook, event, &result->mapping, clock_now_ms());
 		return;
 	}
-	if (teller->has_told && mapping_equal(&teller->told, &result->mapping))
-		hook_call(&teller->hook, event, &result->mapping, clock_now_ms());
+	if (state->has_announced && mapping_equal(&state->announced, &result->mapping))
+		hook_call(&state->hook, event, &result->mapping, clock_now_ms());
 	else
-		tell(teller, event, &result->mapping);
-	if (teller->failed)
-		log_print_error(&teller->error);
-	remark(result);
+		announce(state, event, &result->mapping);
+	if (state->failed)
+		log_print_error(&state->error);
+	log_caveats(result);
 	log_note("keeping %s by %s, asking %s", text, result->mapping.method,
 		result->mapping.reflector);
-	if (!teller->remarked)
-		remark_receiver(teller);
-	teller->remarked = true;
+	if (!state->receiver_logged)
+		log_receiver(state);
+	state->receiver_logged = true;
 }
 
 /* Would a connection that we hand over come to us again? */
@@ -353,7 +356,7 @@ static bool leads_to_itself(const struct probe_options *options)
 	return local->family == ADDR_NONE ? socket_is_local_ip(&to) : addr_equal_ip(&to, local);
 }
 
-/* Told now, and not when the first connection comes. */
+/* An error now, and not when the first connection comes. */
 static int check_command(const struct probe_options *options, struct error *error)
 {
 	char safe[128];
@@ -386,26 +389,26 @@ static int open_listener(const struct probe_options *options, int *listener, str
 	return *listener >= 0 ? 0 : -1;
 }
 
-static int confine(struct teller *teller, struct mapping_race_request *request,
+static int enter_sandbox(struct probe_state *state, struct mapping_race_request *request,
 	struct client_sandbox *sandbox, struct handover *handover)
 {
-	struct client_sandbox_plan plan = make_plan(teller, CLIENT_SANDBOX_KEEPS);
+	struct client_sandbox_plan plan = make_plan(state, CLIENT_SANDBOX_KEEPS);
 
 	plan.caller_task = handover_task(handover);
 	plan.caller_file = HANDOVER_SPARE_FILE;
-	if (client_sandbox_open(sandbox, &plan, &teller->error) != 0 || load_key(teller) != 0)
+	if (client_sandbox_open(sandbox, &plan, &state->error) != 0 || load_key(state) != 0)
 		return -1;
 	handover->launcher = &sandbox->launcher;
 	handover->task = CLIENT_SANDBOX_TASK_CALLER;
 	request->resolver = &sandbox->resolver;
 	client_sandbox_find_owner(sandbox, request, true);
-	teller->owner = &sandbox->owner;
-	return client_sandbox_enter(&plan, &teller->error);
+	state->owner = &sandbox->owner;
+	return client_sandbox_enter(&plan, &state->error);
 }
 
-static int run_kept(struct teller *teller)
+static int run_kept(struct probe_state *state)
 {
-	const struct probe_options *options = teller->options;
+	const struct probe_options *options = state->options;
 	struct host_port to = {.host = "localhost"};
 	struct client_sandbox sandbox;
 	struct handover handover;
@@ -416,13 +419,13 @@ static int run_kept(struct teller *teller)
 		.verify = options->verify,
 		.verify_open_ms = KEEP_VERIFY_OPEN_MS,
 		.verify_again_ms = KEEP_VERIFY_AGAIN_MS,
-		.key = options->name != NULL ? &teller->key : NULL,
-		.hook = &teller->hook,
+		.key = options->name != NULL ? &state->key : NULL,
+		.hook = &state->hook,
 		.handover = &handover,
 		.launcher = &sandbox.launcher,
 		.notify = &notify,
-		.report = report,
-		.context = teller,
+		.report = announce_event,
+		.context = state,
 	};
 	int status;
 
@@ -432,38 +435,38 @@ static int run_kept(struct teller *teller)
 	else
 		to.port = options->request.local.port;
 	handover_init(&handover, options->command, &to);
-	if (check_command(options, &teller->error) != 0 ||
-		open_listener(options, &config.listener, &teller->error) != 0)
-		return command_fail(&teller->error);
+	if (check_command(options, &state->error) != 0 ||
+		open_listener(options, &config.listener, &state->error) != 0)
+		return command_fail(&state->error);
 	notify_open(&notify);
-	status = confine(teller, &config.probe, &sandbox, &handover);
+	status = enter_sandbox(state, &config.probe, &sandbox, &handover);
 	if (status == 0)
-		status = keep_run(&config, &teller->error);
+		status = keep_run(&config, &state->error);
 	client_sandbox_close(&sandbox);
 	notify_close(&notify);
 	handover_end(&handover);
 	if (config.listener >= 0)
 		close(config.listener);
-	return status == 0 ? EXIT_STATUS_DONE : command_fail(&teller->error);
+	return status == 0 ? EXIT_STATUS_DONE : command_fail(&state->error);
 }
 
 static int run(const struct command *row, int argc, char **argv)
 {
 	struct probe_options options;
-	struct teller teller = {.options = &options};
+	struct probe_state state = {.options = &options};
 	int status;
 
-	if (probe_options_read(&options, row, argc, argv, &teller.error) != 0)
-		return command_fail(&teller.error);
+	if (probe_options_read(&options, row, argc, argv, &state.error) != 0)
+		return command_fail(&state.error);
 	if (options.common.help) {
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
-	if (check_file(&options, &teller.error) != 0)
-		return command_fail(&teller.error);
-	hook_init(&teller.hook, options.hook_path, options.hook_order);
-	status = options.keep ? run_kept(&teller) : run_once_confined(&teller);
-	secret_wipe(&teller.key, sizeof(teller.key));
+	if (check_file(&options, &state.error) != 0)
+		return command_fail(&state.error);
+	hook_init(&state.hook, options.hook_path, options.hook_order);
+	status = options.keep ? run_kept(&state) : run_once_confined(&state);
+	secret_wipe(&state.key, sizeof(state.key));
 	return status;
 }
 
