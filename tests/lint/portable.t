@@ -5,11 +5,12 @@
 # shellcheck source=tests/lint/lint.sh
 . "$(dirname "$0")/lint.sh"
 
+<<<<<<< HEAD
 files="src/cmd/connect.c src/cmd/command.c src/cmd/common_options.c src/cmd/name_options.c
 	src/connect/initiator.c src/connect/stdio_pump.c src/client/punch.c
 	src/client/port_sampler.c src/client/stun_stream.c src/os/key_file.c src/os/clock.c
 	src/os/file.c src/os/log.c src/os/random.c src/client/reflector_list.c src/os/resolve.c
-	src/os/socket.c
+	src/os/socket.c src/connect/reflector_session.c
 	$(echo src/base/*.c src/proto/*.c)"
 flags='-std=c11 -D_POSIX_C_SOURCE=200809L -U__linux__ -include tests/lint/posix-only.h
 	-Iinclude -Isrc -Wall -Wextra -Werror -O1

@@ -25,12 +25,30 @@
 #include "natpunch/base/host_port.h"
 #include "natpunch/os/resolve.h"
 
+/* Deadlines of the phases, in milliseconds. */
+struct initiator_times {
+	uint32_t nonce;        /* how much later than the handshake the nonce may come by UDP */
+	uint32_t next_address; /* of the reflector's: it is tried then */
+	uint32_t answer;       /* to CONNECT */
+	uint32_t second_after; /* without a connection; a SYN was sent again meanwhile */
+	uint32_t prediction;   /* home's; it takes PORT_SAMPLER_TIMEOUT_MS at most to look */
+	uint32_t second;       /* for the connections of the second try */
+	uint32_t relay;        /* the reflector's own patience with home, and more */
+};
+
+#define INITIATOR_TIMES_DEFAULT                                                                    \
+	{                                                                                          \
+		.nonce = 30, .next_address = 2000, .answer = 5000, .second_after = 1500,           \
+		.prediction = 3000, .second = 2500, .relay = 8000,                                 \
+	}
+
 struct initiator_request {
 	const struct host_port *reflector;
 	const struct key *key;
 	enum addr_family family;               /* ADDR_NONE: both */
 	uint64_t timeout_ms;                   /* for the whole */
 	const struct resolve_helper *resolver; /* who looks names up, or NULL */
+	const struct initiator_times *times;   /* NULL: INITIATOR_TIMES_DEFAULT */
 };
 
 /*
