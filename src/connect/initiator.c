@@ -6,7 +6,8 @@
  *   connect_to_reflector  the TCP handshake               next_address the next address
  *   wait_for_nonce        the nonce's datagram            nonce        the same, without it
  *   ask_for_home          the answer to CONNECT           answer       the next address
- *   punch_first           a connection                    second_after try_second, else relay
+ *   punch_first           a connection                    second_after try_second
+ *                                                         or first     relay
  *   try_second            a connection
  *     sample_ports        all answers, or one that fails  the sampler's  relay
  *     tell_home           the answer to CONNECT           answer       relay
@@ -454,7 +455,7 @@ static enum phase_end punch(
 static enum phase_end punch_first(struct initiator *in)
 {
 	return punch(in, &in->home.port, 1,
-		in->can_predict ? in->times->second_after : PUNCH_TIMEOUT_MS);
+		in->can_predict ? in->times->second_after : in->times->first);
 }
 
 /* ---- the second try ----------------------------------------------------------------------- */

@@ -23,6 +23,7 @@
 #include "natpunch/base/error.h"
 #include "natpunch/base/key.h"
 #include "natpunch/base/host_port.h"
+#include "natpunch/client/punch.h"
 #include "natpunch/os/resolve.h"
 
 /* Deadlines of the phases, in milliseconds. */
@@ -30,6 +31,7 @@ struct initiator_times {
 	uint32_t nonce;        /* how much later than the handshake the nonce may come by UDP */
 	uint32_t next_address; /* of the reflector's: it is tried then */
 	uint32_t answer;       /* to CONNECT */
+	uint32_t first;        /* for a connection, where there is no second try */
 	uint32_t second_after; /* without a connection; a SYN was sent again meanwhile */
 	uint32_t prediction;   /* home's; it takes PORT_SAMPLER_TIMEOUT_MS at most to look */
 	uint32_t second;       /* for the connections of the second try */
@@ -38,8 +40,8 @@ struct initiator_times {
 
 #define INITIATOR_TIMES_DEFAULT                                                                    \
 	{                                                                                          \
-		.nonce = 30, .next_address = 2000, .answer = 5000, .second_after = 1500,           \
-		.prediction = 3000, .second = 2500, .relay = 8000,                                 \
+		.nonce = 30, .next_address = 2000, .answer = 5000, .first = PUNCH_TIMEOUT_MS,      \
+		.second_after = 1500, .prediction = 3000, .second = 2500, .relay = 8000,           \
 	}
 
 struct initiator_request {

@@ -1,6 +1,8 @@
 /*
  * The way to a home, over the loopback: past reflectors that are well, silent, mad or false, to a
- * home that is the test's own. Each try is a process, whose exit status is natpunch's.
+ * home that is the test's own. Each try is a process, whose exit status is natpunch's. Those that
+ * do not disturb each other run at once; what a phase waits for is made short where it is waited
+ * for in vain, and long where it must not matter.
  */
 #include "natpunch/connect/initiator.h"
 
@@ -17,6 +19,16 @@
 #define NEXT_PORT  23000 /* what home predicts */
 #define FALSE_PORT 24000 /* what others do */
 #define WELL       "hello from the road"
+
+/* For the second try: the first ends soon, and so does the wait for connections. */
+static const struct initiator_times soon = {.nonce = 30,
+	.next_address = 5000,
+	.answer = 5000,
+	.first = 150,
+	.second_after = 150,
+	.prediction = 5000,
+	.second = 300,
+	.relay = 5000};
 
 static struct key home, stranger, wrong;
 static struct server server, plain, two;
@@ -47,12 +59,29 @@ struct road {
 	int said;
 };
 
-static struct road travel(const char *ip, uint16_t port, const struct key *key, uint64_t timeout_ms)
+/* What comes from the other end is shown, as far as it comes at once. */
+static int greet(int fd)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	char text[64];
+	ssize_t got;
+
+	if (send(fd, WELL, sizeof(WELL), MSG_NOSIGNAL) != sizeof(WELL))
+		return 99;
+	poll(&ready, 1, PATIENCE);
+	got = recv(fd, text, sizeof(text), 0);
+	if (got > 0)
+		dprintf(STDERR_FILENO, "it said: %.*s\n", (int)got, text);
+	return 0;
+}
+
+static struct road travel_for(const char *ip, uint16_t port, const struct key *key,
+	uint64_t timeout_ms, const struct initiator_times *times)
 {
 	struct road road = {.said = memfd_create("said", MFD_CLOEXEC)};
 	struct host_port reflector = {.port = port};
 	struct initiator_request request = {
-		.reflector = &reflector, .key = key, .timeout_ms = timeout_ms};
+		.reflector = &reflector, .key = key, .timeout_ms = timeout_ms, .times = times};
 	struct error error;
 	int fd;
 
@@ -69,7 +98,17 @@ static struct road travel(const char *ip, uint16_t port, const struct key *key, 
 		log_print_error(&error);
 		_exit((int)error.status);
 	}
-	_exit(send(fd, WELL, sizeof(WELL), MSG_NOSIGNAL) == sizeof(WELL) ? 0 : 99);
+	_exit(greet(fd));
+}
+
+static struct road travel(const char *ip, uint16_t port, const struct key *key, uint64_t timeout_ms)
+{
+	return travel_for(ip, port, key, timeout_ms, NULL);
+}
+
+static struct road travel_soon(uint16_t port)
+{
+	return travel_for("127.0.0.1", port, &home, 8000, &soon);
 }
 
 static const char *said(const struct road *road)
@@ -196,22 +235,30 @@ static void is_greeted(int fd, const char *name)
 
 static void test_refusals(void)
 {
-	struct road road = travel("127.0.0.1", SERVER_PORT, &home, 5000);
+	static const struct {
+		const char *ip;
+		uint16_t port;
+		const struct key *key;
+		const char *words, *name;
+	} rows[] = {
+		{"127.0.0.1", SERVER_PORT, &home, "home was never heard of there",
+			"nobody at home"},
+		{"::1", SERVER_PORT, &home, "home was never heard of there", "nobody, over IPv6"},
+		{"127.0.0.1", SERVER_PORT, &wrong, "the key is refused by 127.0.0.1:3478",
+			"a wrong key"},
+		{"127.0.0.1", SERVER_PORT, &stranger, "the key is refused by 127.0.0.1:3478",
+			"an unknown name"},
+		{"127.0.0.1", PLAIN_PORT, &home, "no names are kept by 127.0.0.1:3479",
+			"a reflector without names"},
+		{"127.0.0.1", 9, &home, "cannot connect to 127.0.0.1:9: Connection refused",
+			"nobody at all"},
+	};
+	struct road roads[sizeof(rows) / sizeof(rows[0])];
 
-	arrives(&road, EXIT_STATUS_NETWORK, "home was never heard of there", "nobody at home");
-	road = travel("::1", SERVER_PORT, &home, 5000);
-	arrives(&road, EXIT_STATUS_NETWORK, "home was never heard of there", "nobody, over IPv6");
-	road = travel("127.0.0.1", SERVER_PORT, &wrong, 5000);
-	arrives(&road, EXIT_STATUS_NETWORK, "the key is refused by 127.0.0.1:3478", "a wrong key");
-	road = travel("127.0.0.1", SERVER_PORT, &stranger, 5000);
-	arrives(&road, EXIT_STATUS_NETWORK, "the key is refused by 127.0.0.1:3478",
-		"an unknown name");
-	road = travel("127.0.0.1", PLAIN_PORT, &home, 5000);
-	arrives(&road, EXIT_STATUS_NETWORK, "no names are kept by 127.0.0.1:3479",
-		"a reflector without names");
-	road = travel("127.0.0.1", 9, &home, 5000);
-	arrives(&road, EXIT_STATUS_NETWORK, "cannot connect to 127.0.0.1:9: Connection refused",
-		"nobody at all");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		roads[i] = travel(rows[i].ip, rows[i].port, rows[i].key, 5000);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		arrives(&roads[i], EXIT_STATUS_NETWORK, rows[i].words, rows[i].name);
 }
 
 static void test_direct(void)
@@ -286,14 +333,14 @@ static void test_no_way(void)
 {
 	struct invitation expected;
 	int held = register_home(&expected);
-	struct road road = travel("127.0.0.1", SERVER_PORT, &home, 700);
+	struct road road = travel("127.0.0.1", SERVER_PORT, &home, 400);
+	struct road other = travel("127.0.0.1", SERVER_PORT, &home, 400);
 
 	arrives(&road, EXIT_STATUS_UNREACHABLE,
 		"no direct way to home at 127.0.0.1:22022: Connection refused", "no way");
-	road = travel("127.0.0.1", SERVER_PORT, &home, 700);
-	arrives(&road, EXIT_STATUS_UNREACHABLE, "\nhint: by way of a third host", "no way");
+	arrives(&other, EXIT_STATUS_UNREACHABLE, "\nhint: by way of a third host", "no way");
 	end_home(held);
-	road = travel("127.0.0.1", SERVER_PORT, &home, 700);
+	road = travel("127.0.0.1", SERVER_PORT, &home, 400);
 	arrives(&road, EXIT_STATUS_UNREACHABLE, "was last heard of", "a home that went");
 }
 
@@ -347,7 +394,7 @@ static void test_false_predictions(void)
 	int false_listener = listen_on("127.0.0.1", FALSE_PORT);
 	struct invitation expected;
 	int held = register_home_at(TWO_PORT, &expected);
-	struct road road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+	struct road road = travel_soon(TWO_PORT);
 	int other = dial("127.0.0.1", TWO_PORT);
 	struct invitation_asker replayed;
 	int fd;
@@ -389,7 +436,7 @@ static void test_neighbours(void)
 	int listener = listen_on("127.0.0.1", NEXT_PORT + 2 * (PORT_PREDICTION_CANDIDATES - 1));
 	struct invitation expected;
 	int held = register_home_at(TWO_PORT, &expected);
-	struct road road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+	struct road road = travel_soon(TWO_PORT);
 
 	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
@@ -400,7 +447,7 @@ static void test_neighbours(void)
 	listener = listen_on("127.0.0.1", NEXT_PORT + 2 * PORT_PREDICTION_CANDIDATES);
 	end_home(held);
 	held = register_home_at(TWO_PORT, &expected);
-	road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+	road = travel_soon(TWO_PORT);
 	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
 	predict(held, &expected.asker, &home, NEXT_PORT, 2);
@@ -415,7 +462,7 @@ static void test_no_prediction(void)
 {
 	struct invitation expected;
 	int held = register_home_at(TWO_PORT, &expected);
-	struct road road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+	struct road road = travel_soon(TWO_PORT);
 	uint64_t began;
 
 	if (!is_asked_for_prediction(held, &expected))
@@ -424,7 +471,7 @@ static void test_no_prediction(void)
 	predict(held, &expected.asker, &home, 0, 0);
 	arrives(&road, EXIT_STATUS_UNREACHABLE, "home's port cannot be predicted", "random ports");
 	ok(clock_now_ms() - began < 1000, "at once");
-	road = travel("127.0.0.1", TWO_PORT, &home, 8000);
+	road = travel_soon(TWO_PORT);
 	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
 	is_int(server_stop(&two), EXIT_STATUS_DONE, "the reflector goes");
@@ -447,7 +494,7 @@ enum manner {
 	LINE,
 };
 
-/* Answers the first request so; the initiator is then at its end, or waits in vain. */
+/* Answers the first request so. The initiator is at its end when fd is closed, or waits in vain. */
 static void answer_so(int fd, enum manner manner)
 {
 	uint8_t request[STUN_MESSAGE_MAX];
@@ -462,7 +509,6 @@ static void answer_so(int fd, enum manner manner)
 	size = stun_finish(&writer);
 	switch (manner) {
 	case CLOSES:
-		return;
 	case SILENT:
 		break;
 	case SPEAKS_SSH:
@@ -473,8 +519,6 @@ static void answer_so(int fd, enum manner manner)
 		say(fd, bytes, sizeof(bytes));
 		break;
 	case HALF_THEN_END:
-		say(fd, bytes, size - 1);
-		return;
 	case HALF_THEN_SILENCE:
 		say(fd, bytes, size - 1);
 		break;
@@ -484,42 +528,65 @@ static void answer_so(int fd, enum manner manner)
 		break;
 	case LINE:
 		say(fd, "192.0.2.7 40022\n", 16);
-		return;
+		break;
 	case TOO_LONG:
 		bytes[2] = 0xff;
 		bytes[3] = 0xfc;
 		say(fd, bytes, sizeof(bytes));
 		break;
 	}
-	hear_end(fd);
 }
 
-static void test_manner(enum manner manner, int status, const char *words, const char *name)
+static bool is_at_its_end(enum manner manner)
 {
-	int listener = listen_on("127.0.0.1", 4000);
-	struct road road = travel("127.0.0.1", 4000, &home, 500);
-	int fd = accept_patiently(listener);
-
-	if (ok(fd >= 0, "%s: it asks", name)) {
-		answer_so(fd, manner);
-		close(fd);
-	}
-	arrives(&road, status, words, name);
-	close(listener);
+	return manner == CLOSES || manner == HALF_THEN_END || manner == LINE;
 }
 
 static void test_bad_reflectors(void)
 {
-	test_manner(CLOSES, EXIT_STATUS_NETWORK, "no answer from 127.0.0.1:4000", "closes");
-	test_manner(SILENT, EXIT_STATUS_NETWORK, "the time is up", "silent");
-	test_manner(SPEAKS_SSH, EXIT_STATUS_PEER, "bad answer from 127.0.0.1:4000: it is not STUN",
-		"another protocol");
-	test_manner(NOISE, EXIT_STATUS_PEER, "it is not STUN", "noise");
-	test_manner(HALF_THEN_END, EXIT_STATUS_NETWORK, "it closed the connection", "half of one");
-	test_manner(HALF_THEN_SILENCE, EXIT_STATUS_NETWORK, "the time is up", "half, and silence");
-	test_manner(UNPROVEN, EXIT_STATUS_PEER, "bad answer from", "an answer without proof");
-	test_manner(OTHERS_ANSWERS, EXIT_STATUS_NETWORK, "the time is up", "another's answer");
-	test_manner(TOO_LONG, EXIT_STATUS_PEER, "it is not STUN", "a length beyond all bounds");
+	static const struct {
+		enum manner manner;
+		int status;
+		const char *words, *name;
+	} rows[] = {
+		{CLOSES, EXIT_STATUS_NETWORK,
+			"no answer from 127.0.0.1:4000: it closed the connection", "closes"},
+		{SILENT, EXIT_STATUS_NETWORK, "the time is up", "silent"},
+		{SPEAKS_SSH, EXIT_STATUS_PEER, "bad answer from 127.0.0.1:4002: it is not STUN",
+			"another protocol"},
+		{NOISE, EXIT_STATUS_PEER, "it is not STUN", "noise"},
+		{HALF_THEN_END, EXIT_STATUS_NETWORK, "it closed the connection", "half of one"},
+		{HALF_THEN_SILENCE, EXIT_STATUS_NETWORK, "the time is up", "half, and silence"},
+		{UNPROVEN, EXIT_STATUS_PEER, "bad answer from", "an answer without proof"},
+		{OTHERS_ANSWERS, EXIT_STATUS_NETWORK, "the time is up", "another's answer"},
+		{TOO_LONG, EXIT_STATUS_PEER, "it is not STUN", "a length beyond all bounds"},
+	};
+	enum {
+		COUNT = sizeof(rows) / sizeof(rows[0])
+	};
+	struct road roads[COUNT];
+	int listeners[COUNT], fds[COUNT];
+	uint64_t began = clock_now_ms();
+
+	for (size_t i = 0; i < COUNT; i++) {
+		uint16_t port = (uint16_t)(4000 + i);
+		listeners[i] = listen_on("127.0.0.1", port);
+		roads[i] = travel("127.0.0.1", port, &home, 500);
+	}
+	for (size_t i = 0; i < COUNT; i++) {
+		fds[i] = accept_patiently(listeners[i]);
+		if (ok(fds[i] >= 0, "%s: it asks", rows[i].name))
+			answer_so(fds[i], rows[i].manner);
+		if (is_at_its_end(rows[i].manner))
+			close(fds[i]);
+	}
+	for (size_t i = 0; i < COUNT; i++) {
+		arrives(&roads[i], rows[i].status, rows[i].words, rows[i].name);
+		if (!is_at_its_end(rows[i].manner))
+			close(fds[i]);
+		close(listeners[i]);
+	}
+	ok(clock_now_ms() - began < 4000, "none takes longer than it may");
 }
 
 /* A reflector that hears nothing for a while takes who is there for a person: that is no end. */
@@ -537,6 +604,236 @@ static void test_late(void)
 	}
 	arrives(&road, EXIT_STATUS_PEER, "the question came too late", "late");
 	close(listener);
+}
+
+/* ---- each phase and its end, at a reflector that the test plays ---------------------------- */
+
+#define PLAYED_PORT 4100
+#define NONCE       "a nonce of the test's"
+#define BEHIND      "SSH-2.0-behind"
+
+enum grant {
+	GRANTS_NOTHING,
+	GRANTS_RECORD, /* home, at HOME_PORT, and an offer to relay */
+};
+
+static void refuse_with_nonce(int fd, const uint8_t *request)
+{
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	struct wire_writer writer;
+
+	stun_begin(&writer, bytes, sizeof(bytes), STUN_ERROR, STUN_METHOD_CONNECT, request + 4);
+	stun_put_error(&writer, 401, "nonce");
+	stun_put(&writer, STUN_NONCE, NONCE, strlen(NONCE));
+	stun_put_fingerprint(&writer);
+	say(fd, bytes, stun_finish(&writer));
+}
+
+static size_t grant(
+	uint16_t method, const uint8_t *request, enum grant what, uint8_t bytes[STUN_MESSAGE_MAX])
+{
+	const struct name_message_record record = {.addr = address("127.0.0.1", HOME_PORT),
+		.protocol = MAPPING_TCP,
+		.local_port = HOME_PORT,
+		.held = true};
+	uint8_t salt[NAME_MESSAGE_SALT_SIZE];
+	struct wire_writer writer;
+
+	random_fill(salt, sizeof(salt));
+	stun_begin(&writer, bytes, STUN_MESSAGE_MAX, STUN_SUCCESS, method, request + 4);
+	if (what == GRANTS_RECORD) {
+		name_message_put_record(&writer, &record, home.secret, salt);
+		stun_put(&writer, STUN_NATPUNCH_OFFER, NONCE, strlen(NONCE));
+	}
+	stun_auth_put(&writer, home.secret, sizeof(home.secret));
+	stun_put_fingerprint(&writer);
+	return stun_finish(&writer);
+}
+
+/* Answers CONNECT, with home. Returns the connection; the initiator punches then. */
+static int play_connect(int listener)
+{
+	uint8_t request[STUN_MESSAGE_MAX], bytes[STUN_MESSAGE_MAX];
+	int fd = accept_patiently(listener);
+
+	ok(fd >= 0 && hear_message(fd, SOCK_STREAM, request) > 0, "it asks for a nonce");
+	refuse_with_nonce(fd, request);
+	ok(hear_message(fd, SOCK_STREAM, request) > 0, "and then for home");
+	say(fd, bytes, grant(STUN_METHOD_CONNECT, request, GRANTS_RECORD, bytes));
+	return fd;
+}
+
+static struct addr initiator_of(int fd)
+{
+	struct sockaddr_storage sockaddr;
+	socklen_t size = sizeof(sockaddr);
+	struct addr addr = {.port = 0};
+
+	if (getpeername(fd, (struct sockaddr *)&sockaddr, &size) != 0)
+		bail_out("no initiator");
+	socket_to_addr(&sockaddr, &addr);
+	return addr;
+}
+
+/* There is no second address, so the relay is asked for after the first try. */
+static struct road travel_played(const struct initiator_times *times)
+{
+	return travel_for("127.0.0.1", PLAYED_PORT, &home, 9000, times);
+}
+
+/* The session may come in one segment with the answer to RELAY: it is all the caller's. */
+static void test_relay_granted(int listener)
+{
+	struct road road = travel_played(&soon);
+	uint8_t request[STUN_MESSAGE_MAX], bytes[STUN_MESSAGE_MAX];
+	int fd = play_connect(listener);
+	size_t size;
+
+	ok(hear_message(fd, SOCK_STREAM, request) > 0, "it asks for a relay");
+	size = grant(STUN_METHOD_RELAY, request, GRANTS_NOTHING, bytes);
+	memcpy(bytes + size, BEHIND, strlen(BEHIND));
+	say(fd, bytes, size + strlen(BEHIND));
+	is_greeted(fd, "by the relay");
+	arrives(&road, 0, "it said: " BEHIND, "what stands behind the answer");
+}
+
+/* While it is asked for, home still gets through; or the reflector does not answer, goes, or raves.
+ */
+static void test_relay_not_granted(int listener)
+{
+	struct initiator_times times = soon;
+	uint8_t request[STUN_MESSAGE_MAX];
+	struct road roads[4];
+	int fds[4];
+
+	times.relay = 200;
+	for (size_t i = 0; i < 4; i++) {
+		roads[i] = travel_played(i == 0 ? &times : &soon);
+		fds[i] = play_connect(listener);
+	}
+	for (size_t i = 0; i < 4; i++)
+		ok(hear_message(fds[i], SOCK_STREAM, request) > 0, "it asks for a relay");
+	arrives(&roads[0], EXIT_STATUS_UNREACHABLE, "no answer from the reflector's relay",
+		"no answer to RELAY");
+	is_greeted(dial("127.0.0.1", initiator_of(fds[1]).port), "home comes while RELAY is asked");
+	arrives(&roads[1], 0, "home connected to us", "home was faster than the relay");
+	say(fds[2], "not STUN", 8);
+	arrives(&roads[2], EXIT_STATUS_UNREACHABLE, "; the reflector says what is not STUN",
+		"noise for RELAY");
+	close(fds[3]);
+	arrives(&roads[3], EXIT_STATUS_UNREACHABLE, "; the reflector is gone", "an end for RELAY");
+	for (size_t i = 0; i < 3; i++)
+		close(fds[i]);
+}
+
+/* What is to be done with the reflector is done. */
+static void test_reflector_goes(int listener)
+{
+	struct road road = travel_played(NULL);
+	int fd = play_connect(listener);
+	struct addr initiator = initiator_of(fd);
+
+	end_home(fd);
+	pause_briefly();
+	is_greeted(dial("127.0.0.1", initiator.port), "home comes when the reflector is gone");
+	arrives(&road, 0, "home connected to us", "a reflector that goes while we punch");
+}
+
+/* By UDP, while the handshake is done already: it is worth waiting for. */
+static void test_nonce(int listener)
+{
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+	struct addr from = address("127.0.0.1", PLAYED_PORT), peer;
+	int datagram = socket_open(ADDR_IPV4, SOCK_DGRAM, IPPROTO_UDP);
+	uint8_t request[STUN_MESSAGE_MAX];
+	struct sockaddr_storage sockaddr;
+	socklen_t size = sizeof(sockaddr);
+	struct stun_message message;
+	struct stun_attribute nonce;
+	struct pollfd ready = {.fd = datagram, .events = POLLIN};
+	struct road road;
+	int fd;
+
+	times.nonce = PATIENCE;
+	if (datagram < 0 || socket_bind(datagram, &from) != 0)
+		bail_out("no UDP");
+	road = travel_played(&times);
+	fd = accept_patiently(listener);
+	poll(&ready, 1, PATIENCE);
+	ok(recvfrom(datagram, request, sizeof(request), 0, (struct sockaddr *)&sockaddr, &size) > 0,
+		"it asks for the nonce by UDP");
+	socket_to_addr(&sockaddr, &peer);
+	socket_connect(datagram, &peer);
+	refuse_with_nonce(datagram, request);
+	ok(stun_parse(&message, request, hear_message(fd, SOCK_STREAM, request)) == 0 &&
+			stun_find(&message, STUN_NONCE, &nonce) && nonce.size == strlen(NONCE) &&
+			memcmp(nonce.value, NONCE, nonce.size) == 0,
+		"and has it in the first question");
+	close(fd);
+	arrives(&road, EXIT_STATUS_NETWORK, "it closed the connection", "the nonce by UDP");
+	close(datagram);
+}
+
+/* No answer to our SYN, or to our question: there may be another address. */
+static void test_next_address(int listener)
+{
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+	uint64_t began = clock_now_ms();
+	struct road road;
+	int full = listen_on("127.0.0.1", PLAYED_PORT + 1), fill, fd;
+
+	/* The one place in the queue is taken: the kernel drops what comes. */
+	listen(full, 0);
+	fill = dial("127.0.0.1", PLAYED_PORT + 1);
+	times.next_address = 200;
+	times.answer = 200;
+	road = travel_for("127.0.0.1", PLAYED_PORT + 1, &home, 9000, &times);
+	arrives(&road, EXIT_STATUS_NETWORK, "no answer from 127.0.0.1:4101: the time is up",
+		"no answer to the SYN");
+	road = travel_played(&times);
+	fd = accept_patiently(listener);
+	arrives(&road, EXIT_STATUS_NETWORK, "no answer from 127.0.0.1:4100: the time is up",
+		"no answer to CONNECT");
+	ok(clock_now_ms() - began < 4000, "long before the time for the whole is up");
+	close(fd);
+	close(fill);
+	close(full);
+}
+
+static void test_phases(void)
+{
+	int listener = listen_on("127.0.0.1", PLAYED_PORT);
+
+	test_next_address(listener);
+	test_nonce(listener);
+	test_reflector_goes(listener);
+	test_relay_granted(listener);
+	test_relay_not_granted(listener);
+	close(listener);
+}
+
+/* Home says nothing; or does not say, and comes. */
+static void test_prediction_does_not_come(void)
+{
+	struct initiator_times times = soon;
+	struct invitation expected;
+	int held = register_home_at(TWO_PORT, &expected);
+	uint64_t began = clock_now_ms();
+	struct road road;
+
+	times.prediction = 200;
+	road = travel_for("127.0.0.1", TWO_PORT, &home, 9000, &times);
+	if (!is_asked_for_prediction(held, &expected))
+		bail_out("no second try: %s", said(&road));
+	arrives(&road, EXIT_STATUS_UNREACHABLE, "; the reflector does not relay",
+		"a home that says nothing");
+	ok(clock_now_ms() - began < 3500, "is waited for shortly, and the first try was too");
+	road = travel_soon(TWO_PORT);
+	if (!is_asked_for_prediction(held, &expected))
+		bail_out("no second try: %s", said(&road));
+	is_greeted(dial("127.0.0.1", expected.prediction.port), "home comes unpredicted");
+	arrives(&road, 0, "home connected to us", "it is taken beside the prediction");
+	end_home(held);
 }
 
 int main(void)
@@ -570,6 +867,8 @@ int main(void)
 	test_family();
 	test_false_predictions();
 	test_neighbours();
+	test_phases();
+	test_prediction_does_not_come();
 	test_no_prediction();
 	server_stop(&plain);
 	server_stop(&server);
