@@ -1,4 +1,19 @@
 /*
+ * How a connection is handed over.
+ *
+ * States: each place in the table is free (0) or has a child (its pid). The listener has room, or
+ * it was said that there is none (`full`).
+ *
+ * Events:
+ *   a connection, accepted or given   a child gets it: by the launcher, or by fork(2).
+ *   no place, or no child             it is closed and counted; one warning until there was room.
+ *   no descriptor                     the spare one is given up to accept it and close it.
+ *   SIGCHLD                           handover_reap() frees the places of those that ended.
+ *   in the child                      the command is executed, or the address looked up, connected
+ *                                     to and spliced; where that fails, the connection is aborted.
+ *
+ * Timers: none of ours. TCP keep-alives (HANDOVER_IDLE_S and so on) find a peer that is gone.
+ *
  * Who holds a connection that came from outside? For an instant we do; then a child of ours, as its
  * standard input and output, and nobody else: what of it stayed open here would keep it open after
  * its end. The child knows nothing of us, and is told nothing: it outlives our restart.

@@ -1,3 +1,53 @@
+/*
+ * How a mapping is kept: found, held, watched, found again.
+ *
+ * A race over all reflectors (mapping_race.h) finds the mapping; its winner becomes the held
+ * connection (held.c), whose keep-alives show what the mapping is. With `verify` it is dialled from
+ * outside (verification.c) before it is reported. Initiators whose invitation comes over the held
+ * connection go to the responder (responder.c).
+ *
+ * States of the mapping, and what report() tells of each (hook.h):
+ *
+ *   UNREPORTED  --seen, or verified-->  UP           HOOK_UP
+ *   UP          --another one-->        UP           HOOK_CHANGE
+ *   any         --strangers kept out--> UNREACHABLE  HOOK_UNREACHABLE, with `verify` alone
+ *   UNREACHABLE --strangers get in-->   UP           HOOK_UP
+ *   UP, UNREACHABLE --down_due, end-->  DOWN         HOOK_DOWN
+ *   DOWN        --seen, or verified-->  UP           HOOK_UP
+ *
+ * Beside it there is a held connection or none, and a race or none. A race either replaces what is
+ * held, or compares: its winner is a second opinion, once, and is ended.
+ *
+ * Events:
+ *   race won               it becomes the held connection; its method is tried alone from now on.
+ *   race lost              another one after the backoff, by any method.
+ *   HELD_ANSWERED          the mapping was seen: confirm().
+ *   HELD_LOST              another race: at once, or after the backoff when it stood for less than
+ *                          STOOD_MIN_MS. The lifetime of a stranger's connections is learnt.
+ *   HELD_SILENT            another race at once.
+ *   HELD_ENDING            another race at once, while the connection is still there.
+ *   network changed, woken (netwatch.h), SIGHUP: a keep-alive at once, or with another local
+ *                          address another race.
+ *   verdict                it is reported; one that is not there leaves things as they are.
+ *   connection accepted    it goes to the hand-over.
+ *   SIGTERM, SIGINT        the end. SIGCHLD: hooks and connections that ended are reaped; without
+ *                          the launcher it is the end, with an error.
+ *
+ * Timers, here (those of the parts are in their files):
+ *   race_due      the backoff is over.
+ *   check_due     SETTLE_MS after the network changed, as changes come in bursts.
+ *   down_due      DOWN_MS, and three intervals, after the mapping was seen last.
+ *   watchdog_due  systemd wants to hear from us.
+ *   hook->kill_at a hook takes too long.
+ *
+ * The interval is learnt: where a mapping was lost while nothing was sent, and the new one differs
+ * in its port alone, the NAT forgot it; the interval is halved, down to INTERVAL_MIN_MS.
+ *
+ * Invariants: what works is never given up because one reflector failed (it is ended without a
+ * packet, which leaves the NAT's entry as it is, and other reflectors are asked first); each
+ * mapping is reported once; there is one race at most; READY is told once, with the first report or
+ * verdict.
+ */
 #include "natpunch/home/keep.h"
 
 #include <errno.h>
@@ -6,23 +56,31 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "natpunch/os/clock.h"
+#include "home/held.h"
+#include "home/responder.h"
+#include "home/timers.h"
+#include "home/verification.h"
 #include "natpunch/base/timer_heap.h"
+#include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
-#include "home/registration.h"
 #include "natpunch/os/netwatch.h"
-#include "natpunch/os/port_owner.h"
-#include "natpunch/os/random.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/os/socket.h"
-#include "natpunch/os/socket_linux.h"
-#include "home/responder.h"
-#include "home/verification.h"
 
-#define RENEW_MIN_MS     2000 /* however impatient a stranger's server is */
-#define STAND_MIN_MS     2000 /* a connection that was lost sooner counts as one that failed */
+#define INTERVAL_MIN_MS  5000 /* what learning never goes below; -i may */
+#define SETTLE_MS        100
+#define STOOD_MIN_MS     2000 /* a connection that was lost sooner counts as one that failed */
 #define BACKOFF_FIRST_MS 500
+#define BACKOFF_MAX_MS   60000
+#define DOWN_MS          180000
+
+enum mapping_state {
+	STATE_UNREPORTED,
+	STATE_UP,
+	STATE_UNREACHABLE,
+	STATE_DOWN,
+};
 
 enum race_purpose {
 	RACE_REPLACE, /* its winner becomes the held one */
@@ -30,373 +88,229 @@ enum race_purpose {
 };
 
 /* All times are clock_now_ms(); TIMER_NONE: not wanted. */
-struct keeper {
+struct keep {
 	const struct keep_config *config;
 	struct mapping_race_request request;
 	struct netwatch watch;
 	int signals;
 
-	struct binding_client held;
-	bool has_held;
-	size_t held_reflector;
-	char held_name[sizeof(((struct mapping *)0)->reflector)];
-	uint64_t opened_at;
-
-	struct mapping_race *race; /* or NULL */
-	enum race_purpose purpose;
-	unsigned failures; /* races lost in a row, */
-	unsigned losses;   /* and connections that stood only for a moment */
-	bool warned;
-	bool compared;
-
+	enum mapping_state state;
 	struct mapping_race_result
-		known; /* the last mapping reported; its transaction is not used */
+		known; /* the mapping that was seen last; its winner is not used */
 	bool has_known;
-	bool up;
+	bool ready; /* the service manager was told */
 
-	struct verification verification; /* with `verify` */
-	bool changed;                     /* the mapping did, since the last verdict */
-	bool judged;                      /* there was a verdict, be it that there is none */
-	bool doubted;                     /* said already that it cannot be told */
-	bool shut;                        /* the last verdict: strangers do not get in */
-	bool contacted[MAPPING_RACE_REFLECTOR_MAX];
-
-	struct registration name;
-	struct responder responder;
-
-	uint64_t interval_ms;
+	struct held held;
 	bool lost_while_idle;
+	unsigned short_lived;                             /* connections in a row */
 	uint64_t lifetime_ms[MAPPING_RACE_REFLECTOR_MAX]; /* of a server's connections; 0: not known
 							   */
 
-	uint64_t ask_due;    /* the next keep-alive */
-	uint64_t answer_due; /* an answer is waited for until then */
-	uint64_t renew_due;  /* the server will close soon */
-	uint64_t race_due;   /* backoff is over */
-	uint64_t check_due;  /* the network changed and has settled */
+	struct mapping_race *race; /* or NULL */
+	enum race_purpose purpose;
+	unsigned races_lost; /* in a row */
+	bool warned;         /* of that */
+	bool compared;
+
+	struct verification verification; /* with `verify` */
+	struct responder responder;
+
+	uint64_t race_due;
+	uint64_t check_due;
 	uint64_t down_due;
 	uint64_t watchdog_due;
 
 	bool stop;
-	bool refused; /* this machine refuses: *error */
+	bool failed; /* *error says why */
 	struct error error;
 };
 
-/* ---- times -------------------------------------------------------------------------------- */
-
-/* A little early and never twice alike, so that many homes do not ask in step. */
-static uint64_t with_jitter(uint64_t ms)
-{
-	return ms - random_below((uint32_t)(ms / 10) + 1);
-}
-
-static uint64_t backoff_ms(const struct keeper *keeper, unsigned failures)
+static uint64_t backoff_ms(const struct keep *keep, unsigned failures)
 {
 	unsigned doublings = failures < 8 ? failures : 8;
 	uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << doublings;
 
-	if (ms > keeper->interval_ms)
-		ms = keeper->interval_ms;
-	return with_jitter(ms < KEEP_BACKOFF_MAX_MS ? ms : KEEP_BACKOFF_MAX_MS);
+	ms = timers_earlier(ms, keep->held.interval_ms);
+	return timers_with_jitter(timers_earlier(ms, BACKOFF_MAX_MS));
 }
 
-static uint64_t earlier(uint64_t one, uint64_t other)
+/* ---- reporting ---------------------------------------------------------------------------- */
+
+static bool is_reported(const struct keep *keep)
 {
-	return one < other ? one : other;
+	return keep->state == STATE_UP || keep->state == STATE_UNREACHABLE;
 }
 
-static uint64_t earliest(const struct keeper *keeper)
+static void notify_state(struct keep *keep)
 {
-	const uint64_t dues[] = {keeper->ask_due, keeper->answer_due, keeper->renew_due,
-		keeper->race_due, keeper->check_due, keeper->down_due, keeper->watchdog_due,
-		keeper->config->hook->kill_at, registration_next(&keeper->name),
-		keeper->has_held ? keeper->held.due : TIMER_NONE};
-	uint64_t due = TIMER_NONE;
+	char text[ADDR_TEXT_SIZE];
 
-	for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
-		due = earlier(due, dues[i]);
-	return due;
+	addr_format(&keep->known.mapping.public_addr, text);
+	notify_status(keep->config->notify,
+		keep->state == STATE_UNREACHABLE ? "not reachable from elsewhere as %s"
+		: keep->state == STATE_UP        ? "reachable as %s"
+						 : "no answer; last seen as %s",
+		text);
 }
 
-/* Is it due? Then it is not wanted any more. */
-static bool take_due(uint64_t *due, uint64_t now)
+static void notify_ready_once(struct keep *keep)
 {
-	if (now < *due)
-		return false;
-	*due = TIMER_NONE;
-	return true;
+	if (!keep->ready)
+		notify_ready(keep->config->notify);
+	keep->ready = true;
+}
+
+static void report(struct keep *keep, enum hook_event event)
+{
+	keep->state = event == HOOK_DOWN          ? STATE_DOWN
+		      : event == HOOK_UNREACHABLE ? STATE_UNREACHABLE
+						  : STATE_UP;
+	keep->config->report(keep->config->context, event, &keep->known);
+	if (!keep->stop)
+		notify_state(keep);
+}
+
+static void report_down(struct keep *keep)
+{
+	if (!is_reported(keep))
+		return;
+	verification_forget(&keep->verification);
+	report(keep, HOOK_DOWN);
 }
 
 /* ---- the mapping -------------------------------------------------------------------------- */
 
 /* A mapping that changed its port while nothing was sent was forgotten by the NAT: ask sooner. */
-static void learn_interval(struct keeper *keeper, const struct mapping *mapping)
+static void learn_interval(struct keep *keep, const struct mapping *mapping, uint64_t now)
 {
-	const struct mapping *before = &keeper->known.mapping;
+	const struct mapping *before = &keep->known.mapping;
+	uint64_t interval_ms = keep->held.interval_ms / 2;
 
-	if (!keeper->lost_while_idle ||
-		!addr_equal_ip(&before->public_addr, &mapping->public_addr) ||
+	if (!keep->lost_while_idle || !addr_equal_ip(&before->public_addr, &mapping->public_addr) ||
 		!addr_equal_ip(&before->local, &mapping->local) ||
-		keeper->interval_ms <= KEEP_INTERVAL_MIN_MS)
+		keep->held.interval_ms <= INTERVAL_MIN_MS)
 		return;
-	keeper->interval_ms /= 2;
-	if (keeper->interval_ms < KEEP_INTERVAL_MIN_MS)
-		keeper->interval_ms = KEEP_INTERVAL_MIN_MS;
+	if (interval_ms < INTERVAL_MIN_MS)
+		interval_ms = INTERVAL_MIN_MS;
+	held_set_interval(&keep->held, interval_ms, now);
 	log_detail("the mapping was lost while idle: keep-alives every %g s from now on",
-		(double)keeper->interval_ms / 1000);
+		(double)interval_ms / 1000);
 }
 
-static void notify_state(struct keeper *keeper)
+static void verify(struct keep *keep, uint64_t now)
 {
-	char text[ADDR_TEXT_SIZE];
-	struct notify *notify = keeper->config->notify;
+	const struct held *held = &keep->held;
 
-	addr_format(&keeper->known.mapping.public_addr, text);
-	notify_status(notify,
-		keeper->shut ? "not reachable from elsewhere as %s"
-		: keeper->up ? "reachable as %s"
-			     : "no answer; last seen as %s",
-		text);
-}
-
-static void report(struct keeper *keeper, enum hook_event event)
-{
-	keeper->up = event != HOOK_DOWN;
-	keeper->shut = event == HOOK_UNREACHABLE;
-	keeper->config->report(keeper->config->context, event, &keeper->known);
-	if (!keeper->stop)
-		notify_state(keeper);
-}
-
-/* ---- verification ------------------------------------------------------------------------- */
-
-static void start_verifying(struct keeper *keeper, uint64_t now)
-{
-	struct reachability_request request = {
-		.mapped = keeper->known.mapping.public_addr,
-		.asked = keeper->held.request.remote,
-		.probe = &keeper->config->probe,
-		.reflector = keeper->held_reflector,
-		.timeout_ms = DIALBACK_CLIENT_TIMEOUT_MS,
-	};
-
-	if (!keeper->has_held) {
-		verification_postpone(&keeper->verification, now);
-		return;
-	}
-	memcpy(request.contacted, keeper->contacted, sizeof(request.contacted));
-	verification_start(&keeper->verification, &request, now);
-}
-
-static void take_untold(struct keeper *keeper)
-{
-	const struct reachability *reachability = &keeper->verification.reachability;
-
-	if (reachability->unsupported && !keeper->up) {
-		keeper->error = reachability->error;
-		keeper->refused = true;
-		return;
-	}
-	if (!keeper->doubted)
-		log_warning("%s; trying again", reachability->error.text);
-	keeper->doubted = true;
-}
-
-static void take_shut(struct keeper *keeper)
-{
-	const struct mapping *mapping = &keeper->known.mapping;
-	struct port_owner owner = {.listens = true};
-	struct error error;
-
-	if (keeper->up && keeper->shut && !keeper->changed)
-		return;
-	if (port_owner_find(mapping->protocol, (enum addr_family)mapping->local.family,
-		    mapping->local.port, &owner) != 0)
-		owner.listens = true;
-	reachability_explain(&keeper->verification.reachability, owner.listens, &error);
-	log_warning("%s", error.text);
-	log_note("%s", error.hint);
-	report(keeper, HOOK_UNREACHABLE);
-}
-
-static void take_verdict(struct keeper *keeper, enum reachability_verdict verdict)
-{
-	bool was_reachable = keeper->up && !keeper->shut;
-
-	switch (verdict) {
-	case REACHABILITY_PENDING:
-		return;
-	case REACHABILITY_UNTOLD:
-		take_untold(keeper);
-		break;
-	case REACHABILITY_SHUT:
-		take_shut(keeper);
-		break;
-	case REACHABILITY_OPEN:
-	case REACHABILITY_KNOWN:
-		if (!was_reachable || keeper->changed)
-			report(keeper, was_reachable ? HOOK_CHANGE : HOOK_UP);
-		break;
-	}
-	if (verdict != REACHABILITY_UNTOLD)
-		keeper->changed = keeper->doubted = false;
-	if (!keeper->judged)
-		notify_ready(keeper->config->notify);
-	keeper->judged = true;
+	if (held->open)
+		verification_start(&keep->verification, &keep->known.mapping,
+			&held->binding.request.remote, held->reflector, now);
+	else
+		verification_postpone(&keep->verification, now);
 }
 
 /* The mapping was just seen to be this. */
-static void confirm(struct keeper *keeper, const struct mapping_race_result *result, uint64_t now)
+static void confirm(struct keep *keep, const struct mapping_race_result *seen, uint64_t now)
 {
-	uint64_t patience = 3 * keeper->interval_ms;
-	bool same = keeper->has_known && mapping_equal(&keeper->known.mapping, &result->mapping);
-	bool first = !keeper->has_known;
+	uint64_t patience = 3 * keep->held.interval_ms;
+	bool first = !keep->has_known;
+	bool same = !first && mapping_equal(&keep->known.mapping, &seen->mapping);
 
-	keeper->failures = 0;
-	keeper->warned = false;
-	keeper->down_due = now + (patience > KEEP_DOWN_MS ? patience : KEEP_DOWN_MS);
+	keep->races_lost = 0;
+	keep->warned = false;
+	keep->down_due = now + (patience > DOWN_MS ? patience : DOWN_MS);
 	/* One that is to be verified is reported when that is done. */
-	if (same && (keeper->up || keeper->verification.due != TIMER_NONE)) {
-		keeper->lost_while_idle = false;
+	if (same && (is_reported(keep) || keep->verification.due != TIMER_NONE)) {
+		keep->lost_while_idle = false;
 		return;
 	}
 	if (!first && !same)
-		learn_interval(keeper, &result->mapping);
-	keeper->lost_while_idle = false;
-	keeper->known = *result;
-	keeper->has_known = true;
-	if (keeper->config->verify) {
-		keeper->changed = !same;
-		start_verifying(keeper, now);
+		learn_interval(keep, &seen->mapping, now);
+	keep->lost_while_idle = false;
+	keep->known = *seen;
+	keep->has_known = true;
+	if (keep->config->verify) {
+		verify(keep, now);
 		return;
 	}
-	report(keeper, keeper->up && !first ? HOOK_CHANGE : HOOK_UP);
-	if (first)
-		notify_ready(keeper->config->notify);
+	report(keep, is_reported(keep) ? HOOK_CHANGE : HOOK_UP);
+	notify_ready_once(keep);
+}
+
+static void advance_verification(struct keep *keep, const struct pollfd *fds, uint64_t now)
+{
+	switch (verification_advance(&keep->verification, fds, now)) {
+	case VERIFICATION_NOTHING:
+		break;
+	case VERIFICATION_REACHABLE:
+		report(keep, keep->state == STATE_UP ? HOOK_CHANGE : HOOK_UP);
+		break;
+	case VERIFICATION_UNREACHABLE:
+		report(keep, HOOK_UNREACHABLE);
+		break;
+	case VERIFICATION_IMPOSSIBLE:
+		keep->error = keep->verification.error;
+		keep->failed = true;
+		break;
+	}
+	if (keep->verification.judged)
+		notify_ready_once(keep);
 }
 
 /* ---- races -------------------------------------------------------------------------------- */
 
 /* Another reflector than the held one, the most patient; an unknown patience counts as the best. */
-static size_t next_reflector(const struct keeper *keeper)
+static size_t next_reflector(const struct keep *keep)
 {
-	size_t count = keeper->request.reflector_count;
-	size_t best = (keeper->held_reflector + 1) % count;
+	size_t count = keep->request.reflector_count;
+	size_t best = (keep->held.reflector + 1) % count;
 
 	for (size_t n = 2; n < count; n++) {
-		size_t i = (keeper->held_reflector + n) % count;
-		uint64_t lifetime = keeper->lifetime_ms[i];
-		if (keeper->lifetime_ms[best] != 0 &&
-			(lifetime == 0 || lifetime > keeper->lifetime_ms[best]))
+		size_t i = (keep->held.reflector + n) % count;
+		uint64_t lifetime = keep->lifetime_ms[i];
+		if (keep->lifetime_ms[best] != 0 &&
+			(lifetime == 0 || lifetime > keep->lifetime_ms[best]))
 			best = i;
 	}
 	return best;
 }
 
-static void start_race(struct keeper *keeper, enum race_purpose purpose, uint64_t now)
+static void start_race(struct keep *keep, enum race_purpose purpose, uint64_t now)
 {
-	if (keeper->race != NULL)
+	if (keep->race != NULL)
 		return;
-	keeper->race_due = TIMER_NONE;
-	keeper->purpose = purpose;
-	keeper->request.first = keeper->has_known ? next_reflector(keeper) : 0;
+	keep->race_due = TIMER_NONE;
+	keep->purpose = purpose;
+	keep->request.first = keep->has_known ? next_reflector(keep) : 0;
 	/* Once two strangers agreed on an address, one is enough to see whether it still holds. */
-	keeper->request.must_agree = keeper->config->probe.must_agree && !keeper->has_known;
-	keeper->race = mapping_race_start(&keeper->request, now);
-	if (keeper->race == NULL)
-		keeper->race_due = now + backoff_ms(keeper, keeper->failures);
+	keep->request.must_agree = keep->config->probe.must_agree && !keep->has_known;
+	keep->race = mapping_race_start(&keep->request, now);
+	if (keep->race == NULL)
+		keep->race_due = now + backoff_ms(keep, keep->races_lost);
 }
 
-static void abandon_race(struct keeper *keeper)
+static void abandon_race(struct keep *keep)
 {
-	mapping_race_end(keeper->race);
-	keeper->race = NULL;
-}
-
-/* Ends the held connection without a word where possible: the NAT's entry stays as it is. */
-static void let_go(struct keeper *keeper)
-{
-	if (!keeper->has_held)
-		return;
-	registration_lose(&keeper->name);
-	borrow_forget(&keeper->held.port);
-	keeper->has_held = false;
-	keeper->ask_due = TIMER_NONE;
-	keeper->answer_due = TIMER_NONE;
-	keeper->renew_due = TIMER_NONE;
+	mapping_race_end(keep->race);
+	keep->race = NULL;
 }
 
 /* What is held is not to be trusted any more; look for a mapping after `wait` ms. */
-static void begin_anew(struct keeper *keeper, uint64_t wait, uint64_t now)
+static void begin_anew(struct keep *keep, uint64_t wait, uint64_t now)
 {
-	let_go(keeper);
-	if (keeper->race != NULL && keeper->purpose == RACE_COMPARE)
-		abandon_race(keeper);
+	held_release(&keep->held);
+	if (keep->race != NULL && keep->purpose == RACE_COMPARE)
+		abandon_race(keep);
 	if (wait == 0)
-		start_race(keeper, RACE_REPLACE, now);
-	else if (keeper->race == NULL)
-		keeper->race_due = now + wait;
+		start_race(keep, RACE_REPLACE, now);
+	else if (keep->race == NULL)
+		keep->race_due = now + wait;
 }
 
-/* ---- the winner of a race ----------------------------------------------------------------- */
-
-static void follow(struct keeper *keeper, const struct invitation *invitation, uint64_t now)
-{
-	const struct responder_path path = {
-		.local = keeper->held.local,
-		.method = keeper->request.method,
-		.relay = {.reflector = keeper->held.request.remote,
-			.local = keeper->config->probe.local,
-			.interface = keeper->request.interface},
-		.other = keeper->held.answer.other,
-	};
-
-	responder_meet(&keeper->responder, &path, invitation, now);
-}
-
-/* What comes over the held connection and is not the answer to its question. */
-static void take_aside(void *context, const void *data, size_t size)
-{
-	struct keeper *keeper = context;
-	uint64_t now = clock_now_ms();
-	struct invitation invitation;
-
-	if (!registration_take_invitation(&keeper->name, data, size, &invitation))
-		registration_take(&keeper->name, data, size, now);
-	else
-		follow(keeper, &invitation, now);
-}
-
-static void hold(struct keeper *keeper, struct mapping_race_result *result, uint64_t now)
-{
-	uint64_t lifetime = keeper->lifetime_ms[result->reflector];
-
-	/* The new one stands; only now is the old one ended. */
-	registration_lose(&keeper->name);
-	if (keeper->has_held)
-		binding_client_end(&keeper->held);
-	keeper->held = result->winner;
-	keeper->has_held = true;
-	keeper->held_reflector = result->reflector;
-	memcpy(keeper->held_name, result->mapping.reflector, sizeof(keeper->held_name));
-	keeper->opened_at = now;
-	binding_client_set_listener(&keeper->held, take_aside, keeper);
-	registration_hold(&keeper->name, &keeper->held, &result->mapping, now);
-	keeper->ask_due = now + with_jitter(keeper->interval_ms);
-	keeper->answer_due = TIMER_NONE;
-	keeper->renew_due = TIMER_NONE;
-	/* With one reflector only, the pair of addresses is taken until the old one is gone. */
-	if (lifetime != 0 && keeper->request.reflector_count > 1) {
-		lifetime = lifetime - lifetime / 4;
-		keeper->renew_due = now + (lifetime > RENEW_MIN_MS ? lifetime : RENEW_MIN_MS);
-	}
-}
-
-static void compare(struct keeper *keeper, const struct mapping_race_result *result)
+static void compare(struct keep *keep, const struct mapping_race_result *result)
 {
 	char one[ADDR_TEXT_SIZE];
 	char other[ADDR_TEXT_SIZE];
-	const struct mapping *known = &keeper->known.mapping;
+	const struct mapping *known = &keep->known.mapping;
 	const struct mapping *second = &result->mapping;
 
 	if (mapping_equal(known, second))
@@ -413,229 +327,223 @@ static void compare(struct keeper *keeper, const struct mapping_race_result *res
 			known->reflector, one, second->reflector, other);
 }
 
-static void take_winner(struct keeper *keeper, uint64_t now)
+static void take_winner(struct keep *keep, uint64_t now)
 {
 	struct mapping_race_result result;
+	uint64_t lifetime_ms = 0;
 
-	mapping_race_take(keeper->race, &result);
-	abandon_race(keeper);
-	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++)
-		keeper->contacted[i] = keeper->contacted[i] || result.contacted[i];
-	if (keeper->purpose == RACE_COMPARE) {
-		compare(keeper, &result);
+	mapping_race_take(keep->race, &result);
+	abandon_race(keep);
+	verification_add_contacted(&keep->verification, result.contacted);
+	if (keep->purpose == RACE_COMPARE) {
+		compare(keep, &result);
 		binding_client_end(&result.winner);
 		return;
 	}
 	/* What worked once is tried alone, until it does not. */
-	keeper->request.method = result.winner.port.method;
-	hold(keeper, &result, now);
-	confirm(keeper, &result, now);
-	/* By what was learnt just now. */
-	keeper->ask_due = now + with_jitter(keeper->interval_ms);
+	keep->request.method = result.winner.port.method;
+	/* With one reflector only, the pair of addresses is taken until the old one is gone. */
+	if (keep->request.reflector_count > 1)
+		lifetime_ms = keep->lifetime_ms[result.reflector];
+	held_begin(&keep->held, &result, lifetime_ms, now);
+	confirm(keep, &result, now);
 	/* To be verified with, the others must stay strangers; what they dial tells more. */
-	if (!keeper->compared && !keeper->request.must_agree && !keeper->config->verify &&
-		keeper->request.reflector_count > 1) {
-		keeper->compared = true;
-		start_race(keeper, RACE_COMPARE, now);
+	if (!keep->compared && !keep->request.must_agree && !keep->config->verify &&
+		keep->request.reflector_count > 1) {
+		keep->compared = true;
+		start_race(keep, RACE_COMPARE, now);
 	}
 }
 
-static void take_failure(struct keeper *keeper, uint64_t now)
+static void take_lost_race(struct keep *keep, uint64_t now)
 {
-	struct error error = *mapping_race_error(keeper->race);
-	enum race_purpose purpose = keeper->purpose;
-	bool cannot = mapping_race_cannot(keeper->race);
+	struct error error = *mapping_race_error(keep->race);
+	enum race_purpose purpose = keep->purpose;
+	bool cannot = mapping_race_cannot(keep->race);
 
-	abandon_race(keeper);
-	memset(keeper->contacted, 1, sizeof(keeper->contacted));
+	abandon_race(keep);
+	verification_add_contacted(&keep->verification, NULL);
 	if (purpose == RACE_COMPARE)
 		return;
-	keeper->request.method = keeper->config->probe.method;
-	if (!keeper->has_known && cannot) {
-		keeper->error = error;
-		keeper->refused = true;
+	keep->request.method = keep->config->probe.method;
+	if (!keep->has_known && cannot) {
+		keep->error = error;
+		keep->failed = true;
 		return;
 	}
-	if (!keeper->warned)
+	if (!keep->warned)
 		log_warning("%s; trying again", error.text);
-	keeper->warned = true;
-	keeper->race_due = now + backoff_ms(keeper, keeper->failures);
-	keeper->failures++;
+	keep->warned = true;
+	keep->race_due = now + backoff_ms(keep, keep->races_lost);
+	keep->races_lost++;
 }
 
-static void advance_race(struct keeper *keeper, const struct pollfd *fds, uint64_t now)
+static void advance_race(struct keep *keep, const struct pollfd *fds, uint64_t now)
 {
-	if (keeper->race == NULL)
+	if (keep->race == NULL)
 		return;
-	switch (mapping_race_advance(keeper->race, fds, now)) {
+	switch (mapping_race_advance(keep->race, fds, now)) {
 	case MAPPING_RACE_RUNNING:
 		return;
 	case MAPPING_RACE_MAPPED:
-		take_winner(keeper, now);
+		take_winner(keep, now);
 		return;
 	case MAPPING_RACE_FAILED:
-		take_failure(keeper, now);
+		take_lost_race(keep, now);
 		return;
 	}
 }
 
 /* ---- the held connection ------------------------------------------------------------------ */
 
-/*
- * Time for the question or the answer to be lost once. On a long way KEEP_ANSWER_MS would be less
- * than a round trip: each connection would be given up while its answer is under way, and that
- * answer then draws a RST, which makes NATs forget what is to be kept.
- */
-static uint64_t patience_ms(const struct keeper *keeper)
+static void meet_initiator(void *context, const struct invitation *invitation, uint64_t now)
 {
-	int again = socket_retransmission_ms(binding_client_fd(&keeper->held));
-	uint64_t ms = again > 0 ? 3 * (uint64_t)again : 0;
+	struct keep *keep = context;
+	const struct binding_client *binding = &keep->held.binding;
+	const struct responder_path path = {
+		.local = binding->local,
+		.method = keep->request.method,
+		.relay = {.reflector = binding->request.remote,
+			.local = keep->config->probe.local,
+			.interface = keep->request.interface},
+		.other = binding->answer.other,
+	};
 
-	if (ms < KEEP_ANSWER_MS)
-		return KEEP_ANSWER_MS;
-	return ms < KEEP_ANSWER_MAX_MS ? ms : KEEP_ANSWER_MAX_MS;
+	responder_meet(&keep->responder, &path, invitation, now);
 }
 
-static void ask(struct keeper *keeper, uint64_t now)
+static void take_loss(struct keep *keep, const struct held_loss *loss, uint64_t now)
 {
-	if (!keeper->has_held || keeper->held.state != BINDING_CLIENT_ANSWERED)
-		return;
-	keeper->ask_due = TIMER_NONE;
-	keeper->answer_due = now + patience_ms(keeper);
-	binding_client_ask_again(&keeper->held, now);
-}
-
-/* The server closed it, or the network did. */
-static void lose_held(struct keeper *keeper, uint64_t now)
-{
-	bool own = keeper->held.answer.mode == BINDING_MODE_HOLD;
-	bool idle = keeper->answer_due != TIMER_NONE;
-	uint64_t stood = now - keeper->opened_at;
 	uint64_t wait = 0;
 
-	log_detail("%s", keeper->held.error.text);
-	keeper->lost_while_idle = idle && own;
+	keep->lost_while_idle = loss->idle && loss->promised;
 	/* A server of a stranger has its own idea of how long a connection may last. */
-	if (!own && !idle)
-		keeper->lifetime_ms[keeper->held_reflector] = stood;
+	if (!loss->promised && !loss->idle)
+		keep->lifetime_ms[loss->reflector] = loss->stood_ms;
 	/* Who answers and closes at once would have us connect without a pause. */
-	if (stood < STAND_MIN_MS)
-		wait = backoff_ms(keeper, keeper->losses++);
+	if (loss->stood_ms < STOOD_MIN_MS)
+		wait = backoff_ms(keep, keep->short_lived++);
 	else
-		keeper->losses = 0;
-	begin_anew(keeper, wait, now);
+		keep->short_lived = 0;
+	begin_anew(keep, wait, now);
 }
 
-static void take_answer(struct keeper *keeper, uint64_t now)
+static void take_answer(struct keep *keep, uint64_t now)
 {
-	struct mapping_race_result result = keeper->known;
+	const struct mapping *mapping = &keep->held.mapping;
+	struct mapping_race_result seen = keep->known;
 
-	keeper->answer_due = TIMER_NONE;
-	keeper->ask_due = now + with_jitter(keeper->interval_ms);
-	memcpy(result.mapping.reflector, keeper->held_name, sizeof(keeper->held_name));
-	result.mapping.public_addr = keeper->held.answer.mapped;
-	result.mapping.local = keeper->held.local;
-	/* Over UDP a mapping can change under what holds it. */
-	if (!mapping_equal(&keeper->known.mapping, &result.mapping))
-		registration_hold(&keeper->name, &keeper->held, &result.mapping, now);
-	confirm(keeper, &result, now);
+	memcpy(seen.mapping.reflector, mapping->reflector, sizeof(seen.mapping.reflector));
+	seen.mapping.public_addr = mapping->public_addr;
+	seen.mapping.local = mapping->local;
+	confirm(keep, &seen, now);
 }
 
-static void advance_held(struct keeper *keeper, bool happened, uint64_t now)
+static void take_held_event(struct keep *keep, enum held_event event, uint64_t now)
 {
-	if (!keeper->has_held || (!happened && keeper->held.due > now))
+	switch (event) {
+	case HELD_NOTHING:
 		return;
-	binding_client_advance(&keeper->held, now);
-	if (keeper->held.state == BINDING_CLIENT_FAILED)
-		lose_held(keeper, now);
-	else if (keeper->held.state == BINDING_CLIENT_ANSWERED && keeper->answer_due != TIMER_NONE)
-		take_answer(keeper, now);
+	case HELD_ANSWERED:
+		take_answer(keep, now);
+		return;
+	case HELD_ENDING:
+		start_race(keep, RACE_REPLACE, now);
+		return;
+	case HELD_LOST:
+		take_loss(keep, &keep->held.loss, now);
+		return;
+	case HELD_SILENT:
+		keep->lost_while_idle = true;
+		begin_anew(keep, 0, now);
+		return;
+	}
 }
 
 /* ---- what happens ------------------------------------------------------------------------- */
 
 /* Links, addresses or routes changed: does the held connection still leave from where it did? */
-static void check_network(struct keeper *keeper, uint64_t now)
+static void check_network(struct keep *keep, uint64_t now)
 {
 	struct addr source;
 
-	if (!keeper->has_held) {
+	if (!keep->held.open) {
 		/* A race that began before the change may wait for what cannot come. */
-		if (keeper->race != NULL && keeper->purpose == RACE_REPLACE)
-			abandon_race(keeper);
-		keeper->failures = 0;
-		start_race(keeper, RACE_REPLACE, now);
+		if (keep->race != NULL && keep->purpose == RACE_REPLACE)
+			abandon_race(keep);
+		keep->races_lost = 0;
+		start_race(keep, RACE_REPLACE, now);
 		return;
 	}
-	if (socket_source_for(&keeper->held.request.remote, &source) != 0) {
+	if (socket_source_for(&keep->held.binding.request.remote, &source) != 0) {
 		log_detail("the network changed: no route to the reflector");
 		return;
 	}
-	if (keeper->config->probe.local.family == ADDR_NONE &&
-		!addr_equal_ip(&source, &keeper->held.local)) {
+	if (keep->config->probe.local.family == ADDR_NONE &&
+		!addr_equal_ip(&source, &keep->held.binding.local)) {
 		log_detail("the network changed: another local address");
-		begin_anew(keeper, 0, now);
+		begin_anew(keep, 0, now);
 		return;
 	}
 	log_detail("the network may have changed: asking at once");
-	ask(keeper, now);
+	held_send_keepalive(&keep->held, now);
 }
 
-static void reap(struct keeper *keeper, uint64_t now)
+static void reap(struct keep *keep, uint64_t now)
 {
-	struct launcher *launcher = keeper->config->launcher;
+	struct launcher *launcher = keep->config->launcher;
 
-	hook_reap(keeper->config->hook, now);
-	handover_reap(keeper->config->handover);
+	hook_reap(keep->config->hook, now);
+	handover_reap(keep->config->handover);
 	if (launcher == NULL || !launcher_has_ended(launcher))
 		return;
-	error_set(&keeper->error, EXIT_STATUS_LOCAL,
+	error_set(&keep->error, EXIT_STATUS_LOCAL,
 		"the helper process is gone, which runs hooks and hands connections over");
-	keeper->refused = true;
+	keep->failed = true;
 }
 
-static void take_signals(struct keeper *keeper, uint64_t now)
+static void take_signals(struct keep *keep, uint64_t now)
 {
 	int number;
 
-	while ((number = signals_take(keeper->signals)) != 0) {
+	while ((number = signals_take(keep->signals)) != 0) {
 		if (number == SIGTERM || number == SIGINT)
-			keeper->stop = true;
+			keep->stop = true;
 		if (number == SIGHUP)
-			keeper->check_due = now;
+			keep->check_due = now;
 		if (number == SIGCHLD)
-			reap(keeper, now);
+			reap(keep, now);
 	}
 }
 
-static void take_timers(struct keeper *keeper, uint64_t now)
+static void take_timers(struct keep *keep, uint64_t now)
 {
-	if (take_due(&keeper->check_due, now))
-		check_network(keeper, now);
-	if (take_due(&keeper->ask_due, now))
-		ask(keeper, now);
-	if (take_due(&keeper->answer_due, now)) {
-		log_detail("no answer to the keep-alive");
-		keeper->lost_while_idle = true;
-		begin_anew(keeper, 0, now);
+	if (timers_take_due(&keep->check_due, now))
+		check_network(keep, now);
+	take_held_event(keep, held_expire(&keep->held, now), now);
+	if (timers_take_due(&keep->race_due, now))
+		start_race(keep, RACE_REPLACE, now);
+	if (timers_take_due(&keep->verification.due, now))
+		verify(keep, now);
+	if (timers_take_due(&keep->down_due, now))
+		report_down(keep);
+	if (keep->config->hook->kill_at <= now)
+		hook_expire(keep->config->hook, now);
+	if (timers_take_due(&keep->watchdog_due, now)) {
+		notify_watchdog(keep->config->notify);
+		keep->watchdog_due = now + keep->config->notify->watchdog_ms;
 	}
-	if (take_due(&keeper->renew_due, now))
-		start_race(keeper, RACE_REPLACE, now);
-	if (take_due(&keeper->race_due, now))
-		start_race(keeper, RACE_REPLACE, now);
-	registration_expire(&keeper->name, now);
-	if (take_due(&keeper->verification.due, now))
-		start_verifying(keeper, now);
-	if (take_due(&keeper->down_due, now) && keeper->up) {
-		keeper->verification.due = TIMER_NONE;
-		report(keeper, HOOK_DOWN);
-	}
-	if (keeper->config->hook->kill_at <= now)
-		hook_expire(keeper->config->hook, now);
-	if (take_due(&keeper->watchdog_due, now)) {
-		notify_watchdog(keeper->config->notify);
-		keeper->watchdog_due = now + keeper->config->notify->watchdog_ms;
-	}
+}
+
+static uint64_t earliest(const struct keep *keep)
+{
+	const uint64_t dues[] = {keep->race_due, keep->check_due, keep->down_due,
+		keep->watchdog_due, keep->config->hook->kill_at};
+	uint64_t due = TIMER_NONE;
+
+	for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
+		due = timers_earlier(due, dues[i]);
+	return due;
 }
 
 enum watch_slot {
@@ -644,29 +552,27 @@ enum watch_slot {
 	WATCH_CLOCK,
 	WATCH_HELD,
 	WATCH_LISTENER,
-	WATCH_INITIATORS,
-	WATCH_VERIFY = WATCH_INITIATORS + RESPONDER_WATCH_MAX,
-	WATCH_RACE = WATCH_VERIFY + REACHABILITY_WATCH_MAX,
+	WATCH_RESPONDER,
+	WATCH_VERIFICATION = WATCH_RESPONDER + RESPONDER_WATCH_MAX,
+	WATCH_RACE = WATCH_VERIFICATION + REACHABILITY_WATCH_MAX,
 	WATCH_MAX = WATCH_RACE + MAPPING_RACE_WATCH_MAX,
 };
 
-static void wait_for_something(struct keeper *keeper, struct pollfd fds[WATCH_MAX], uint64_t now)
+static void wait_for_something(struct keep *keep, struct pollfd fds[WATCH_MAX], uint64_t now)
 {
-	uint64_t due = earliest(keeper);
+	uint64_t due = earliest(keep);
 	nfds_t count = WATCH_RACE;
 
-	fds[WATCH_SIGNALS] = (struct pollfd){.fd = keeper->signals, .events = POLLIN};
-	fds[WATCH_ROUTE] = (struct pollfd){.fd = keeper->watch.route_fd, .events = POLLIN};
-	fds[WATCH_CLOCK] = (struct pollfd){.fd = keeper->watch.clock_fd, .events = POLLIN};
-	fds[WATCH_LISTENER] = (struct pollfd){.fd = keeper->config->listener, .events = POLLIN};
-	fds[WATCH_HELD] = (struct pollfd){.fd = -1};
-	if (keeper->has_held)
-		fds[WATCH_HELD] = (struct pollfd){.fd = binding_client_fd(&keeper->held),
-			.events = binding_client_events(&keeper->held)};
-	due = earlier(due, responder_watch(&keeper->responder, fds + WATCH_INITIATORS));
-	due = earlier(due, verification_watch(&keeper->verification, fds + WATCH_VERIFY));
-	if (keeper->race != NULL) {
-		due = earlier(due, mapping_race_watch(keeper->race, fds + WATCH_RACE));
+	fds[WATCH_SIGNALS] = (struct pollfd){.fd = keep->signals, .events = POLLIN};
+	fds[WATCH_ROUTE] = (struct pollfd){.fd = keep->watch.route_fd, .events = POLLIN};
+	fds[WATCH_CLOCK] = (struct pollfd){.fd = keep->watch.clock_fd, .events = POLLIN};
+	fds[WATCH_LISTENER] = (struct pollfd){.fd = keep->config->listener, .events = POLLIN};
+	due = timers_earlier(due, held_watch(&keep->held, &fds[WATCH_HELD]));
+	due = timers_earlier(due, responder_watch(&keep->responder, fds + WATCH_RESPONDER));
+	due = timers_earlier(
+		due, verification_watch(&keep->verification, fds + WATCH_VERIFICATION));
+	if (keep->race != NULL) {
+		due = timers_earlier(due, mapping_race_watch(keep->race, fds + WATCH_RACE));
 		count = WATCH_MAX;
 	}
 	if (poll(fds, count, clock_poll_ms(now, due)) < 0)
@@ -674,78 +580,75 @@ static void wait_for_something(struct keeper *keeper, struct pollfd fds[WATCH_MA
 			fds[i].revents = 0;
 }
 
-static void take_events(struct keeper *keeper, const struct pollfd fds[WATCH_MAX], uint64_t now)
+static void take_events(struct keep *keep, const struct pollfd fds[WATCH_MAX], uint64_t now)
 {
-	struct mapping_race *watched = keeper->race;
+	struct mapping_race *watched = keep->race;
 
-	take_verdict(keeper, verification_advance(&keeper->verification, fds + WATCH_VERIFY, now));
+	advance_verification(keep, fds + WATCH_VERIFICATION, now);
 	if (fds[WATCH_SIGNALS].revents != 0)
-		take_signals(keeper, now);
+		take_signals(keep, now);
 	if ((fds[WATCH_ROUTE].revents != 0 || fds[WATCH_CLOCK].revents != 0) &&
-		netwatch_take(&keeper->watch) && keeper->check_due == TIMER_NONE)
-		keeper->check_due = now + KEEP_SETTLE_MS;
+		netwatch_take(&keep->watch) && keep->check_due == TIMER_NONE)
+		keep->check_due = now + SETTLE_MS;
 	if (fds[WATCH_LISTENER].revents != 0)
-		handover_accept(keeper->config->handover, keeper->config->listener);
-	responder_advance(&keeper->responder, fds + WATCH_INITIATORS, now);
-	advance_held(keeper, fds[WATCH_HELD].revents != 0, now);
-	take_timers(keeper, now);
+		handover_accept(keep->config->handover, keep->config->listener);
+	responder_advance(&keep->responder, fds + WATCH_RESPONDER, now);
+	take_held_event(keep, held_advance(&keep->held, fds[WATCH_HELD].revents != 0, now), now);
+	take_timers(keep, now);
 	/* What poll() found belongs to the race that was running then. */
-	advance_race(keeper, keeper->race == watched ? fds + WATCH_RACE : NULL, now);
+	advance_race(keep, keep->race == watched ? fds + WATCH_RACE : NULL, now);
 }
 
-static void start(struct keeper *keeper, const struct keep_config *config, uint64_t now)
+static void start(struct keep *keep, const struct keep_config *config, uint64_t now)
 {
-	memset(keeper, 0, sizeof(*keeper));
-	keeper->config = config;
-	keeper->request = config->probe;
-	keeper->interval_ms = config->interval_ms;
-	keeper->request.mode = BINDING_MODE_HOLD;
-	keeper->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
-	keeper->ask_due = keeper->answer_due = keeper->renew_due = TIMER_NONE;
-	keeper->race_due = keeper->check_due = keeper->down_due = TIMER_NONE;
-	verification_init(&keeper->verification, config->verify_open_ms, config->verify_again_ms);
-	responder_init(&keeper->responder, config->handover, &keeper->name);
-	registration_init(&keeper->name, config->key);
-	keeper->watchdog_due = config->notify->watchdog_ms != 0 ? now : TIMER_NONE;
-	netwatch_open(&keeper->watch);
-	start_race(keeper, RACE_REPLACE, now);
+	memset(keep, 0, sizeof(*keep)); /* STATE_UNREPORTED */
+	keep->config = config;
+	keep->request = config->probe;
+	keep->request.mode = BINDING_MODE_HOLD;
+	keep->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
+	keep->race_due = keep->check_due = keep->down_due = TIMER_NONE;
+	held_init(&keep->held, config->key, config->interval_ms, meet_initiator, keep);
+	verification_init(&keep->verification, &config->probe, config->verify_open_ms,
+		config->verify_again_ms);
+	responder_init(&keep->responder, config->handover, &keep->held.registration);
+	keep->watchdog_due = config->notify->watchdog_ms != 0 ? now : TIMER_NONE;
+	netwatch_open(&keep->watch);
+	start_race(keep, RACE_REPLACE, now);
 }
 
-static void end(struct keeper *keeper)
+static void end(struct keep *keep)
 {
-	notify_stopping(keeper->config->notify);
-	abandon_race(keeper);
-	verification_end(&keeper->verification);
-	responder_end(&keeper->responder);
-	if (keeper->has_held)
-		binding_client_end(&keeper->held);
-	if (keeper->up)
-		report(keeper, HOOK_DOWN);
-	hook_finish(keeper->config->hook);
-	netwatch_close(&keeper->watch);
-	close(keeper->signals);
+	notify_stopping(keep->config->notify);
+	abandon_race(keep);
+	verification_end(&keep->verification);
+	responder_end(&keep->responder);
+	held_end(&keep->held);
+	report_down(keep);
+	hook_finish(keep->config->hook);
+	netwatch_close(&keep->watch);
+	close(keep->signals);
 }
 
 int keep_run(const struct keep_config *config, struct error *error)
 {
 	uint64_t now = clock_now_ms();
 	struct pollfd fds[WATCH_MAX];
-	struct keeper keeper;
+	struct keep keep;
 	int signals = signals_open();
 
 	if (signals < 0)
 		return error_set(
 			error, EXIT_STATUS_LOCAL, "cannot take signals: %s", strerror(errno));
-	start(&keeper, config, now);
-	keeper.signals = signals;
-	advance_race(&keeper, NULL, now);
-	while (!keeper.stop && !keeper.refused) {
-		wait_for_something(&keeper, fds, now);
+	start(&keep, config, now);
+	keep.signals = signals;
+	advance_race(&keep, NULL, now);
+	while (!keep.stop && !keep.failed) {
+		wait_for_something(&keep, fds, now);
 		now = clock_now_ms();
-		take_events(&keeper, fds, now);
+		take_events(&keep, fds, now);
 	}
-	if (keeper.refused)
-		*error = keeper.error;
-	end(&keeper);
-	return keeper.refused ? -1 : 0;
+	if (keep.failed)
+		*error = keep.error;
+	end(&keep);
+	return keep.failed ? -1 : 0;
 }

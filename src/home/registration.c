@@ -1,3 +1,25 @@
+/*
+ * How a name stays registered.
+ *
+ * States:
+ *   NONE      nothing is held (`over` is NULL), or there is no key, or it cannot be said over it.
+ *   ASKING    a REGISTER was sent over what holds the mapping (`asking`).
+ *   WAITING   for `due`: registered, or refused.
+ *
+ * Events:
+ *   a mapping is held, or it is another one   NONE, WAITING, ASKING -> ASKING
+ *   success                                   ASKING -> WAITING; invitations count from 1 again
+ *   refused, no answer                        ASKING -> WAITING, with one warning until it goes
+ * well what holds the mapping goes               any -> NONE an invitation taken when it is
+ * genuine, of the session that was registered last, and new
+ *
+ * Timers, all in `due`:
+ *   ASKING    REGISTRATION_ANSWER_MS until it is given up; over UDP name_client.h sends again.
+ *   WAITING   REGISTRATION_REFRESH_MS, as a reflector may have lost its memory;
+ *             REGISTRATION_RETRY_MS after a refusal.
+ *
+ * Invariant: nothing is sent or taken unless something holds the mapping.
+ */
 #include "home/registration.h"
 
 #include <string.h>
@@ -59,7 +81,7 @@ static void take_state(struct registration *registration, uint64_t now)
 	}
 }
 
-static void ask(struct registration *registration, uint64_t now)
+static void send_registration(struct registration *registration, uint64_t now)
 {
 	struct binding_client *over = registration->over;
 	bool stream = over->port.kind == BORROW_STREAM;
@@ -78,12 +100,12 @@ static void ask(struct registration *registration, uint64_t now)
 	take_state(registration, now);
 }
 
-void registration_hold(struct registration *registration, struct binding_client *over,
+void registration_start(struct registration *registration, struct binding_client *over,
 	const struct mapping *mapping, uint64_t now)
 {
 	if (registration->key == NULL)
 		return;
-	registration_lose(registration);
+	registration_stop(registration);
 	registration->over = over;
 	registration->mapping = *mapping;
 	if (over->port.kind == BORROW_HANDSHAKE) {
@@ -94,17 +116,17 @@ void registration_hold(struct registration *registration, struct binding_client 
 		warn(registration, "the reflector keeps no names", "");
 		return;
 	}
-	ask(registration, now);
+	send_registration(registration, now);
 }
 
-void registration_lose(struct registration *registration)
+void registration_stop(struct registration *registration)
 {
 	registration->over = NULL;
 	registration->asking = false;
 	registration->due = TIMER_NONE;
 }
 
-void registration_take(
+void registration_take_response(
 	struct registration *registration, const void *data, size_t size, uint64_t now)
 {
 	if (!registration->asking)
@@ -162,7 +184,7 @@ void registration_expire(struct registration *registration, uint64_t now)
 	if (registration->over == NULL || now < registration->due)
 		return;
 	if (!registration->asking) {
-		ask(registration, now);
+		send_registration(registration, now);
 		return;
 	}
 	warn(registration, "no answer", "");

@@ -1,8 +1,7 @@
 /*
  * registration.h - a name that stays registered for as long as a mapping is kept.
  *
- * It asks over the connection (or UDP port) that holds the mapping: at once when there is a new
- * one, again now and then, as a reflector may have lost its memory, and later when it was refused.
+ * It is said over the connection (or UDP port) that holds the mapping; registration.c says when.
  */
 #ifndef NATPUNCH_HOME_REGISTRATION_H
 #define NATPUNCH_HOME_REGISTRATION_H
@@ -36,15 +35,18 @@ struct registration {
 
 void registration_init(struct registration *registration, const struct key *key);
 
-/* There is a mapping, over a transaction that is ANSWERED and outlives this until _lose(). */
-void registration_hold(struct registration *registration, struct binding_client *over,
+/*
+ * There is a mapping, over a Binding client that is ANSWERED and stays until registration_stop().
+ * What was registered before is left.
+ */
+void registration_start(struct registration *registration, struct binding_client *over,
 	const struct mapping *mapping, uint64_t now);
 
 /* What holds the mapping is gone. */
-void registration_lose(struct registration *registration);
+void registration_stop(struct registration *registration);
 
-/* A response that came over the transaction and is not to its question. */
-void registration_take(
+/* A response that came over it and is not to its question. */
+void registration_take_response(
 	struct registration *registration, const void *data, size_t size, uint64_t now);
 
 /*

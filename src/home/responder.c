@@ -1,4 +1,25 @@
 /*
+ * How home answers invitations.
+ *
+ * States: those of each punch (punch.h), of each relayed connection (relay_client.h), and of the
+ * sampler (port_sampler.h), which looks what port of ours comes next for all in `waiting`.
+ *
+ * Events:
+ *   INVITATION_PUNCH        connect to the initiator's address, for PUNCH_TIMEOUT_MS.
+ *   INVITATION_PREDICTION   connecting to the address that it came from is given up, and it waits
+ *                           for the sampler; when that is done, our prediction is sent, and we
+ *                           connect to each port that the initiator predicted.
+ *   INVITATION_RELAY        join it at the reflector.
+ *   a punch or a relayed connection is open: it goes to the hand-over. One that failed is ended.
+ *
+ * Timers: each punch, relayed connection and the sampler have one of their own. A punch to
+ * predicted ports begins late where our own port depends on it (below), and lasts
+ * SECOND_TIMEOUT_MS.
+ *
+ * Invariants: an address is punched to once at a time; the tables are of fixed size, and for a
+ * newcomer without room there is a warning and nothing else; a sampler runs only while somebody
+ * waits for it, and serves all of them, as there is but one kept port.
+ *
  * Who goes first. An initiator connects as soon as it hears our prediction, h + l after we sent it,
  * with h and l the one-way times from us to the reflector and from there to the initiator. Where
  * our own NAT counts, we must come later: a SYN of ours that is answered RST, since the initiator's
@@ -16,16 +37,16 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 
-#define SECOND_TIMEOUT_MS 2500 /* as long as the initiator tries */
-#define AFTER_FORECAST_MS 50   /* for all that is not the way: processes, queues */
+#define SECOND_TIMEOUT_MS   2500 /* as long as the initiator tries */
+#define AFTER_PREDICTION_MS 50   /* for all that is not the way: processes, queues */
 
 void responder_init(
-	struct responder *responder, struct handover *handover, struct registration *name)
+	struct responder *responder, struct handover *handover, struct registration *registration)
 {
 	memset(responder, 0,
 		sizeof(*responder)); /* PUNCH_NONE, RELAY_CLIENT_NONE, PORT_SAMPLER_NONE */
 	responder->handover = handover;
-	responder->name = name;
+	responder->registration = registration;
 }
 
 /*
@@ -69,7 +90,7 @@ static int open_punch(void *context, const struct addr *remote)
 	return -1;
 }
 
-static void tell_full(const struct addr *initiator)
+static void warn_full(const struct addr *initiator)
 {
 	char text[ADDR_TEXT_SIZE];
 
@@ -91,7 +112,7 @@ static void start_punch(struct responder *responder, const struct addr *initiato
 			return;
 	}
 	if (free_one == NULL) {
-		tell_full(initiator);
+		warn_full(initiator);
 		return;
 	}
 	log_detail("%s wants to come in: connecting to it", addr_format(initiator, text));
@@ -116,45 +137,45 @@ static void advance_punch(
 }
 
 /* There is no direct way to the initiator: home comes to the reflector, as it does. */
-static void start_join(
+static void start_relay(
 	struct responder *responder, const struct invitation *invitation, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++) {
-		struct relay_client *join = &responder->joins[i];
-		if (join->state != RELAY_CLIENT_NONE)
+	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++) {
+		struct relay_client *relay = &responder->relays[i];
+		if (relay->state != RELAY_CLIENT_NONE)
 			continue;
 		log_detail("%s wants to come in by a relay: joining it",
 			addr_format(&invitation->initiator, text));
-		relay_client_start(join, &responder->path.relay, &invitation->ticket,
+		relay_client_start(relay, &responder->path.relay, &invitation->ticket,
 			&invitation->initiator, now);
 		return;
 	}
-	tell_full(&invitation->initiator);
+	warn_full(&invitation->initiator);
 }
 
-static void advance_join(
-	struct responder *responder, struct relay_client *join, bool happened, uint64_t now)
+static void advance_relay(
+	struct responder *responder, struct relay_client *relay, bool happened, uint64_t now)
 {
-	struct addr initiator = join->initiator;
+	struct addr initiator = relay->initiator;
 	char text[ADDR_TEXT_SIZE];
 
-	relay_client_advance(join, happened, now);
+	relay_client_advance(relay, happened, now);
 	addr_format(&initiator, text);
-	if (join->state == RELAY_CLIENT_OPEN) {
+	if (relay->state == RELAY_CLIENT_OPEN) {
 		log_detail("%s is here, relayed", text);
-		handover_give(responder->handover, relay_client_take(join), &initiator);
-	} else if (join->state == RELAY_CLIENT_FAILED) {
-		log_detail("%s: cannot join it at the relay: %s", text, join->problem);
-		relay_client_end(join);
+		handover_give(responder->handover, relay_client_take(relay), &initiator);
+	} else if (relay->state == RELAY_CLIENT_FAILED) {
+		log_detail("%s: cannot join it at the relay: %s", text, relay->problem);
+		relay_client_end(relay);
 	}
 }
 
 /* ---- who waits for our prediction ----------------------------------------------------------- */
 
 /* Tells it to the one that waits, and connects to where that one predicted. Returns how often. */
-static unsigned meet_foretold(struct responder *responder, const struct invitation *invitation,
+static unsigned meet_at_prediction(struct responder *responder, const struct invitation *invitation,
 	const struct port_prediction *ours, uint64_t now)
 {
 	const struct port_sampler *sampler = &responder->sampler;
@@ -163,11 +184,11 @@ static unsigned meet_foretold(struct responder *responder, const struct invitati
 	size_t count = port_prediction_candidates(&invitation->prediction, ports);
 	uint64_t start = now;
 
-	registration_predict(responder->name, &invitation->asker, ours);
+	registration_predict(responder->registration, &invitation->asker, ours);
 	if (ours->port == 0)
 		return 0;
 	if (ours->step != 0)
-		start = now + sampler->round_trip_ms + AFTER_FORECAST_MS;
+		start = now + sampler->round_trip_ms + AFTER_PREDICTION_MS;
 	for (size_t i = 0; i < count; i++) {
 		initiator.port = ports[i];
 		start_punch(responder, &initiator, start, SECOND_TIMEOUT_MS, now);
@@ -187,7 +208,7 @@ static void meet_waiting(struct responder *responder, uint64_t now)
 	else
 		log_detail("our next port is %u, and then %+d each", found->port, found->step);
 	for (size_t i = 0; i < responder->waiting_count; i++) {
-		used += meet_foretold(responder, &responder->waiting[i], &ours, now);
+		used += meet_at_prediction(responder, &responder->waiting[i], &ours, now);
 		ours = port_prediction_after(found, used);
 	}
 	responder->waiting_count = 0;
@@ -195,7 +216,7 @@ static void meet_waiting(struct responder *responder, uint64_t now)
 }
 
 /* It was met in vain at the port that it came from; what it predicts are others. */
-static void end_punch_at(struct responder *responder, const struct addr *initiator)
+static void end_punches_to(struct responder *responder, const struct addr *initiator)
 {
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
 		if (responder->punches[i].state != PUNCH_NONE &&
@@ -208,9 +229,9 @@ static void predict(struct responder *responder, const struct invitation *invita
 	const struct responder_path *path = &responder->path;
 	char text[ADDR_TEXT_SIZE];
 
-	end_punch_at(responder, &invitation->initiator);
+	end_punches_to(responder, &invitation->initiator);
 	if (responder->waiting_count == RESPONDER_WAIT_MAX) {
-		tell_full(&invitation->initiator);
+		warn_full(&invitation->initiator);
 		return;
 	}
 	log_detail("%s did not come in: looking what port of ours comes next",
@@ -231,7 +252,7 @@ void responder_meet(struct responder *responder, const struct responder_path *pa
 	responder->path = *path;
 	switch (invitation->kind) {
 	case INVITATION_RELAY:
-		start_join(responder, invitation, now);
+		start_relay(responder, invitation, now);
 		return;
 	case INVITATION_PREDICTION:
 		predict(responder, invitation, now);
@@ -252,12 +273,12 @@ uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RE
 		if (punch->state != PUNCH_NONE && punch->due < due)
 			due = punch->due;
 	}
-	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++) {
-		const struct relay_client *join = &responder->joins[i];
+	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++) {
+		const struct relay_client *relay = &responder->relays[i];
 		*fds++ = (struct pollfd){
-			.fd = relay_client_fd(join), .events = relay_client_events(join)};
-		if (join->state != RELAY_CLIENT_NONE && join->due < due)
-			due = join->due;
+			.fd = relay_client_fd(relay), .events = relay_client_events(relay)};
+		if (relay->state != RELAY_CLIENT_NONE && relay->due < due)
+			due = relay->due;
 	}
 	port_sampler_watch(&responder->sampler, fds);
 	if (responder->sampler.state == PORT_SAMPLER_LOOKING && responder->sampler.due < due)
@@ -271,9 +292,9 @@ void responder_advance(
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++, fds++)
 		if (responder->punches[i].state != PUNCH_NONE)
 			advance_punch(responder, &responder->punches[i], fds->revents != 0, now);
-	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++, fds++)
-		if (responder->joins[i].state != RELAY_CLIENT_NONE)
-			advance_join(responder, &responder->joins[i], fds->revents != 0, now);
+	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++, fds++)
+		if (responder->relays[i].state != RELAY_CLIENT_NONE)
+			advance_relay(responder, &responder->relays[i], fds->revents != 0, now);
 	port_sampler_advance(&responder->sampler, fds, now);
 	if (responder->sampler.state == PORT_SAMPLER_DONE)
 		meet_waiting(responder, now);
@@ -283,7 +304,7 @@ void responder_end(struct responder *responder)
 {
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
 		punch_end(&responder->punches[i]);
-	for (size_t i = 0; i < RESPONDER_JOIN_MAX; i++)
-		relay_client_end(&responder->joins[i]);
+	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++)
+		relay_client_end(&responder->relays[i]);
 	port_sampler_end(&responder->sampler);
 }

@@ -1,15 +1,48 @@
+/*
+ * How a mapping is verified.
+ *
+ * States: RESTING, until `due`, and ASKING (`running`). Never two questions at once: a new one ends
+ * the one that is under way.
+ *
+ * Events, the verdicts of a run (reachability.h), and what follows:
+ *   OPEN, KNOWN  strangers get in, or the known addresses that alone could try:
+ *                VERIFICATION_REACHABLE, unless that was reported of this mapping already.
+ *   SHUT         they do not: VERIFICATION_UNREACHABLE, on the same condition; the reason is
+ * logged. UNTOLD       nobody could try: all stays as it was reported, with one warning until there
+ * is a verdict again; but VERIFICATION_IMPOSSIBLE when no reflector dials back at all and nothing
+ * was ever reported, or not since the mapping was down. another mapping (verification_start()):
+ * whatever the next verdict is, it is reported.
+ *
+ * Timer: `due`, after which the owner starts it again: `open_ms` after OPEN and KNOWN; `again_ms`
+ * after any other verdict, after a start whose verdict does not come, and when there was nobody to
+ * ask.
+ *
+ * Invariant: a verdict is taken once, and reported only where it differs from what was reported.
+ */
 #include "home/verification.h"
 
 #include <string.h>
 
 #include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/port_owner.h"
 
-void verification_init(struct verification *verification, uint64_t open_ms, uint64_t again_ms)
+void verification_init(struct verification *verification, const struct mapping_race_request *probe,
+	uint64_t open_ms, uint64_t again_ms)
 {
-	memset(verification, 0, sizeof(*verification));
+	memset(verification, 0, sizeof(*verification)); /* VERIFICATION_NOTHING */
+	verification->probe = probe;
 	verification->open_ms = open_ms;
 	verification->again_ms = again_ms;
 	verification->due = TIMER_NONE;
+}
+
+void verification_add_contacted(
+	struct verification *verification, const bool contacted[MAPPING_RACE_REFLECTOR_MAX])
+{
+	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++)
+		if (contacted == NULL || contacted[i])
+			verification->contacted[i] = true;
 }
 
 static void stop(struct verification *verification)
@@ -19,11 +52,23 @@ static void stop(struct verification *verification)
 	verification->running = false;
 }
 
-void verification_start(
-	struct verification *verification, const struct reachability_request *request, uint64_t now)
+void verification_start(struct verification *verification, const struct mapping *mapping,
+	const struct addr *asked, size_t reflector, uint64_t now)
 {
+	struct reachability_request request = {
+		.mapped = mapping->public_addr,
+		.asked = *asked,
+		.probe = verification->probe,
+		.reflector = reflector,
+		.timeout_ms = DIALBACK_CLIENT_TIMEOUT_MS,
+	};
+
+	if (!mapping_equal(&verification->mapping, mapping))
+		verification->changed = true;
+	verification->mapping = *mapping;
+	memcpy(request.contacted, verification->contacted, sizeof(request.contacted));
 	verification_postpone(verification, now);
-	reachability_start(&verification->reachability, request, now);
+	reachability_start(&verification->reachability, &request, now);
 	verification->running = true;
 }
 
@@ -46,20 +91,91 @@ uint64_t verification_watch(
 	return due < verification->due ? due : verification->due;
 }
 
-enum reachability_verdict verification_advance(struct verification *verification,
+static enum verification_event take_untold(struct verification *verification)
+{
+	const struct reachability *reachability = &verification->reachability;
+
+	if (reachability->unsupported && verification->reported == VERIFICATION_NOTHING) {
+		verification->error = reachability->error;
+		return VERIFICATION_IMPOSSIBLE;
+	}
+	if (!verification->doubted)
+		log_warning("%s; trying again", reachability->error.text);
+	verification->doubted = true;
+	return VERIFICATION_NOTHING;
+}
+
+static void explain_shut(const struct verification *verification)
+{
+	const struct mapping *mapping = &verification->mapping;
+	struct port_owner owner = {.listens = true};
+	struct error error;
+
+	if (port_owner_find(mapping->protocol, (enum addr_family)mapping->local.family,
+		    mapping->local.port, &owner) != 0)
+		owner.listens = true;
+	reachability_explain(&verification->reachability, owner.listens, &error);
+	log_warning("%s", error.text);
+	log_note("%s", error.hint);
+}
+
+static enum verification_event take_told(
+	struct verification *verification, enum verification_event told)
+{
+	if (verification->reported == told && !verification->changed)
+		told = VERIFICATION_NOTHING;
+	else
+		verification->reported = told;
+	verification->changed = verification->doubted = false;
+	return told;
+}
+
+static enum verification_event take_shut(struct verification *verification)
+{
+	enum verification_event event = take_told(verification, VERIFICATION_UNREACHABLE);
+
+	if (event != VERIFICATION_NOTHING)
+		explain_shut(verification);
+	return event;
+}
+
+static enum verification_event take_verdict(
+	struct verification *verification, enum reachability_verdict verdict, uint64_t now)
+{
+	stop(verification);
+	verification->judged = true;
+	switch (verdict) {
+	case REACHABILITY_PENDING:
+		break;
+	case REACHABILITY_UNTOLD:
+		return take_untold(verification);
+	case REACHABILITY_SHUT:
+		return take_shut(verification);
+	case REACHABILITY_OPEN:
+	case REACHABILITY_KNOWN:
+		verification->due = now + verification->open_ms;
+		return take_told(verification, VERIFICATION_REACHABLE);
+	}
+	return VERIFICATION_NOTHING;
+}
+
+enum verification_event verification_advance(struct verification *verification,
 	const struct pollfd fds[REACHABILITY_WATCH_MAX], uint64_t now)
 {
 	enum reachability_verdict verdict;
 
 	if (!verification->running)
-		return REACHABILITY_PENDING;
+		return VERIFICATION_NOTHING;
 	verdict = reachability_advance(&verification->reachability, fds, now);
 	if (verdict == REACHABILITY_PENDING)
-		return verdict;
-	stop(verification);
-	if (verdict == REACHABILITY_OPEN || verdict == REACHABILITY_KNOWN)
-		verification->due = now + verification->open_ms;
-	return verdict;
+		return VERIFICATION_NOTHING;
+	return take_verdict(verification, verdict, now);
+}
+
+void verification_forget(struct verification *verification)
+{
+	verification->due = TIMER_NONE;
+	verification->reported = VERIFICATION_NOTHING;
 }
 
 void verification_end(struct verification *verification)

@@ -1,46 +1,76 @@
 /*
- * verification.h - a mapping's reachability, asked about now and again.
+ * verification.h - does a mapping let strangers in? Asked of reflectors now and again; what they
+ * say becomes what there is to report.
  *
- * Each time is one run of reachability.h. After a verdict that strangers get in it is asked again
- * after `open_ms`; after any other, and when none comes, after `again_ms`. Never two at once: a
- * new question ends the one that is under way.
+ * Each time is one run of reachability.h; verification.c says when, and what a verdict means. A
+ * state machine that is handed events and the time.
  */
 #ifndef NATPUNCH_HOME_VERIFICATION_H
 #define NATPUNCH_HOME_VERIFICATION_H
 
 #include <poll.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "natpunch/base/error.h"
+#include "natpunch/base/mapping.h"
 #include "natpunch/client/reachability.h"
 
-struct verification {
-	struct reachability reachability; /* of the last run: what the verdict rests on */
-	bool running;
-	uint64_t open_ms;  /* until it is asked again, */
-	uint64_t again_ms; /* and when strangers did not get in */
-	uint64_t due;      /* clock_now_ms(); when verification_start() is wanted; TIMER_NONE */
+/* What there is to report. */
+enum verification_event {
+	VERIFICATION_NOTHING,     /* no verdict yet, or one that changes nothing */
+	VERIFICATION_REACHABLE,   /* strangers get in: again, or through another mapping */
+	VERIFICATION_UNREACHABLE, /* they do not: why is logged already */
+	VERIFICATION_IMPOSSIBLE,  /* no reflector dials back, and nothing was reported: `error` */
 };
 
-void verification_init(struct verification *verification, uint64_t open_ms, uint64_t again_ms);
+struct verification {
+	const struct mapping_race_request *probe; /* whose reflectors are asked */
+	uint64_t open_ms;                         /* until it is asked again, */
+	uint64_t again_ms;                        /* and when strangers did not get in */
+	uint64_t due; /* when verification_start() is wanted; TIMER_NONE */
+	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which of them the port has spoken to */
 
-/* Asks. What `request` points to must outlive the question. */
-void verification_start(struct verification *verification,
-	const struct reachability_request *request, uint64_t now);
+	struct mapping mapping;           /* that was asked about last */
+	bool running;                     /* a question is under way */
+	struct reachability reachability; /* of the last run: what the verdict rests on */
+
+	enum verification_event reported; /* NOTHING, REACHABLE or UNREACHABLE */
+	bool changed;                     /* the mapping did, since the last verdict */
+	bool judged;                      /* there was a verdict, be it that there is none */
+	bool doubted;                     /* said already that it cannot be told */
+	struct error error;               /* IMPOSSIBLE: why */
+};
+
+/* `probe` must outlive it. */
+void verification_init(struct verification *verification, const struct mapping_race_request *probe,
+	uint64_t open_ms, uint64_t again_ms);
+
+/* The port has spoken to these reflectors too: they are no strangers. NULL: perhaps to all. */
+void verification_add_contacted(
+	struct verification *verification, const bool contacted[MAPPING_RACE_REFLECTOR_MAX]);
+
+/*
+ * Asks about a mapping; a question that is under way is ended. `asked` is the address of the
+ * reflector that saw the mapping, `reflector` its index.
+ */
+void verification_start(struct verification *verification, const struct mapping *mapping,
+	const struct addr *asked, size_t reflector, uint64_t now);
 
 /* There is nobody to ask right now: later. */
 void verification_postpone(struct verification *verification, uint64_t now);
 
-/* Fills all entries for poll(2); returns when verification_advance() wants to be called. */
+/* Fills all entries for poll(2); returns when something is due. */
 uint64_t verification_watch(
 	const struct verification *verification, struct pollfd fds[REACHABILITY_WATCH_MAX]);
 
-/*
- * Goes on with what poll(2) found. A verdict is returned once, and REACHABILITY_PENDING else.
- * REACHABILITY_UNTOLD: the reason is in reachability.error.
- */
-enum reachability_verdict verification_advance(struct verification *verification,
+/* Goes on with what poll(2) found. Each verdict comes once. */
+enum verification_event verification_advance(struct verification *verification,
 	const struct pollfd fds[REACHABILITY_WATCH_MAX], uint64_t now);
+
+/* The mapping is down: what was reported holds no more, and it is not asked about by itself. */
+void verification_forget(struct verification *verification);
 
 /* No question is under way after this, nor one due. */
 void verification_end(struct verification *verification);

@@ -1,103 +1,233 @@
-/* A mapping's reachability is asked about again and again, as long as somebody wants to know. */
+/*
+ * A mapping's reachability is asked about again and again, and what is new of it is reported.
+ *
+ * The mapping is a door on the loopback: a listener that says a banner, so that no reflector waits
+ * for one. The clock is the test's own.
+ */
 #include "home/verification.h"
 
 #include "natpunch/base/timer_heap.h"
 #include "unit/server.h"
 
-#define OPEN_MS  600000
-#define AGAIN_MS 60000
+#define OPEN_MS      600000
+#define AGAIN_MS     60000
+#define NO_DIAL_PORT 3479 /* a reflector that dials nobody */
+#define NOBODY_PORT  3480
+#define BANNER       "SSH-2.0-door\r\n"
 
 static struct verification verification;
 static struct mapping_race_request probe;
-static struct reachability_request question;
+static struct mapping mapping;
+static int door = -1;
+static struct server server;
 
-static int open_door(void)
+static void open_door(void)
 {
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || socket_bind(fd, &question.mapped) != 0 || listen(fd, 5) != 0 ||
-		socket_local(fd, &question.mapped) != 0)
+	door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (door < 0 || socket_set_flag(door, SOL_SOCKET, SO_REUSEADDR, 1) != 0 ||
+		socket_bind(door, &mapping.public_addr) != 0 || listen(door, 5) != 0 ||
+		socket_local(door, &mapping.public_addr) != 0)
 		bail_out("no door: %s", strerror(errno));
-	return fd;
+	mapping.local = mapping.public_addr;
 }
 
-/* The clock stands still at `now` while the kernel's goes on. */
-static enum reachability_verdict await_verdict(uint64_t now)
+static void close_door(void)
 {
-	enum reachability_verdict verdict = REACHABILITY_PENDING;
-	struct pollfd fds[REACHABILITY_WATCH_MAX];
+	close(door);
+	door = -1;
+}
 
-	while (verdict == REACHABILITY_PENDING) {
+static void greet(void)
+{
+	int fd = accept(door, NULL, NULL);
+
+	if (fd < 0 || !say(fd, BANNER, sizeof(BANNER) - 1))
+		diag("nobody is greeted");
+	close(fd);
+}
+
+/* Each test has a reflector of its own, as one dials only so often. */
+static void start_reflector(void)
+{
+	server_init(&server);
+	server_start(&server);
+}
+
+static void stop_reflector(void)
+{
+	is_int(server_stop(&server), 0, "the reflector ends cleanly");
+}
+
+static void start(uint16_t port, uint64_t now)
+{
+	struct addr asked = address("127.0.0.1", port);
+
+	verification_start(&verification, &mapping, &asked, 0, now);
+}
+
+/* Until the run has ended. The clock stands still at `now` while the kernel's goes on. */
+static enum verification_event await(uint64_t now)
+{
+	enum verification_event event = VERIFICATION_NOTHING;
+	struct pollfd fds[REACHABILITY_WATCH_MAX + 1];
+
+	while (verification.running) {
 		verification_watch(&verification, fds);
-		if (poll(fds, REACHABILITY_WATCH_MAX, PATIENCE) <= 0)
-			return verdict;
-		verdict = verification_advance(&verification, fds, now);
+		fds[REACHABILITY_WATCH_MAX] = (struct pollfd){.fd = door, .events = POLLIN};
+		if (poll(fds, REACHABILITY_WATCH_MAX + 1, PATIENCE) <= 0)
+			return VERIFICATION_NOTHING;
+		if (fds[REACHABILITY_WATCH_MAX].revents != 0)
+			greet();
+		event = verification_advance(&verification, fds, now);
 	}
-	return verdict;
+	return event;
+}
+
+static enum verification_event ask_again(uint64_t *now)
+{
+	*now = verification.due;
+	start(SERVER_PORT, *now);
+	return await(*now);
 }
 
 static void test_again_and_again(void)
 {
 	struct pollfd fds[REACHABILITY_WATCH_MAX];
 	uint64_t now = 1000;
-	int door = open_door();
 
-	verification_init(&verification, OPEN_MS, AGAIN_MS);
+	start_reflector();
+	open_door();
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
 	is_uint(verification.due, TIMER_NONE, "nobody has asked yet");
-	verification_start(&verification, &question, now);
-	is_int(await_verdict(now), REACHABILITY_KNOWN, "it gets through");
+	start(SERVER_PORT, now);
+	is_uint(verification.due, now + AGAIN_MS, "where no verdict comes, asked again soon");
+	ok(!verification.judged, "there was no verdict yet");
+	is_int(await(now), VERIFICATION_REACHABLE, "it gets through");
+	ok(verification.judged, "that was a verdict");
 	is_uint(verification.due, now + OPEN_MS, "asked again after a long while");
-	is_int(verification_advance(&verification, fds, now), REACHABILITY_PENDING,
+	is_int(verification_advance(&verification, fds, now), VERIFICATION_NOTHING,
 		"a verdict comes once");
+	is_int(ask_again(&now), VERIFICATION_NOTHING, "the same again is not reported");
+	is_uint(verification.due, now + OPEN_MS, "asked again after a long while, still");
 
-	close(door);
-	now = verification.due;
-	verification_start(&verification, &question, now);
-	is_int(await_verdict(now), REACHABILITY_SHUT, "then it does not");
+	close_door();
+	is_int(ask_again(&now), VERIFICATION_UNREACHABLE, "then it does not");
 	is_uint(verification.due, now + AGAIN_MS, "asked again soon");
+	is_int(ask_again(&now), VERIFICATION_NOTHING, "nor is this reported twice");
 
-	door = open_door();
-	now = verification.due;
-	verification_start(&verification, &question, now);
-	is_int(await_verdict(now), REACHABILITY_KNOWN, "and does once more");
+	open_door();
+	is_int(ask_again(&now), VERIFICATION_REACHABLE, "and does once more");
 	is_uint(verification.due, now + OPEN_MS, "asked again after a long while");
-	close(door);
+	close_door();
 
 	verification_postpone(&verification, now);
 	is_uint(verification.due, now + AGAIN_MS, "nobody to ask: soon");
-	verification_start(&verification, &question, now);
+	start(SERVER_PORT, now);
 	verification_end(&verification);
 	is_uint(verification.due, TIMER_NONE, "ended: not asked again");
 	is_uint(verification_watch(&verification, fds), TIMER_NONE, "and nothing is waited for");
+	stop_reflector();
+}
+
+static void test_another_mapping(void)
+{
+	uint64_t now = 1000;
+
+	start_reflector();
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
+	open_door();
+	start(SERVER_PORT, now);
+	is_int(await(now), VERIFICATION_REACHABLE, "one mapping gets through");
+	close_door();
+	mapping.public_addr.port = 0;
+	open_door();
+	is_int(ask_again(&now), VERIFICATION_REACHABLE, "another one too, and that is reported");
+	is_int(ask_again(&now), VERIFICATION_NOTHING, "but not twice");
+	verification_forget(&verification);
+	is_uint(verification.due, TIMER_NONE, "one that is down is not asked about by itself");
+	start(SERVER_PORT, now);
+	is_int(await(now), VERIFICATION_REACHABLE, "but reported when it is back");
+	close_door();
+	verification_end(&verification);
+	stop_reflector();
 }
 
 /* The reflector is gone: no verdict about the mapping, and another try soon. */
 static void test_untold(void)
 {
-	verification_init(&verification, OPEN_MS, AGAIN_MS);
-	verification_start(&verification, &question, 1000);
-	is_int(await_verdict(1000), REACHABILITY_UNTOLD, "nobody there to dial: untold");
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
+	start(NOBODY_PORT, 1000);
+	is_int(await(1000), VERIFICATION_NOTHING, "nobody there to dial: untold");
+	ok(!verification.running && verification.judged, "that counts as a verdict");
+	ok(verification.doubted, "there was a warning");
 	is_uint(verification.due, 1000 + AGAIN_MS, "asked again soon");
 	verification_end(&verification);
 }
 
+static void test_impossible(void)
+{
+	uint64_t now = 1000;
+
+	start_reflector();
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
+	start(NO_DIAL_PORT, now);
+	is_int(await(now), VERIFICATION_IMPOSSIBLE, "no reflector dials: impossible");
+	ok(strstr(verification.error.text, "no reflector dials back") != NULL, "and it says so");
+	open_door();
+	start(SERVER_PORT, now);
+	is_int(await(now), VERIFICATION_REACHABLE, "with one that does, it gets through");
+	close_door();
+	start(NO_DIAL_PORT, now);
+	is_int(await(now), VERIFICATION_NOTHING, "what was reported then stands without one");
+	verification_end(&verification);
+	stop_reflector();
+}
+
+static bool passes_for_stranger(void)
+{
+	bool stranger;
+
+	start(SERVER_PORT, 1000);
+	stranger = verification.reachability.lanes[1].stranger;
+	verification_end(&verification);
+	return stranger;
+}
+
+static void test_contacted(void)
+{
+	static const bool contacted[MAPPING_RACE_REFLECTOR_MAX] = {false, true};
+
+	probe.reflector_count = 2;
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
+	ok(passes_for_stranger(), "a reflector that was never asked is a stranger");
+	verification_add_contacted(&verification, contacted);
+	ok(!passes_for_stranger(), "one that was contacted is none");
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
+	verification_add_contacted(&verification, NULL);
+	ok(!passes_for_stranger(), "nor is any when all may have been");
+}
+
 int main(void)
 {
-	const struct host_port reflector = {.host = "127.0.0.1", .port = SERVER_PORT};
-	struct server server;
+	const struct host_port reflectors[] = {
+		{.host = "127.0.0.1", .port = SERVER_PORT},
+		{.host = "127.0.0.1", .port = SERVER_PORT},
+	};
+	struct server no_dial;
 
 	network_enter();
-	probe = (struct mapping_race_request){.reflectors = &reflector, .reflector_count = 1};
-	question = (struct reachability_request){
-		.mapped = address("127.0.0.1", 0),
-		.asked = address("127.0.0.1", SERVER_PORT),
-		.probe = &probe,
-		.timeout_ms = DIALBACK_CLIENT_TIMEOUT_MS,
-	};
-	server_init(&server);
-	server_start(&server);
+	probe = (struct mapping_race_request){.reflectors = reflectors, .reflector_count = 1};
+	mapping = (struct mapping){.protocol = MAPPING_TCP, .public_addr = address("127.0.0.1", 0)};
+	server_init(&no_dial);
+	for (size_t i = 0; i < no_dial.config.listen_count; i++)
+		no_dial.config.listen[i].addr.port = NO_DIAL_PORT;
+	no_dial.config.no_dial = true;
+	server_start(&no_dial);
 	test_again_and_again();
-	is_int(server_stop(&server), 0, "the reflector ends cleanly");
+	test_another_mapping();
 	test_untold();
+	test_impossible();
+	test_contacted();
+	is_int(server_stop(&no_dial), 0, "the one that does not dial ends cleanly");
 	return done_testing();
 }

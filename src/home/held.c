@@ -1,0 +1,218 @@
+/*
+ * How a connection is held.
+ *
+ * States, by `open` and binding.state:
+ *
+ *   CLOSED --held_begin()--> IDLE --keepalive_due--> ASKING --answer--> IDLE
+ *     ^                        |                       |
+ *     |______ HELD_LOST _______|____ or HELD_SILENT ___|
+ *
+ *   CLOSED  nothing is open, and no timer runs.
+ *   IDLE    the reflector has answered (ANSWERED). The NAT's entry lives by the last keep-alive.
+ *   ASKING  a keep-alive is under way: the Binding request over the same connection or from the
+ *           same port. It is sent from the home side, as only outbound packets are sure to refresh
+ *           a mapping (RFC 4787 REQ-6), and its answer proves that the mapping is what it was.
+ *
+ * Events:
+ *   answer        -> HELD_ANSWERED; the mapping is what it says. Over UDP a mapping can change
+ *                    under what holds it: then the name is registered anew.
+ *   closed        -> HELD_LOST, in IDLE and in ASKING: a FIN, a RST, or an error of the network.
+ *   answer_due    -> HELD_SILENT.
+ *   renew_due     -> HELD_ENDING: the owner makes the next connection while this one is there.
+ *   other message -> an invitation goes to `invited`, all else to the registration.
+ *
+ * Timers:
+ *   keepalive_due  in IDLE: the interval, less some jitter.
+ *   answer_due     in ASKING: three times the kernel's retransmission timeout, HELD_ANSWER_MS to
+ *                  HELD_ANSWER_MAX_MS.
+ *   renew_due      three quarters of the lifetime of that server's connections, where it is known.
+ *   and those of the Binding request (sent again over UDP) and of the registration.
+ *
+ * Invariants: keepalive_due and answer_due never run both; `mapping` is what the last answer said;
+ * a new connection is there before the old one is ended; one that is not trusted any more is ended
+ * without a packet, as a FIN or RST makes NATs forget what is to be kept.
+ */
+#include "home/held.h"
+
+#include <string.h>
+
+#include "home/timers.h"
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/socket_linux.h"
+
+static void stop_timers(struct held *held)
+{
+	held->keepalive_due = held->answer_due = held->renew_due = TIMER_NONE;
+}
+
+void held_init(struct held *held, const struct key *key, uint64_t interval_ms,
+	void (*invited)(void *context, const struct invitation *invitation, uint64_t now),
+	void *context)
+{
+	memset(held, 0, sizeof(*held));
+	held->interval_ms = interval_ms;
+	held->invited = invited;
+	held->context = context;
+	registration_init(&held->registration, key);
+	stop_timers(held);
+}
+
+static void start_keepalive_timer(struct held *held, uint64_t now)
+{
+	held->keepalive_due = now + timers_with_jitter(held->interval_ms);
+}
+
+void held_set_interval(struct held *held, uint64_t interval_ms, uint64_t now)
+{
+	held->interval_ms = interval_ms;
+	if (held->keepalive_due != TIMER_NONE)
+		start_keepalive_timer(held, now);
+}
+
+/* What comes over the connection and is not the answer to its question. */
+static void take_other_message(void *context, const void *data, size_t size)
+{
+	struct held *held = context;
+	struct invitation invitation;
+
+	if (registration_take_invitation(&held->registration, data, size, &invitation))
+		held->invited(held->context, &invitation, held->now);
+	else
+		registration_take_response(&held->registration, data, size, held->now);
+}
+
+void held_begin(struct held *held, const struct mapping_race_result *result, uint64_t lifetime_ms,
+	uint64_t now)
+{
+	uint64_t renew_ms = lifetime_ms - lifetime_ms / 4;
+
+	/* The new one is there; only now is the old one ended. */
+	held_end(held);
+	held->open = true;
+	held->binding = result->winner;
+	held->mapping = result->mapping;
+	held->reflector = result->reflector;
+	held->opened_at = held->now = now;
+	binding_client_set_listener(&held->binding, take_other_message, held);
+	registration_start(&held->registration, &held->binding, &held->mapping, now);
+	start_keepalive_timer(held, now);
+	if (lifetime_ms != 0)
+		held->renew_due =
+			now + (renew_ms > HELD_RENEW_MIN_MS ? renew_ms : HELD_RENEW_MIN_MS);
+}
+
+/*
+ * Time for the question or the answer to be lost once. On a long way HELD_ANSWER_MS would be less
+ * than a round trip: each connection would be given up while its answer is under way, and that
+ * answer then draws a RST, which makes NATs forget what is to be kept.
+ */
+static uint64_t answer_patience_ms(const struct held *held)
+{
+	int again = socket_retransmission_ms(binding_client_fd(&held->binding));
+	uint64_t ms = again > 0 ? 3 * (uint64_t)again : 0;
+
+	if (ms < HELD_ANSWER_MS)
+		return HELD_ANSWER_MS;
+	return ms < HELD_ANSWER_MAX_MS ? ms : HELD_ANSWER_MAX_MS;
+}
+
+void held_send_keepalive(struct held *held, uint64_t now)
+{
+	if (!held->open || held->binding.state != BINDING_CLIENT_ANSWERED)
+		return;
+	held->keepalive_due = TIMER_NONE;
+	held->answer_due = now + answer_patience_ms(held);
+	binding_client_ask_again(&held->binding, now);
+}
+
+uint64_t held_watch(const struct held *held, struct pollfd *fd)
+{
+	uint64_t due = timers_earlier(held->keepalive_due, held->answer_due);
+
+	*fd = (struct pollfd){.fd = -1};
+	if (!held->open)
+		return TIMER_NONE;
+	*fd = (struct pollfd){.fd = binding_client_fd(&held->binding),
+		.events = binding_client_events(&held->binding)};
+	due = timers_earlier(due, held->renew_due);
+	due = timers_earlier(due, held->binding.due);
+	return timers_earlier(due, registration_next(&held->registration));
+}
+
+static enum held_event take_loss(struct held *held, uint64_t now)
+{
+	log_detail("%s", held->binding.error.text);
+	held->loss = (struct held_loss){
+		.reflector = held->reflector,
+		.stood_ms = now - held->opened_at,
+		.idle = held->answer_due != TIMER_NONE,
+		.promised = held->binding.answer.mode == BINDING_MODE_HOLD,
+	};
+	held_release(held);
+	return HELD_LOST;
+}
+
+static enum held_event take_answer(struct held *held, uint64_t now)
+{
+	struct mapping before = held->mapping;
+
+	held->answer_due = TIMER_NONE;
+	start_keepalive_timer(held, now);
+	held->mapping.public_addr = held->binding.answer.mapped;
+	held->mapping.local = held->binding.local;
+	if (!mapping_equal(&before, &held->mapping))
+		registration_start(&held->registration, &held->binding, &held->mapping, now);
+	return HELD_ANSWERED;
+}
+
+enum held_event held_advance(struct held *held, bool happened, uint64_t now)
+{
+	if (!held->open || (!happened && held->binding.due > now))
+		return HELD_NOTHING;
+	held->now = now;
+	binding_client_advance(&held->binding, now);
+	if (held->binding.state == BINDING_CLIENT_FAILED)
+		return take_loss(held, now);
+	if (held->binding.state == BINDING_CLIENT_ANSWERED && held->answer_due != TIMER_NONE)
+		return take_answer(held, now);
+	return HELD_NOTHING;
+}
+
+enum held_event held_expire(struct held *held, uint64_t now)
+{
+	if (!held->open)
+		return HELD_NOTHING;
+	if (timers_take_due(&held->keepalive_due, now))
+		held_send_keepalive(held, now);
+	if (timers_take_due(&held->answer_due, now)) {
+		log_detail("no answer to the keep-alive");
+		held_release(held);
+		return HELD_SILENT;
+	}
+	registration_expire(&held->registration, now);
+	return timers_take_due(&held->renew_due, now) ? HELD_ENDING : HELD_NOTHING;
+}
+
+/* To be called before the connection goes that the registration is said over. */
+static bool leave(struct held *held)
+{
+	bool was_open = held->open;
+
+	registration_stop(&held->registration);
+	stop_timers(held);
+	held->open = false;
+	return was_open;
+}
+
+void held_release(struct held *held)
+{
+	if (leave(held))
+		borrow_forget(&held->binding.port);
+}
+
+void held_end(struct held *held)
+{
+	if (leave(held))
+		binding_client_end(&held->binding);
+}
