@@ -1,9 +1,10 @@
 #!/bin/sh
-# The manual pages are clean mdoc, and the pages that they refer to exist.
+# The manual pages are clean mdoc, fit a terminal of 80 columns, and the pages that they refer to
+# exist.
 # shellcheck source=tests/lint/lint.sh
 . "$(dirname "$0")/lint.sh"
 
-need mandoc
+need mandoc man perl
 
 # Pages of others that ours refer to; that each is in this section was looked up.
 others='capabilities.7 conntrack.8 cron.8 crontab.1 crontab.5 curl.1 inetd.8 ip.7 ipv6.7 nc.1 netstat.8 nft.8
@@ -16,11 +17,40 @@ see_also()
 	awk '/^\.Sh/ { inside = /SEE ALSO/ } inside && /^\.Xr/ { print $3, $2 }' "$1"
 }
 
+# What is wider than 80 columns of what comes in.
+wide()
+{
+	perl -CS -ne 's/.\x08//g; chomp; print "$.: $_\n" if length > 80'
+}
+
+# The rows of a page's tables that do not fit, of which a formatter sets the cells askew. What is
+# between columns is in mdoc(7); the last cell ends where the page does.
+wide_rows()
+{
+	perl -ne '
+		if (/^\.Bl -column (.*)/) {
+			@widths = map { length } grep { defined && !/^-/ } $1 =~ /"([^"]*)"|([^" ]+)/g;
+			$gap = @widths < 5 ? 4 : @widths == 5 ? 3 : 1;
+		} elsif (/^\.El/) {
+			@widths = ();
+		} elsif (@widths && /^\.It (.*)/) {
+			@cells = map { s/"|\b(?:Em|Cm|Dv|No) //gr } split / ?Ta /, $1;
+			$end = 5 + length $cells[-1];
+			$end += $widths[$_] + $gap for 0 .. $#cells - 1;
+			print if $end > 78 || grep { length $cells[$_] > $widths[$_] } 0 .. $#cells - 1;
+		}' "$1"
+}
+
 for page in man/*; do
 	name=${page##*/}
 	# Whether a page is installed here says nothing about ours; that is looked at below.
 	none "$name is clean" "$(mandoc -T lint -W style "$page" 2>&1 |
 		grep -v -e 'referenced manual not found' -e 'outdated mandoc.db')"
+	none "$name: 80 columns, by mandoc" "$(mandoc -T utf8 -O width=78 "$page" | wide)"
+	none "$name: 80 columns, by groff" "$(LC_ALL=C.UTF-8 MANWIDTH=80 man -l "$page" 2>/dev/null | wide)"
+	none "$name: groff warns of nothing" \
+		"$(LC_ALL=C.UTF-8 MANWIDTH=80 man -l "$page" 2>&1 >/dev/null)"
+	none "$name: its tables fit" "$(wide_rows "$page")"
 	is "$name is titled so" "$(sed -n 's/^\.Dt \(.*\) \([0-9]\)$/\1.\2/p' "$page" |
 		tr '[:upper:]' '[:lower:]')" "$name"
 	none "$name refers to pages that exist" "$(sed -n 's/^\.Xr \([^ ]*\) \([0-9]\).*/\1.\2/p' \
