@@ -1,6 +1,8 @@
 #include "natpunch/borrow/borrow.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -8,6 +10,7 @@
 
 #include "natpunch/os/port_owner.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/privileges.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 #include "natpunch/base/text.h"
@@ -47,26 +50,64 @@ static void describe_owner(const struct borrow_request *request, char *out, size
 }
 
 /*
- * What `method` needs, or nothing when no capability helps; NULL: what it takes to get a port that
+ * What `method` needs, or none when no capability helps; NULL: what it takes to get a port that
  * somebody holds, or does not, by any method.
  */
-static void name_capabilities(const struct borrow_method *method,
-	const struct borrow_request *request, bool held, char *out, size_t size)
+static uint64_t find_needed(
+	const struct borrow_method *method, const struct borrow_request *request, bool held)
 {
-	bool low = request->local.port < PRIVILEGED_PORTS;
-	const char *capability;
+	uint64_t low = request->local.port < PRIVILEGED_PORTS ? PRIVILEGES_NET_BIND_SERVICE
+							      : PRIVILEGES_NONE;
 
-	if (method == NULL) {
-		snprintf(out, size, "%s",
-			held ? "cap_net_admin,cap_net_raw" : "cap_net_bind_service");
-		return;
-	}
-	capability = method->capability != NULL ? method->capability : "";
+	if (method == NULL && !held)
+		return low;
+	if (method == NULL)
+		return PRIVILEGES_NET_ADMIN |
+		       (request->protocol == MAPPING_TCP ? low : PRIVILEGES_NONE);
+	if (method->capability == PRIVILEGES_NONE && held)
+		return PRIVILEGES_NONE;
+	return method->capability | (method->binds ? low : PRIVILEGES_NONE);
+}
+
+/* Those of the set that this process has. */
+static uint64_t find_held(uint64_t set)
+{
+	uint64_t held = PRIVILEGES_NONE;
+
+	for (uint64_t bit = 1; bit != 0 && bit <= set; bit <<= 1)
+		if ((set & bit) != 0 && privileges_has(bit))
+			held |= bit;
+	return held;
+}
+
+/* As setcap(8) wants them. */
+static const char *list_capabilities(uint64_t set, char *out, size_t size)
+{
+	static const struct {
+		uint64_t bit;
+		const char *name;
+	} rows[] = {
+		{PRIVILEGES_NET_ADMIN, "cap_net_admin"},
+		{PRIVILEGES_NET_RAW, "cap_net_raw"},
+		{PRIVILEGES_NET_BIND_SERVICE, "cap_net_bind_service"},
+	};
+	size_t used = 0;
+
 	out[0] = '\0';
-	if (method->capability != NULL || !held)
-		snprintf(out, size, "%s%s%s", capability,
-			capability[0] != '\0' && method->binds && low ? "," : "",
-			method->binds && low ? "cap_net_bind_service" : "");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if ((set & rows[i].bit) != 0 && used < size)
+			used += (size_t)snprintf(
+				out + used, size - used, "%s%s", used > 0 ? "," : "", rows[i].name);
+	return out;
+}
+
+/* This program's file, as setcap(8) wants it: no symbolic link. */
+static const char *show_program(char *out, size_t size)
+{
+	char path[PATH_MAX];
+	ssize_t length = readlinkat(AT_FDCWD, "/proc/self/exe", path, sizeof(path));
+
+	return length > 0 ? text_escape(out, size, path, (size_t)length) : "natpunch";
 }
 
 static void add_hint(const struct borrow_method *method, const struct borrow_request *request,
@@ -74,15 +115,26 @@ static void add_hint(const struct borrow_method *method, const struct borrow_req
 {
 	char owner[96];
 	char capabilities[64];
+	char program[128];
+	uint64_t needed;
 
 	if (error->hint[0] != '\0')
 		return;
 	describe_owner(request, owner, sizeof(owner));
-	name_capabilities(method, request, owner[0] != '\0', capabilities, sizeof(capabilities));
-	if (capabilities[0] != '\0')
-		error_hint(error, "%srun as root, or: setcap %s+ep natpunch", owner, capabilities);
-	else
+	needed = find_needed(method, request, owner[0] != '\0');
+	if (geteuid() == 0)
+		needed &= ~find_held(needed);
+	list_capabilities(needed, capabilities, sizeof(capabilities));
+	if (needed == PRIVILEGES_NONE)
 		error_hint(error, "%suse another method: -m auto", owner);
+	else if (geteuid() == 0)
+		error_hint(error,
+			"%sroot lacks %s here: a container or systemd's CapabilityBoundingSet "
+			"takes it away",
+			owner, capabilities);
+	else
+		error_hint(error, "%srun as root, or: setcap %s+ep %s", owner, capabilities,
+			show_program(program, sizeof(program)));
 }
 
 static enum borrow_result open_first(

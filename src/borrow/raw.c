@@ -32,6 +32,7 @@
 #include "natpunch/os/port_owner.h"
 #include "natpunch/os/packet.h"
 #include "natpunch/os/random.h"
+#include "natpunch/os/privileges.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
@@ -130,10 +131,7 @@ static enum borrow_result raw_open(
 
 	if (fd < 0) {
 		result = errno == EPERM ? BORROW_CANNOT : BORROW_UNREACHABLE;
-		fail(error, result, "open a raw socket");
-		if (result == BORROW_CANNOT)
-			error_hint(error, "run as root, or: setcap cap_net_raw+ep natpunch");
-		return result;
+		return fail(error, result, "open a raw socket");
 	}
 	result = find_local(request, &local, error);
 	if (result == BORROW_OPEN)
@@ -261,6 +259,7 @@ static ssize_t raw_receive(struct borrowed *borrowed, void *out, size_t capacity
 
 const struct borrow_method borrow_method_raw = {
 	.name = "raw",
+	.capability = PRIVILEGES_NET_RAW,
 	.open = raw_open,
 	.send = raw_send,
 	.receive = raw_receive,

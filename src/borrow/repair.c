@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "natpunch/borrow/method.h"
+#include "natpunch/os/privileges.h"
 #include "natpunch/os/socket.h"
 
 #ifndef TCP_REPAIR_OFF_NO_WP
@@ -57,7 +58,7 @@ static enum borrow_result repair_open(
 
 const struct borrow_method borrow_method_repair = {
 	.name = "repair",
-	.capability = "cap_net_admin",
+	.capability = PRIVILEGES_NET_ADMIN,
 	.binds = true,
 	.open = repair_open,
 };

@@ -53,6 +53,7 @@
 #include "natpunch/borrow/method.h"
 #include "natpunch/os/log.h"
 #include "natpunch/proto/nft_message.h"
+#include "natpunch/os/privileges.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 #include "natpunch/os/nft_snat.h"
@@ -325,7 +326,7 @@ static void rewrite_end(struct borrowed *borrowed, bool silently)
 
 const struct borrow_method borrow_method_rewrite = {
 	.name = "rewrite",
-	.capability = "cap_net_admin",
+	.capability = PRIVILEGES_NET_ADMIN,
 	.open = rewrite_open,
 	.send = rewrite_send,
 	.end = rewrite_end,

@@ -12,9 +12,15 @@
 #include <unistd.h>
 
 #include "natpunch/os/clock.h"
+#include "natpunch/base/parse.h"
 #include "natpunch/base/text.h"
 
 #define LOCK_RETRY_MS 10
+#define PASSWD_MAX    (1024UL * 1024)
+#define USER_MAX      32 /* as useradd(8) has it */
+/* Whom systemd gives to a service with DynamicUser= and no user of its name. */
+#define DYNAMIC_MIN 61184
+#define DYNAMIC_MAX 65519
 
 #ifdef __linux__
 #define OPEN_FOR_MORE (O_ACCMODE | O_CREAT | O_TRUNC) /* than reading */
@@ -23,6 +29,12 @@ const struct sandbox_call file_read_calls[] = {
 	SANDBOX_WHEN(openat, 2, OPEN_FOR_MORE, O_RDONLY),
 #ifdef __NR_open
 	SANDBOX_WHEN(open, 1, OPEN_FOR_MORE, O_RDONLY),
+#endif
+#ifdef __NR_geteuid
+	SANDBOX_CALL(geteuid),
+#endif
+#ifdef __NR_geteuid32
+	SANDBOX_CALL(geteuid32),
 #endif
 /* musl sets the flag of O_CLOEXEC once more. */
 #ifdef __NR_fcntl
@@ -190,24 +202,6 @@ static int read_allocated(
 	return 0;
 }
 
-int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	size_t capacity = 0;
-	int result;
-
-	*out = NULL;
-	if (fd < 0)
-		return fail(error, "open", path, errno);
-	result = check_file(path, fd, max, &capacity, error);
-	if (result == 0)
-		result = check_secret(path, fd, error);
-	if (result == 0)
-		result = read_allocated(path, fd, capacity, out, size, error);
-	close(fd);
-	return result;
-}
-
 int file_read_whole(const char *path, size_t max, char **out, size_t *size, struct error *error)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -221,6 +215,78 @@ int file_read_whole(const char *path, size_t max, char **out, size_t *size, stru
 	if (fd < 0)
 		return fail(error, "open", path, errno);
 	result = check_file(path, fd, max, &capacity, error);
+	if (result == 0)
+		result = read_allocated(path, fd, capacity, out, size, error);
+	close(fd);
+	return result;
+}
+
+/*
+ * The name that /etc/passwd has for the user, or "". Read here, as getpwuid(3) asks whatever
+ * service it is configured for, which a confined process cannot.
+ */
+static void find_user_name(uid_t uid, char out[USER_MAX + 1])
+{
+	struct error ignored;
+	char *text, *next, *line;
+	uint64_t number;
+	size_t size;
+
+	out[0] = '\0';
+	if (file_read_whole("/etc/passwd", PASSWD_MAX, &text, &size, &ignored) != 0 || text == NULL)
+		return;
+	text[size] = '\0';
+	next = text;
+	while ((line = strsep(&next, "\n")) != NULL) {
+		const char *name = strsep(&line, ":");
+		const char *field;
+
+		strsep(&line, ":");
+		field = strsep(&line, ":");
+		if (field == NULL || parse_number(field, 0, UINT32_MAX, &number) != 0 ||
+			number != uid)
+			continue;
+		text_escape(out, USER_MAX + 1, name, strlen(name));
+		break;
+	}
+	free(text);
+}
+
+/* Another user than the file's is what a key file is refused for most. */
+static int fail_to_open_secret(const char *path, struct error *error)
+{
+	char name[USER_MAX + 1];
+	char safe[160];
+	uid_t uid;
+
+	fail(error, "open", path, errno);
+	if (errno != EACCES)
+		return -1;
+	uid = geteuid();
+	find_user_name(uid, name);
+	text_escape(safe, sizeof(safe), path, strlen(path));
+	if (name[0] != '\0')
+		return error_hint(error, "user %s may not read it: chown %s %s", name, name, safe);
+	if (uid >= DYNAMIC_MIN && uid <= DYNAMIC_MAX)
+		return error_hint(error,
+			"systemd-sysusers makes the user natpunch for it, then: chown natpunch %s",
+			safe);
+	return error_hint(error, "user %lu may not read it: chown %lu %s", (unsigned long)uid,
+		(unsigned long)uid, safe);
+}
+
+int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	size_t capacity = 0;
+	int result;
+
+	*out = NULL;
+	if (fd < 0)
+		return fail_to_open_secret(path, error);
+	result = check_file(path, fd, max, &capacity, error);
+	if (result == 0)
+		result = check_secret(path, fd, error);
 	if (result == 0)
 		result = read_allocated(path, fd, capacity, out, size, error);
 	close(fd);

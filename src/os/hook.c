@@ -1,8 +1,9 @@
 /*
  * A hook is a child at the head of a process group of its own. Between fork(2) and exec(2) it holds
- * the end of a pipe that closes itself on exec: if exec fails, errno comes through the pipe, and
- * the parent, which waits for the one or the other, says which file could not be run and why. A
- * hook that was started is not waited for: SIGCHLD and a deadline bring the caller back here.
+ * the end of a pipe that closes itself on exec: if exec fails, a refusal comes through the pipe,
+ * and the parent, which waits for the one or the other, says which file could not be run and why.
+ * The child looks for the reason, as a confined parent may not read the file. A hook that was
+ * started is not waited for: SIGCHLD and a deadline bring the caller back here.
  *
  * States: idle (pid 0, queue empty) and running (pid set, up to HOOK_QUEUE_MAX events wait). An
  * event waits only while one runs; start_next() keeps that.
@@ -37,8 +38,15 @@ const struct sandbox_call hook_calls[] = {
 };
 
 #define PATH_SHOWN_SIZE  512
+#define INTERPRETER_SIZE 128
 #define LAST_SHARE       6   /* of the time at the end: what the one that runs gets of it */
 #define EXIT_CANNOT_EXEC 127 /* what a shell returns; nobody sees it, the pipe has told */
+
+/* What comes through the pipe. */
+struct refusal {
+	int problem;                        /* an errno value, or 0: it was started */
+	char interpreter[INTERPRETER_SIZE]; /* a script's, which exec(2) did not find, or "" */
+};
 
 static const char *const event_names[] = {
 	[HOOK_UP] = "up",
@@ -155,17 +163,37 @@ static int set_descriptors(int *report)
 	return 0;
 }
 
+/* The interpreter on the first line of a script, with the CR that may end it; else nothing. */
+static void read_interpreter(const char *path, char out[INTERPRETER_SIZE])
+{
+	char line[INTERPRETER_SIZE];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd >= 0 ? read(fd, line, sizeof(line) - 1) : 0;
+	const char *name = line + 2;
+	size_t length;
+
+	if (size < 2 || memcmp(line, "#!", 2) != 0)
+		return;
+	line[size] = '\0';
+	name += strspn(name, " \t");
+	length = strcspn(name, " \t\n");
+	memcpy(out, name, length);
+	out[length] = '\0';
+}
+
 static _Noreturn void run_child(const struct hook *hook, const struct hook_call *call, int report)
 {
-	int problem;
+	struct refusal refusal = {.problem = 0};
 
 	setpgid(0, 0);
 	signals_restore();
 	if (set_descriptors(&report) == 0)
 		run_program(hook, call);
-	problem = errno;
+	refusal.problem = errno;
+	if (refusal.problem == ENOENT)
+		read_interpreter(hook->path, refusal.interpreter);
 	/* Nobody is left to tell when this fails. */
-	if (write(report, &problem, sizeof(problem)) < 0)
+	if (write(report, &refusal, sizeof(refusal)) < 0)
 		_exit(EXIT_CANNOT_EXEC);
 	_exit(EXIT_CANNOT_EXEC);
 }
@@ -189,16 +217,17 @@ struct launcher_task hook_task(const struct hook *hook)
 	return (struct launcher_task){.run = run_task, .context = hook};
 }
 
-/* Blocks until the child has passed exec. Returns 0, or the errno that stopped it. */
-static int read_report(int report)
+/* Blocks until the child has passed exec, or was refused. */
+static void read_report(int report, struct refusal *out)
 {
-	int problem = 0;
 	ssize_t size;
 
 	do
-		size = read(report, &problem, sizeof(problem));
+		size = read(report, out, sizeof(*out));
 	while (size < 0 && errno == EINTR);
-	return size == (ssize_t)sizeof(problem) ? problem : 0;
+	if (size != (ssize_t)sizeof(*out))
+		out->problem = 0;
+	out->interpreter[INTERPRETER_SIZE - 1] = '\0';
 }
 
 static void reap_now(pid_t pid)
@@ -207,38 +236,59 @@ static void reap_now(pid_t pid)
 		;
 }
 
-/* Returns 0 with *pid set, or an errno value and no child. */
-static int spawn(const struct hook *hook, const struct hook_call *call, pid_t *pid)
+/* Returns 0 with *pid set, or -1 with *refusal filled and no child. */
+static int spawn(
+	const struct hook *hook, const struct hook_call *call, pid_t *pid, struct refusal *refusal)
 {
 	int report[2];
-	int problem;
 
-	if (pipe2(report, O_CLOEXEC) != 0)
-		return errno;
+	*refusal = (struct refusal){.problem = 0};
+	if (pipe2(report, O_CLOEXEC) != 0) {
+		refusal->problem = errno;
+		return -1;
+	}
 	*pid = hook->launcher == NULL
 		       ? fork()
 		       : launcher_start(hook->launcher, hook->task, call, sizeof(*call), report[1]);
-	problem = errno;
+	if (*pid < 0)
+		refusal->problem = errno;
 	if (*pid == 0)
 		run_child(hook, call, report[1]);
 	close(report[1]);
 	if (*pid > 0) {
-		problem = read_report(report[0]);
-		if (problem != 0)
+		read_report(report[0], refusal);
+		if (refusal->problem != 0)
 			reap_now(*pid);
 	}
 	close(report[0]);
-	return problem;
+	return refusal->problem == 0 ? 0 : -1;
+}
+
+static void log_refusal(const struct hook *hook, const struct refusal *refusal)
+{
+	char path[PATH_SHOWN_SIZE];
+	char interpreter[INTERPRETER_SIZE];
+	size_t length = strlen(refusal->interpreter);
+
+	show_path(hook, path);
+	text_escape(interpreter, sizeof(interpreter), refusal->interpreter, length);
+	if (length == 0)
+		log_error("cannot run hook %s: %s", path, strerror(refusal->problem));
+	else if (refusal->interpreter[length - 1] == '\r')
+		log_error("cannot run hook %s: its first line ends in CR, where LF alone must be",
+			path);
+	else
+		log_error("cannot run hook %s: its interpreter %s is not there", path, interpreter);
 }
 
 static void start(struct hook *hook, const struct hook_call *call, uint64_t now)
 {
 	char path[PATH_SHOWN_SIZE];
+	struct refusal refusal;
 	pid_t pid = 0;
-	int problem = spawn(hook, call, &pid);
 
-	if (problem != 0) {
-		log_error("cannot run hook %s: %s", show_path(hook, path), strerror(problem));
+	if (spawn(hook, call, &pid, &refusal) != 0) {
+		log_refusal(hook, &refusal);
 		return;
 	}
 	log_detail("hook %s: %s", hook_event_name(call->event), show_path(hook, path));

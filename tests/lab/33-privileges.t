@@ -59,28 +59,28 @@ public=$LAB_HOME_PUBLIC4
 
 can "bind, a free port from 1024 on: nothing" "" "bind $public 2222" -m bind -p 2222
 can "bind, a free port below: net_bind_service" $bind "bind $public 222" -m bind -p 222
-cannot "bind, without it" $admin$raw ': setcap cap_net_bind_service\+ep natpunch' -m bind -p 222
+cannot "bind, without it" $admin$raw ': setcap cap_net_bind_service\+ep '"$natpunch" -m bind -p 222
 cannot "bind, a port that is held: no capability helps" $bind$admin$raw \
 	'another process holds it; use another method: -m auto' -m bind
 
 can "repair, from 1024 on: net_admin" $admin "repair $public 2222" -m repair -p 2222
 can "repair, below: both" $admin$bind "repair $public 22" -m repair
 cannot "repair, without net_admin" $bind$raw \
-	': setcap cap_net_admin,cap_net_bind_service\+ep natpunch' -m repair
+	': setcap cap_net_admin,cap_net_bind_service\+ep '"$natpunch" -m repair
 cannot "repair, below, without net_bind_service" $admin$raw \
-	': setcap cap_net_admin,cap_net_bind_service\+ep natpunch' -m repair
+	': setcap cap_net_admin,cap_net_bind_service\+ep '"$natpunch" -m repair
 cannot "repair, from 1024 on, without net_admin" $bind$raw \
-	': setcap cap_net_admin\+ep natpunch' -m repair -p 2222
+	': setcap cap_net_admin\+ep '"$natpunch" -m repair -p 2222
 
 can "rewrite: net_admin" $admin "rewrite $public 22" -m rewrite
 can "rewrite, UDP: net_admin" $admin "rewrite $public 22" -m rewrite -u
-cannot "rewrite, without it" $bind$raw ': setcap cap_net_admin\+ep natpunch' -m rewrite
-cannot "rewrite, UDP, without it" $bind$raw ': setcap cap_net_admin\+ep natpunch' -m rewrite -u
+cannot "rewrite, without it" $bind$raw ': setcap cap_net_admin\+ep '"$natpunch" -m rewrite
+cannot "rewrite, UDP, without it" $bind$raw ': setcap cap_net_admin\+ep '"$natpunch" -m rewrite -u
 
 can "raw: net_raw" $raw "raw $public 22" -m raw
 can "raw, UDP: net_raw" $raw "raw $public 22" -m raw -u
-cannot "raw, without it" $bind$admin ': setcap cap_net_raw\+ep natpunch' -m raw
-cannot "raw, UDP, without it" $bind$admin ': setcap cap_net_raw\+ep natpunch' -m raw -u
+cannot "raw, without it" $bind$admin ': setcap cap_net_raw\+ep '"$natpunch" -m raw
+cannot "raw, UDP, without it" $bind$admin ': setcap cap_net_raw\+ep '"$natpunch" -m raw -u
 can "auto, only net_raw" $raw "raw $public 22"
 
 can "auto: what the hint says to grant suffices" $admin$raw "rewrite $public 22"
@@ -90,21 +90,28 @@ like "auto: and why not repair" "$(cat "$LAB_DIR/err")" \
 	'^natpunch probe: method repair passed over: cannot share port 22: Permission denied$'
 can "auto, from 1024 on: nothing" "" "bind $public 2222" -p 2222
 cannot "auto, without any" "" \
-	'another process holds it; run as root, or: setcap cap_net_admin,cap_net_raw\+ep natpunch'
+	'another process holds it; run as root, or: setcap cap_net_admin,cap_net_bind_service\+ep '"$natpunch"
 cannot "auto, a free port, without any" "" \
-	'hint: run as root, or: setcap cap_net_bind_service\+ep natpunch' -p 222
+	'hint: run as root, or: setcap cap_net_bind_service\+ep '"$natpunch" -p 222
 
-# The hint to the letter.
-setcap cap_net_admin,cap_net_raw+ep "$natpunch" || bail "setcap"
+# The hint to the letter, which the README has as well.
+probe_with ""
+grant=$(sed -n 's/^hint: .* or: setcap //p' "$LAB_DIR/err")
+# shellcheck disable=SC2086 # words for setcap
+setcap $grant || bail "setcap"
+like "the README: the same capabilities" "$(cat "$lab_top/README.md")" \
+	"\`setcap $(echo "${grant%% *}" | sed 's/+/\\+/') /usr/local/bin/natpunch\`"
 is "setcap as the hint says" "$(lab_exec home setpriv --reuid $nobody --regid $nobody \
 	--clear-groups "$natpunch" probe -f '%m %a %p' -r "$LAB_REFLECTOR4" 2>/dev/null)" \
-	"rewrite $public 22"
+	"repair $public 22"
 setcap -r "$natpunch"
 
 # Root may look into other processes, and so knows the name.
 lab_exec home setpriv --bounding-set -net_admin,-net_raw,-net_bind_service \
 	"$natpunch" probe -r "$LAB_REFLECTOR4" 2>"$LAB_DIR/err"
 is "root without capabilities for the network: exit 3" $? 3
-like "root: who holds the port" "$(cat "$LAB_DIR/err")" "^hint: sshd holds it \\(pid $LAB_SSHD_PID\\); run as root, or: "
+like "root: who holds the port" "$(cat "$LAB_DIR/err")" "^hint: sshd holds it \\(pid $LAB_SSHD_PID\\); "
+like "root: what is missing, and where it was taken" "$(cat "$LAB_DIR/err")" \
+	"; root lacks cap_net_admin,cap_net_bind_service here: .*container.*CapabilityBoundingSet"
 is "nobody left a rule" "$(lab_exec home nft list ruleset)" ""
 done_testing

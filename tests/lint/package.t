@@ -47,11 +47,14 @@ ok 'the same bytes' cmp "$part" "$lint_dir/tree/$part"
 ok 'make install' make -s install DESTDIR="$lint_dir/root"
 ok 'make uninstall' make -s uninstall DESTDIR="$lint_dir/root"
 none 'takes all of it away' "$(find "$lint_dir/root" ! -type d)"
+none 'and its directory' "$(find "$lint_dir/root" -name natpunch)"
+ok 'make uninstall, with nothing there' make -s uninstall DESTDIR="$lint_dir/root"
 
 wait "$deb"
 is 'make deb, and lintian finds no fault' $? 0
 grep '^[EW]:' "$lint_dir/deb.log" | while read -r line; do diag "$line"; done
 package=$(echo "$again"/build/deb/natpunch_*.deb)
+is 'its place is told last' "$(tail -n 1 "$lint_dir/deb.log")" "${package#"$again"/}"
 ok 'the flags for hardening are in use' blhc --all "$lint_dir/deb.log"
 like 'its version' "$(dpkg-deb -f "$package" Version)" "^$version-1\$"
 mkdir "$lint_dir/unpacked"
@@ -79,7 +82,11 @@ is 'what is in it' "$(cd "$lint_dir/unpacked" && find . ! -type d ! -path '*/man
 ./usr/share/fish/vendor_completions.d/natpunch.fish
 ./usr/share/lintian/overrides/natpunch
 ./usr/share/natpunch/natpunch-probe-sshd.conf
+./usr/share/natpunch/natpunch.init
 ./usr/share/zsh/vendor-completions/_natpunch'
+none 'each file of ours that a page names is in it' "$(find "$lint_dir/unpacked/usr/share/man" \
+	-type f -exec zcat {} + | grep -o '/usr/[a-z]*/natpunch[^ ]*[a-z]' | sort -u |
+	while read -r named; do [ -e "$lint_dir/unpacked$named" ] || echo "$named"; done)"
 is 'every page of the manual' "$(find "$lint_dir/unpacked/usr/share/man" -type f | wc -l)" \
 	"$(find man -name '*.[1-8]' | wc -l)"
 done_testing

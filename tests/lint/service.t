@@ -11,7 +11,9 @@ exposure_limit=1.7
 
 [ -x natpunch ] || bail 'build it first: make'
 
-ok 'make install for a package' make -s install DESTDIR="$lint_dir/package" PREFIX=/usr
+make -s install DESTDIR="$lint_dir/package" PREFIX=/usr >"$lint_dir/told" 2>&1
+is 'make install for a package' $? 0
+none 'says nothing, as nothing is left to do here' "$(cat "$lint_dir/told")"
 is 'what it installs' "$(cd "$lint_dir/package" && find . -type f ! -path '*/man/*' | sort)" \
 	'./usr/bin/natpunch
 ./usr/lib/systemd/system/natpunch-probe@.service
@@ -27,7 +29,11 @@ is 'every page of the manual' "$(find "$lint_dir/package/usr/share/man" -type f 
 none 'no file names another place' "$(grep -rlI /usr/local "$lint_dir/package")"
 none 'nor the place of the package' "$(grep -rlI "$lint_dir" "$lint_dir/package")"
 
-ok 'make install for use' make -s install PREFIX="$lint_dir/here"
+make -s install PREFIX="$lint_dir/here" >"$lint_dir/told" 2>&1
+is 'make install for use' $? 0
+like 'tells how the user is made' "$(cat "$lint_dir/told")" \
+	"^ *systemd-sysusers $lint_dir/here/lib/sysusers.d/natpunch.conf\$"
+like 'and that systemd has to read the units' "$(cat "$lint_dir/told")" '^ *systemctl daemon-reload$'
 export SYSTEMD_UNIT_PATH="$lint_dir/here/lib/systemd/system:"
 for unit in natpunch-reflect.service natpunch-probe@.service; do
 	file=$lint_dir/here/lib/systemd/system/$unit
@@ -78,7 +84,7 @@ echo "$confining" | tr ' ' '\n' >>"$lint_dir/filter"
 sort -u -o "$lint_dir/filter" "$lint_dir/filter"
 like 'the filter lets something through' "$(cat "$lint_dir/filter")" '^splice$'
 unlike 'and not all' "$(cat "$lint_dir/filter")" '^(chroot|setuid|mount|ptrace|sched_setscheduler)$'
-for program in hook notify handover splice; do
+for program in os/hook os/notify home/handover home/splice; do
 	ok "$program under strace" strace -f -qq -o "$lint_dir/trace" "build/tests/unit/$program"
 	sed -n 's/^[0-9 ]*\([a-z0-9_]*\)(.*/\1/p' "$lint_dir/trace" | sort -u >"$lint_dir/calls"
 	like "$program: its calls were seen" "$(cat "$lint_dir/calls")" '^close$'

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "natpunch/base/addr.h"
@@ -53,8 +54,8 @@ struct borrowed {
 
 struct borrow_method {
 	const char *name;
-	const char *capability; /* that it needs for any port, as setcap(8) names it, or NULL */
-	bool binds;             /* it binds the port: below 1024 CAP_NET_BIND_SERVICE as well */
+	uint64_t capability; /* that it needs for any port (privileges.h) */
+	bool binds;          /* it binds the port: below 1024 CAP_NET_BIND_SERVICE as well */
 	enum borrow_result (*open)(
 		const struct borrow_request *request, struct borrowed *out, struct error *error);
 	/* What borrow_send() and the others do; NULL: send(2) and recv(2). */

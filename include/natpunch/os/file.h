@@ -37,7 +37,8 @@ int file_read_whole(const char *path, size_t max, char **out, size_t *size, stru
 /*
  * Reads a regular file of at most `max` bytes that nobody but its owner may read or write: one
  * that group or others can is refused. *out is the caller's, to be wiped and freed.
- * Returns 0, or -1 with *error filled (EXIT_STATUS_LOCAL), also where there is no such file.
+ * Returns 0, or -1 with *error filled (EXIT_STATUS_LOCAL), also where there is no such file; where
+ * this user may not read it, with a hint that names him.
  */
 int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error);
 

@@ -166,6 +166,39 @@ static void test_lock(void)
 	unlink(lock_path);
 }
 
+/* Whom the file does not belong to: another process, as another user when this one is root. */
+static void test_secret_of_another(void)
+{
+	struct error error;
+	char wanted[128], got[sizeof(error.hint)] = "";
+	int ends[2], result = -1;
+	pid_t child;
+	char *text;
+	size_t size;
+
+	if (geteuid() != 0) {
+		skip(3, "only root has files that this user may not read");
+		return;
+	}
+	if (file_replace(path, "key", 3, SECRET_MODE, &error) != 0 || pipe(ends) != 0)
+		bail_out("no file of another's");
+	chmod(directory, 0755);
+	child = fork();
+	if (child == 0) {
+		if (setresuid(65534, 65534, 65534) != 0)
+			_exit(1);
+		result = file_read_secret(path, 64, &text, &size, &error);
+		_exit(write(ends[1], error.hint, sizeof(error.hint)) > 0 && result == -1 ? 0 : 1);
+	}
+	close(ends[1]);
+	ok(read(ends[0], got, sizeof(got)) > 0, "a hint");
+	close(ends[0]);
+	waitpid(child, &result, 0);
+	is_int(result, 0, "a secret of another user is not read");
+	snprintf(wanted, sizeof(wanted), "user nobody may not read it: chown nobody %s", path);
+	is_str(got, wanted, "and the hint names the user");
+}
+
 int main(void)
 {
 	if (mkdtemp(directory) == NULL)
@@ -175,6 +208,7 @@ int main(void)
 	test_full("replace", file_replace);
 	test_read();
 	test_lock();
+	test_secret_of_another();
 	test_replace("replace alone", file_replace_alone);
 	test_full("replace alone", file_replace_alone);
 	unlink(path);

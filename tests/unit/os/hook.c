@@ -321,7 +321,7 @@ static void test_none(void)
 	hook_finish(&hook);
 }
 
-static void test_cannot_run(const char *path, int problem, const char *name)
+static void test_cannot_run(const char *path, const char *reason, const char *name)
 {
 	struct mapping mapping = mapping_of("203.0.113.2", 1);
 	struct hook hook;
@@ -333,11 +333,24 @@ static void test_cannot_run(const char *path, int problem, const char *name)
 	hook_call(&hook, HOOK_DOWN, &mapping, clock_now_ms());
 	snprintf(wanted, sizeof(wanted),
 		"natpunch: cannot run hook %s: %s\nnatpunch: cannot run hook %s: %s\n", path,
-		strerror(problem), path, strerror(problem));
+		reason, path, reason);
 	is_str(logged(), wanted, "%s: said, with the reason", name);
 	is_int(hook.pid, 0, "%s: nothing runs", name);
 	is_uint(hook.waiting, 0, "%s: nothing waits", name);
 	is_int(waitpid(-1, NULL, WNOHANG), -1, "%s: no child is left", name);
+}
+
+static void test_cannot_run_script(const char *text, const char *reason, const char *name)
+{
+	char script[64];
+	int fd;
+
+	snprintf(script, sizeof(script), "%s/script", directory);
+	fd = open(script, O_CREAT | O_WRONLY | O_CLOEXEC, 0700);
+	is_int(write(fd, text, strlen(text)), (int)strlen(text), "%s", name);
+	close(fd);
+	test_cannot_run(script, reason, name);
+	unlink(script);
 }
 
 static void test_cannot(void)
@@ -351,9 +364,15 @@ static void test_cannot(void)
 	fd = open(garbage, O_CREAT | O_WRONLY | O_CLOEXEC, 0700);
 	is_int(write(fd, "\1\2\3\4", 4), 4, "a program that is none");
 	close(fd);
-	test_cannot_run("/nonexistent/hook", ENOENT, "no such file");
-	test_cannot_run(plain, EACCES, "not executable");
-	test_cannot_run(garbage, ENOEXEC, "not a program");
+	test_cannot_run("/nonexistent/hook", strerror(ENOENT), "no such file");
+	test_cannot_run(plain, strerror(EACCES), "not executable");
+	test_cannot_run(garbage, strerror(ENOEXEC), "not a program");
+	test_cannot_run_script("#!/nonexistent/sh -e\ntrue\n",
+		"its interpreter /nonexistent/sh is not there", "a script without an interpreter");
+	test_cannot_run_script("#! /bin/sh\r\ntrue\r\n",
+		"its first line ends in CR, where LF alone must be", "a script from DOS");
+	test_cannot_run_script("#!/nonexistent/sh", "its interpreter /nonexistent/sh is not there",
+		"a script of half a line");
 	unlink(plain);
 	unlink(garbage);
 }
