@@ -27,7 +27,7 @@ MAN   = $(sort $(wildcard man/*.[1-8]))
 # What is installed, each SOURCE=PLACE.
 INSTALLED = natpunch=$(BINDIR)/natpunch $(foreach page,$(MAN),$(page)=$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
   $(foreach unit,natpunch-probe@.service natpunch-reflect.service,src/service/$(unit)=$(UNITDIR)/$(unit)) \
-  $(foreach file,natpunch-probe-sshd.conf natpunch.init,src/service/$(file)=$(PREFIX)/share/natpunch/$(file)) \
+  $(foreach file,natpunch-probe-after.conf natpunch-probe-sshd.conf natpunch.init,src/service/$(file)=$(PREFIX)/share/natpunch/$(file)) \
   src/service/natpunch.sysusers=$(PREFIX)/lib/sysusers.d/natpunch.conf \
   src/service/natpunch.bash=$(PREFIX)/share/bash-completion/completions/natpunch \
   src/service/natpunch.zsh=$(ZSHDIR)/_natpunch \
@@ -124,9 +124,11 @@ install: natpunch
 	    case $$file in src/service/*|man/*) sed -i \
 	        's|/usr/local/bin/|$(BINDIR)/|; s|/usr/local/share/|$(PREFIX)/share/|' $$place || exit 1 ;; esac; \
 	done
+	$(if $(DESTDIR),,@printf '  %s\n' 'For the services, as root:' \
+	    'systemd-sysusers $(PREFIX)/lib/sysusers.d/natpunch.conf' 'systemctl daemon-reload')
 uninstall:
 	for file in $(INSTALLED); do rm -f $(DESTDIR)$${file#*=} || exit 1; done
-	rmdir $(DESTDIR)$(PREFIX)/share/natpunch
+	rmdir $(DESTDIR)$(PREFIX)/share/natpunch 2>/dev/null || :
 
 # A source tarball, the same bytes whoever makes it, and a package of it; both in build/.
 dist deb:

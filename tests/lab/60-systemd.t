@@ -157,8 +157,15 @@ told()
 
 told 'the reflector: started, and ready' inside systemctl start $reflect
 inside systemctl start listener.socket
-told 'the probe: started, and ready' inside systemctl start $probe
-like 'its status is the mapping' "$(show "$probe" StatusText)" '127\.0\.0\.1:2222'
+told 'the probe: started' inside systemctl start $probe
+has_status()
+{
+	case $(show "$probe" StatusText) in
+	*127.0.0.1:2222*) ;;
+	*) return 1 ;;
+	esac
+}
+ok 'its status is the mapping' wait_for 5 has_status
 has_mapping()
 {
 	inside grep -q ' NATPUNCH_PUBLIC_PORT=2222 ' /var/lib/natpunch/home/mapping
@@ -200,7 +207,52 @@ inside sh -c 'for helper in $(cat "/proc/$1/task/$1/children"); do kill -KILL "$
 ok 'the probe: without its helper, it is started anew' wait_for 10 is_anew "$probe" "$before"
 like 'the old one said why' "$(inside journalctl --no-pager -q -u $probe "_PID=$before")" \
 	'the helper process is gone'
-ok 'the new one has the mapping' has_mapping
+ok 'the new one has the mapping' wait_for 5 has_status
+
+# A reload reads the key file again: a name that is new there is known from then on.
+knows_work()
+{
+	inside natpunch lookup -r 127.0.0.1 -K /etc/natpunch/work work 2>&1 | grep -q 'knows no address'
+}
+inside sh -c 'umask 077 && natpunch keygen work >/etc/natpunch/work &&
+	cat /etc/natpunch/work >>/etc/natpunch/keys'
+nok 'the reflector: a new name is not known' knows_work
+ok 'reloaded' inside systemctl reload $reflect
+ok 'it is' wait_for 5 knows_work
+# A key file that the service may not read: told, with what to do, and the old keys stay.
+inside chown root /etc/natpunch/keys
+inside systemctl reload $reflect
+says_whose()
+{
+	inside journalctl --no-pager -q -u $reflect |
+		grep -q 'hint: user natpunch may not read it: chown natpunch /etc/natpunch/keys'
+}
+told 'a key file of root: told whom to give it to' wait_for 5 says_whose
+inside chown natpunch /etc/natpunch/keys
+
+# Without a reflector the probe runs all the same, and a start does not wait for it.
+inside systemctl stop $probe $reflect
+inside rm -f /var/lib/natpunch/home/mapping
+told 'the probe, without a reflector: started' inside timeout 20 systemctl start $probe
+is 'and active' "$(show "$probe" ActiveState)" active
+nok 'though there is no mapping' has_status
+inside systemctl start $reflect
+ok 'and what it is when there is one' wait_for 20 has_status
+
+# The drop-in for an order.
+late=natpunch-probe@late.service
+inside sh -c 'cp /etc/natpunch/home.conf /etc/natpunch/late.conf
+mkdir "/etc/systemd/system/$1.d"
+sed s/wg-quick@wg0/late/ /usr/share/natpunch/natpunch-probe-after.conf \
+	>"/etc/systemd/system/$1.d/after.conf"
+printf "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sleep 1\n" \
+	>/etc/systemd/system/late.service
+sed -i s,natpunch/home/,natpunch/late/, /etc/natpunch/late.conf
+systemctl daemon-reload' sh $late
+ok 'a probe and the server of its port: started' inside systemctl start $late late.service
+between 'the server first' "$(show late.service ActiveEnterTimestampMonotonic)" 1 \
+	"$(show $late ExecMainStartTimestampMonotonic)"
+inside systemctl stop $late
 
 # The scripts of the Debian package, without what debhelper puts into them.
 script()
@@ -224,6 +276,13 @@ for unit in $probe $reflect; do
 	ok "$unit: stops" inside systemctl stop "$unit"
 	is "$unit: in order" "$(show "$unit" Result) $(show "$unit" ActiveState)" 'success inactive'
 done
+inside systemctl -q enable $reflect $probe
+script postrm remove
+ok 'removed, the package leaves the links' inside test -L "/etc/systemd/system/multi-user.target.wants/$probe"
+script postrm purge
+is 'purged, it leaves nothing' "$(inside find /etc/systemd/system/multi-user.target.wants \
+	/var/lib/natpunch /var/lib/natpunch-reflect /var/lib/private -name 'natpunch*' 2>/dev/null)" ''
+
 echo 'OPTIONS="--no-such-option"' | inside tee /etc/natpunch/reflect.conf >/dev/null
 nok 'a wrong command line: does not start' inside systemctl start $reflect 2>/dev/null
 is 'nor is tried again' "$(show "$reflect" ActiveState) $(show "$reflect" ExecMainStatus)" 'failed 2'

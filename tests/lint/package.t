@@ -81,6 +81,7 @@ is 'what is in it' "$(cd "$lint_dir/unpacked" && find . ! -type d ! -path '*/man
 ./usr/share/doc/natpunch/copyright
 ./usr/share/fish/vendor_completions.d/natpunch.fish
 ./usr/share/lintian/overrides/natpunch
+./usr/share/natpunch/natpunch-probe-after.conf
 ./usr/share/natpunch/natpunch-probe-sshd.conf
 ./usr/share/natpunch/natpunch.init
 ./usr/share/zsh/vendor-completions/_natpunch'

@@ -21,6 +21,7 @@ is 'what it installs' "$(cd "$lint_dir/package" && find . -type f ! -path '*/man
 ./usr/lib/sysusers.d/natpunch.conf
 ./usr/share/bash-completion/completions/natpunch
 ./usr/share/fish/vendor_completions.d/natpunch.fish
+./usr/share/natpunch/natpunch-probe-after.conf
 ./usr/share/natpunch/natpunch-probe-sshd.conf
 ./usr/share/natpunch/natpunch.init
 ./usr/share/zsh/site-functions/_natpunch'
@@ -44,16 +45,22 @@ for unit in natpunch-reflect.service natpunch-probe@.service; do
 		sed -n 's/.*Overall exposure level.*: \([0-9.]*\).*/\1/p')" 0 "$exposure_limit"
 done
 
+like 'the reflector can be told to read its keys again' \
+	"$(cat "$lint_dir/here/lib/systemd/system/natpunch-reflect.service")" '^ExecReload=.*-HUP \$MAINPID'
+
 # The drop-in must take back all that the unit forbids, or a login would find it out.
 mkdir "$file.d"
 cp "$lint_dir/here/share/natpunch/natpunch-probe-sshd.conf" "$file.d"
 none 'the drop-in for sshd: systemd finds no fault' \
 	"$(systemd-analyze --man=no verify "$file" 2>&1)"
+cp "$lint_dir/here/share/natpunch/natpunch-probe-after.conf" "$file.d"
+none 'the drop-in for an order: systemd finds no fault' \
+	"$(systemd-analyze --man=no verify "$file" 2>&1)"
 rows()
 {
 	sed -n '/^\[Service\]/,/^\[Install\]/s/^\([A-Z][A-Za-z]*\)=.*/\1/p' "$1" | sort -u
 }
-needless='User|Type|EnvironmentFile|ExecStart|Restart.*|WatchdogSec|KillMode|StateDirectory'
+needless='User|Type|NotifyAccess|EnvironmentFile|ExecStart|Restart.*|WatchdogSec|KillMode|StateDirectory'
 rows "$file" | grep -vxE "$needless|SystemCallErrorNumber" >"$lint_dir/forbidden"
 isnt 'the unit forbids things' "$(cat "$lint_dir/forbidden")" ''
 none 'the drop-in allows them all' \
