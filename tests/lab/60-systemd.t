@@ -141,7 +141,7 @@ status_of()
 
 wait_for 5 has_first || bail 'no process in the namespaces'
 # shellcheck disable=SC2310 # its failure is the answer
-wait_for 20 inside systemctl is-active -q basic.target 2>/dev/null || {
+wait_for 60 inside systemctl is-active -q basic.target 2>/dev/null || {
 	diag "$(cat "$dir/boot.log")"
 	bail 'no systemd'
 }
@@ -219,16 +219,22 @@ inside sh -c 'umask 077 && natpunch keygen work >/etc/natpunch/work &&
 nok 'the reflector: a new name is not known' knows_work
 ok 'reloaded' inside systemctl reload $reflect
 ok 'it is' wait_for 5 knows_work
-# A key file that the service may not read: told, with what to do, and the old keys stay.
+# A key file that the service may not read: told, with what to do, and the old keys stay. Who is
+# confined cannot look up his name.
 inside chown root /etc/natpunch/keys
 inside systemctl reload $reflect
 says_whose()
 {
 	inside journalctl --no-pager -q -u $reflect |
-		grep -q 'hint: user natpunch may not read it: chown natpunch /etc/natpunch/keys'
+		grep -q "hint: user $1 may not read it: chown $1 /etc/natpunch/keys"
 }
-told 'a key file of root: told whom to give it to' wait_for 5 says_whose
+ok 'a key file of root: told whom to give it to' wait_for 5 says_whose "$user"
+ok 'and the old keys stay' knows_work
+nok 'nor does it start with such a file' inside systemctl restart $reflect 2>/dev/null
+ok 'told, with the name' wait_for 5 says_whose natpunch
 inside chown natpunch /etc/natpunch/keys
+inside systemctl reset-failed $reflect
+told 'given to the user, it starts' inside systemctl restart $reflect
 
 # Without a reflector the probe runs all the same, and a start does not wait for it.
 inside systemctl stop $probe $reflect
@@ -239,7 +245,7 @@ nok 'though there is no mapping' has_status
 inside systemctl start $reflect
 ok 'and what it is when there is one' wait_for 20 has_status
 
-# The drop-in for an order.
+# The drop-in for an order, among units that are started together.
 late=natpunch-probe@late.service
 inside sh -c 'cp /etc/natpunch/home.conf /etc/natpunch/late.conf
 mkdir "/etc/systemd/system/$1.d"
@@ -247,9 +253,11 @@ sed s/wg-quick@wg0/late/ /usr/share/natpunch/natpunch-probe-after.conf \
 	>"/etc/systemd/system/$1.d/after.conf"
 printf "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sleep 1\n" \
 	>/etc/systemd/system/late.service
+printf "[Unit]\nWants=%s late.service\nAfter=%s late.service\n" "$1" "$1" \
+	>/etc/systemd/system/boot.target
 sed -i s,natpunch/home/,natpunch/late/, /etc/natpunch/late.conf
 systemctl daemon-reload' sh $late
-ok 'a probe and the server of its port: started' inside systemctl start $late late.service
+ok 'a probe and the server of its port: started' inside systemctl start boot.target
 between 'the server first' "$(show late.service ActiveEnterTimestampMonotonic)" 1 \
 	"$(show $late ExecMainStartTimestampMonotonic)"
 inside systemctl stop $late
