@@ -46,9 +46,10 @@ registered_more_than()
 	[ "$(registrations)" -gt "$1" ]
 }
 
-comes_in()
+# NUMBER: connects as far as sshd's first line, which it leaves in a file.
+greet()
 {
-	[ "$(road_ssh echo well 2>/dev/null)" = well ]
+	road_connect </dev/null 2>"$LAB_DIR/greet.$1.err" | head -n 1 >"$LAB_DIR/greet.$1"
 }
 
 umask 022
@@ -136,10 +137,15 @@ is 'home is back' "$(road_ssh echo well)" well
 
 lab_line home 20 10
 lab_line laptop 20 10
-came=0
-for _ in 1 2 3 4 5; do
-	comes_in && came=$((came + 1))
+# A session would spend its time on TCP's own repeats; what connect does ends at sshd's first line.
+greet_pids=
+for number in 1 2 3 4 5; do
+	greet "$number" &
+	greet_pids="$greet_pids $!"
 done
+# shellcheck disable=SC2086 # a list of pids
+wait $greet_pids
+came=$(cat "$LAB_DIR"/greet.? | grep -c '^SSH-2\.0-')
 lab_line home 20 0
 lab_line laptop 20 0
 between 'of five over lines that lose every tenth packet, most come in' "$came" 3 5

@@ -88,6 +88,7 @@
 #   lab_spawn NAME NS COMMAND...  in the background; standard output into
 #                           $LAB_DIR/NAME.out, standard error into NAME.err,
 #                           its pid into LAB_PID and NAME.pid
+#   lab_reflect NAME NS [ARG...]  spawns natpunch reflect; back when it answers
 #   lab_kill NAME [SIGNAL]  ends what lab_spawn NAME began and waits for it;
 #                           its exit status (128 + signal if that ended it)
 #   lab_alive NAME          is it still running?
@@ -201,6 +202,16 @@ lab_spawn()
 		>"$LAB_DIR/$lab_name.out" 2>"$LAB_DIR/$lab_name.err" &
 	LAB_PID=$!
 	echo "$LAB_PID" >"$LAB_DIR/$lab_name.pid"
+}
+
+lab_reflect()
+{
+	lab_reflector=$1
+	lab_at=$2
+	shift 2
+	lab_spawn "$lab_reflector" "$lab_at" "$lab_top/natpunch" reflect "$@"
+	wait_for_line 20 "$LAB_DIR/$lab_reflector.err" ready ||
+		lab_die "the reflector $lab_reflector does not start"
 }
 
 lab_kill()
@@ -933,7 +944,7 @@ lab_capture()
 {
 	lab_spawn "$1" "$2" tcpdump -i "$3" -n -U --immediate-mode -Z root \
 		-w "$LAB_DIR/$1.pcap" "$4"
-	wait_for_line 5 "$LAB_DIR/$1.err" 'listening on' ||
+	wait_for_line 20 "$LAB_DIR/$1.err" 'listening on' ||
 		lab_die "tcpdump does not start: $(cat "$LAB_DIR/$1.err")"
 }
 

@@ -1,0 +1,7 @@
+#!/bin/sh
+# A full cone that changes the port: what is said of it, and whether that holds.
+
+# shellcheck source=tests/lab/kind.sh
+. "$(dirname "$0")/kind.sh"
+
+kind_try full-cone-port endpoint-independent endpoint-independent verify

@@ -1,0 +1,7 @@
+#!/bin/sh
+# A full cone that keeps the port: what is said of it, and whether that holds.
+
+# shellcheck source=tests/lab/kind.sh
+. "$(dirname "$0")/kind.sh"
+
+kind_try full-cone endpoint-independent endpoint-independent

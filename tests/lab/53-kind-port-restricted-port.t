@@ -1,0 +1,8 @@
+#!/bin/sh
+# One that filters by address and port and changes the port: what is said of it, and whether that
+# holds.
+
+# shellcheck source=tests/lab/kind.sh
+. "$(dirname "$0")/kind.sh"
+
+kind_try port-restricted-port endpoint-independent address-and-port-dependent

@@ -1,0 +1,7 @@
+#!/bin/sh
+# One that answers strangers with a reset: what is said of it, and whether that holds.
+
+# shellcheck source=tests/lab/kind.sh
+. "$(dirname "$0")/kind.sh"
+
+kind_try port-restricted-rst endpoint-independent address-and-port-dependent

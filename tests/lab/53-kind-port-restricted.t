@@ -1,0 +1,7 @@
+#!/bin/sh
+# A NAT that filters by address and port: what is said of it, and whether that holds.
+
+# shellcheck source=tests/lab/kind.sh
+. "$(dirname "$0")/kind.sh"
+
+kind_try port-restricted endpoint-independent address-and-port-dependent

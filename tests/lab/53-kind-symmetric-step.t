@@ -1,0 +1,7 @@
+#!/bin/sh
+# The next port for each destination: what is said of it, and whether that holds.
+
+# shellcheck source=tests/lab/kind.sh
+. "$(dirname "$0")/kind.sh"
+
+kind_try symmetric-step address-and-port-dependent address-and-port-dependent
