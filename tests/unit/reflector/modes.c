@@ -12,7 +12,9 @@
 #include "reflector/tcp.h"
 #include "natpunch/os/socket_linux.h"
 
-#define CLIENT_PORT 40022
+#define CLIENT_PORT  40022
+#define WAITING_PORT 40023
+#define IDLE_MS      500
 
 /* States in /proc/net/tcp; 0 for no such connection. */
 enum {
@@ -92,13 +94,18 @@ static unsigned sniffer_count(int fd, unsigned *others)
 	return count;
 }
 
-static int dial_from_client_port(void)
+static int dial_from(uint16_t port)
 {
-	struct addr from = address("0.0.0.0", CLIENT_PORT);
+	struct addr from = address("0.0.0.0", port);
 	int fd = connect_from(&from, SOCK_STREAM, "127.0.0.1", SERVER_PORT);
 
-	ok(fd >= 0, "connected from port %u", CLIENT_PORT);
+	ok(fd >= 0, "connected from port %u", port);
 	return fd;
+}
+
+static int dial_from_client_port(void)
+{
+	return dial_from(CLIENT_PORT);
 }
 
 static void test_close(void)
@@ -239,7 +246,27 @@ static void test_forget_refused(void)
 	is_int(server_stop(&server), 0, "it ends cleanly");
 }
 
-/* The idle time passes over a held connection, three of its intervals do not. */
+/* Silent for as long as it is asked to, whatever the idle time, and then FIN. */
+static void test_wait(struct server *server)
+{
+	struct binding_answer answer = {.mode = BINDING_MODE_NONE};
+	int fd = dial_from(WAITING_PORT);
+	uint64_t start = clock_now_ms();
+
+	ok(ask_mode(fd, SOCK_STREAM, BINDING_MODE_WAIT, 1, &answer), "WAIT: answered");
+	is_int(answer.mode, BINDING_MODE_WAIT, "WAIT: granted");
+	is_uint(answer.seconds, 1, "WAIT: for so long");
+	ok(server_says(server, "closed: waited long enough\n", 1), "WAIT: waited");
+	ok(hear_fin(fd), "WAIT: then it closes in order");
+	start = clock_now_ms() - start;
+	ok(start >= 990 && start < 3000, "WAIT: after %llu ms", (unsigned long long)start);
+	close(fd);
+}
+
+/*
+ * The idle time passes over a held connection, three of its intervals do not. Meanwhile another
+ * waits for as long as it asked to.
+ */
 static void test_hold(struct server *server)
 {
 	struct binding_answer answer = {.mode = BINDING_MODE_NONE};
@@ -252,10 +279,11 @@ static void test_hold(struct server *server)
 	ok(ask_mode(fd, SOCK_STREAM, BINDING_MODE_HOLD, 1, &answer), "HOLD: answered");
 	is_int(answer.mode, BINDING_MODE_HOLD, "HOLD: granted");
 	watched.fd = fd;
-	is_int(poll(&watched, 1, 2000), 0, "HOLD: it outlives the idle time");
+	is_int(poll(&watched, 1, 2 * IDLE_MS), 0, "HOLD: it outlives the idle time");
 	ok(ask_mode(fd, SOCK_STREAM, BINDING_MODE_HOLD, 1, NULL), "HOLD: and can ask again");
 	start = clock_now_ms();
 	sniffer = sniffer_open();
+	test_wait(server);
 	ok(server_says(server, "silent for too long, dropped\n", 1), "HOLD: silent for too long");
 	start = clock_now_ms() - start;
 	ok(start > 2900 && start < 5000, "HOLD: after %llu ms, when 3000 are allowed",
@@ -277,31 +305,14 @@ static void test_hold_closed(void)
 	close(fd);
 }
 
-/* Silent for as long as it is asked to, whatever the idle time, and then FIN. */
-static void test_wait(struct server *server)
-{
-	struct binding_answer answer = {.mode = BINDING_MODE_NONE};
-	int fd = dial_from_client_port();
-	uint64_t start = clock_now_ms();
-
-	ok(ask_mode(fd, SOCK_STREAM, BINDING_MODE_WAIT, 1, &answer), "WAIT: answered");
-	is_int(answer.mode, BINDING_MODE_WAIT, "WAIT: granted");
-	is_uint(answer.seconds, 1, "WAIT: for so long");
-	ok(server_says(server, "closed: waited long enough\n", 1), "WAIT: waited");
-	ok(hear_fin(fd), "WAIT: then it closes in order");
-	start = clock_now_ms() - start;
-	ok(start >= 990 && start < 3000, "WAIT: after %llu ms", (unsigned long long)start);
-	close(fd);
-}
-
 int main(void)
 {
 	struct server server;
 
 	network_enter();
 	server_init(&server);
-	server.config.times.idle = 500;
-	server.config.times.hold = 500;
+	server.config.times.idle = IDLE_MS;
+	server.config.times.hold = IDLE_MS;
 	server_start(&server);
 	test_forget(&server);
 	test_forget(&server); /* at once, on the same ports */
@@ -311,12 +322,11 @@ int main(void)
 	test_forget_refused();
 
 	server_init(&server);
-	server.config.times.idle = 500;
-	server.config.times.hold = 500;
+	server.config.times.idle = IDLE_MS;
+	server.config.times.hold = IDLE_MS;
 	server_start(&server);
 	test_hold(&server);
 	test_hold_closed();
-	test_wait(&server);
 	test_close();
 	test_close_and_more();
 	test_close_twice();
