@@ -1,10 +1,6 @@
 /*
- * names.c - the reflector's answers to questions about names.
- *
- * The order of the checks is the defence. Whether a nonce is fresh is checked before the proof: it
- * depends on nothing that is known of the name. Whether it was used is checked after the proof: it
- * does. So who has no key sees the same for every name, and who sends a captured request again
- * learns what its sender knew: that it was taken.
+ * What is done with a request that name_auth.c has found proven, and how it is answered. An answer
+ * is begun as a success; where that cannot be had, the same bytes are begun again as an error.
  */
 #include "reflector/names.h"
 
@@ -15,9 +11,6 @@
 #include "natpunch/proto/name_messages.h"
 #include "natpunch/base/secret.h"
 #include "natpunch/proto/stun_auth.h"
-
-#define UNKNOWN_MAX   8
-#define COMPREHENSION 0x8000 /* types below must be understood (RFC 8489 section 14) */
 
 int names_open(struct names *names, const char *keys_path, const char *state_path, uint64_t now,
 	struct error *error)
@@ -37,8 +30,7 @@ int names_open(struct names *names, const char *keys_path, const char *state_pat
 		names->state.path = NULL;
 		return -1;
 	}
-	random_fill(names->nonce_secret, sizeof(names->nonce_secret));
-	random_fill(names->stranger, sizeof(names->stranger));
+	name_auth_open(&names->auth);
 	names->keys_path = keys_path;
 	log_note("%u name%s", names->registry.count, names->registry.count == 1 ? "" : "s");
 	return 0;
@@ -90,69 +82,6 @@ void names_release(
 	registry_release(&names->registry, entry, slot, generation, now);
 }
 
-/* What a request says. Attributes point into the message; `value` NULL where missing. */
-struct question {
-	struct stun_message message;
-	struct stun_attribute username, nonce, registration, connection, prediction;
-	uint16_t unknown[UNKNOWN_MAX];
-	size_t unknown_count;
-	char name[KEY_NAME_SIZE];
-};
-
-static void take_attribute(struct question *question, const struct stun_attribute *attribute)
-{
-	struct stun_attribute *slot = NULL;
-
-	switch (attribute->type) {
-	case STUN_USERNAME:
-		slot = &question->username;
-		break;
-	case STUN_NONCE:
-		slot = &question->nonce;
-		break;
-	case STUN_NATPUNCH_REGISTRATION:
-		slot = &question->registration;
-		break;
-	case STUN_NATPUNCH_CONNECTION:
-		slot = &question->connection;
-		break;
-	case STUN_NATPUNCH_PREDICTION:
-		slot = &question->prediction;
-		break;
-	case STUN_MESSAGE_INTEGRITY_SHA256:
-	case STUN_REALM:
-		return;
-	default:
-		if (attribute->type < COMPREHENSION && question->unknown_count < UNKNOWN_MAX)
-			question->unknown[question->unknown_count++] = attribute->type;
-		return;
-	}
-	if (slot->value == NULL)
-		*slot = *attribute;
-}
-
-/* Returns false for what is not a question about a name. Its name is "" when that is none. */
-static bool read_question(const void *data, size_t size, struct question *question)
-{
-	uint16_t method = stun_peek_method(data, size);
-	struct stun_attribute attribute;
-	size_t offset = 0;
-
-	/* Most of what comes is a Binding, which is not to be read twice. */
-	if (method != STUN_METHOD_REGISTER && method != STUN_METHOD_LOOKUP &&
-		method != STUN_METHOD_CONNECT && method != STUN_METHOD_RELAY)
-		return false;
-	memset(question, 0, sizeof(*question));
-	if (stun_parse(&question->message, data, size) < 0)
-		return false;
-	while (stun_next(&question->message, &offset, &attribute))
-		take_attribute(question, &attribute);
-	if (question->username.value != NULL &&
-		key_is_name((const char *)question->username.value, question->username.size))
-		memcpy(question->name, question->username.value, question->username.size);
-	return true;
-}
-
 /* An answer that is being written. */
 struct answer {
 	struct wire_writer writer;
@@ -160,13 +89,13 @@ struct answer {
 	bool stream;
 };
 
-static void begin(struct answer *answer, const struct question *question,
+static void begin(struct answer *answer, const struct name_request *request,
 	const struct names_caller *caller, enum stun_class class, void *out, size_t capacity)
 {
-	answer->to = &question->message;
+	answer->to = &request->message;
 	answer->stream = caller->server->stream;
-	stun_begin(&answer->writer, out, capacity, class, question->message.method,
-		question->message.transaction);
+	stun_begin(&answer->writer, out, capacity, class, request->message.method,
+		request->message.transaction);
 }
 
 /* Returns its size, or 0 when nothing may be sent. */
@@ -177,126 +106,6 @@ static size_t finish(struct answer *answer)
 	stun_put_fingerprint(&answer->writer);
 	size = stun_finish(&answer->writer);
 	return answer->stream || size <= answer->to->size ? size : 0;
-}
-
-static void put_error(struct answer *answer, unsigned code, const char *reason)
-{
-	stun_put_error(&answer->writer, code, answer->stream ? reason : "");
-}
-
-static void put_nonce(struct answer *answer, const struct names *names,
-	const struct nonce_subject *subject, uint64_t now)
-{
-	uint8_t salt[NONCE_SALT_SIZE];
-	char nonce[NONCE_SIZE];
-
-	random_fill(salt, sizeof(salt));
-	nonce_make(names->nonce_secret, subject, salt, now, nonce);
-	stun_put(&answer->writer, STUN_NONCE, nonce, sizeof(nonce));
-}
-
-/*
- * 0 when the request has shown that it knows the key just now; else the error to answer. *fresh:
- * whether it has shown a nonce that its source was sent.
- */
-static unsigned judge(const struct names *names, const struct question *question,
-	const struct nonce_subject *subject, const uint8_t secret[KEY_SECRET_SIZE], uint64_t now,
-	bool *fresh)
-{
-	const struct stun_attribute *nonce = &question->nonce;
-	enum stun_auth_result proof = stun_auth_check(&question->message, secret, KEY_SECRET_SIZE);
-
-	*fresh = false;
-	if (question->unknown_count > 0)
-		return 420;
-	if (question->name[0] == '\0')
-		return 400;
-	if (proof == STUN_AUTH_ABSENT)
-		return 401;
-	*fresh = nonce->value != NULL &&
-		 nonce_is_fresh(names->nonce_secret, subject, nonce->value, nonce->size, now);
-	if (!*fresh)
-		return 438;
-	if (proof != STUN_AUTH_VALID)
-		return 401;
-	if (!nonce_is_unused(names->nonce_secret, subject, nonce->value, nonce->size))
-		return 438;
-	return 0;
-}
-
-static bool may_ask(const struct rate_limit_quota *quota, uint64_t *spent, uint64_t now)
-{
-	if (rate_limit_wait(quota, *spent, now) > 0)
-		return false;
-	rate_limit_charge(quota, spent, 1, now);
-	return true;
-}
-
-static enum registry_measure measure_of(
-	const struct names_caller *caller, const struct question *question)
-{
-	if (question->message.method != STUN_METHOD_LOOKUP)
-		return REGISTRY_MEASURE_CHANGES;
-	return caller->server->stream ? REGISTRY_MEASURE_LOOKUPS
-				      : REGISTRY_MEASURE_DATAGRAM_LOOKUPS;
-}
-
-/* What the source has proven to be and, with `code` 0, to know: has it asked too much by that? */
-static bool asks_too_much(struct names *names, const struct names_caller *caller,
-	const struct question *question, uint32_t entry, unsigned code, bool fresh, uint64_t now)
-{
-	uint64_t *spent = NULL;
-
-	if (!names->limits_loopback && addr_classify(caller->source) == ADDR_CLASS_LOOPBACK)
-		return false;
-	if (!caller->server->stream && fresh && names->sources != NULL)
-		spent = rate_limit_table_find(names->sources, caller->source, now);
-	if (spent != NULL && !may_ask(&names->sources->each, spent, now)) {
-		count_one(names->counters, COUNTER_LIMITED_SOURCE);
-		return true;
-	}
-	if (code != 0 || names->each.per_second == 0)
-		return false;
-	spent = &names->registry.entries[entry].spent_us[measure_of(caller, question)];
-	if (may_ask(&names->each, spent, now))
-		return false;
-	count_one(names->counters, COUNTER_LIMITED_NAME);
-	return true;
-}
-
-/*
- * CONNECT sends home somewhere: a captured one must not, sent again from behind the same NAT. (A
- * REGISTER uses its nonce up by what it changes; a LOOKUP's answer is of no use without the key.)
- */
-static bool use_nonce(struct names *names, uint32_t entry, const struct question *question)
-{
-	uint8_t salt[NONCE_SALT_SIZE];
-
-	return question->message.method != STUN_METHOD_CONNECT ||
-	       (nonce_read_salt(question->nonce.value, question->nonce.size, salt) &&
-		       registry_use(&names->registry, entry, salt));
-}
-
-static void write_refusal(struct answer *answer, const struct names *names,
-	const struct question *question, const struct nonce_subject *subject, unsigned code,
-	uint64_t now)
-{
-	switch (code) {
-	case 401:
-		put_error(answer, code, "Unauthenticated");
-		put_nonce(answer, names, subject, now);
-		break;
-	case 438:
-		put_error(answer, code, "Stale Nonce");
-		put_nonce(answer, names, subject, now);
-		break;
-	case 420:
-		put_error(answer, code, "Unknown Attribute");
-		stun_put_unknown(&answer->writer, question->unknown, question->unknown_count);
-		break;
-	default:
-		put_error(answer, code, relay_message_reason(code));
-	}
 }
 
 static void put_place(struct answer *answer, const struct registry_entry *entry,
@@ -317,29 +126,29 @@ static void put_place(struct answer *answer, const struct registry_entry *entry,
 }
 
 /* How the connection goes on: as the request asks, or as before. */
-static void settle_mode(const struct names_caller *caller, const struct question *question,
+static void settle_mode(const struct names_caller *caller, const struct name_request *request,
 	struct names_effect *effect)
 {
 	uint16_t seconds;
 	enum binding_mode wanted;
 
-	if (question->connection.value == NULL || !caller->server->stream)
+	if (request->connection.value == NULL || !caller->server->stream)
 		return;
-	wanted = binding_read_connection(&question->connection, &seconds);
+	wanted = binding_read_connection(&request->connection, &seconds);
 	effect->has_mode = true;
 	effect->mode = binding_grant(caller->server, wanted, &seconds);
 	effect->seconds = seconds;
 }
 
 /* Where the sender says it can be reached; false when the request makes no sense. */
-static bool read_place(const struct names_caller *caller, const struct question *question,
+static bool read_place(const struct names_caller *caller, const struct name_request *request,
 	uint64_t now, struct registry_place *place)
 {
 	enum mapping_protocol transport = caller->server->stream ? MAPPING_TCP : MAPPING_UDP;
 	struct name_message_registration registration;
 
-	if (question->registration.value == NULL ||
-		name_message_read_registration(&question->registration, &registration) < 0)
+	if (request->registration.value == NULL ||
+		name_message_read_registration(&request->registration, &registration) < 0)
 		return false;
 	if (registration.mapped_port == 0 && registration.protocol != transport)
 		return false;
@@ -353,19 +162,19 @@ static bool read_place(const struct names_caller *caller, const struct question 
 	};
 	if (registration.mapped_port != 0)
 		place->addr.port = registration.mapped_port;
-	memcpy(place->session, question->message.transaction + 4, sizeof(place->session));
+	memcpy(place->session, request->message.transaction + 4, sizeof(place->session));
 	return true;
 }
 
 static bool register_name(struct names *names, uint32_t entry, const struct names_caller *caller,
-	const struct question *question, uint64_t now, struct names_effect *effect)
+	const struct name_request *request, uint64_t now, struct names_effect *effect)
 {
 	struct registry_place place;
 	enum binding_mode mode;
 
-	if (!read_place(caller, question, now, &place))
+	if (!read_place(caller, request, now, &place))
 		return false;
-	settle_mode(caller, question, effect);
+	settle_mode(caller, request, effect);
 	mode = effect->has_mode ? effect->mode : caller->mode;
 	if (caller->server->stream && mode == BINDING_MODE_HOLD) {
 		place.slot = caller->slot;
@@ -376,7 +185,7 @@ static bool register_name(struct names *names, uint32_t entry, const struct name
 	return true;
 }
 
-/* Over which connection a nonce must come back, when it is for RELAY. */
+/* Of the connection, for who must come back over it; never 0. */
 static uint64_t connection_number(const struct names_caller *caller)
 {
 	return ((uint64_t)caller->slot + 1) << 32 | caller->generation;
@@ -387,15 +196,11 @@ static void put_offer(struct answer *answer, const struct names *names,
 	const struct nonce_subject *asked, const struct names_caller *caller, uint64_t now)
 {
 	struct nonce_subject subject = *asked;
-	uint8_t salt[NONCE_SALT_SIZE];
-	char nonce[NONCE_SIZE];
 
 	if (names->relay == NULL || !caller->server->stream)
 		return;
 	subject.connection = connection_number(caller);
-	random_fill(salt, sizeof(salt));
-	nonce_make(names->nonce_secret, &subject, salt, now, nonce);
-	stun_put(&answer->writer, STUN_NATPUNCH_OFFER, nonce, sizeof(nonce));
+	name_auth_put_nonce(&names->auth, &answer->writer, STUN_NATPUNCH_OFFER, &subject, now);
 }
 
 /* CONNECT: where else we are, so that the initiator can find out what its NAT does. */
@@ -433,15 +238,15 @@ static void write_invitation(const struct registry_entry *known, struct registry
 
 /* The initiator's prediction, and how home's comes back to it. */
 static void add_prediction(struct invitation *invitation, const struct names_caller *caller,
-	const struct question *question)
+	const struct name_request *request)
 {
-	if (question->prediction.value == NULL ||
-		port_prediction_read(&question->prediction, &invitation->prediction) < 0 ||
+	if (request->prediction.value == NULL ||
+		port_prediction_read(&request->prediction, &invitation->prediction) < 0 ||
 		invitation->prediction.port == 0)
 		return;
 	invitation->kind = INVITATION_PREDICTION;
 	invitation->asker.connection = connection_number(caller);
-	memcpy(invitation->asker.transaction, question->message.transaction + 4,
+	memcpy(invitation->asker.transaction, request->message.transaction + 4,
 		sizeof(invitation->asker.transaction));
 }
 
@@ -450,7 +255,7 @@ static void add_prediction(struct invitation *invitation, const struct names_cal
  * the initiator's family: an address of the other one would be of no use to it.
  */
 static void invite(struct names *names, uint32_t entry, const struct names_caller *caller,
-	const struct question *question, struct names_effect *effect)
+	const struct name_request *request, struct names_effect *effect)
 {
 	struct registry_entry *known = &names->registry.entries[entry];
 	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
@@ -459,7 +264,7 @@ static void invite(struct names *names, uint32_t entry, const struct names_calle
 	if (!caller->server->stream)
 		return;
 	effect->asked = entry;
-	add_prediction(&invitation, caller, question);
+	add_prediction(&invitation, caller, request);
 	if (can_be_told(place))
 		write_invitation(known, place, &invitation, effect);
 }
@@ -501,26 +306,27 @@ static void put_places(struct answer *answer, const struct registry_entry *known
 }
 
 /* The request is proven. Returns 0, or the error to answer all the same. */
-static unsigned write_answer(struct names *names, uint32_t entry, struct answer *answer,
-	const struct names_caller *caller, const struct question *question,
-	const struct nonce_subject *subject, uint64_t now, struct names_effect *effect)
+static unsigned write_answer(struct names *names, const struct name_grant *grant,
+	struct answer *answer, const struct names_caller *caller,
+	const struct name_request *request, uint64_t now, struct names_effect *effect)
 {
-	const struct registry_entry *known = &names->registry.entries[entry];
+	const struct registry_entry *known = &names->registry.entries[grant->entry];
+	uint32_t entry = grant->entry;
 	unsigned code;
 
-	switch (question->message.method) {
+	switch (request->message.method) {
 	case STUN_METHOD_REGISTER:
-		if (!register_name(names, entry, caller, question, now, effect))
+		if (!register_name(names, entry, caller, request, now, effect))
 			return 400;
 		put_place(answer, known, &known->places[caller->source->family == ADDR_IPV6], now);
 		if (effect->has_mode)
 			binding_put_connection(&answer->writer, effect->mode, effect->seconds);
 		break;
 	case STUN_METHOD_CONNECT:
-		invite(names, entry, caller, question, effect);
+		invite(names, entry, caller, request, effect);
 		put_places(answer, known, now);
 		put_other_address(answer, caller);
-		put_offer(answer, names, subject, caller, now);
+		put_offer(answer, names, &grant->subject, caller, now);
 		break;
 	case STUN_METHOD_RELAY:
 		code = invite_to_relay(names, entry, caller, effect);
@@ -547,45 +353,32 @@ enum names_verdict names_answer(struct names *names, const struct names_caller *
 	const void *data, size_t data_size, uint64_t now, void *out, size_t capacity, size_t *size,
 	struct names_effect *effect)
 {
-	struct nonce_subject subject = {.source = caller->source};
-	const uint8_t *secret = names->stranger;
-	uint32_t entry = REGISTRY_NONE;
-	struct question question;
+	const struct name_sender sender = {
+		.source = caller->source,
+		.stream = caller->server->stream,
+		.connection = connection_number(caller),
+	};
+	struct name_request request;
+	struct name_grant grant;
 	struct answer answer;
 	unsigned code;
-	bool fresh;
 
 	*size = 0;
 	forget_effect(effect);
-	if (names->keys_path == NULL || !read_question(data, data_size, &question))
+	if (names->keys_path == NULL || !name_auth_read(&request, data, data_size))
 		return NAMES_OTHER;
-	if (question.message.class != STUN_REQUEST || question.message.classic)
+	if (request.message.class != STUN_REQUEST || request.message.classic)
 		return NAMES_SILENT;
-	subject.name = question.name;
-	if (question.message.method == STUN_METHOD_RELAY && caller->server->stream)
-		subject.connection = connection_number(caller);
-	entry = registry_find(&names->registry, question.name);
-	if (entry != REGISTRY_NONE) {
-		secret = names->registry.entries[entry].key.secret;
-		subject.changes = names->registry.entries[entry].changes;
-	}
-	code = judge(names, &question, &subject, secret, now, &fresh);
-	if (code == 0 && entry == REGISTRY_NONE)
-		code = 401;
-	if (code == 0 && !use_nonce(names, entry, &question))
-		code = 438;
-	if (asks_too_much(names, caller, &question, entry, code, fresh, now)) {
-		if (!caller->server->stream)
-			return NAMES_SILENT;
-		code = RELAY_MESSAGE_NAME_FULL;
-	}
-	begin(&answer, &question, caller, STUN_SUCCESS, out, capacity);
+	if (!name_auth_check(&names->auth, &names->registry, &request, &sender, now, &grant))
+		return NAMES_SILENT;
+	code = grant.code;
+	begin(&answer, &request, caller, STUN_SUCCESS, out, capacity);
 	if (code == 0)
-		code = write_answer(
-			names, entry, &answer, caller, &question, &subject, now, effect);
+		code = write_answer(names, &grant, &answer, caller, &request, now, effect);
 	if (code != 0) {
-		begin(&answer, &question, caller, STUN_ERROR, out, capacity);
-		write_refusal(&answer, names, &question, &subject, code, now);
+		begin(&answer, &request, caller, STUN_ERROR, out, capacity);
+		name_auth_put_refusal(
+			&names->auth, &answer.writer, &request, &sender, &grant, code, now);
 	}
 	*size = finish(&answer);
 	return *size > 0 ? NAMES_ANSWERED : NAMES_SILENT;
@@ -594,23 +387,16 @@ enum names_verdict names_answer(struct names *names, const struct names_caller *
 uint32_t names_hear_prediction(
 	struct names *names, const void *data, size_t size, uint64_t *connection)
 {
-	struct question question = {.name = ""};
 	struct invitation_asker asker;
 	struct stun_attribute attribute;
+	struct stun_message message;
 	uint32_t entry;
 
 	*connection = 0;
-	if (names->keys_path == NULL || stun_parse(&question.message, data, size) < 0 ||
-		question.message.class != STUN_INDICATION ||
-		!stun_find(&question.message, STUN_USERNAME, &question.username) ||
-		!key_is_name((const char *)question.username.value, question.username.size))
+	if (names->keys_path == NULL || stun_parse(&message, data, size) < 0)
 		return REGISTRY_NONE;
-	memcpy(question.name, question.username.value, question.username.size);
-	entry = registry_find(&names->registry, question.name);
-	if (entry == REGISTRY_NONE ||
-		stun_auth_check(&question.message, names->registry.entries[entry].key.secret,
-			KEY_SECRET_SIZE) != STUN_AUTH_VALID ||
-		!stun_find(&question.message, STUN_NATPUNCH_INITIATOR, &attribute) ||
+	entry = name_auth_check_indication(&names->registry, &message);
+	if (entry == REGISTRY_NONE || !stun_find(&message, STUN_NATPUNCH_INITIATOR, &attribute) ||
 		invitation_read_asker(&attribute, &asker) < 0)
 		return REGISTRY_NONE;
 	*connection = asker.connection;

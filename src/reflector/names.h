@@ -1,16 +1,6 @@
 /*
- * names.h - the reflector's answers to questions about names (name_messages.h).
- *
- * What a stranger can find out: nothing. A name that exists, one that does not, a wrong key: the
- * same bytes come back but for the random ones, after the same work. What a captured request is
- * good for: nothing; see nonce.h for the order of checks that makes it so.
- *
- * What is limited is what somebody has proven. A name: how often those who know its key may ask,
- * all together, so that one of them can neither wear out home with invitations nor this host with
- * changes to write down. Over UDP also a source, once it has shown a nonce that was sent to it;
- * over TCP the connection limits it (tcp.h). A question without such a nonce is as
- * cheap as its answer, which is one. What is beyond a limit gets no answer over UDP, as if it had
- * been lost: it is sent again later. Over TCP it gets 486.
+ * names.h - the reflector's answers to requests about names (name_messages.h): where a name is, and
+ * what home is to be told of. Who may ask is judged in name_auth.h.
  */
 #ifndef NATPUNCH_REFLECTOR_NAMES_H
 #define NATPUNCH_REFLECTOR_NAMES_H
@@ -20,11 +10,9 @@
 #include <stdint.h>
 
 #include "natpunch/proto/binding.h"
-#include "reflector/counters.h"
 #include "natpunch/base/error.h"
 #include "natpunch/proto/invitation.h"
-#include "natpunch/proto/nonce.h"
-#include "natpunch/base/rate_limit.h"
+#include "reflector/name_auth.h"
 #include "reflector/relay.h"
 #include "reflector/registry.h"
 #include "reflector/registry_file.h"
@@ -32,18 +20,13 @@
 struct names {
 	struct registry registry;
 	struct registry_file state;
+	struct name_auth auth;
 	const char *keys_path;
-	struct relay *relay;       /* the caller's, set after _open(); or NULL: no relaying */
-	struct counters *counters; /* likewise */
-	struct rate_limit_table *sources; /* likewise; NULL: no limit for a source */
-	struct rate_limit_quota each;     /* likewise, of a name; 0 in a second: no limit */
-	bool limits_loopback;             /* the limits are also for sources on this host */
-	uint8_t nonce_secret[NONCE_SECRET_SIZE];
-	uint8_t stranger[KEY_SECRET_SIZE]; /* checked against where there is no such name */
+	struct relay *relay; /* the caller's, set after _open(); or NULL: no relaying */
 };
 
 /*
- * keys_path NULL: no names are served, and every question is as any unknown method. state_path may
+ * keys_path NULL: no names are served, and every request is as any unknown method. state_path may
  * be NULL. Both must outlive the names. Returns 0, or -1 with *error filled;
  * names_close() must follow in either case.
  */
@@ -69,7 +52,7 @@ struct names_caller {
 };
 
 enum names_verdict {
-	NAMES_OTHER,    /* not a question about a name */
+	NAMES_OTHER,    /* not a request about a name */
 	NAMES_SILENT,   /* one that gets no answer */
 	NAMES_ANSWERED, /* *size bytes were written to out */
 };

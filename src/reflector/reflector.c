@@ -151,10 +151,10 @@ static int open_names(
 			error_hint(error, "with -U this is done as that user");
 		return -1;
 	}
-	reflector->names.counters = &reflector->counters;
-	reflector->names.sources = reflector->tcp.sources;
-	reflector->names.each = config->limits.name;
-	reflector->names.limits_loopback = config->limits.loopback;
+	reflector->names.auth.counters = &reflector->counters;
+	reflector->names.auth.sources = reflector->tcp.sources;
+	reflector->names.auth.each = config->limits.name;
+	reflector->names.auth.limits_loopback = config->limits.loopback;
 	if (!config->relay)
 		return 0;
 	if (relay_open(&reflector->relay, &reflector->loop, WORKER_TAG_RELAY,

@@ -691,7 +691,7 @@ static void test_name_limit(void)
 	struct name_question client, other = make_registration(&work);
 	unsigned answered = 0;
 
-	names.each = (struct rate_limit_quota){.per_second = 10, .burst = 5};
+	names.auth.each = (struct rate_limit_quota){.per_second = 10, .burst = 5};
 	while (answered < 100 &&
 		(client = make_registration(&home), converse(&client)) == NAME_MESSAGE_DONE)
 		answered++;
@@ -718,7 +718,7 @@ static void test_name_limit(void)
 	received = answer(&sent);
 	is_int(client_takes(&client), NAME_MESSAGE_DONE, "until it asks again, later");
 	server.stream = true;
-	names.each.per_second = 0;
+	names.auth.each.per_second = 0;
 }
 
 /* What somebody has caught and sends again uses up nothing that its sender needs. */
@@ -728,7 +728,7 @@ static void test_replayed_limit(void)
 	struct message caught;
 	unsigned answered = 0;
 
-	names.each = (struct rate_limit_quota){.per_second = 10, .burst = 5};
+	names.auth.each = (struct rate_limit_quota){.per_second = 10, .burst = 5};
 	now += 1000;
 	server.stream = false;
 	is_int(look_up(&home, &client), NAME_MESSAGE_DONE, "a look-up over UDP");
@@ -749,7 +749,7 @@ static void test_replayed_limit(void)
 		answer(&caught);
 	is_int(register_as(&home), NAME_MESSAGE_DONE, "and registered");
 	now += 1000;
-	names.each.per_second = 0;
+	names.auth.each.per_second = 0;
 }
 
 /* Over UDP a source is limited once a nonce has proven it, and not before. */
@@ -765,8 +765,8 @@ static void test_source_limit(void)
 
 	rate_limit_table_init(
 		&sources, memory, 0, (struct rate_limit_quota){.per_second = 10, .burst = 5}, seed);
-	names.sources = &sources;
-	names.counters = &counters;
+	names.auth.sources = &sources;
+	names.auth.counters = &counters;
 	server.stream = false;
 	client = make_registration(&home);
 	question = write_next(&client);
@@ -788,8 +788,8 @@ static void test_source_limit(void)
 	is_int(converse(&client), NAME_MESSAGE_DONE, "another source has its own");
 	caller.source = &here;
 	server.stream = true;
-	names.sources = NULL;
-	names.counters = NULL;
+	names.auth.sources = NULL;
+	names.auth.counters = NULL;
 }
 
 int main(void)
