@@ -9,136 +9,35 @@
 
 #define ERROR_OFFSET (STUN_HEADER_SIZE + 4) /* of the value of an error's first attribute */
 
-/* A family is all counters from its first one to the first of the next. */
-struct family {
-	enum counter first;
-	const char *name;
-	const char *help;
+struct row {
+	const char *family;
+	const char *labels; /* "": the only one of its family */
+	const char *help;   /* counts in the family's first row */
 };
 
-static const struct family families[] = {
-	{COUNTER_UDP_REQUESTS, "requests_total", "Questions that came."},
-	{COUNTER_UDP_ANSWERS, "answers_total", "Answers that were sent, but for errors."},
-	{COUNTER_ERROR_400, "errors_total", "STUN errors that were answered."},
-	{COUNTER_UDP_UNREADABLE, "ignored_total", "Packets that got no answer."},
-	{COUNTER_OVERFLOWS, "overflows_total",
-		"Datagrams that the kernel dropped, its buffer full."},
-	{COUNTER_ACCEPTED, "connections_total", "TCP connections that came."},
-	{COUNTER_ENDED_DONE, "connections_ended_total", "TCP connections that are over, by why."},
-	{COUNTER_LIMITED_CONNECTION, "limited_total", "What was put off or refused by a limit."},
-	{COUNTER_SOURCES_DROPPED, "sources_dropped_total", "Sources forgotten for want of room."},
-	{COUNTER_DIAL_CLOSED, "dials_total", "Calls back to clients, by what became of them."},
-	{COUNTER_NO_DIAL_BUSY, "dial_refusals_total", "Questions for a call that was not made."},
-	{COUNTER_INVITED, "invitations_total", "Initiators that a home was to be told of."},
-	{COUNTER_RELAYS_BEGUN, "relays_total", "Relayed connections that were begun."},
-	{COUNTER_RELAYED_TO_HOME, "relayed_bytes_total", "Bytes that were passed on."},
-	{COUNTER_LOG_SUPPRESSED, "log_lines_suppressed_total",
-		"Lines that were too many a second."},
-	{COUNTER_CONNECTIONS, "entries", "How many of what there are now."},
-	{COUNTER_CONNECTIONS_MAX, "capacity", "How many of what there can be."},
-	{COUNTER_COUNT, NULL, NULL},
-};
+#define LABELS(transport, kind) "transport=\"" transport "\",kind=\"" kind "\""
 
-#define KINDS(first, transport)                                                                    \
-	[(first) + COUNTERS_BINDING] = "transport=\"" transport "\",kind=\"binding\"",             \
-		   [(first) + COUNTERS_REGISTER] =                                                 \
-			   "transport=\"" transport "\",kind=\"register\"",                        \
-		   [(first) + COUNTERS_LOOKUP] = "transport=\"" transport "\",kind=\"lookup\"",    \
-		   [(first) + COUNTERS_CONNECT] = "transport=\"" transport "\",kind=\"connect\"",  \
-		   [(first) + COUNTERS_RELAY] = "transport=\"" transport "\",kind=\"relay\"",      \
-		   [(first) + COUNTERS_JOIN] = "transport=\"" transport "\",kind=\"join\"",        \
-		   [(first) + COUNTERS_DIAL] = "transport=\"" transport "\",kind=\"dial\"",        \
-		   [(first) + COUNTERS_OTHER] = "transport=\"" transport "\",kind=\"other\""
+#define ROW_ONE(id, family, labels, help) [COUNTER_##id] = {family, labels, help},
+#define ROW_KIND(kind, label, id, family, transport, help)                                         \
+	[COUNTER_##id + COUNTERS_##kind] = {family, LABELS(transport, label), help},
+#define ROW_BLOCK(id, family, transport, help)                                                     \
+	COUNTERS_KIND_LIST(ROW_KIND, id, family, transport, help)                                  \
+	ROW_KIND(OTHER, "other", id, family, transport, help)
+#define ROW_CODE(code, family, help) [COUNTER_ERROR_##code] = {family, "code=\"" #code "\"", help},
+#define ROW_ERRORS(family, help)                                                                   \
+	COUNTERS_ERROR_LIST(ROW_CODE, family, help)                                                \
+	[COUNTER_ERROR_OTHER] = {family, "code=\"other\"", help},
 
-/* "": the only one of its family. */
-static const char *const labels[COUNTER_COUNT] = {
-	KINDS(COUNTER_UDP_REQUESTS, "udp"),
-	KINDS(COUNTER_TCP_REQUESTS, "tcp"),
-	[COUNTER_LINE_REQUESTS] = "transport=\"tcp\",kind=\"line\"",
-	[COUNTER_HTTP_REQUESTS] = "transport=\"tcp\",kind=\"http\"",
-	[COUNTER_RAW_REQUESTS] = "transport=\"raw\",kind=\"syn\"",
-	KINDS(COUNTER_UDP_ANSWERS, "udp"),
-	KINDS(COUNTER_TCP_ANSWERS, "tcp"),
-	[COUNTER_LINE_ANSWERS] = "transport=\"tcp\",kind=\"line\"",
-	[COUNTER_HTTP_ANSWERS] = "transport=\"tcp\",kind=\"http\"",
-	[COUNTER_RAW_ANSWERS] = "transport=\"raw\",kind=\"syn\"",
-	[COUNTER_ERROR_400] = "code=\"400\"",
-	[COUNTER_ERROR_401] = "code=\"401\"",
-	[COUNTER_ERROR_403] = "code=\"403\"",
-	[COUNTER_ERROR_420] = "code=\"420\"",
-	[COUNTER_ERROR_438] = "code=\"438\"",
-	[COUNTER_ERROR_447] = "code=\"447\"",
-	[COUNTER_ERROR_486] = "code=\"486\"",
-	[COUNTER_ERROR_508] = "code=\"508\"",
-	[COUNTER_ERROR_OTHER] = "code=\"other\"",
-	[COUNTER_UDP_UNREADABLE] = "transport=\"udp\",reason=\"unreadable\"",
-	[COUNTER_UDP_NOT_STUN] = "transport=\"udp\",reason=\"not_stun\"",
-	[COUNTER_UDP_NO_REQUEST] = "transport=\"udp\",reason=\"no_request\"",
-	[COUNTER_RAW_UNFIT] = "transport=\"raw\",reason=\"unfit\"",
-	[COUNTER_OVERFLOWS] = "transport=\"udp\"",
-	[COUNTER_ACCEPTED] = "result=\"accepted\"",
-	[COUNTER_NO_DESCRIPTOR] = "result=\"no_descriptor\"",
-	[COUNTER_ENDED_DONE] = "reason=\"done\"",
-	[COUNTER_ENDED_EVICTED] = "reason=\"evicted\"",
-	[COUNTER_ENDED_FORGOTTEN] = "reason=\"forgotten\"",
-	[COUNTER_ENDED_IDLE] = "reason=\"idle\"",
-	[COUNTER_ENDED_NO_ROOM] = "reason=\"no_room\"",
-	[COUNTER_ENDED_RELAYED] = "reason=\"relayed\"",
-	[COUNTER_ENDED_SLOW] = "reason=\"slow\"",
-	[COUNTER_ENDED_UNKNOWN] = "reason=\"unknown\"",
-	[COUNTER_LIMITED_CONNECTION] = "what=\"connection\"",
-	[COUNTER_LIMITED_HOLD] = "what=\"hold\"",
-	[COUNTER_LIMITED_NAME] = "what=\"name\"",
-	[COUNTER_LIMITED_SOURCE] = "what=\"source\"",
-	[COUNTER_SOURCES_DROPPED] = "",
-	[COUNTER_DIAL_CLOSED] = "result=\"closed\"",
-	[COUNTER_DIAL_CONNECTED] = "result=\"connected\"",
-	[COUNTER_DIAL_FAILED] = "result=\"failed\"",
-	[COUNTER_DIAL_REFUSED] = "result=\"refused\"",
-	[COUNTER_DIAL_TIMED_OUT] = "result=\"timed_out\"",
-	[COUNTER_DIAL_UNREACHABLE] = "result=\"unreachable\"",
-	[COUNTER_NO_DIAL_BUSY] = "reason=\"busy\"",
-	[COUNTER_NO_DIAL_FORBIDDEN] = "reason=\"forbidden\"",
-	[COUNTER_NO_DIAL_NO_PLACE] = "reason=\"no_place\"",
-	[COUNTER_NO_DIAL_OFF] = "reason=\"off\"",
-	[COUNTER_NO_DIAL_OFTEN] = "reason=\"often\"",
-	[COUNTER_INVITED] = "result=\"sent\"",
-	[COUNTER_NOT_INVITED] = "result=\"failed\"",
-	[COUNTER_RELAYS_BEGUN] = "",
-	[COUNTER_RELAYED_TO_HOME] = "direction=\"to_home\"",
-	[COUNTER_RELAYED_FROM_HOME] = "direction=\"from_home\"",
-	[COUNTER_LOG_SUPPRESSED] = "",
-	[COUNTER_CONNECTIONS] = "what=\"connections\"",
-	[COUNTER_DIALS] = "what=\"dials\"",
-	[COUNTER_HELD] = "what=\"held\"",
-	[COUNTER_NAMES] = "what=\"names\"",
-	[COUNTER_RELAYS] = "what=\"relays\"",
-	[COUNTER_SOURCES] = "what=\"sources\"",
-	[COUNTER_CONNECTIONS_MAX] = "what=\"connections\"",
-	[COUNTER_DIALS_MAX] = "what=\"dials\"",
-	[COUNTER_HELD_MAX] = "what=\"held\"",
-	[COUNTER_NAMES_MAX] = "what=\"names\"",
-	[COUNTER_RELAYS_MAX] = "what=\"relays\"",
-	[COUNTER_SOURCES_MAX] = "what=\"sources\"",
-};
+static const struct row rows[COUNTER_COUNT] = {COUNTERS_LIST(ROW_ONE, ROW_BLOCK, ROW_ERRORS)};
 
 enum counters_kind counters_kind_of(uint16_t method)
 {
+#define KIND_CASE(kind, label, unused)                                                             \
+	case STUN_METHOD_##kind:                                                                   \
+		return COUNTERS_##kind;
+
 	switch (method) {
-	case STUN_METHOD_BINDING:
-		return COUNTERS_BINDING;
-	case STUN_METHOD_REGISTER:
-		return COUNTERS_REGISTER;
-	case STUN_METHOD_LOOKUP:
-		return COUNTERS_LOOKUP;
-	case STUN_METHOD_CONNECT:
-		return COUNTERS_CONNECT;
-	case STUN_METHOD_RELAY:
-		return COUNTERS_RELAY;
-	case STUN_METHOD_JOIN:
-		return COUNTERS_JOIN;
-	case STUN_METHOD_DIAL:
-		return COUNTERS_DIAL;
+		COUNTERS_KIND_LIST(KIND_CASE, 0)
 	default:
 		return COUNTERS_OTHER;
 	}
@@ -146,23 +45,12 @@ enum counters_kind counters_kind_of(uint16_t method)
 
 static enum counter counter_of_code(unsigned code)
 {
+#define CODE_CASE(code, unused)                                                                    \
+	case code:                                                                                 \
+		return COUNTER_ERROR_##code;
+
 	switch (code) {
-	case 400:
-		return COUNTER_ERROR_400;
-	case 401:
-		return COUNTER_ERROR_401;
-	case 403:
-		return COUNTER_ERROR_403;
-	case 420:
-		return COUNTER_ERROR_420;
-	case 438:
-		return COUNTER_ERROR_438;
-	case 447:
-		return COUNTER_ERROR_447;
-	case 486:
-		return COUNTER_ERROR_486;
-	case 508:
-		return COUNTER_ERROR_508;
+		COUNTERS_ERROR_LIST(CODE_CASE, 0)
 	default:
 		return COUNTER_ERROR_OTHER;
 	}
@@ -202,45 +90,42 @@ void counters_add(struct counters *sum, const struct counters *part)
 		sum->values[i] += relaxed_counter_load(&part->values[i]);
 }
 
-static const struct family *family_of(enum counter which)
-{
-	const struct family *family = families;
-
-	while (family[1].first <= which)
-		family++;
-	return family;
-}
-
 const char *counters_format(
 	const struct counters *counters, enum counter which, char out[COUNTERS_LINE_SIZE])
 {
-	const char *label = labels[which];
+	const struct row *row = &rows[which];
+	bool has_labels = row->labels[0] != '\0';
 
-	snprintf(out, COUNTERS_LINE_SIZE, "natpunch_%s%s%s%s %" PRIu64, family_of(which)->name,
-		label[0] != '\0' ? "{" : "", label, label[0] != '\0' ? "}" : "",
-		counters->values[which]);
+	snprintf(out, COUNTERS_LINE_SIZE, "natpunch_%s%s%s%s %" PRIu64, row->family,
+		has_labels ? "{" : "", row->labels, has_labels ? "}" : "", counters->values[which]);
 	return out;
 }
 
+static bool begins_family(unsigned which)
+{
+	return which == 0 || strcmp(rows[which].family, rows[which - 1].family) != 0;
+}
+
 /* The longest lines are of 47 + 24 + 20 characters; a family's heads of fewer than 160. */
-static_assert(
-	COUNTER_COUNT * 96 + sizeof(families) / sizeof(families[0]) * 192 < COUNTERS_TEXT_SIZE,
+#define HEAD_ONE(id, family, labels, help) +(sizeof(help) > 1)
+#define HEAD_ERRORS(family, help)          +(sizeof(help) > 1)
+static_assert(COUNTER_COUNT * 96 + (COUNTERS_LIST(HEAD_ONE, HEAD_ONE, HEAD_ERRORS)) * 192 <
+		      COUNTERS_TEXT_SIZE,
 	"all of it fits");
 
 size_t counters_write(const struct counters *counters, char out[COUNTERS_TEXT_SIZE])
 {
-	const struct family *family = families;
 	char line[COUNTERS_LINE_SIZE];
 	size_t used = 0;
 
 	for (unsigned which = 0; which < COUNTER_COUNT; which++) {
-		if (family->first == which) {
+		const struct row *row = &rows[which];
+
+		if (begins_family(which))
 			used += (size_t)snprintf(out + used, COUNTERS_TEXT_SIZE - used,
-				"# HELP natpunch_%s %s\n# TYPE natpunch_%s %s\n", family->name,
-				family->help, family->name,
+				"# HELP natpunch_%s %s\n# TYPE natpunch_%s %s\n", row->family,
+				row->help, row->family,
 				which >= COUNTER_CONNECTIONS ? "gauge" : "counter");
-			family++;
-		}
 		used += (size_t)snprintf(out + used, COUNTERS_TEXT_SIZE - used, "%s\n",
 			counters_format(counters, (enum counter)which, line));
 	}

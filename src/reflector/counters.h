@@ -17,105 +17,128 @@
 
 #include "natpunch/base/relaxed_counter.h"
 
+/*
+ * The one list of them. To add a counter add its line; nothing else has to know of it.
+ *
+ *   ONE(id, family, labels, help)           COUNTER_id
+ *   EACH_KIND(id, family, transport, help)  COUNTER_id + each of enum counters_kind
+ *   EACH_ERROR(family, help)                COUNTER_ERROR_code for each code, and for any other
+ *
+ * Those of a family stand together, and the help of the first one is the family's. With labels ""
+ * it is the only one of its family.
+ */
+#define COUNTERS_LIST(ONE, EACH_KIND, EACH_ERROR)                                                  \
+	EACH_KIND(UDP_REQUESTS, "requests_total", "udp", "Questions that came.")                   \
+	EACH_KIND(TCP_REQUESTS, "requests_total", "tcp", "")                                       \
+	ONE(LINE_REQUESTS, "requests_total", "transport=\"tcp\",kind=\"line\"", "")                \
+	ONE(HTTP_REQUESTS, "requests_total", "transport=\"tcp\",kind=\"http\"", "")                \
+	ONE(RAW_REQUESTS, "requests_total", "transport=\"raw\",kind=\"syn\"", "")                  \
+	EACH_KIND(UDP_ANSWERS, "answers_total", "udp", "Answers that were sent, but for errors.")  \
+	EACH_KIND(TCP_ANSWERS, "answers_total", "tcp", "")                                         \
+	ONE(LINE_ANSWERS, "answers_total", "transport=\"tcp\",kind=\"line\"", "")                  \
+	ONE(HTTP_ANSWERS, "answers_total", "transport=\"tcp\",kind=\"http\"", "")                  \
+	ONE(RAW_ANSWERS, "answers_total", "transport=\"raw\",kind=\"syn\"", "")                    \
+	EACH_ERROR("errors_total", "STUN errors that were answered.")                              \
+	ONE(UDP_UNREADABLE, "ignored_total", "transport=\"udp\",reason=\"unreadable\"",            \
+		"Packets that got no answer.")                                                     \
+	ONE(UDP_NOT_STUN, "ignored_total", "transport=\"udp\",reason=\"not_stun\"", "")            \
+	ONE(UDP_NO_REQUEST, "ignored_total", "transport=\"udp\",reason=\"no_request\"", "")        \
+	ONE(RAW_UNFIT, "ignored_total", "transport=\"raw\",reason=\"unfit\"", "")                  \
+	ONE(OVERFLOWS, "overflows_total", "transport=\"udp\"",                                     \
+		"Datagrams that the kernel dropped, its buffer full.")                             \
+	ONE(ACCEPTED, "connections_total", "result=\"accepted\"", "TCP connections that came.")    \
+	ONE(NO_DESCRIPTOR, "connections_total", "result=\"no_descriptor\"", "")                    \
+	/* All that ended, with COUNTER_CONNECTIONS, are as many as ACCEPTED. */                   \
+	ONE(ENDED_DONE, "connections_ended_total", "reason=\"done\"",                              \
+		"TCP connections that are over, by why.")                                          \
+	ONE(ENDED_EVICTED, "connections_ended_total", "reason=\"evicted\"", "")                    \
+	ONE(ENDED_FORGOTTEN, "connections_ended_total", "reason=\"forgotten\"", "")                \
+	ONE(ENDED_IDLE, "connections_ended_total", "reason=\"idle\"", "")                          \
+	ONE(ENDED_NO_ROOM, "connections_ended_total", "reason=\"no_room\"", "")                    \
+	ONE(ENDED_RELAYED, "connections_ended_total", "reason=\"relayed\"", "")                    \
+	ONE(ENDED_SLOW, "connections_ended_total", "reason=\"slow\"", "")                          \
+	ONE(ENDED_UNKNOWN, "connections_ended_total", "reason=\"unknown\"", "")                    \
+	ONE(LIMITED_CONNECTION, "limited_total", "what=\"connection\"",                            \
+		"What was put off or refused by a limit.")                                         \
+	ONE(LIMITED_HOLD, "limited_total", "what=\"hold\"", "")                                    \
+	ONE(LIMITED_NAME, "limited_total", "what=\"name\"", "")                                    \
+	ONE(LIMITED_SOURCE, "limited_total", "what=\"source\"", "")                                \
+	ONE(SOURCES_DROPPED, "sources_dropped_total", "", "Sources forgotten for want of room.")   \
+	ONE(DIAL_CLOSED, "dials_total", "result=\"closed\"",                                       \
+		"Calls back to clients, by what became of them.")                                  \
+	ONE(DIAL_CONNECTED, "dials_total", "result=\"connected\"", "")                             \
+	ONE(DIAL_FAILED, "dials_total", "result=\"failed\"", "")                                   \
+	ONE(DIAL_REFUSED, "dials_total", "result=\"refused\"", "")                                 \
+	ONE(DIAL_TIMED_OUT, "dials_total", "result=\"timed_out\"", "")                             \
+	ONE(DIAL_UNREACHABLE, "dials_total", "result=\"unreachable\"", "")                         \
+	ONE(NO_DIAL_BUSY, "dial_refusals_total", "reason=\"busy\"",                                \
+		"Questions for a call that was not made.")                                         \
+	ONE(NO_DIAL_FORBIDDEN, "dial_refusals_total", "reason=\"forbidden\"", "")                  \
+	ONE(NO_DIAL_NO_PLACE, "dial_refusals_total", "reason=\"no_place\"", "")                    \
+	ONE(NO_DIAL_OFF, "dial_refusals_total", "reason=\"off\"", "")                              \
+	ONE(NO_DIAL_OFTEN, "dial_refusals_total", "reason=\"often\"", "")                          \
+	ONE(INVITED, "invitations_total", "result=\"sent\"",                                       \
+		"Initiators that a home was to be told of.")                                       \
+	ONE(NOT_INVITED, "invitations_total", "result=\"failed\"", "")                             \
+	ONE(RELAYS_BEGUN, "relays_total", "", "Relayed connections that were begun.")              \
+	ONE(RELAYED_TO_HOME, "relayed_bytes_total", "direction=\"to_home\"",                       \
+		"Bytes that were passed on.")                                                      \
+	ONE(RELAYED_FROM_HOME, "relayed_bytes_total", "direction=\"from_home\"", "")               \
+	ONE(LOG_SUPPRESSED, "log_lines_suppressed_total", "",                                      \
+		"Lines that were too many a second.")                                              \
+	/* From here on gauges: how many there are now, and can be, in the same order. */          \
+	ONE(CONNECTIONS, "entries", "what=\"connections\"", "How many of what there are now.")     \
+	ONE(DIALS, "entries", "what=\"dials\"", "")                                                \
+	ONE(HELD, "entries", "what=\"held\"", "")                                                  \
+	ONE(NAMES, "entries", "what=\"names\"", "")                                                \
+	ONE(RELAYS, "entries", "what=\"relays\"", "")                                              \
+	ONE(SOURCES, "entries", "what=\"sources\"", "")                                            \
+	ONE(CONNECTIONS_MAX, "capacity", "what=\"connections\"", "How many of what there can be.") \
+	ONE(DIALS_MAX, "capacity", "what=\"dials\"", "")                                           \
+	ONE(HELD_MAX, "capacity", "what=\"held\"", "")                                             \
+	ONE(NAMES_MAX, "capacity", "what=\"names\"", "")                                           \
+	ONE(RELAYS_MAX, "capacity", "what=\"relays\"", "")                                         \
+	ONE(SOURCES_MAX, "capacity", "what=\"sources\"", "")
+
+/* KIND(kind, label, ...) for each STUN_METHOD_kind, with the arguments that are handed on. */
+#define COUNTERS_KIND_LIST(KIND, ...)                                                              \
+	KIND(BINDING, "binding", __VA_ARGS__)                                                      \
+	KIND(REGISTER, "register", __VA_ARGS__)                                                    \
+	KIND(LOOKUP, "lookup", __VA_ARGS__)                                                        \
+	KIND(CONNECT, "connect", __VA_ARGS__)                                                      \
+	KIND(RELAY, "relay", __VA_ARGS__)                                                          \
+	KIND(JOIN, "join", __VA_ARGS__)                                                            \
+	KIND(DIAL, "dial", __VA_ARGS__)
+
+/* CODE(code, ...) for each error code that the reflector answers. */
+#define COUNTERS_ERROR_LIST(CODE, ...)                                                             \
+	CODE(400, __VA_ARGS__)                                                                     \
+	CODE(401, __VA_ARGS__)                                                                     \
+	CODE(403, __VA_ARGS__)                                                                     \
+	CODE(420, __VA_ARGS__)                                                                     \
+	CODE(438, __VA_ARGS__)                                                                     \
+	CODE(447, __VA_ARGS__)                                                                     \
+	CODE(486, __VA_ARGS__)                                                                     \
+	CODE(508, __VA_ARGS__)
+
+#define COUNTERS_ENUM_KIND(kind, label, unused) COUNTERS_##kind,
+
 /* What was asked, for STUN over UDP and TCP: the offset from the first of a block. */
 enum counters_kind {
-	COUNTERS_BINDING,
-	COUNTERS_REGISTER,
-	COUNTERS_LOOKUP,
-	COUNTERS_CONNECT,
-	COUNTERS_RELAY,
-	COUNTERS_JOIN,
-	COUNTERS_DIAL,
-	COUNTERS_OTHER, /* a method that nobody knows */
+	COUNTERS_KIND_LIST(COUNTERS_ENUM_KIND, 0) /* and last, a method that nobody knows: */
+	COUNTERS_OTHER,
 	COUNTERS_KINDS,
 };
 
+#define COUNTERS_ENUM_ONE(id, family, labels, help) COUNTER_##id,
+#define COUNTERS_ENUM_BLOCK(id, family, transport, help)                                           \
+	COUNTER_##id, COUNTER_##id##_LAST = COUNTER_##id + COUNTERS_KINDS - 1,
+#define COUNTERS_ENUM_CODE(code, unused) COUNTER_ERROR_##code,
+#define COUNTERS_ENUM_ERRORS(family, help)                                                         \
+	COUNTERS_ERROR_LIST(COUNTERS_ENUM_CODE, 0) COUNTER_ERROR_OTHER,
+
 enum counter {
-	/* natpunch_requests_total */
-	COUNTER_UDP_REQUESTS, /* and enum counters_kind */
-	COUNTER_TCP_REQUESTS = COUNTER_UDP_REQUESTS + COUNTERS_KINDS,
-	COUNTER_LINE_REQUESTS = COUNTER_TCP_REQUESTS + COUNTERS_KINDS,
-	COUNTER_HTTP_REQUESTS,
-	COUNTER_RAW_REQUESTS,
-	/* natpunch_answers_total: those that are no errors */
-	COUNTER_UDP_ANSWERS,
-	COUNTER_TCP_ANSWERS = COUNTER_UDP_ANSWERS + COUNTERS_KINDS,
-	COUNTER_LINE_ANSWERS = COUNTER_TCP_ANSWERS + COUNTERS_KINDS,
-	COUNTER_HTTP_ANSWERS,
-	COUNTER_RAW_ANSWERS,
-	/* natpunch_errors_total */
-	COUNTER_ERROR_400,
-	COUNTER_ERROR_401,
-	COUNTER_ERROR_403,
-	COUNTER_ERROR_420,
-	COUNTER_ERROR_438,
-	COUNTER_ERROR_447,
-	COUNTER_ERROR_486,
-	COUNTER_ERROR_508,
-	COUNTER_ERROR_OTHER,
-	/* natpunch_ignored_total */
-	COUNTER_UDP_UNREADABLE,
-	COUNTER_UDP_NOT_STUN,
-	COUNTER_UDP_NO_REQUEST,
-	COUNTER_RAW_UNFIT,
-	/* natpunch_overflows_total: dropped by the kernel, because its buffer was full */
-	COUNTER_OVERFLOWS,
-	/* natpunch_connections_total */
-	COUNTER_ACCEPTED,
-	COUNTER_NO_DESCRIPTOR,
-	/* natpunch_connections_ended_total; all of them and COUNTER_CONNECTIONS are ACCEPTED */
-	COUNTER_ENDED_DONE,
-	COUNTER_ENDED_EVICTED,
-	COUNTER_ENDED_FORGOTTEN,
-	COUNTER_ENDED_IDLE,
-	COUNTER_ENDED_NO_ROOM,
-	COUNTER_ENDED_RELAYED,
-	COUNTER_ENDED_SLOW,
-	COUNTER_ENDED_UNKNOWN,
-	/* natpunch_limited_total */
-	COUNTER_LIMITED_CONNECTION,
-	COUNTER_LIMITED_HOLD,
-	COUNTER_LIMITED_NAME,
-	COUNTER_LIMITED_SOURCE,
-	/* natpunch_sources_dropped_total: for want of room in the table */
-	COUNTER_SOURCES_DROPPED,
-	/* natpunch_dials_total */
-	COUNTER_DIAL_CLOSED,
-	COUNTER_DIAL_CONNECTED,
-	COUNTER_DIAL_FAILED,
-	COUNTER_DIAL_REFUSED,
-	COUNTER_DIAL_TIMED_OUT,
-	COUNTER_DIAL_UNREACHABLE,
-	/* natpunch_dial_refusals_total */
-	COUNTER_NO_DIAL_BUSY,
-	COUNTER_NO_DIAL_FORBIDDEN,
-	COUNTER_NO_DIAL_NO_PLACE,
-	COUNTER_NO_DIAL_OFF,
-	COUNTER_NO_DIAL_OFTEN,
-	/* natpunch_invitations_total */
-	COUNTER_INVITED,
-	COUNTER_NOT_INVITED,
-	/* natpunch_relays_total, natpunch_relayed_bytes_total */
-	COUNTER_RELAYS_BEGUN,
-	COUNTER_RELAYED_TO_HOME,
-	COUNTER_RELAYED_FROM_HOME,
-	/* natpunch_log_lines_suppressed_total */
-	COUNTER_LOG_SUPPRESSED,
-	/* From here on: how many there are now. natpunch_entries */
-	COUNTER_CONNECTIONS,
-	COUNTER_DIALS,
-	COUNTER_HELD,
-	COUNTER_NAMES,
-	COUNTER_RELAYS,
-	COUNTER_SOURCES,
-	/* natpunch_capacity: how many there can be, in the same order */
-	COUNTER_CONNECTIONS_MAX,
-	COUNTER_DIALS_MAX,
-	COUNTER_HELD_MAX,
-	COUNTER_NAMES_MAX,
-	COUNTER_RELAYS_MAX,
-	COUNTER_SOURCES_MAX,
-	COUNTER_COUNT,
+	COUNTERS_LIST(COUNTERS_ENUM_ONE, COUNTERS_ENUM_BLOCK, COUNTERS_ENUM_ERRORS) COUNTER_COUNT,
 };
 
 /* Each is written by one thread, and may be read by another. */
