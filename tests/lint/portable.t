@@ -5,7 +5,6 @@
 # shellcheck source=tests/lint/lint.sh
 . "$(dirname "$0")/lint.sh"
 
-<<<<<<< HEAD
 files="src/cmd/connect.c src/cmd/command.c src/cmd/common_options.c src/cmd/name_options.c
 	src/connect/initiator.c src/connect/stdio_pump.c src/client/punch.c
 	src/client/port_sampler.c src/client/stun_stream.c src/os/key_file.c src/os/clock.c
