@@ -221,6 +221,17 @@ int file_read_whole(const char *path, size_t max, char **out, size_t *size, stru
 	return result;
 }
 
+/* Takes the text up to the separator, or its end; NULL after the last field. */
+static char *cut_field(char **rest, char separator)
+{
+	char *field = *rest, *end = field != NULL ? strchr(field, separator) : NULL;
+
+	*rest = end != NULL ? end + 1 : NULL;
+	if (end != NULL)
+		*end = '\0';
+	return field;
+}
+
 /*
  * The name that /etc/passwd has for the user, or "". Read here, as getpwuid(3) asks whatever
  * service it is configured for, which a confined process cannot.
@@ -237,12 +248,12 @@ static void find_user_name(uid_t uid, char out[USER_MAX + 1])
 		return;
 	text[size] = '\0';
 	next = text;
-	while ((line = strsep(&next, "\n")) != NULL) {
-		const char *name = strsep(&line, ":");
+	while ((line = cut_field(&next, '\n')) != NULL) {
+		const char *name = cut_field(&line, ':');
 		const char *field;
 
-		strsep(&line, ":");
-		field = strsep(&line, ":");
+		cut_field(&line, ':');
+		field = cut_field(&line, ':');
 		if (field == NULL || parse_number(field, 0, UINT32_MAX, &number) != 0 ||
 			number != uid)
 			continue;
