@@ -45,6 +45,7 @@ for unit in natpunch-reflect.service natpunch-probe@.service; do
 		sed -n 's/.*Overall exposure level.*: \([0-9.]*\).*/\1/p')" 0 "$exposure_limit"
 done
 
+# shellcheck disable=SC2016 # systemd's
 like 'the reflector can be told to read its keys again' \
 	"$(cat "$lint_dir/here/lib/systemd/system/natpunch-reflect.service")" '^ExecReload=.*-HUP \$MAINPID'
 
