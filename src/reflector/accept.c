@@ -1,3 +1,10 @@
+/*
+ * The rule for EMFILE and ENFILE: one spare descriptor is kept; it is given up, the newcomer is
+ * accepted in its place and closed at once, and the spare is opened again. So the newcomer learns
+ * that there is no room, the queue gets shorter and the listener, which would stay readable, does
+ * not spin. When even that fails (or memory does), ACCEPT_STARVED asks the caller to leave the
+ * listeners alone for a while.
+ */
 #include "reflector/accept.h"
 
 #include <errno.h>

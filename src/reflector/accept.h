@@ -1,11 +1,5 @@
 /*
  * accept.h - new TCP connections, also when there is no descriptor left for them.
- *
- * The rule for EMFILE and ENFILE: one spare descriptor is kept; it is given up, the newcomer is
- * accepted in its place and closed at once, and the spare is opened again. So the newcomer learns
- * that there is no room, the queue gets shorter and the listener, which would stay readable, does
- * not spin. When even that fails (or memory does), ACCEPT_STARVED asks the caller to leave the
- * listeners alone for a while.
  */
 #ifndef NATPUNCH_REFLECTOR_ACCEPT_H
 #define NATPUNCH_REFLECTOR_ACCEPT_H

@@ -1,5 +1,5 @@
 /*
- * alternate.h - the four places that a reflector with an alternate address answers from.
+ * alternate.h - the four addresses and ports that a reflector with a second address answers from.
  *
  * RFC 5780 takes two addresses and two ports of one server. The main address and port are those of
  * the first full listener of the family, or, where that listens on every address, whichever
@@ -28,28 +28,28 @@ struct alternate {
 };
 
 /*
- * Finds out the places for config->alternates[index], which must be there, and the listeners that
+ * Finds out the four for config->alternates[index], which must be there, and the listeners that
  * are missing for them in config->listen. Returns how many those are, or -1 with *error filled:
  * no listener of that family, not an address of this machine, none beside it.
  */
-int alternate_plan(struct alternate *alternates, const struct reflector_config *config,
-	size_t index, struct reflector_listen extra[ALTERNATE_EXTRA], struct error *error);
+int alternate_plan(struct alternate *alternate, const struct reflector_config *config, size_t index,
+	struct reflector_listen extra[ALTERNATE_EXTRA], struct error *error);
 
 /* Takes the UDP socket of a listener, if it is one of the four's. It stays the caller's. */
-void alternate_adopt(struct alternate *alternates, const struct addr *bound, int fd);
+void alternate_adopt(struct alternate *alternate, const struct addr *bound, int fd);
 
 /*
- * The places as seen from `to`, the address and port that a request came to. False when RFC 5780
+ * The four as seen from `to`, the address and port that a request came to. False when RFC 5780
  * is not served there: another port or another family.
  */
 bool alternate_around(
-	const struct alternate *alternates, const struct addr *to, struct binding_places *out);
+	const struct alternate *alternate, const struct addr *to, struct binding_places *out);
 
 /* The other IP address than the one that was asked, port 0. False when there is none. */
 bool alternate_other_ip(
-	const struct alternate *alternates, const struct addr *asked, struct addr *out);
+	const struct alternate *alternate, const struct addr *asked, struct addr *out);
 
-/* The UDP socket to send from such a place with, or -1. */
-int alternate_socket(const struct alternate *alternates, const struct addr *from);
+/* The UDP socket to send from one of them with, or -1. */
+int alternate_socket(const struct alternate *alternate, const struct addr *from);
 
 #endif

@@ -141,7 +141,7 @@ enum counter {
 	COUNTERS_LIST(COUNTERS_ENUM_ONE, COUNTERS_ENUM_BLOCK, COUNTERS_ENUM_ERRORS) COUNTER_COUNT,
 };
 
-/* Each is written by one thread, and may be read by another. */
+/* Each is written by one worker, and may be read by another. */
 struct counters {
 	uint64_t values[COUNTER_COUNT];
 };

@@ -1,5 +1,21 @@
 /*
- * A job's place in the table is taken for as long as one of its calls is under way. A call is a
+ * One question makes a job of one or two calls: from the address that was asked, and from the other
+ * one. Each call connects from a fresh port, waits for the first line that the other end says, and
+ * ends. The job is answered when its last call has ended, DIALBACK_TIMEOUT_MS after the question at
+ * the latest; until then the kernel sends a SYN that is not answered again, after a second and, in
+ * newer kernels, after two.
+ *
+ * Threat: being made to knock on other people's doors. The rules, each held by a test:
+ *   - only the IP address that the question came from is called, over a connection whose handshake
+ *     has proven it; never a port that this reflector listens on at one of its own addresses;
+ *   - of one source one job at a time, DIALLER_EACH in the long run;
+ *   - DIALLER_MAX jobs at a time, DIALLER_ALL in the long run;
+ *   - at most DIALBACK_BANNER_MAX bytes are read, and told to nobody except the asker.
+ * What does not fit into them is answered at once with DIALBACK_LIMITED: nothing waits, and
+ * nothing is dialled late. An asker that goes away does not end its calls: it would make room for
+ * the next.
+ *
+ * A job's slot in the table is taken for as long as one of its calls is under way. A call is a
  * descriptor and a bit: connecting, or through and waiting for the banner. What is known of it
  * stands in the job's answer from the begin, TIMED_OUT, and is replaced when more is known; so the
  * deadline has only to end the calls that are left.
@@ -51,7 +67,7 @@ void dialler_close(struct dialler *dialler)
 	memset(dialler, 0, sizeof(*dialler));
 }
 
-static void tell_result(
+static void log_result(
 	const struct dialler_job *job, const struct dialback_result *result, uint64_t now)
 {
 	char target[ADDR_TEXT_SIZE];
@@ -100,7 +116,7 @@ static void end_call(
 	job->calls[index].fd = -1;
 	result->milliseconds = (uint16_t)(took < UINT16_MAX ? took : UINT16_MAX);
 	count_outcome(dialler, result->outcome);
-	tell_result(job, result, now);
+	log_result(job, result, now);
 }
 
 static bool is_over(const struct dialler_job *job)
@@ -208,12 +224,12 @@ static struct dialler_job *find_free(struct dialler *dialler)
 	return NULL;
 }
 
-/* One result for each place that was asked for; `froms` is where a call comes from. */
-static void list_places(const struct dialler *dialler, const struct dialback_request *request,
+/* One result for each address that was asked for; `froms` is where a call comes from. */
+static void list_addresses(const struct dialler *dialler, const struct dialback_request *request,
 	const struct addr *local, struct dialback_answer *answer,
 	struct addr froms[DIALBACK_RESULT_MAX])
 {
-	const struct alternate *alternates =
+	const struct alternate *alternate =
 		&dialler->config.alternates[local->family == ADDR_IPV6 ? 1 : 0];
 
 	for (uint8_t place = DIALBACK_SAME_ADDRESS; place <= DIALBACK_OTHER_ADDRESS;
@@ -226,7 +242,7 @@ static void list_places(const struct dialler *dialler, const struct dialback_req
 		*from = *local;
 		from->port = 0;
 		result->place = place;
-		if (place == DIALBACK_OTHER_ADDRESS && !alternate_other_ip(alternates, local, from))
+		if (place == DIALBACK_OTHER_ADDRESS && !alternate_other_ip(alternate, local, from))
 			result->outcome = DIALBACK_NO_PLACE;
 		answer->count++;
 	}
@@ -275,7 +291,7 @@ static size_t refuse(struct dialler *dialler, const struct dialback_request *req
 	return dialback_write_answer(request->transaction, answer, out, DIALBACK_ANSWER_MAX);
 }
 
-size_t dialler_ask(
+size_t dialler_answer(
 	struct dialler *dialler, const struct dialler_question *question, void *out, uint64_t now)
 {
 	struct addr froms[DIALBACK_RESULT_MAX];
@@ -292,7 +308,7 @@ size_t dialler_ask(
 		return size;
 	if (request.port != 0)
 		answer.target.port = request.port;
-	list_places(dialler, &request, question->local, &answer, froms);
+	list_addresses(dialler, &request, question->local, &answer, froms);
 	obstacle = find_obstacle(dialler, &answer, &reason, now);
 	if (obstacle != 0) {
 		count_one(dialler->config.counters, reason);

@@ -1,21 +1,5 @@
 /*
  * dialler.h - the reflector connects to who asked for it (dialback.h).
- *
- * One question makes a job of one or two calls: from the address that was asked, and from the other
- * one. Each call connects from a fresh port, waits for the first line that the other end says, and
- * ends. The job is answered when its last call has ended, DIALBACK_TIMEOUT_MS after the question at
- * the latest; until then the kernel sends a SYN that is not answered again, after a second and, in
- * newer kernels, after two.
- *
- * Threat: being made to knock on other people's doors. The rules, each held by a test:
- *   - only the IP address that the question came from is called, over a connection whose handshake
- *     has proven it; never a port that this reflector listens on at one of its own addresses;
- *   - of one source one job at a time, DIALLER_EACH in the long run;
- *   - DIALLER_MAX jobs at a time, DIALLER_ALL in the long run;
- *   - at most DIALBACK_BANNER_MAX bytes are read, and told to nobody but the asker.
- * What does not fit into them is answered at once with DIALBACK_LIMITED: nothing waits, and
- * nothing is dialled late. An asker that goes away does not end its calls: it would make room for
- * the next.
  */
 #ifndef NATPUNCH_REFLECTOR_DIALLER_H
 #define NATPUNCH_REFLECTOR_DIALLER_H
@@ -45,7 +29,7 @@ struct dialler_call {
 
 struct dialler_job {
 	bool busy;
-	uint32_t generation; /* of the job's place in the table: tells late events apart */
+	uint32_t generation; /* of the job's slot in the table: tells late events apart */
 	struct loop_tag asker;
 	uint8_t transaction[STUN_TRANSACTION_SIZE];
 	uint64_t began;
@@ -54,7 +38,7 @@ struct dialler_job {
 };
 
 struct dialler_config {
-	bool off;                           /* dialler nobody */
+	bool off;                           /* nobody is dialled */
 	const struct alternate *alternates; /* two, IPv4 and IPv6: where the other address is */
 	const struct addr *listens;         /* what is listened on */
 	size_t listen_count;
@@ -64,7 +48,7 @@ struct dialler_config {
 /* What is asked, and over which connection. */
 struct dialler_question {
 	struct loop_tag asker;
-	const struct addr *peer;  /* the source: whom to dialler */
+	const struct addr *peer;  /* the source: whom to dial */
 	const struct addr *local; /* the address that was asked */
 	const void *message;      /* whole, of class request and method DIAL */
 	size_t size;
@@ -99,7 +83,7 @@ void dialler_close(struct dialler *dialler);
  * Takes a question. Returns the size of an answer that was written at once into out, which has
  * room for DIALBACK_ANSWER_MAX bytes; or 0: it will be delivered.
  */
-size_t dialler_ask(
+size_t dialler_answer(
 	struct dialler *dialler, const struct dialler_question *question, void *out, uint64_t now);
 
 /* Something happened to a call; an event of one that is gone is ignored. */

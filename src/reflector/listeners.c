@@ -1,7 +1,7 @@
 /*
- * What is listened on. With threads, each has a socket of its own for each port, and the kernel
- * shares out who comes; so the sockets can be bound beside those of another process that shares,
- * too, and it is tried first whether the port is free.
+ * What is listened on. With several workers, each has a socket of its own for each port, and the
+ * kernel shares out who comes; so the sockets can be bound beside those of another process that
+ * shares, too, and it is tried first whether the port is free.
  */
 #include "reflector/listeners.h"
 
@@ -15,7 +15,7 @@
 #include "reflector/udp.h"
 #include "reflector/alternate.h"
 
-int listeners_fail(
+int listeners_set_error(
 	const struct addr *addr, enum mapping_protocol protocol, int cause, struct error *error)
 {
 	char text[ADDR_TEXT_SIZE];
@@ -76,7 +76,7 @@ static int open_port(struct worker_listener *port, const struct reflector_listen
 	port->listener = -1;
 	port->batch = ACCEPT_BATCH_START;
 	if (shared && !is_free(listen))
-		shared = false; /* so that the reason is told as ever */
+		shared = false; /* so that the error says who holds it */
 	port->listener = accept_listen(&listen->addr, shared);
 	if (port->listener < 0 && family_is_missing(listen)) {
 		log_detail("not listening on %s: %s", addr_format(&listen->addr, text),
@@ -84,117 +84,114 @@ static int open_port(struct worker_listener *port, const struct reflector_listen
 		return 0;
 	}
 	if (port->listener < 0)
-		return listeners_fail(&listen->addr, MAPPING_TCP, errno, error);
+		return listeners_set_error(&listen->addr, MAPPING_TCP, errno, error);
 	if (listen->service == REFLECTOR_TEXT)
 		return 0;
 	port->datagram = udp_listen(&listen->addr, shared);
 	if (port->datagram < 0)
-		return listeners_fail(&listen->addr, MAPPING_UDP, errno, error);
+		return listeners_set_error(&listen->addr, MAPPING_UDP, errno, error);
 	return 0;
 }
 
-static int watch_port(struct reflector *reflector, uint32_t slot, struct error *error)
+static int watch_port(struct worker *worker, uint32_t slot, struct error *error)
 {
-	const struct worker_listener *port = &reflector->ports[slot];
+	const struct worker_listener *port = &worker->ports[slot];
 
-	if (port->listener >= 0 && loop_add(&reflector->loop, port->listener, EPOLLIN,
+	if (port->listener >= 0 && loop_add(&worker->loop, port->listener, EPOLLIN,
 					   worker_tag(WORKER_TAG_LISTENER, slot)) != 0)
-		return worker_fail(error, "watch a socket");
-	if (port->datagram >= 0 && loop_add(&reflector->loop, port->datagram, EPOLLIN,
+		return worker_set_error(error, "watch a socket");
+	if (port->datagram >= 0 && loop_add(&worker->loop, port->datagram, EPOLLIN,
 					   worker_tag(WORKER_TAG_DATAGRAM, slot)) != 0)
-		return worker_fail(error, "watch a socket");
+		return worker_set_error(error, "watch a socket");
 	return 0;
 }
 
-static int open_list(struct reflector *reflector, const struct reflector_listen *list, size_t count,
+static int open_list(struct worker *worker, const struct reflector_listen *list, size_t count,
 	struct error *error)
 {
 	for (size_t i = 0; i < count; i++) {
-		uint32_t slot = reflector->port_count++;
+		uint32_t slot = worker->port_count++;
 
-		reflector->listens[slot] = list[i].addr;
-		if (open_port(&reflector->ports[slot], &list[i], reflector->shared, error) != 0 ||
-			watch_port(reflector, slot, error) != 0)
+		worker->listens[slot] = list[i].addr;
+		if (open_port(&worker->ports[slot], &list[i], worker->shared, error) != 0 ||
+			watch_port(worker, slot, error) != 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* Opens what else the alternate address of a family takes, and ties the sockets to their
- * alternates. */
-static int open_places(struct reflector *reflector, const struct reflector_config *config,
+/* Opens what else the second address of a family takes, and ties the sockets to it. */
+static int open_alternate(struct worker *worker, const struct reflector_config *config,
 	size_t family, struct error *error)
 {
-	struct alternate *alternates = &reflector->alternates[family];
+	struct alternate *alternate = &worker->alternates[family];
 	struct reflector_listen extra[ALTERNATE_EXTRA];
 	int count;
 
 	if (config->alternates[family].family == ADDR_NONE)
 		return 0;
-	count = alternate_plan(alternates, config, family, extra, error);
-	if (count < 0 || open_list(reflector, extra, (size_t)count, error) != 0)
+	count = alternate_plan(alternate, config, family, extra, error);
+	if (count < 0 || open_list(worker, extra, (size_t)count, error) != 0)
 		return -1;
-	for (uint32_t i = 0; i < reflector->port_count; i++)
-		if (reflector->ports[i].datagram >= 0)
-			alternate_adopt(alternates, &reflector->ports[i].listen.addr,
-				reflector->ports[i].datagram);
-	reflector->tcp.alternates = reflector->alternates;
+	for (uint32_t i = 0; i < worker->port_count; i++)
+		if (worker->ports[i].datagram >= 0)
+			alternate_adopt(alternate, &worker->ports[i].listen.addr,
+				worker->ports[i].datagram);
+	worker->tcp.alternates = worker->alternates;
 	return 0;
 }
 
-static void describe_datagrams(struct reflector *reflector)
+static void describe_datagrams(struct worker *worker)
 {
-	for (uint32_t i = 0; i < reflector->port_count; i++) {
-		struct worker_listener *port = &reflector->ports[i];
-		const struct alternate *alternates =
-			&reflector->alternates[port->listen.addr.family == ADDR_IPV6];
+	for (uint32_t i = 0; i < worker->port_count; i++) {
+		struct worker_listener *port = &worker->ports[i];
+		const struct alternate *alternate =
+			&worker->alternates[port->listen.addr.family == ADDR_IPV6];
 
 		port->served.fd = port->datagram;
 		port->served.bound = port->listen.addr;
-		port->served.alternates = alternates->main.family != ADDR_NONE ? alternates : NULL;
+		port->served.alternates = alternate->main.family != ADDR_NONE ? alternate : NULL;
 	}
 }
 
 int listeners_open(
-	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+	struct worker *worker, const struct reflector_config *config, struct error *error)
 {
 	bool any = false;
 
-	if (open_list(reflector, config->listen, config->listen_count, error) != 0)
+	if (open_list(worker, config->listen, config->listen_count, error) != 0)
 		return -1;
-	for (uint32_t i = 0; i < reflector->port_count; i++)
-		any = any || reflector->ports[i].listener >= 0;
+	for (uint32_t i = 0; i < worker->port_count; i++)
+		any = any || worker->ports[i].listener >= 0;
 	if (!any)
 		return error_set(error, EXIT_STATUS_LOCAL, "this kernel has neither IPv4 nor IPv6");
 	for (size_t family = 0; family < WORKER_FAMILIES; family++)
-		if (open_places(reflector, config, family, error) != 0)
+		if (open_alternate(worker, config, family, error) != 0)
 			return -1;
-	describe_datagrams(reflector);
+	describe_datagrams(worker);
 	return 0;
 }
 
-/* The ports of the first thread once more, as far as it has them. */
-int listeners_share(struct reflector *other, const struct reflector *first, struct error *error)
+/* The ports of the first worker once more, as far as it has them. */
+int listeners_share(struct worker *other, const struct worker *first, struct error *error)
 {
 	for (uint32_t i = 0; i < first->port_count; i++) {
 		const struct worker_listener *its = &first->ports[i];
 		struct worker_listener *port = &other->ports[i];
 
 		other->port_count++;
-		*port = (struct worker_listener){
-
-			.listen = its->listen,
+		*port = (struct worker_listener){.listen = its->listen,
 			.datagram = -1,
 			.listener = -1,
 			.batch = ACCEPT_BATCH_START};
 		if (its->listener >= 0)
 			port->listener = accept_listen(&its->listen.addr, true);
 		if (its->listener >= 0 && port->listener < 0)
-			return listeners_fail(&its->listen.addr, MAPPING_TCP, errno, error);
+			return listeners_set_error(&its->listen.addr, MAPPING_TCP, errno, error);
 		if (its->datagram >= 0)
 			port->datagram = udp_listen(&its->listen.addr, true);
 		if (its->datagram >= 0 && port->datagram < 0)
-			return listeners_fail(&its->listen.addr, MAPPING_UDP, errno, error);
+			return listeners_set_error(&its->listen.addr, MAPPING_UDP, errno, error);
 		port->served = its->served;
 		port->served.fd = port->datagram;
 		port->served.queue = &other->datagram_queue;
@@ -205,22 +202,22 @@ int listeners_share(struct reflector *other, const struct reflector *first, stru
 	return 0;
 }
 
-void listeners_tell(const struct reflector *reflector)
+void listeners_log(const struct worker *worker)
 {
-	for (uint32_t i = 0; i < reflector->port_count; i++) {
-		const struct worker_listener *port = &reflector->ports[i];
+	for (uint32_t i = 0; i < worker->port_count; i++) {
+		const struct worker_listener *port = &worker->ports[i];
 		char text[ADDR_TEXT_SIZE];
 		if (port->listener >= 0)
 			log_note("listening on %s %s", addr_format(&port->listen.addr, text),
 				port->datagram >= 0 ? "udp tcp" : "text");
 	}
 	for (size_t i = 0; i < WORKER_FAMILIES; i++) {
-		const struct alternate *alternates = &reflector->alternates[i];
+		const struct alternate *alternate = &worker->alternates[i];
 		char main_text[ADDR_TEXT_SIZE];
 		char other_text[ADDR_TEXT_SIZE];
-		if (alternates->main.family != ADDR_NONE)
+		if (alternate->main.family != ADDR_NONE)
 			log_note("addresses for RFC 5780: %s and %s",
-				addr_format(&alternates->main, main_text),
-				addr_format(&alternates->alternate, other_text));
+				addr_format(&alternate->main, main_text),
+				addr_format(&alternate->alternate, other_text));
 	}
 }

@@ -1,5 +1,5 @@
 /*
- * listeners.h - what a thread of the reflector listens on: for each address a TCP listener,
+ * listeners.h - what a worker of the reflector listens on: for each address a TCP listener,
  * and a UDP socket unless it is for the line alone.
  */
 #ifndef NATPUNCH_REFLECTOR_LISTENERS_H
@@ -18,19 +18,19 @@
  * 0, or -1 with *error filled; what is open by then is for worker_close(), in both cases.
  */
 int listeners_open(
-	struct reflector *reflector, const struct reflector_config *config, struct error *error);
+	struct worker *worker, const struct reflector_config *config, struct error *error);
 
-/* The ports of the first thread once more, as far as it has them; as listeners_open(). */
-int listeners_share(struct reflector *other, const struct reflector *first, struct error *error);
+/* The ports of the first worker once more, as far as it has them; as listeners_open(). */
+int listeners_share(struct worker *other, const struct worker *first, struct error *error);
 
 /* Logs them, a line each. */
-void listeners_tell(const struct reflector *reflector);
+void listeners_log(const struct worker *worker);
 
 /*
  * Fills *error with why this address could not be listened on, cause being the errno, and with who
  * holds the port. Returns -1.
  */
-int listeners_fail(
+int listeners_set_error(
 	const struct addr *addr, enum mapping_protocol protocol, int cause, struct error *error);
 
 #endif

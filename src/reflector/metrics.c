@@ -1,5 +1,13 @@
 /*
- * Whoever has an account on this host can ask. So a client can cost no more than its place in a
+ * Two listeners, 127.0.0.1 and ::1, and METRICS_CLIENTS connections at once. GET or HEAD of
+ * /metrics gets the counters, another path 404, another method 405, and then the connection ends.
+ * The rule for a full table: the oldest connection is ended, but not before it has had
+ * METRICS_LEAST_MS; until then a newcomer waits in the kernel's queue. A request has
+ * METRICS_MS and METRICS_HEADERS bytes to be whole, and its client the same
+ * time again to go. When no connection can be taken for want of descriptors, the listeners are left
+ * alone for a while.
+ *
+ * Whoever has an account on this host can ask. So a client can cost no more than its slot in a
  * small table, for a bounded time, and the work of one answer for each connection that it makes;
  * one connection is taken and one answer written for each turn of the loop.
  */
@@ -46,7 +54,7 @@ static int open_listener(struct metrics *metrics, uint32_t index, const char *ip
 int metrics_open(struct metrics *metrics, uint16_t port, struct loop *loop, uint8_t tag_kind,
 	metrics_collect *collect, void *context)
 {
-	static const char *const alternates[METRICS_LISTENERS] = {"127.0.0.1", "::1"};
+	static const char *const loopbacks[METRICS_LISTENERS] = {"127.0.0.1", "::1"};
 
 	memset(metrics, 0, sizeof(*metrics));
 	metrics->loop = loop;
@@ -59,7 +67,7 @@ int metrics_open(struct metrics *metrics, uint16_t port, struct loop *loop, uint
 	for (uint32_t i = 0; i < METRICS_CLIENTS; i++)
 		metrics->clients[i].fd = -1;
 	for (uint32_t i = 0; port != 0 && i < METRICS_LISTENERS; i++)
-		if (open_listener(metrics, i, alternates[i], port) != 0)
+		if (open_listener(metrics, i, loopbacks[i], port) != 0)
 			return -1;
 	return 0;
 }
@@ -86,8 +94,8 @@ void metrics_close(struct metrics *metrics)
 	metrics->loop = NULL;
 }
 
-/* A free place, or that of the oldest. */
-static uint32_t find_place(const struct metrics *metrics)
+/* A free slot, or that of the oldest. */
+static uint32_t find_slot(const struct metrics *metrics)
 {
 	uint32_t oldest = 0;
 
@@ -187,8 +195,8 @@ static void leave_listeners(struct metrics *metrics, uint64_t until)
 
 static void accept_client(struct metrics *metrics, int listener, uint64_t now)
 {
-	uint32_t place = find_place(metrics);
-	struct metrics_client *client = &metrics->clients[place];
+	uint32_t slot = find_slot(metrics);
+	struct metrics_client *client = &metrics->clients[slot];
 	int fd;
 
 	if (client->fd >= 0 && now < client->came + METRICS_LEAST_MS) {
@@ -211,7 +219,7 @@ static void accept_client(struct metrics *metrics, int listener, uint64_t now)
 	};
 	metrics->used++;
 	if (loop_add(metrics->loop, fd, EPOLLIN,
-		    tag_of(metrics, METRICS_LISTENERS + place, client->generation)) != 0 ||
+		    tag_of(metrics, METRICS_LISTENERS + slot, client->generation)) != 0 ||
 		!serve_client(metrics, client, now))
 		end_client(metrics, client);
 }

@@ -1,13 +1,5 @@
 /*
  * metrics.h - the counters by HTTP, on loopback alone, for Prometheus and the like.
- *
- * Two listeners, 127.0.0.1 and ::1, and METRICS_CLIENTS connections at once. GET or HEAD
- * of /metrics gets the counters, another path 404, another method 405, and then the connection
- * ends. The rule for a full table: the oldest connection is ended, but not before it has had
- * METRICS_LEAST_MS; until then a newcomer waits in the kernel's queue. A request has
- * METRICS_MS and METRICS_HEADERS bytes to be whole, and its client the same
- * time again to go. When no connection can be taken for want of descriptors, the listeners are left
- * alone for a while.
  */
 #ifndef NATPUNCH_REFLECTOR_METRICS_H
 #define NATPUNCH_REFLECTOR_METRICS_H

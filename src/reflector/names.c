@@ -384,7 +384,7 @@ enum names_verdict names_answer(struct names *names, const struct names_caller *
 	return *size > 0 ? NAMES_ANSWERED : NAMES_SILENT;
 }
 
-uint32_t names_hear_prediction(
+uint32_t names_read_prediction(
 	struct names *names, const void *data, size_t size, uint64_t *connection)
 {
 	struct invitation_asker asker;

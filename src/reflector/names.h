@@ -89,7 +89,7 @@ enum names_verdict names_answer(struct names *names, const struct names_caller *
  * the slot + 1 in the upper half, the generation in the lower. REGISTRY_NONE: not one, or not
  * proven.
  */
-uint32_t names_hear_prediction(
+uint32_t names_read_prediction(
 	struct names *names, const void *data, size_t size, uint64_t *connection);
 
 /* The connection over which the entry was registered is over, or not held any more. */

@@ -33,7 +33,7 @@ union control {
 	char v6[CMSG_SPACE(sizeof(struct in6_pktinfo))];
 };
 
-struct reflector_raw {
+struct raw_answer {
 	int sockets[RAW_ANSWER_SOCKETS];
 	const struct reflector_listen *listen;
 	size_t listen_count;
@@ -49,7 +49,7 @@ struct reflector_raw {
 
 static const enum addr_family families[RAW_ANSWER_SOCKETS] = {ADDR_IPV4, ADDR_IPV6};
 
-static void reset_request(struct reflector_raw *raw, size_t index)
+static void reset_request(struct raw_answer *raw, size_t index)
 {
 	struct msghdr *header = &raw->requests[index].msg_hdr;
 
@@ -58,7 +58,7 @@ static void reset_request(struct reflector_raw *raw, size_t index)
 	header->msg_flags = 0;
 }
 
-static void prepare_batch(struct reflector_raw *raw)
+static void prepare_batch(struct raw_answer *raw)
 {
 	for (size_t i = 0; i < BATCH; i++) {
 		struct msghdr *header = &raw->requests[i].msg_hdr;
@@ -76,7 +76,7 @@ static void prepare_batch(struct reflector_raw *raw)
 
 /* A port that stands in the list twice, for two addresses, does no harm. */
 static void list_ports(
-	const struct reflector_raw *raw, enum addr_family family, struct packet_filter *filter)
+	const struct raw_answer *raw, enum addr_family family, struct packet_filter *filter)
 {
 	memset(filter, 0, sizeof(*filter));
 	filter->syn_header_min = RAW_HANDSHAKE_HEADER_MIN;
@@ -89,7 +89,7 @@ static void list_ports(
 }
 
 /* Returns a descriptor; -1 and errno, which is 0 when nobody listens in that family. */
-static int open_socket(const struct reflector_raw *raw, enum addr_family family)
+static int open_socket(const struct raw_answer *raw, enum addr_family family)
 {
 	struct packet_filter filter;
 	int saved;
@@ -112,10 +112,10 @@ static int open_socket(const struct reflector_raw *raw, enum addr_family family)
 	return -1;
 }
 
-struct reflector_raw *raw_answer_open(
+struct raw_answer *raw_answer_open(
 	const struct reflector_listen *listen, size_t listen_count, const char **why)
 {
-	struct reflector_raw *raw;
+	struct raw_answer *raw;
 	int problem = 0;
 
 	*why = "this kernel does not know TCP MD5 signatures";
@@ -144,7 +144,7 @@ struct reflector_raw *raw_answer_open(
 	return NULL;
 }
 
-void raw_answer_close(struct reflector_raw *raw)
+void raw_answer_close(struct raw_answer *raw)
 {
 	if (raw == NULL)
 		return;
@@ -154,12 +154,12 @@ void raw_answer_close(struct reflector_raw *raw)
 	free(raw);
 }
 
-int raw_answer_fd(const struct reflector_raw *raw, size_t index)
+int raw_answer_fd(const struct raw_answer *raw, size_t index)
 {
 	return raw->sockets[index];
 }
 
-static bool listens_on(const struct reflector_raw *raw, const struct addr *addr)
+static bool listens_on(const struct raw_answer *raw, const struct addr *addr)
 {
 	for (size_t i = 0; i < raw->listen_count; i++) {
 		const struct reflector_listen *listen = &raw->listen[i];
@@ -174,7 +174,7 @@ static bool listens_on(const struct reflector_raw *raw, const struct addr *addr)
 }
 
 /* IPv6 raw sockets tell the two addresses beside the segment, IPv4 ones in the header before it. */
-static bool read_packet(const struct reflector_raw *raw, size_t index, enum addr_family family,
+static bool read_packet(const struct raw_answer *raw, size_t index, enum addr_family family,
 	struct segment_packet *out)
 {
 	const struct msghdr *header = &raw->requests[index].msg_hdr;
@@ -195,8 +195,8 @@ static bool read_packet(const struct reflector_raw *raw, size_t index, enum addr
 	return true;
 }
 
-static bool answer_segment(const struct reflector_raw *raw, const struct segment_packet *packet,
-	struct segment *answer)
+static bool answer_segment(
+	const struct raw_answer *raw, const struct segment_packet *packet, struct segment *answer)
 {
 	struct segment syn;
 
@@ -204,7 +204,7 @@ static bool answer_segment(const struct reflector_raw *raw, const struct segment
 	       raw_handshake_answer(&syn, answer);
 }
 
-static void tell(const struct segment *answer)
+static void log_answer(const struct segment *answer)
 {
 	char text[ADDR_TEXT_SIZE];
 
@@ -213,7 +213,7 @@ static void tell(const struct segment *answer)
 }
 
 /* Writes the answer to one request as answers[at]; false when there is none to be sent. */
-static bool answer_one(struct reflector_raw *raw, size_t index, size_t at, enum addr_family family)
+static bool answer_one(struct raw_answer *raw, size_t index, size_t at, enum addr_family family)
 {
 	struct msghdr *request = &raw->requests[index].msg_hdr;
 	struct segment_packet packet;
@@ -227,11 +227,11 @@ static bool answer_one(struct reflector_raw *raw, size_t index, size_t at, enum 
 	raw->answers[at].msg_hdr = *request;
 	raw->answers[at].msg_hdr.msg_flags = 0;
 	raw->answers[at].msg_hdr.msg_iov = &raw->answer_parts[at];
-	tell(&answer);
+	log_answer(&answer);
 	return true;
 }
 
-void raw_answer_serve(struct reflector_raw *raw, size_t index, struct counters *counters)
+void raw_answer_serve(struct raw_answer *raw, size_t index, struct counters *counters)
 {
 	int fd = raw->sockets[index];
 

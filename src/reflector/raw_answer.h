@@ -16,7 +16,7 @@
 
 #define RAW_ANSWER_SOCKETS 2
 
-struct reflector_raw;
+struct raw_answer;
 
 /*
  * Opens what it can for those of `listen` that are REFLECTOR_FULL, and logs which family it has to
@@ -24,17 +24,17 @@ struct reflector_raw;
  * says, when this machine cannot: no CAP_NET_RAW, no memory, or a kernel that would answer such a
  * SYN itself.
  */
-struct reflector_raw *raw_answer_open(
+struct raw_answer *raw_answer_open(
 	const struct reflector_listen *listen, size_t listen_count, const char **why);
-void raw_answer_close(struct reflector_raw *raw); /* NULL is fine */
+void raw_answer_close(struct raw_answer *raw); /* NULL is fine */
 
 /* The descriptor to watch, 0 <= index < RAW_ANSWER_SOCKETS; -1 where there is none. */
-int raw_answer_fd(const struct reflector_raw *raw, size_t index);
+int raw_answer_fd(const struct raw_answer *raw, size_t index);
 
 /*
  * Answers what waits at a socket, up to a bound, so that other clients get their turn. `counters`
  * may be NULL.
  */
-void raw_answer_serve(struct reflector_raw *raw, size_t index, struct counters *counters);
+void raw_answer_serve(struct raw_answer *raw, size_t index, struct counters *counters);
 
 #endif

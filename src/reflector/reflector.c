@@ -1,7 +1,7 @@
 /*
  * Opens all of it in an order that lets rights be dropped on the way: first what needs them, the
- * ports, the raw sockets and the other threads'; then, as the user that was named, the keys; then,
- * confined, nothing any more.
+ * ports, the raw sockets and the ports of the other workers; then, as the user that was named, the
+ * keys; then, confined, nothing any more.
  */
 #include "natpunch/reflector/reflector.h"
 
@@ -20,10 +20,15 @@
 #include "reflector/worker.h"
 #include "natpunch/os/signals.h"
 
-#define DESCRIPTORS_OTHER 18 /* the loop, the signals, the spare, the standard three, raw, some */
-#define DESCRIPTORS_JOB   6  /* of another thread: loop, stop, spare, two to hand over, one more */
-#define DESCRIPTORS_DIAL  (DIALLER_MAX * DIALBACK_RESULT_MAX)
-#define STACK_SIZE        (256 * 1024)
+#define DESCRIPTORS_OTHER   18 /* the loop, the signals, the spare, the standard three, raw, some */
+#define DESCRIPTORS_WORKER  6  /* of another worker: loop, stop, spare, two queues, one more */
+#define DESCRIPTORS_DIALLER (DIALLER_MAX * DIALBACK_RESULT_MAX)
+#define STACK_SIZE          (256 * 1024)
+
+struct reflector {
+	struct worker *workers[REFLECTOR_JOBS_MAX]; /* the first one has everything */
+	uint32_t count;
+};
 
 static void deliver(
 	void *context, struct loop_tag asker, const void *data, size_t size, uint64_t now)
@@ -32,19 +37,19 @@ static void deliver(
 }
 
 /* After the ports: a dialler knows what it must not dial. */
-static void open_dial(struct reflector *reflector, const struct reflector_config *config)
+static void open_dialler(struct worker *worker, const struct reflector_config *config)
 {
 	const struct dialler_config dialler = {
 		.off = config->no_dial,
-		.alternates = reflector->alternates,
-		.listens = reflector->listens,
-		.listen_count = reflector->port_count,
-		.counters = &reflector->counters,
+		.alternates = worker->alternates,
+		.listens = worker->listens,
+		.listen_count = worker->port_count,
+		.counters = &worker->counters,
 	};
 
-	dialler_open(&reflector->dialler, &dialler, &reflector->loop, WORKER_TAG_DIAL, deliver,
-		&reflector->tcp);
-	reflector->tcp.dialler = &reflector->dialler;
+	dialler_open(&worker->dialler, &dialler, &worker->loop, WORKER_TAG_DIALLER, deliver,
+		&worker->tcp);
+	worker->tcp.dialler = &worker->dialler;
 }
 
 static uint32_t count_jobs(const struct reflector_config *config)
@@ -61,8 +66,8 @@ static uint64_t count_other_descriptors(const struct reflector_config *config)
 		if (config->alternates[i].family != ADDR_NONE)
 			listens += ALTERNATE_EXTRA;
 	return DESCRIPTORS_OTHER + 2 * listens +
-	       (count_jobs(config) - 1) * (DESCRIPTORS_JOB + 2 * listens) +
-	       (config->no_dial ? 0 : DESCRIPTORS_DIAL) +
+	       (count_jobs(config) - 1) * (DESCRIPTORS_WORKER + 2 * listens) +
+	       (config->no_dial ? 0 : DESCRIPTORS_DIALLER) +
 	       (config->metrics_port != 0 ? METRICS_DESCRIPTORS : 0) +
 	       (config->relay ? config->relay_limits.all * RELAY_DESCRIPTORS : 0);
 }
@@ -98,87 +103,86 @@ static int reserve_descriptors(
 }
 
 static int open_tables(
-	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+	struct worker *worker, const struct reflector_config *config, struct error *error)
 {
 	uint32_t connections;
 
 	if (reserve_descriptors(config, &connections, error) != 0)
 		return -1;
-	reflector->connections = connections / count_jobs(config);
-	if (reflector->connections == 0)
-		reflector->connections = 1;
-	return worker_open(reflector, config, error);
+	worker->connections = connections / count_jobs(config);
+	if (worker->connections == 0)
+		worker->connections = 1;
+	return worker_open(worker, config, error);
 }
 
 /* Does without when it cannot: no error. */
-static int open_raw(struct reflector *reflector, struct error *error)
+static int open_raw(struct worker *worker, struct error *error)
 {
 	const char *why;
 
-	for (uint32_t i = 0; i < reflector->port_count; i++)
-		reflector->raw_listen[i] = reflector->ports[i].listen;
-	reflector->raw = raw_answer_open(reflector->raw_listen, reflector->port_count, &why);
-	if (reflector->raw == NULL) {
+	for (uint32_t i = 0; i < worker->port_count; i++)
+		worker->raw_listen[i] = worker->ports[i].listen;
+	worker->raw = raw_answer_open(worker->raw_listen, worker->port_count, &why);
+	if (worker->raw == NULL) {
 		log_detail("not listening for raw tcp: %s", why);
 		return 0;
 	}
 	for (uint32_t i = 0; i < RAW_ANSWER_SOCKETS; i++)
-		if (raw_answer_fd(reflector->raw, i) >= 0 &&
-			loop_add(&reflector->loop, raw_answer_fd(reflector->raw, i), EPOLLIN,
+		if (raw_answer_fd(worker->raw, i) >= 0 &&
+			loop_add(&worker->loop, raw_answer_fd(worker->raw, i), EPOLLIN,
 				worker_tag(WORKER_TAG_RAW, i)) != 0)
-			return worker_fail(error, "watch a socket");
+			return worker_set_error(error, "watch a socket");
 	return 0;
 }
 
 static int open_metrics(
-	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+	struct worker *worker, const struct reflector_config *config, struct error *error)
 {
 	struct addr addr = {.family = ADDR_IPV4, .ip = {127, 0, 0, 1}};
 
 	addr.port = config->metrics_port;
-	if (metrics_open(&reflector->metrics, config->metrics_port, &reflector->loop,
-		    WORKER_TAG_METRICS, worker_collect, reflector) != 0)
-		return listeners_fail(&addr, MAPPING_TCP, errno, error);
+	if (metrics_open(&worker->metrics, config->metrics_port, &worker->loop, WORKER_TAG_METRICS,
+		    worker_collect, worker) != 0)
+		return listeners_set_error(&addr, MAPPING_TCP, errno, error);
 	return 0;
 }
 
 static int open_names(
-	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+	struct worker *worker, const struct reflector_config *config, struct error *error)
 {
-	if (names_open(&reflector->names, config->keys_path, config->state_path, clock_now_ms(),
+	if (names_open(&worker->names, config->keys_path, config->state_path, clock_now_ms(),
 		    error) != 0) {
 		if (config->has_user && error->hint[0] == '\0')
 			error_hint(error, "with -U this is done as that user");
 		return -1;
 	}
-	reflector->names.auth.counters = &reflector->counters;
-	reflector->names.auth.sources = reflector->tcp.sources;
-	reflector->names.auth.each = config->limits.name;
-	reflector->names.auth.limits_loopback = config->limits.loopback;
+	worker->names.auth.counters = &worker->counters;
+	worker->names.auth.sources = worker->tcp.sources;
+	worker->names.auth.each = config->limits.name;
+	worker->names.auth.limits_loopback = config->limits.loopback;
 	if (!config->relay)
 		return 0;
-	if (relay_open(&reflector->relay, &reflector->loop, WORKER_TAG_RELAY,
-		    &config->relay_limits) != 0)
+	if (relay_open(&worker->relay, &worker->loop, WORKER_TAG_RELAY, &config->relay_limits) != 0)
 		return error_set(error, EXIT_STATUS_LOCAL, "no memory for relaying");
-	reflector->relay.counters = &reflector->counters;
-	reflector->names.relay = &reflector->relay;
+	worker->relay.counters = &worker->counters;
+	worker->names.relay = &worker->relay;
 	return 0;
 }
 
-static int open_loop(struct reflector *reflector, struct error *error)
+static int open_loop(struct worker *worker, struct error *error)
 {
-	if (loop_open(&reflector->loop) != 0)
-		return worker_fail(error, "make an event loop");
-	reflector->signals = signals_open();
-	if (reflector->signals < 0 || loop_add(&reflector->loop, reflector->signals, EPOLLIN,
-					      worker_tag(WORKER_TAG_SIGNAL, 0)) != 0)
-		return worker_fail(error, "watch for signals");
-	if (accept_open(&reflector->acceptor) != 0)
-		return worker_fail(error, "open a spare descriptor");
+	if (loop_open(&worker->loop) != 0)
+		return worker_set_error(error, "make an event loop");
+	worker->signals = signals_open();
+	if (worker->signals < 0 || loop_add(&worker->loop, worker->signals, EPOLLIN,
+					   worker_tag(WORKER_TAG_SIGNAL, 0)) != 0)
+		return worker_set_error(error, "watch for signals");
+	if (accept_open(&worker->acceptor) != 0)
+		return worker_set_error(error, "open a spare descriptor");
 	return 0;
 }
 
-static int open_between(struct reflector *other, struct reflector *first, uint32_t number)
+static int open_between(struct worker *other, struct worker *first, uint32_t number)
 {
 	other->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (other->stop < 0 || worker_queue_open(&other->queue) != 0 ||
@@ -186,20 +190,31 @@ static int open_between(struct reflector *other, struct reflector *first, uint32
 		loop_add(&other->loop, other->stop, EPOLLIN, worker_tag(WORKER_TAG_STOP, 0)) != 0)
 		return -1;
 	if (loop_add(&first->loop, other->queue.ends[1], EPOLLIN,
-		    worker_tag(WORKER_TAG_HANDED, number)) != 0)
+		    worker_tag(WORKER_TAG_QUEUE, number)) != 0)
 		return -1;
 	return loop_add(&first->loop, other->datagram_queue.ends[1], EPOLLIN,
-		worker_tag(WORKER_TAG_HANDED, number));
+		worker_tag(WORKER_TAG_QUEUE, number));
+}
+
+static struct worker *add_worker(struct reflector *reflector, struct error *error)
+{
+	struct worker *worker = worker_new();
+
+	if (worker == NULL)
+		error_set(error, EXIT_STATUS_LOCAL, "no memory for a thread");
+	else
+		reflector->workers[reflector->count++] = worker;
+	return worker;
 }
 
 static int open_other(
-	struct reflector *first, const struct reflector_config *config, struct error *error)
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
 {
-	struct reflector *other = worker_new();
+	struct worker *first = reflector->workers[0];
+	struct worker *other = add_worker(reflector, error);
 
 	if (other == NULL)
-		return error_set(error, EXIT_STATUS_LOCAL, "no memory for a thread");
-	first->others[first->other_count] = other;
+		return -1;
 	other->is_other = true;
 	other->connections = first->connections;
 	if (loop_open(&other->loop) != 0 || accept_open(&other->acceptor) != 0 ||
@@ -207,7 +222,7 @@ static int open_other(
 		names_open(&other->names, NULL, NULL, 0, error) != 0 ||
 		metrics_open(&other->metrics, 0, &other->loop, WORKER_TAG_METRICS, worker_collect,
 			other) != 0)
-		return worker_fail(error, "prepare a thread");
+		return worker_set_error(error, "prepare a thread");
 	if (worker_open(other, config, error) != 0)
 		return -1;
 	other->tcp.alternates = first->tcp.alternates;
@@ -218,7 +233,8 @@ static int open_other(
 static int open_others(
 	struct reflector *reflector, const struct reflector_config *config, struct error *error)
 {
-	for (uint32_t i = 1; i < count_jobs(config); i++)
+	reflector->workers[0]->others = &reflector->workers[1];
+	while (reflector->count < count_jobs(config))
 		if (open_other(reflector, config, error) != 0)
 			return -1;
 	return 0;
@@ -226,47 +242,57 @@ static int open_others(
 
 /* The service manager's socket is connected while that is still allowed. */
 static int confine(
-	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+	struct worker *worker, const struct reflector_config *config, struct error *error)
 {
-	notify_open(&reflector->notify);
+	notify_open(&worker->notify);
 	return reflector_sandbox_enter(config, error);
 }
 
-static void tell(const struct reflector *reflector, unsigned metrics_port)
+static void log_start(const struct worker *worker, unsigned metrics_port)
 {
-	listeners_tell(reflector);
-	if (reflector->raw != NULL)
+	listeners_log(worker);
+	if (worker->raw != NULL)
 		log_note("listening for raw tcp");
 	if (metrics_port != 0)
 		log_note("counters at http://127.0.0.1:%u/metrics", metrics_port);
-	if (reflector->names.relay != NULL)
+	if (worker->names.relay != NULL)
 		log_note("relaying for names that cannot be had directly");
-	if (reflector->other_count > 0)
-		log_note("%u threads", reflector->other_count + 1);
+	if (worker->other_count > 0)
+		log_note("%u threads", worker->other_count + 1);
 	log_note("ready");
+}
+
+/* Names are read by who will read them again, and after that nothing is opened. */
+static int open_all(
+	struct reflector *reflector, const struct reflector_config *config, struct error *error)
+{
+	struct worker *first = add_worker(reflector, error);
+
+	if (first == NULL)
+		return -1;
+	first->shared = count_jobs(config) > 1;
+	if (open_loop(first, error) != 0 || open_tables(first, config, error) != 0 ||
+		listeners_open(first, config, error) != 0 || open_raw(first, error) != 0 ||
+		open_metrics(first, config, error) != 0 ||
+		open_others(reflector, config, error) != 0 ||
+		reflector_sandbox_drop(config, error) != 0 ||
+		open_names(first, config, error) != 0 || confine(first, config, error) != 0)
+		return -1;
+	open_dialler(first, config);
+	log_start(first, config->metrics_port);
+	return 0;
 }
 
 struct reflector *reflector_open(const struct reflector_config *config, struct error *error)
 {
-	struct reflector *reflector = worker_new();
+	struct reflector *reflector = calloc(1, sizeof(*reflector));
 
 	if (reflector == NULL) {
 		error_set(error, EXIT_STATUS_LOCAL, "no memory");
 		return NULL;
 	}
-	reflector->shared = count_jobs(config) > 1;
-	/* Names are read by who will read them again, and after that nothing is opened. */
-	if (open_loop(reflector, error) == 0 && open_tables(reflector, config, error) == 0 &&
-		listeners_open(reflector, config, error) == 0 && open_raw(reflector, error) == 0 &&
-		open_metrics(reflector, config, error) == 0 &&
-		open_others(reflector, config, error) == 0 &&
-		reflector_sandbox_drop(config, error) == 0 &&
-		open_names(reflector, config, error) == 0 &&
-		confine(reflector, config, error) == 0) {
-		open_dial(reflector, config);
-		tell(reflector, config->metrics_port);
+	if (open_all(reflector, config, error) == 0)
 		return reflector;
-	}
 	reflector_close(reflector);
 	return NULL;
 }
@@ -275,9 +301,10 @@ void reflector_close(struct reflector *reflector)
 {
 	if (reflector == NULL)
 		return;
-	for (uint32_t i = 0; i < reflector->other_count; i++)
-		worker_close(reflector->others[i]);
-	worker_close(reflector);
+	/* The first one last: the others count among its own. */
+	while (reflector->count > 0)
+		worker_close(reflector->workers[--reflector->count]);
+	free(reflector);
 }
 
 static void *run_other(void *context)
@@ -297,23 +324,23 @@ static int start_others(struct reflector *reflector, struct error *error)
 
 	if (problem == 0)
 		problem = pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	for (uint32_t i = 0; i < reflector->other_count && problem == 0; i++) {
-		struct reflector *other = reflector->others[i];
+	for (uint32_t i = 1; i < reflector->count && problem == 0; i++) {
+		struct worker *other = reflector->workers[i];
 
 		problem = pthread_create(&other->thread, &attributes, run_other, other);
 		other->runs = problem == 0;
 	}
 	pthread_attr_destroy(&attributes);
 	errno = problem;
-	return problem == 0 ? 0 : worker_fail(error, "start a thread");
+	return problem == 0 ? 0 : worker_set_error(error, "start a thread");
 }
 
 static void stop_others(struct reflector *reflector)
 {
 	const uint64_t one = 1;
 
-	for (uint32_t i = 0; i < reflector->other_count; i++) {
-		struct reflector *other = reflector->others[i];
+	for (uint32_t i = 1; i < reflector->count; i++) {
+		struct worker *other = reflector->workers[i];
 
 		if (!other->runs || write(other->stop, &one, sizeof(one)) != sizeof(one))
 			continue;
@@ -324,17 +351,18 @@ static void stop_others(struct reflector *reflector)
 
 int reflector_run(struct reflector *reflector, struct error *error)
 {
+	struct worker *first = reflector->workers[0];
 	int result;
 
 	if (start_others(reflector, error) != 0) {
 		stop_others(reflector);
 		return -1;
 	}
-	reflector->watchdog = reflector->notify.watchdog_ms > 0 ? 0 : TIMER_NONE;
-	notify_ready(&reflector->notify);
-	result = worker_run(reflector, error);
+	first->watchdog = first->notify.watchdog_ms > 0 ? 0 : TIMER_NONE;
+	notify_ready(&first->notify);
+	result = worker_run(first, error);
 	stop_others(reflector);
-	worker_tell(reflector, TIMER_NONE);
-	notify_stopping(&reflector->notify);
+	worker_log_suppressed(first, TIMER_NONE);
+	notify_stopping(&first->notify);
 	return result;
 }

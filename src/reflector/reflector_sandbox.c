@@ -81,7 +81,7 @@ static int forbid_calls(const struct reflector_config *config, struct error *err
 	if (config->state_path != NULL) {
 		confinement_add_calls(&lists, sandbox_fork_calls);
 		confinement_add_calls(&lists, file_write_calls);
-		confinement_add_calls(&lists, registry_state_calls);
+		confinement_add_calls(&lists, registry_file_calls);
 	}
 	return confinement_of_calls(lists.all, error);
 }

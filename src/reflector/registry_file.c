@@ -1,3 +1,11 @@
+/*
+ * The file is written by a child process, so that a slow disk makes nobody wait; by one at a time;
+ * and not for every change: at once after a quiet time, else REGISTRY_FILE_SAVE_DELAY_MS after the
+ * last time (more with many names: so many milliseconds as names, up to
+ * REGISTRY_FILE_SAVE_DELAY_MAX_MS). It is replaced whole: whoever kills what and when, the file
+ * holds the state of before or of after. What can be lost is what was changed in the last moments,
+ * and home says it again.
+ */
 #include "reflector/registry_file.h"
 
 #include <errno.h>
@@ -21,7 +29,7 @@
 	(REGISTRY_FORMAT_HEAD_SIZE + REGISTRY_FORMAT_TAIL_SIZE +                                   \
 		(size_t)KEY_FILE_MAX * REGISTRY_PLACES * REGISTRY_FORMAT_RECORD_SIZE)
 
-const struct sandbox_call registry_state_calls[] = {
+const struct sandbox_call registry_file_calls[] = {
 	SANDBOX_WHEN(prctl, 0, SANDBOX_WHOLE, PR_SET_PDEATHSIG),
 #ifdef __NR_close_range
 	SANDBOX_CALL(close_range),

@@ -1,12 +1,5 @@
 /*
  * registry_file.h - where names were seen, kept in a file over restarts.
- *
- * The file is written by a child process, so that a slow disk makes nobody wait; by one at a time;
- * and not for every change: at once after a quiet time, else REGISTRY_FILE_SAVE_DELAY_MS after the
- * last time (more with many names: so many milliseconds as names, up to
- * REGISTRY_FILE_SAVE_DELAY_MAX_MS). It is replaced whole: whoever kills what and when, the file
- * holds the state of before or of after. What can be lost is what was changed in the last moments,
- * and home says it again.
  */
 #ifndef NATPUNCH_REFLECTOR_REGISTRY_FILE_H
 #define NATPUNCH_REFLECTOR_REGISTRY_FILE_H
@@ -27,7 +20,7 @@
 		 */
 
 /* The writer's own; it also takes those of fork(2) and of file_write_calls. */
-extern const struct sandbox_call registry_state_calls[];
+extern const struct sandbox_call registry_file_calls[];
 
 struct registry_file {
 	const char *path; /* NULL: nothing is kept */

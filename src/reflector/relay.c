@@ -1,4 +1,22 @@
 /*
+ * A relay is a slot of a table, in one of these states:
+ *
+ *   FREE --reserve--> RESERVED --wait--> WAITING --begin--> FLOWING --> FREE
+ *                                           \--> FREE: home does not come, the initiator goes
+ *
+ *   RESERVED  has a ticket; for as long as one request is answered
+ *   WAITING   the initiator's connection is here; home was told and has `join_ms` to come
+ *   FLOWING   both are here, and each is sent what the other says (flow.h)
+ *
+ * The rule for a full table, and for a name that has as many as it may: the newcomer is refused,
+ * with an error that says which of the two it was. No relay is ever ended for another, and none for
+ * being silent: TCP keep-alives on both connections hold the NATs on the way open, and find out
+ * within a quarter of an hour when an end is gone. A FIN is passed on in its turn and the other
+ * direction goes on; when one end is cut off, so is the other. A relay outlives the removal of its
+ * name's key.
+ *
+ * What it costs: six descriptors each, and in the kernel the sockets' buffers and two pipes.
+ *
  * A relay is watched edge-triggered, and looked at as a whole after each event: both directions are
  * moved on until neither can. So nothing has to be said to the loop while data flows, and a side
  * that is ready for what nobody wants, or has hung up while the other still reads, does not spin.
@@ -43,7 +61,7 @@ enum leg {
 	LEGS,
 };
 
-struct reflector_relay_slot {
+struct relay_slot {
 	enum phase phase;
 	uint32_t generation;
 	bool again;   /* FLOWING: was stopped after TURNS */
@@ -75,7 +93,7 @@ static uint64_t make_number(uint64_t slot, uint32_t generation)
 }
 
 /* The slot of that number, or NULL when it is another's by now, or nobody's. */
-static struct reflector_relay_slot *find(const struct relay *relay, uint64_t number)
+static struct relay_slot *find(const struct relay *relay, uint64_t number)
 {
 	uint32_t slot = (uint32_t)(number >> 32);
 
@@ -86,7 +104,7 @@ static struct reflector_relay_slot *find(const struct relay *relay, uint64_t num
 	return &relay->slots[slot];
 }
 
-static void release(struct relay *relay, struct reflector_relay_slot *slot)
+static void release(struct relay *relay, struct relay_slot *slot)
 {
 	uint32_t generation = slot->generation;
 
@@ -98,14 +116,13 @@ static void release(struct relay *relay, struct reflector_relay_slot *slot)
 }
 
 /* The first slot that is free, or NULL; and how many the name has. */
-static struct reflector_relay_slot *find_free(
-	const struct relay *relay, const char *name, uint32_t *same)
+static struct relay_slot *find_free(const struct relay *relay, const char *name, uint32_t *same)
 {
-	struct reflector_relay_slot *found = NULL;
+	struct relay_slot *found = NULL;
 
 	*same = 0;
 	for (uint32_t i = 0; i < relay->limits.all; i++) {
-		struct reflector_relay_slot *slot = &relay->slots[i];
+		struct relay_slot *slot = &relay->slots[i];
 
 		if (slot->phase != PHASE_FREE)
 			*same += strcmp(slot->name, name) == 0;
@@ -119,7 +136,7 @@ unsigned relay_reserve(struct relay *relay, const char *name, struct relay_ticke
 {
 	static const struct flow none = {.pipe = {-1, -1}};
 	uint32_t same;
-	struct reflector_relay_slot *slot = find_free(relay, name, &same);
+	struct relay_slot *slot = find_free(relay, name, &same);
 
 	if (same >= relay->limits.name)
 		return RELAY_MESSAGE_NAME_FULL;
@@ -139,7 +156,7 @@ unsigned relay_reserve(struct relay *relay, const char *name, struct relay_ticke
 
 /* ---- ends --------------------------------------------------------------------------------- */
 
-static void tell(const struct reflector_relay_slot *slot, const char *what)
+static void log_slot(const struct relay_slot *slot, const char *what)
 {
 	char text[ADDR_TEXT_SIZE];
 
@@ -154,7 +171,7 @@ static bool send_all(int fd, const void *data, size_t size)
 }
 
 /* Before the first byte was passed on: the initiator is told why, in order. */
-static void refuse(struct relay *relay, struct reflector_relay_slot *slot, unsigned code)
+static void refuse(struct relay *relay, struct relay_slot *slot, unsigned code)
 {
 	uint8_t bytes[RELAY_ANSWER];
 	size_t size = relay_message_write_error(
@@ -166,7 +183,7 @@ static void refuse(struct relay *relay, struct reflector_relay_slot *slot, unsig
 	release(relay, slot);
 }
 
-static void tell_end(const struct reflector_relay_slot *slot, const char *how, uint64_t now)
+static void log_end(const struct relay_slot *slot, const char *how, uint64_t now)
 {
 	const struct flow *flows = slot->flows;
 
@@ -178,7 +195,7 @@ static void tell_end(const struct reflector_relay_slot *slot, const char *how, u
 		(unsigned long long)flows[LEG_HOME].passed);
 }
 
-static void count_passed(const struct reflector_relay_slot *slot, struct counters *counters)
+static void count_passed(const struct relay_slot *slot, struct counters *counters)
 {
 	count_many(counters, COUNTER_RELAYED_TO_HOME, slot->flows[LEG_INITIATOR].passed);
 	count_many(counters, COUNTER_RELAYED_FROM_HOME, slot->flows[LEG_HOME].passed);
@@ -193,10 +210,9 @@ void relay_count(const struct relay *relay, struct counters *counters)
 	count_many(counters, COUNTER_RELAYS_MAX, relay->slots != NULL ? relay->limits.all : 0);
 }
 
-static void finish(
-	struct relay *relay, struct reflector_relay_slot *slot, bool in_order, uint64_t now)
+static void finish(struct relay *relay, struct relay_slot *slot, bool in_order, uint64_t now)
 {
-	tell_end(slot, in_order ? "ended" : "was cut", now);
+	log_end(slot, in_order ? "ended" : "was cut", now);
 	count_passed(slot, relay->counters);
 	for (int leg = 0; leg < LEGS; leg++) {
 		relay->passed += slot->flows[leg].passed;
@@ -211,7 +227,7 @@ static void finish(
 void relay_close(struct relay *relay)
 {
 	for (uint32_t i = 0; relay->slots != NULL && i < relay->limits.all; i++) {
-		struct reflector_relay_slot *slot = &relay->slots[i];
+		struct relay_slot *slot = &relay->slots[i];
 
 		if (slot->phase == PHASE_FREE)
 			continue;
@@ -231,7 +247,7 @@ void relay_close(struct relay *relay)
 
 /* ---- the initiator ------------------------------------------------------------------------ */
 
-static bool watch(struct relay *relay, const struct reflector_relay_slot *slot, int leg)
+static bool watch(struct relay *relay, const struct relay_slot *slot, int leg)
 {
 	struct loop_tag tag = {
 		.kind = relay->tag_kind,
@@ -255,7 +271,7 @@ static void keep_alive(int fd)
 void relay_wait(struct relay *relay, uint64_t number, const struct relay_initiator *initiator,
 	bool told, uint64_t now)
 {
-	struct reflector_relay_slot *slot = find(relay, number);
+	struct relay_slot *slot = find(relay, number);
 
 	if (slot == NULL || slot->phase != PHASE_RESERVED ||
 		initiator->answer_size > sizeof(slot->answer)) {
@@ -279,11 +295,11 @@ void relay_wait(struct relay *relay, uint64_t number, const struct relay_initiat
 
 /* ---- home --------------------------------------------------------------------------------- */
 
-enum relay_verdict relay_hear(struct relay *relay, const void *data, size_t data_size, void *out,
-	size_t capacity, size_t *size, uint64_t *number)
+enum relay_verdict relay_answer_join(struct relay *relay, const void *data, size_t data_size,
+	void *out, size_t capacity, size_t *size, uint64_t *number)
 {
 	static const uint8_t nobodys[RELAY_TOKEN_SIZE];
-	const struct reflector_relay_slot *slot;
+	const struct relay_slot *slot;
 	struct stun_message message;
 	bool waits, proven;
 	int join;
@@ -308,7 +324,7 @@ enum relay_verdict relay_hear(struct relay *relay, const void *data, size_t data
 	return RELAY_VERDICT_REFUSED;
 }
 
-static void move_on(struct relay *relay, struct reflector_relay_slot *slot, uint64_t now)
+static void move_on(struct relay *relay, struct relay_slot *slot, uint64_t now)
 {
 	enum flow_result results[LEGS];
 
@@ -327,7 +343,7 @@ static void move_on(struct relay *relay, struct reflector_relay_slot *slot, uint
 void relay_begin(struct relay *relay, uint64_t number, int fd, const struct addr *peer,
 	const void *answer, size_t answer_size, uint64_t now)
 {
-	struct reflector_relay_slot *slot = find(relay, number);
+	struct relay_slot *slot = find(relay, number);
 	int initiator;
 
 	if (slot == NULL || slot->phase != PHASE_WAITING) {
@@ -341,7 +357,7 @@ void relay_begin(struct relay *relay, uint64_t number, int fd, const struct addr
 		flow_open(&slot->flows[LEG_HOME], fd, initiator) != 0 ||
 		!watch(relay, slot, LEG_HOME)) {
 		close(fd);
-		tell(slot, "failed: no descriptor or memory is left");
+		log_slot(slot, "failed: no descriptor or memory is left");
 		refuse(relay, slot, RELAY_MESSAGE_FULL);
 		return;
 	}
@@ -350,7 +366,7 @@ void relay_begin(struct relay *relay, uint64_t number, int fd, const struct addr
 	slot->began = now;
 	relay->sessions++;
 	count_one(relay->counters, COUNTER_RELAYS_BEGUN);
-	tell(slot, "begins");
+	log_slot(slot, "begins");
 	if (!send_all(initiator, slot->answer, slot->answer_size) ||
 		!send_all(fd, answer, answer_size)) {
 		finish(relay, slot, false, now);
@@ -366,7 +382,7 @@ void relay_begin(struct relay *relay, uint64_t number, int fd, const struct addr
 void relay_event(struct relay *relay, struct loop_tag tag, uint32_t events, uint64_t now)
 {
 	uint64_t number = make_number(tag.slot / LEGS, tag.generation);
-	struct reflector_relay_slot *slot = find(relay, number);
+	struct relay_slot *slot = find(relay, number);
 
 	if (slot == NULL)
 		return;
@@ -376,7 +392,7 @@ void relay_event(struct relay *relay, struct loop_tag tag, uint32_t events, uint
 		else
 			move_on(relay, slot, now);
 	} else if (slot->phase == PHASE_WAITING && (events & ~(uint32_t)EPOLLOUT) != 0) {
-		tell(slot, "is off: it went away, or could not wait");
+		log_slot(slot, "is off: it went away, or could not wait");
 		close(slot->fds[LEG_INITIATOR]);
 		release(relay, slot);
 	}
@@ -387,7 +403,7 @@ uint64_t relay_next(const struct relay *relay)
 	uint64_t due = TIMER_NONE;
 
 	for (uint32_t i = 0; relay->used > 0 && i < relay->limits.all; i++) {
-		const struct reflector_relay_slot *slot = &relay->slots[i];
+		const struct relay_slot *slot = &relay->slots[i];
 
 		if (slot->phase == PHASE_FLOWING && slot->again)
 			return 0;
@@ -400,12 +416,12 @@ uint64_t relay_next(const struct relay *relay)
 void relay_expire(struct relay *relay, uint64_t now)
 {
 	for (uint32_t i = 0; relay->used > 0 && i < relay->limits.all; i++) {
-		struct reflector_relay_slot *slot = &relay->slots[i];
+		struct relay_slot *slot = &relay->slots[i];
 
 		if (slot->phase == PHASE_FLOWING && slot->again) {
 			move_on(relay, slot, now);
 		} else if (slot->phase == PHASE_WAITING && now >= slot->due) {
-			tell(slot, "is off: home did not come");
+			log_slot(slot, "is off: home did not come");
 			refuse(relay, slot, RELAY_MESSAGE_NOT_HOME);
 		}
 	}

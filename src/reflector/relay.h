@@ -1,22 +1,6 @@
 /*
- * relay_messages.h - connections of an initiator and a home that are passed on to each other
+ * relay.h - connections of an initiator and a home that are passed on to each other
  * (relay_messages.h), in a table fixed at the start.
- *
- *   FREE --reserve--> RESERVED --wait--> WAITING --begin--> FLOWING --> FREE
- *                                           \--> FREE: home does not come, the initiator goes
- *
- *   RESERVED  has a ticket; for as long as one request is answered
- *   WAITING   the initiator's connection is here; home was told and has `join_ms` to come
- *   FLOWING   both are here, and each is sent what the other says (flow.h)
- *
- * The rule for a full table, and for a name that has as many as it may: the newcomer is refused,
- * with an error that says which of the two it was. No relay is ever ended for another, and none for
- * being silent: TCP keep-alives on both connections hold the NATs on the way open, and find out
- * within a quarter of an hour when an end is gone. A FIN is passed on in its place and the other
- * direction goes on; when one end is cut off, so is the other. A relay outlives the removal of its
- * name's key.
- *
- * What it costs: six descriptors each, and in the kernel the sockets' buffers and two pipes.
  */
 #ifndef NATPUNCH_REFLECTOR_RELAY_H
 #define NATPUNCH_REFLECTOR_RELAY_H
@@ -45,11 +29,11 @@
 #define RELAY_PROBE_S 25
 #define RELAY_PROBES  36
 
-struct reflector_relay_slot;
+struct relay_slot;
 
 struct relay {
 	struct relay_limits limits;
-	struct reflector_relay_slot *slots;
+	struct relay_slot *slots;
 	uint32_t used; /* slots that are not FREE */
 	struct loop *loop;
 	uint8_t tag_kind;
@@ -95,8 +79,8 @@ enum relay_verdict {
 };
 
 /* Judges one whole message of a connection. The answer fits RELAY_ANSWER bytes. */
-enum relay_verdict relay_hear(struct relay *relay, const void *data, size_t data_size, void *out,
-	size_t capacity, size_t *size, uint64_t *number);
+enum relay_verdict relay_answer_join(struct relay *relay, const void *data, size_t data_size,
+	void *out, size_t capacity, size_t *size, uint64_t *number);
 
 /*
  * Sends the answers to both and begins. `fd` is home's connection, in no event loop, and the

@@ -1,4 +1,13 @@
 /*
+ *   ranks     1 ─ source ─ source      those with one member, longest in this rank first
+ *             2 ─ source
+ *             5 ─ source               `most`: 5
+ *
+ * Joining and leaving move a source by one rank, so each costs the same however many there are. A
+ * source stands here for as long as it has a member, so there are never more of them than members,
+ * and this cannot become full before its table is. A source is found by a keyed hash: nobody can
+ * choose addresses that fall together.
+ *
  * Links are numbers + 1, so that 0, which fresh memory is full of, means none.
  */
 #include "reflector/source_table.h"
@@ -7,12 +16,12 @@
 
 #include "natpunch/base/rate_limit.h"
 
-struct crowd_member {
+struct source_table_member {
 	uint32_t source; /* number */
 	uint32_t older, younger;
 };
 
-struct crowd_source {
+struct source_table_source {
 	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
 	uint32_t count;
 	uint32_t oldest, youngest; /* members */
@@ -21,7 +30,7 @@ struct crowd_source {
 	uint32_t chain;            /* which is this one */
 };
 
-struct crowd_rank {
+struct source_table_rank {
 	uint32_t longest, shortest;
 };
 
@@ -37,8 +46,9 @@ static uint32_t chains(uint32_t capacity)
 
 size_t source_table_memory(uint32_t capacity)
 {
-	return capacity * (sizeof(struct crowd_member) + sizeof(struct crowd_source)) +
-	       ((size_t)capacity + 1) * sizeof(struct crowd_rank) +
+	return capacity *
+		       (sizeof(struct source_table_member) + sizeof(struct source_table_source)) +
+	       ((size_t)capacity + 1) * sizeof(struct source_table_rank) +
 	       chains(capacity) * sizeof(uint32_t);
 }
 
@@ -93,7 +103,7 @@ static uint32_t add_source(
 	struct source_table *table, uint32_t chain, const uint8_t network[RATE_LIMIT_NETWORK_SIZE])
 {
 	uint32_t link = table->free;
-	struct crowd_source *source;
+	struct source_table_source *source;
 
 	if (link != 0)
 		table->free = table->sources[link - 1].shorter;
@@ -110,7 +120,7 @@ static uint32_t add_source(
 
 static void remove_source(struct source_table *table, uint32_t link)
 {
-	struct crowd_source *source = &table->sources[link - 1];
+	struct source_table_source *source = &table->sources[link - 1];
 	uint32_t *at = &table->index[source->chain];
 
 	while (*at != link)
@@ -122,8 +132,8 @@ static void remove_source(struct source_table *table, uint32_t link)
 
 static void enter_rank(struct source_table *table, uint32_t link)
 {
-	struct crowd_source *source = &table->sources[link - 1];
-	struct crowd_rank *rank = &table->ranks[source->count];
+	struct source_table_source *source = &table->sources[link - 1];
+	struct source_table_rank *rank = &table->ranks[source->count];
 
 	source->longer = rank->shortest;
 	source->shorter = 0;
@@ -136,8 +146,8 @@ static void enter_rank(struct source_table *table, uint32_t link)
 
 static void leave_rank(struct source_table *table, uint32_t link)
 {
-	const struct crowd_source *source = &table->sources[link - 1];
-	struct crowd_rank *rank = &table->ranks[source->count];
+	const struct source_table_source *source = &table->sources[link - 1];
+	struct source_table_rank *rank = &table->ranks[source->count];
 
 	if (source->longer == 0)
 		rank->longest = source->shorter;
@@ -151,9 +161,9 @@ static void leave_rank(struct source_table *table, uint32_t link)
 
 void source_table_join(struct source_table *table, uint32_t member, const struct addr *source)
 {
-	struct crowd_member *joining = &table->members[member];
+	struct source_table_member *joining = &table->members[member];
 	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
-	struct crowd_source *own;
+	struct source_table_source *own;
 	uint32_t chain, link;
 
 	find_network(table, source, network);
@@ -164,7 +174,7 @@ void source_table_join(struct source_table *table, uint32_t member, const struct
 	else
 		leave_rank(table, link);
 	own = &table->sources[link - 1];
-	*joining = (struct crowd_member){.source = link - 1, .older = own->youngest};
+	*joining = (struct source_table_member){.source = link - 1, .older = own->youngest};
 	if (own->youngest == 0)
 		own->oldest = member + 1;
 	else
@@ -178,9 +188,9 @@ void source_table_join(struct source_table *table, uint32_t member, const struct
 
 void source_table_leave(struct source_table *table, uint32_t member)
 {
-	const struct crowd_member *leaving = &table->members[member];
+	const struct source_table_member *leaving = &table->members[member];
 	uint32_t link = leaving->source + 1;
-	struct crowd_source *own = &table->sources[leaving->source];
+	struct source_table_source *own = &table->sources[leaving->source];
 
 	if (leaving->older == 0)
 		own->oldest = leaving->younger;

@@ -2,15 +2,6 @@
  * source_table.h - members of one table, by the source that each belongs to (rate_limit_network()),
  * and which source has the most: the one that gives something up when room is needed.
  *
- *   ranks     1 ─ source ─ source      those with one member, longest in this rank first
- *             2 ─ source
- *             5 ─ source               `most`: 5
- *
- * Joining and leaving move a source by one rank, so each costs the same however many there are. A
- * source stands here for as long as it has a member, so there are never more of them than members,
- * and this cannot become full before its table is. A source is found by a keyed hash: nobody can
- * choose addresses that fall together.
- *
  * A member is the number of a slot in the caller's table, below `capacity`.
  *
  * A source may be a wider network than that of rate_limit.h: a source table can take the first
@@ -33,10 +24,10 @@
 
 struct source_table {
 	uint8_t key[SIPHASH_KEY_SIZE];
-	struct crowd_member *members;
-	struct crowd_source *sources;
-	struct crowd_rank *ranks; /* by the number of members, from 1 */
-	uint32_t *index;          /* first source of each chain + 1, or 0 */
+	struct source_table_member *members;
+	struct source_table_source *sources;
+	struct source_table_rank *ranks; /* by the number of members, from 1 */
+	uint32_t *index;                 /* first source of each chain + 1, or 0 */
 	uint32_t mask;
 	uint32_t fresh; /* sources from here on were never used */
 	uint32_t free;  /* first of the free ones below that + 1, or 0 */

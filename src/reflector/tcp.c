@@ -1,4 +1,46 @@
 /*
+ * A connection is in one of the phases of tcp_table.h, told by its first bytes; between two STUN
+ * requests its mode (binding.h) says how it goes on.
+ *
+ *   first bytes            answer                       and then
+ *   none for a while       the line                     close
+ *   CR or LF               the line                     FIN, linger
+ *   "GET ", "HEAD "        HTTP, after the empty line   FIN, linger
+ *   a STUN request         STUN                         as its NATPUNCH-CONNECTION says (binding.h)
+ *   anything else          none                         close
+ *
+ * After a STUN answer the connection stays for more requests, which are answered in their order:
+ * for the idle time when the client is an ordinary one, until its interval has passed three times
+ * when it is held, for as long as it wants with WAIT. With CLOSE it is closed at once: we first, so
+ * that the TIME_WAIT is here and the client can use its port again. With FORGET it is looked at
+ * until the client has acknowledged the answer, and then dropped without FIN or RST, so that the
+ * NATs on the way keep the mapping; a client that closes meanwhile is closed with in order.
+ *
+ * A DIAL request (dialback.h) is answered when the outcome is known; answers to later requests may
+ * come before that one. It does not change how the connection goes on, but for one that was to be
+ * forgotten, which stays as an ordinary one.
+ *
+ * With `queue` a connection whose request is for the first worker goes there, with all that it
+ * has sent from that request on.
+ *
+ * With RELAY and JOIN (relay_messages.h) the connection is handed to relay.c, and is none of ours
+ * from then on.
+ *
+ * An answer that does not fit into the socket's buffer at once is a client that does not read; its
+ * connection is closed.
+ *
+ * Events: bytes, the client's FIN, an answer from elsewhere (tcp_deliver()), a connection from
+ * another worker (tcp_take_over()), and the deadline. Timers: one deadline for each connection,
+ * which means by phase and mode what expire_connection() says. The rule for a full table is in
+ * tcp_table.c: make_room() carries it out.
+ *
+ * Invariant: every connection has a deadline at every moment.
+ *
+ * Over TCP a source is who it says it is, so there is a limit that forging cannot turn against
+ * others (rate_limit.h): a source that has asked more than its measure is not read for as long as
+ * it has to wait. Nothing is refused, nothing is lost; it is the client that is slowed down, by its
+ * own window. This host itself has no limit: a proxy there asks for everybody.
+ *
  * A connection is read once per event into memory that all share; only what is left of a request
  * that has begun is kept in its slot. The functions that talk return a fate; end_connection()
  * carries it out, and nothing else does.
@@ -59,17 +101,17 @@ static enum counter why_ended(const struct tcp_connection *connection, enum tcp_
 static void note_end(struct tcp_connection *connection, enum counter why, const char *what)
 {
 	connection->ending = (uint8_t)(why - COUNTER_ENDED_DONE);
-	tcp_connection_tell(connection, what);
+	tcp_connection_log(connection, what);
 }
 
 static void end_connection(struct tcp_server *tcp, uint32_t slot, enum tcp_fate fate, uint64_t now)
 {
 	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 
-	if (fate != TCP_FATE_HANDED)
+	if (fate != TCP_FATE_QUEUED)
 		count_one(tcp->counters, why_ended(connection, fate));
 	tcp_connection_release_name(tcp, slot, now);
-	if (fate != TCP_FATE_GIVEN && fate != TCP_FATE_HANDED &&
+	if (fate != TCP_FATE_GIVEN && fate != TCP_FATE_QUEUED &&
 		(fate != TCP_FATE_FORGET || !socket_forget(connection->fd)))
 		close(connection->fd);
 	tcp_table_release(&tcp->table, slot);
@@ -122,7 +164,7 @@ static enum tcp_fate read_headers(struct tcp_server *tcp, uint32_t slot, size_t 
 		connection->partial_size = 0;
 		return TCP_FATE_KEEP;
 	}
-	tcp_connection_tell(connection, "asked by HTTP, answered");
+	tcp_connection_log(connection, "asked by HTTP, answered");
 	return send_http(tcp, connection) ? linger(tcp, slot, now) : TCP_FATE_CLOSE;
 }
 
@@ -159,9 +201,9 @@ static void keep_partial(struct tcp_server *tcp, uint32_t slot, const uint8_t *d
 	tcp_connection_at(tcp, slot)->partial_size = (uint16_t)size;
 }
 
-static_assert(TCP_SERVER_INPUT == WORKER_QUEUE_BYTES, "all that is read can be handed over");
+static_assert(TCP_SERVER_INPUT == WORKER_QUEUE_BYTES, "all that is read fits into an item");
 
-/* At least one, and all that are whole: what is handed over counts here, where it was read. */
+/* At least one, and all that are whole: what goes into the queue counts here, where it was read. */
 static uint32_t count_messages(const uint8_t *data, size_t size)
 {
 	uint32_t count = 0;
@@ -175,12 +217,12 @@ static uint32_t count_messages(const uint8_t *data, size_t size)
 	return count > 0 ? count : 1;
 }
 
-/* The first thread answers from this message on. */
-static enum tcp_fate hand_over(
+/* The first worker answers from this message on. */
+static enum tcp_fate enqueue(
 	struct tcp_server *tcp, uint32_t slot, const uint8_t *from, size_t size, size_t used)
 {
 	const struct tcp_connection *connection = tcp_connection_at(tcp, slot);
-	struct worker_queue_item handed = {.fd = connection->fd,
+	struct worker_queue_item item = {.fd = connection->fd,
 		.peer = connection->peer,
 		.mode = connection->mode,
 		.hold_seconds = connection->hold_seconds,
@@ -188,8 +230,8 @@ static enum tcp_fate hand_over(
 
 	if (!tcp_connection_give_away(tcp, slot, used))
 		return TCP_FATE_CLOSE;
-	memcpy(handed.bytes, from, size);
-	return worker_queue_send(tcp->queue, &handed) ? TCP_FATE_HANDED : TCP_FATE_CLOSE;
+	memcpy(item.bytes, from, size);
+	return worker_queue_send(tcp->queue, &item) ? TCP_FATE_QUEUED : TCP_FATE_CLOSE;
 }
 
 /* Answers the whole messages in the input and keeps the begin of the one after them. */
@@ -210,7 +252,7 @@ static enum tcp_fate read_stun(struct tcp_server *tcp, uint32_t slot, size_t siz
 			break;
 		if (tcp->queue != NULL && worker_queue_wants(message, need)) {
 			tcp->asked += count_messages(message, size - offset);
-			return hand_over(tcp, slot, message, size - offset, used);
+			return enqueue(tcp, slot, message, size - offset, used);
 		}
 		fate = tcp_answer_message(tcp, slot, message, need, now, &used);
 		offset += need;
@@ -218,7 +260,7 @@ static enum tcp_fate read_stun(struct tcp_server *tcp, uint32_t slot, size_t siz
 	if (fate == TCP_FATE_GIVEN)
 		return fate;
 	if (used > 0)
-		tcp_connection_tell(connection, "asked, answered");
+		tcp_connection_log(connection, "asked, answered");
 	if (fate != TCP_FATE_KEEP && used > 0)
 		socket_send_last(connection->fd, tcp->output, used);
 	if (fate != TCP_FATE_KEEP || !tcp_connection_send(connection, tcp->output, used))
@@ -249,7 +291,7 @@ static enum tcp_fate read_greeting(struct tcp_server *tcp, uint32_t slot, size_t
 		connection->phase = TCP_PHASE_STUN;
 		return read_stun(tcp, slot, size, now);
 	case FIRST_BYTES_NEWLINE:
-		tcp_connection_tell(connection, "pressed return, line sent");
+		tcp_connection_log(connection, "pressed return, line sent");
 		return send_line(tcp, connection) ? linger(tcp, slot, now) : TCP_FATE_CLOSE;
 	case FIRST_BYTES_HEAD:
 		connection->head_only = true;
@@ -268,10 +310,10 @@ static enum tcp_fate read_greeting(struct tcp_server *tcp, uint32_t slot, size_t
 static enum tcp_fate read_end(struct tcp_server *tcp, const struct tcp_connection *connection)
 {
 	if (connection->phase == TCP_PHASE_QUIET && connection->partial_size == 0) {
-		tcp_connection_tell(connection, "closed without a word, line sent");
+		tcp_connection_log(connection, "closed without a word, line sent");
 		send_line(tcp, connection);
 	} else if (connection->phase == TCP_PHASE_HTTP) {
-		tcp_connection_tell(connection, "asked by HTTP, answered");
+		tcp_connection_log(connection, "asked by HTTP, answered");
 		send_http(tcp, connection);
 	}
 	return TCP_FATE_CLOSE;
@@ -333,7 +375,7 @@ static void pause_reading(struct tcp_server *tcp, uint32_t slot, uint64_t wait, 
 	tcp_table_pause(&tcp->table, slot, true);
 	set_deadline(tcp, slot, now + wait);
 	count_one(tcp->counters, COUNTER_LIMITED_SOURCE);
-	tcp_connection_tell(connection, "is put off: its address asks too often");
+	tcp_connection_log(connection, "is put off: its address asks too often");
 }
 
 /* Reads once and answers. Each read counts for the source, and each message. */
@@ -420,25 +462,25 @@ void tcp_adopt(struct tcp_server *tcp, int fd, const struct addr *peer, uint64_t
 		set_deadline(tcp, slot, now + tcp->times.silence);
 }
 
-void tcp_take_over(struct tcp_server *tcp, const struct worker_queue_item *handed, uint64_t now)
+void tcp_take_over(struct tcp_server *tcp, const struct worker_queue_item *item, uint64_t now)
 {
-	uint32_t slot = make_room(tcp, handed->fd, &handed->peer, now);
+	uint32_t slot = make_room(tcp, item->fd, &item->peer, now);
 	struct tcp_connection *connection;
 	enum tcp_fate fate;
 
 	if (slot == TCP_TABLE_NONE) {
 		count_one(tcp->counters, COUNTER_ENDED_NO_ROOM);
-		close(handed->fd);
+		close(item->fd);
 		return;
 	}
 	connection = tcp_connection_at(tcp, slot);
 	connection->phase = TCP_PHASE_STUN;
-	connection->mode = handed->mode;
-	connection->hold_seconds = handed->hold_seconds;
-	memcpy(tcp->input, handed->bytes, handed->size);
+	connection->mode = item->mode;
+	connection->hold_seconds = item->hold_seconds;
+	memcpy(tcp->input, item->bytes, item->size);
 	tcp->asked = 0;
 	/* In the loop before it is answered: what is given to a relay is taken out of it. */
-	fate = watch(tcp, slot) ? read_stun(tcp, slot, handed->size, now) : TCP_FATE_CLOSE;
+	fate = watch(tcp, slot) ? read_stun(tcp, slot, item->size, now) : TCP_FATE_CLOSE;
 	if (fate != TCP_FATE_KEEP)
 		end_connection(tcp, slot, fate, now);
 }
@@ -484,7 +526,7 @@ static enum tcp_fate try_to_forget(struct tcp_server *tcp, uint32_t slot, uint64
 	uint64_t next;
 
 	if (now >= connection->forget_by || socket_unacknowledged(connection->fd) <= 0) {
-		tcp_connection_tell(connection, "forgotten");
+		tcp_connection_log(connection, "forgotten");
 		return TCP_FATE_FORGET;
 	}
 	connection->forget_wait *= 2;
@@ -511,7 +553,7 @@ static enum tcp_fate end_silence(struct tcp_server *tcp, uint32_t slot, uint64_t
 
 	if (fate != TCP_FATE_KEEP || tcp->asked != NOTHING_READ)
 		return fate;
-	tcp_connection_tell(connection, "said nothing, line sent");
+	tcp_connection_log(connection, "said nothing, line sent");
 	send_line(tcp, connection);
 	return TCP_FATE_CLOSE;
 }

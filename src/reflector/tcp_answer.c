@@ -1,6 +1,6 @@
 /*
  * A message is offered to those who may know it, one after the other: a prediction that only passes
- * through, a question about a name, an end of a relay, a dial-back, and at last a Binding request,
+ * through, a request about a name, an end of a relay, a dial-back, and at last a Binding request,
  * which answers whatever else it is with an error or nothing.
  */
 #include "reflector/tcp_answer.h"
@@ -19,8 +19,8 @@ static enum tcp_fate set_mode(
 }
 
 /*
- * What an initiator's question has home told. Returns whether it was. A home that does not read is
- * one that a keep-alive will find gone; nothing is queued for it.
+ * Sends home the invitation that an initiator's request has made. Returns whether it went out. A
+ * home that does not read is one that a keep-alive will find gone; nothing is queued for it.
  */
 static bool send_invitation(struct tcp_server *tcp, const struct names_effect *effect)
 {
@@ -41,8 +41,7 @@ static bool send_invitation(struct tcp_server *tcp, const struct names_effect *e
 	home = tcp_connection_at(tcp, to.slot);
 	sent = tcp_connection_send(home, effect->invitation, effect->invitation_size);
 	count_one(tcp->counters, sent ? COUNTER_INVITED : COUNTER_NOT_INVITED);
-	tcp_connection_tell(
-		home, sent ? "invited to an initiator" : "does not read its invitation");
+	tcp_connection_log(home, sent ? "invited to an initiator" : "does not read its invitation");
 	return sent;
 }
 
@@ -61,7 +60,7 @@ static bool pass_prediction(
 
 	if (stun_peek_method(message, size) != STUN_METHOD_PREDICTION)
 		return false;
-	entry = names_hear_prediction(tcp->names, message, size, &connection);
+	entry = names_read_prediction(tcp->names, message, size, &connection);
 	if (entry == REGISTRY_NONE || home->name != entry + 1 || connection >> 32 == 0)
 		return true;
 	to.slot = (uint32_t)(connection >> 32) - 1;
@@ -69,7 +68,7 @@ static bool pass_prediction(
 	if (tcp_connection_is_there(tcp, to) &&
 		tcp_connection_at(tcp, to.slot)->asked == entry + 1 &&
 		tcp_connection_send(tcp_connection_at(tcp, to.slot), message, size))
-		tcp_connection_tell(tcp_connection_at(tcp, to.slot), "was told home's prediction");
+		tcp_connection_log(tcp_connection_at(tcp, to.slot), "was told home's prediction");
 	return true;
 }
 
@@ -105,13 +104,13 @@ static bool answer_join(struct tcp_server *tcp, uint32_t slot, const uint8_t *me
 
 	if (tcp->names->relay == NULL)
 		return false;
-	switch (relay_hear(tcp->names->relay, message, size, out, sizeof(tcp->output) - *used,
-		&written, &number)) {
+	switch (relay_answer_join(tcp->names->relay, message, size, out,
+		sizeof(tcp->output) - *used, &written, &number)) {
 	case RELAY_VERDICT_OTHER:
 		return false;
 	case RELAY_VERDICT_REFUSED:
 		*used += written;
-		tcp_connection_tell(connection, "is refused at a relay");
+		tcp_connection_log(connection, "is refused at a relay");
 		*fate = TCP_FATE_CLOSE;
 		return true;
 	case RELAY_VERDICT_JOINED:
@@ -126,8 +125,8 @@ static bool answer_join(struct tcp_server *tcp, uint32_t slot, const uint8_t *me
 	return false;
 }
 
-/* The places as seen from the one that was asked, or NULL: RFC 5780 is not served there. */
-static const struct binding_places *find_places(const struct tcp_server *tcp,
+/* The four addresses as seen from the one that was asked, or NULL: RFC 5780 is not served there. */
+static const struct binding_places *find_alternates(const struct tcp_server *tcp,
 	const struct tcp_connection *connection, struct binding_places *out)
 {
 	struct addr local;
@@ -138,7 +137,7 @@ static const struct binding_places *find_places(const struct tcp_server *tcp,
 	return NULL;
 }
 
-/* A question about a name, or one that is. Returns false for any other message. */
+/* A request about a name. Returns false for any other message. */
 static bool answer_name(struct tcp_server *tcp, uint32_t slot, const uint8_t *message, size_t size,
 	uint64_t now, size_t *used, enum tcp_fate *fate)
 {
@@ -157,7 +156,7 @@ static bool answer_name(struct tcp_server *tcp, uint32_t slot, const uint8_t *me
 	bool told;
 
 	if (stun_peek_method(message, size) == STUN_METHOD_CONNECT)
-		server.places = find_places(tcp, connection, &alternates);
+		server.places = find_alternates(tcp, connection, &alternates);
 	if (names_answer(tcp->names, &caller, message, size, now, tcp->output + *used,
 		    STUN_MESSAGE_MAX, &written, &effect) == NAMES_OTHER)
 		return false;
@@ -195,7 +194,7 @@ static enum tcp_fate answer_dial(struct tcp_server *tcp, uint32_t slot, const ui
 
 	if (socket_local(connection->fd, &local) != 0)
 		return TCP_FATE_CLOSE;
-	*used += dialler_ask(tcp->dialler, &question, tcp->output + *used, now);
+	*used += dialler_answer(tcp->dialler, &question, tcp->output + *used, now);
 	if (connection->mode == BINDING_MODE_FORGET)
 		connection->mode = BINDING_MODE_NONE;
 	return TCP_FATE_KEEP;
@@ -209,7 +208,7 @@ static enum tcp_fate answer_binding(struct tcp_server *tcp, struct tcp_connectio
 	struct binding_places alternates;
 	size_t written;
 
-	server.places = find_places(tcp, connection, &alternates);
+	server.places = find_alternates(tcp, connection, &alternates);
 	switch (binding_answer(&server, &connection->peer, message, size, tcp->output + *used,
 		STUN_MESSAGE_MAX, &written, &granted)) {
 	case BINDING_SILENT:

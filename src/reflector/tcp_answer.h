@@ -12,8 +12,8 @@
 
 /*
  * Answers one whole message of `size` bytes (stun_frame()) behind the *used bytes that are in the
- * stream's output already; these are sent first where there is no room for another answer. The
- * message may lie in the stream's input. `now` is clock_now_ms().
+ * server's output already; these are sent first where there is no room for another answer. The
+ * message may lie in the server's input. `now` is clock_now_ms().
  */
 enum tcp_fate tcp_answer_message(struct tcp_server *tcp, uint32_t slot, const uint8_t *message,
 	size_t size, uint64_t now, size_t *used);

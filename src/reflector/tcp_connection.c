@@ -4,7 +4,7 @@
 
 #include "natpunch/os/log.h"
 
-void tcp_connection_tell(const struct tcp_connection *connection, const char *what)
+void tcp_connection_log(const struct tcp_connection *connection, const char *what)
 {
 	char text[ADDR_TEXT_SIZE];
 

@@ -1,10 +1,9 @@
 /*
- * tcp_connection.h - one of the connections of a reflector_stream: what both who reads it
+ * tcp_connection.h - the TCP server's memory, and one of its connections: what both who reads it
  * (tcp.c) and who answers its messages (tcp_answer.c) do with it.
  *
- * A connection is its slot in the stream's table. Whoever talks on it does not end it, but returns
- * a fate, which tcp.c carries out in one place: so none goes on with a slot that is
- * gone.
+ * A connection is its slot in the server's table. Whoever talks on it does not end it, and returns
+ * a fate, which tcp.c carries out in one place: so none goes on with a slot that is gone.
  */
 #ifndef NATPUNCH_REFLECTOR_TCP_CONNECTION_H
 #define NATPUNCH_REFLECTOR_TCP_CONNECTION_H
@@ -50,7 +49,7 @@ enum tcp_fate {
 	TCP_FATE_CLOSE,
 	TCP_FATE_FORGET,
 	TCP_FATE_GIVEN,  /* the descriptor belongs to a relay now */
-	TCP_FATE_HANDED, /* or to another thread, which goes on with it */
+	TCP_FATE_QUEUED, /* or to the first worker, which goes on with it */
 };
 
 static inline struct tcp_connection *tcp_connection_at(struct tcp_server *tcp, uint32_t slot)
@@ -64,7 +63,7 @@ bool tcp_connection_is_there(struct tcp_server *tcp, struct loop_tag tag);
 struct loop_tag tcp_connection_tag(struct tcp_server *tcp, uint32_t slot);
 
 /* For the log: what it did, or what became of it. */
-void tcp_connection_tell(const struct tcp_connection *connection, const char *what);
+void tcp_connection_log(const struct tcp_connection *connection, const char *what);
 
 /* Returns whether all of it went out at once; a client that does not read so little is gone. */
 bool tcp_connection_send(const struct tcp_connection *connection, const void *data, size_t size);
@@ -73,7 +72,7 @@ bool tcp_connection_send(const struct tcp_connection *connection, const void *da
 void tcp_connection_release_name(struct tcp_server *tcp, uint32_t slot, uint64_t now);
 
 /*
- * Takes it out of the loop, for a relay or another thread, once the `used` bytes of the stream's
+ * Takes it out of the loop, for a relay or the first worker, once the `used` bytes of the server's
  * output, answers to earlier requests, are sent. Returns whether they were. What the client has
  * sent behind the request at hand is the caller's to pass on.
  */

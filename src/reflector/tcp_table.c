@@ -1,3 +1,33 @@
+/*
+ * A slot is free, or it holds a connection. Those that may be ended to make room stand in one
+ * table of sources (source_table.h), the held ones (BINDING_MODE_HOLD) in another: by the source
+ * that they come from.
+ *
+ * The rule for a full table: the source that has the most of those that are not held gives up its
+ * oldest one; it is the newcomer's own source when none has more. So who floods the table ends his
+ * own connections, and nobody is ended for him who has fewer. While there is room there is no limit
+ * for a source: behind one address of a carrier there may be many homes.
+ *
+ * Age, and not the nearest deadline, because a client can choose its deadline: a connection that
+ * has begun a request, or had its answer and idles, would outlast every newcomer, who has said
+ * nothing yet. In the order of age a client has as long as a whole table takes to be filled again,
+ * whatever the others do.
+ *
+ * One eighth of a table of eight or more can never be held, so that nobody locks others out by
+ * holding all; in a smaller one, when all are held, the newcomer is closed. When the other seven
+ * eighths are held, the site (source_table.h; of IPv4 it is the source) that holds the most lets
+ * its youngest go to one that holds fewer by two or more: that one is not ended, but it may be, as
+ * any other, when room is needed. A source takes likewise from a source, but not from one whose
+ * site holds fewer than its own. By sources alone, who has 65536 of them could hold a whole table
+ * by one connection from each, and take from those who share an address.
+ *
+ * Those that are not read for a while, because their source has asked too much, stand in `waiting`
+ * besides: so each can be told how many of its source wait before it.
+ *
+ * Invariants: a slot is in `passing`, or in `holding` and `sites`, just when its connection is
+ * there, and in `waiting` just when that is paused; a generation belongs to one connection only, so
+ * that a late event for the one before it is told apart.
+ */
 #include "reflector/tcp_table.h"
 
 #include <stdlib.h>
@@ -7,7 +37,7 @@
 #include "natpunch/os/random.h"
 #include "natpunch/proto/stun.h"
 
-static int open_crowds(struct tcp_table *table)
+static int open_source_tables(struct tcp_table *table)
 {
 	size_t size = source_table_memory(table->capacity);
 	uint8_t key[SIPHASH_KEY_SIZE];
@@ -36,7 +66,7 @@ int tcp_table_open(struct tcp_table *table, uint32_t capacity)
 	table->partials = calloc(capacity, STUN_MESSAGE_MAX);
 	table->entries = calloc(capacity, sizeof(*table->entries));
 	if (table->connections == NULL || table->partials == NULL || table->entries == NULL ||
-		open_crowds(table) != 0) {
+		open_source_tables(table) != 0) {
 		tcp_table_close(table);
 		return -1;
 	}

@@ -30,7 +30,7 @@ union control {
 	char v6[CMSG_SPACE(sizeof(struct in6_pktinfo))];
 };
 
-struct reflector_datagram {
+struct udp_batch {
 	struct mmsghdr requests[BATCH];
 	struct mmsghdr answers[BATCH];
 	struct iovec request_parts[BATCH];
@@ -41,7 +41,7 @@ struct reflector_datagram {
 	uint8_t answer_bytes[BATCH][STUN_DATAGRAM_MAX];
 };
 
-static void reset_request(struct reflector_datagram *batch, size_t index)
+static void reset_request(struct udp_batch *batch, size_t index)
 {
 	struct msghdr *header = &batch->requests[index].msg_hdr;
 
@@ -50,9 +50,9 @@ static void reset_request(struct reflector_datagram *batch, size_t index)
 	header->msg_flags = 0;
 }
 
-struct reflector_datagram *udp_open(void)
+struct udp_batch *udp_open(void)
 {
-	struct reflector_datagram *batch = calloc(1, sizeof(*batch));
+	struct udp_batch *batch = calloc(1, sizeof(*batch));
 
 	if (batch == NULL)
 		return NULL;
@@ -70,7 +70,7 @@ struct reflector_datagram *udp_open(void)
 	return batch;
 }
 
-void udp_close(struct reflector_datagram *batch)
+void udp_close(struct udp_batch *batch)
 {
 	free(batch);
 }
@@ -136,7 +136,7 @@ bool udp_turn_control(struct msghdr *header)
 	return false;
 }
 
-static void tell(const struct addr *peer, const char *what)
+static void log_peer(const struct addr *peer, const char *what)
 {
 	char text[ADDR_TEXT_SIZE];
 
@@ -187,14 +187,14 @@ static void set_source(struct msghdr *answer, union control *control, const stru
 		memcpy(CMSG_DATA(header), &v4_info, sizeof(v4_info));
 }
 
-static bool is_readable(const struct reflector_datagram *batch, size_t index)
+static bool is_readable(const struct udp_batch *batch, size_t index)
 {
 	const struct msghdr *request = &batch->requests[index].msg_hdr;
 
 	return (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
 }
 
-static void prepare_answer(struct reflector_datagram *batch, size_t index, size_t at, size_t size)
+static void prepare_answer(struct udp_batch *batch, size_t index, size_t at, size_t size)
 {
 	batch->answer_parts[at].iov_base = batch->answer_bytes[at];
 	batch->answer_parts[at].iov_len = size;
@@ -252,9 +252,9 @@ static enum binding_verdict write_answer(
 		STUN_DATAGRAM_MAX, size, &call->granted);
 }
 
-/* Sends one answer from another place or to another port than a client would take it from. */
-static void send_elsewhere(struct reflector_datagram *batch, size_t at, const struct udp_port *port,
-	const struct call *call)
+/* Sends one answer from another address or to another port than a client would take it from. */
+static void send_elsewhere(
+	struct udp_batch *batch, size_t at, const struct udp_port *port, const struct call *call)
 {
 	const struct addr *from =
 		&call->alternates.at[(call->granted.change_ip ? BINDING_OTHER_IP : 0) |
@@ -270,33 +270,32 @@ static void send_elsewhere(struct reflector_datagram *batch, size_t at, const st
 	answer.msg_name = &sockaddr;
 	set_source(&answer, &control, from);
 	sendmsg(alternate_socket(port->alternates, from), &answer, 0);
-	tell(&call->peer, "asked, answered elsewhere");
+	log_peer(&call->peer, "asked, answered elsewhere");
 }
 
 static_assert(sizeof(union control) <= WORKER_QUEUE_CONTROL && REQUEST_SIZE <= WORKER_QUEUE_BYTES,
-	"all of a datagram can be handed over");
+	"all of a datagram fits into an item");
 
 /* One that is lost on the way is sent again by its sender, as any other. */
-static void hand_over(
-	const struct reflector_datagram *batch, size_t index, const struct udp_port *port)
+static void enqueue(const struct udp_batch *batch, size_t index, const struct udp_port *port)
 {
 	const struct msghdr *request = &batch->requests[index].msg_hdr;
-	struct worker_queue_item handed = {.fd = -1,
+	struct worker_queue_item item = {.fd = -1,
 		.port = port->number,
 		.from = batch->peers[index],
 		.from_size = request->msg_namelen,
 		.control_size = (socklen_t)request->msg_controllen,
 		.size = batch->requests[index].msg_len};
 
-	memcpy(handed.control, &batch->controls[index], sizeof(batch->controls[index]));
-	memcpy(handed.bytes, batch->request_bytes[index], handed.size);
-	if (!worker_queue_send(port->queue, &handed))
+	memcpy(item.control, &batch->controls[index], sizeof(batch->controls[index]));
+	memcpy(item.bytes, batch->request_bytes[index], item.size);
+	if (!worker_queue_send(port->queue, &item))
 		return;
 }
 
 /* Writes the answer to one request as answers[at]; false when there is none to be sent. */
 static bool answer_one(
-	struct reflector_datagram *batch, size_t index, size_t at, const struct service *service)
+	struct udp_batch *batch, size_t index, size_t at, const struct service *service)
 {
 	struct msghdr *request = &batch->requests[index].msg_hdr;
 	struct call call = {
@@ -308,13 +307,13 @@ static bool answer_one(
 
 	if (service->port->queue != NULL && is_readable(batch, index) &&
 		worker_queue_wants(call.request, call.request_size)) {
-		hand_over(batch, index, service->port);
+		enqueue(batch, index, service->port);
 		return false;
 	}
 	socket_to_addr(&batch->peers[index], &call.peer);
 	if (call.peer.port == 0 || !is_readable(batch, index) || !udp_turn_control(request)) {
 		count_one(service->counters, COUNTER_UDP_UNREADABLE);
-		tell(&call.peer, "ignored");
+		log_peer(&call.peer, "ignored");
 		return false;
 	}
 	call.to = destination(request, service->port);
@@ -325,7 +324,7 @@ static bool answer_one(
 			 service->counters, COUNTER_UDP_REQUESTS, call.request, call.request_size))
 		count_one(service->counters, COUNTER_UDP_NO_REQUEST);
 	if (verdict != BINDING_ANSWERED) {
-		tell(&call.peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
+		log_peer(&call.peer, verdict == BINDING_SILENT ? "ignored" : "ignored: not STUN");
 		return false;
 	}
 	count_answer(service->counters, COUNTER_UDP_ANSWERS, batch->answer_bytes[at], size);
@@ -334,11 +333,11 @@ static bool answer_one(
 		send_elsewhere(batch, at, service->port, &call);
 		return false;
 	}
-	tell(&call.peer, "asked, answered");
+	log_peer(&call.peer, "asked, answered");
 	return true;
 }
 
-void udp_serve(struct reflector_datagram *batch, const struct udp_port *port,
+void udp_serve(struct udp_batch *batch, const struct udp_port *port,
 	const struct binding_server *server, struct names *names, struct counters *counters,
 	uint64_t now)
 {
@@ -364,21 +363,21 @@ void udp_serve(struct reflector_datagram *batch, const struct udp_port *port,
 	}
 }
 
-void udp_serve_handed(struct reflector_datagram *batch, const struct udp_port *port,
+void udp_serve_queued(struct udp_batch *batch, const struct udp_port *port,
 	const struct binding_server *server, struct names *names, struct counters *counters,
-	const struct worker_queue_item *handed, uint64_t now)
+	const struct worker_queue_item *item, uint64_t now)
 {
 	const struct service service = {
 		.port = port, .server = server, .names = names, .counters = counters, .now = now};
 
-	if (handed->size > REQUEST_SIZE || handed->control_size > sizeof(batch->controls[0]))
+	if (item->size > REQUEST_SIZE || item->control_size > sizeof(batch->controls[0]))
 		return;
-	batch->peers[0] = handed->from;
-	memcpy(&batch->controls[0], handed->control, sizeof(batch->controls[0]));
-	memcpy(batch->request_bytes[0], handed->bytes, handed->size);
-	batch->requests[0].msg_len = (unsigned)handed->size;
-	batch->requests[0].msg_hdr.msg_namelen = handed->from_size;
-	batch->requests[0].msg_hdr.msg_controllen = handed->control_size;
+	batch->peers[0] = item->from;
+	memcpy(&batch->controls[0], item->control, sizeof(batch->controls[0]));
+	memcpy(batch->request_bytes[0], item->bytes, item->size);
+	batch->requests[0].msg_len = (unsigned)item->size;
+	batch->requests[0].msg_hdr.msg_namelen = item->from_size;
+	batch->requests[0].msg_hdr.msg_controllen = item->control_size;
 	if (answer_one(batch, 0, 0, &service))
 		socket_send_each(port->fd, batch->answers, 1);
 	reset_request(batch, 0);

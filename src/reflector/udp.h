@@ -10,9 +10,8 @@
  * proven has. What comes faster than it can be answered is dropped by the kernel, and ROUNDS in the
  * source says when the clients over TCP have their turn.
  *
- * The answer leaves from the address that the
- * request came to, also on a host with several (RFC 8489 6.3.1.2): a client, and the NAT in front
- * of it, take it from no other.
+ * The answer leaves from the address that the request came to, also on a host with several (RFC
+ * 8489 6.3.1.2): a client, and the NAT in front of it, take it from no other.
  */
 #ifndef NATPUNCH_REFLECTOR_UDP_H
 #define NATPUNCH_REFLECTOR_UDP_H
@@ -27,11 +26,11 @@
 #include "reflector/names.h"
 #include "reflector/alternate.h"
 
-struct reflector_datagram;
+struct udp_batch;
 
 /* The memory of one batch, shared by all sockets; NULL when there is none. */
-struct reflector_datagram *udp_open(void);
-void udp_close(struct reflector_datagram *batch);
+struct udp_batch *udp_open(void);
+void udp_close(struct udp_batch *batch);
 
 /*
  * A socket bound to addr and made for udp_serve(), or -1 and errno. `shared` is as
@@ -52,14 +51,14 @@ struct udp_port {
  * Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. What
  * RFC 5780 wants sent from another place leaves through the socket there. `counters` may be NULL.
  */
-void udp_serve(struct reflector_datagram *batch, const struct udp_port *port,
+void udp_serve(struct udp_batch *batch, const struct udp_port *port,
 	const struct binding_server *server, struct names *names, struct counters *counters,
 	uint64_t now);
 
-/* Answers one that another thread has handed over, at the port that it came to. */
-void udp_serve_handed(struct reflector_datagram *batch, const struct udp_port *port,
+/* Answers one that another worker has put into its queue, at the port that it came to. */
+void udp_serve_queued(struct udp_batch *batch, const struct udp_port *port,
 	const struct binding_server *server, struct names *names, struct counters *counters,
-	const struct worker_queue_item *handed, uint64_t now);
+	const struct worker_queue_item *item, uint64_t now);
 
 /*
  * Makes of the control message with the address that a packet came to, IP_PKTINFO or IPV6_PKTINFO,

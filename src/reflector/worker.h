@@ -1,9 +1,9 @@
 /*
- * worker.h - one loop of the reflector, and all that it serves.
+ * worker.h - a worker of the reflector: one thread, its loop, and all that it serves.
  *
- * The first thread's holds everything; those of the others (see reflector.h) have ports,
- * connections, counters and sources of their own, and nothing of the rest. What is in it is for
- * the sources that make one up: reflector.c, listeners.c and worker.c.
+ * The first worker has everything. The others (see reflector.h) have ports, connections, counters
+ * and sources of their own, and nothing of the rest. What is in it is for the sources that make one
+ * up: reflector.c, listeners.c and worker.c.
  */
 #ifndef NATPUNCH_REFLECTOR_WORKER_H
 #define NATPUNCH_REFLECTOR_WORKER_H
@@ -41,9 +41,9 @@ enum worker_tag {
 	WORKER_TAG_CONNECTION,
 	WORKER_TAG_RAW,
 	WORKER_TAG_RELAY,
-	WORKER_TAG_DIAL,
+	WORKER_TAG_DIALLER,
 	WORKER_TAG_METRICS,
-	WORKER_TAG_HANDED, /* the slot is the number of the thread that it comes from */
+	WORKER_TAG_QUEUE, /* the slot says of which of the others */
 	WORKER_TAG_STOP,
 };
 
@@ -56,20 +56,20 @@ struct worker_listener {
 	struct accept_batch batch;
 };
 
-struct reflector {
+struct worker {
 	struct loop loop;
 	int signals;
 	struct worker_listener ports[WORKER_LISTENER_MAX];
 	struct addr listens[WORKER_LISTENER_MAX]; /* their addresses */
 	struct alternate alternates[WORKER_FAMILIES];
 	uint32_t port_count;
-	uint32_t connections; /* this thread's share */
+	uint32_t connections; /* this worker's share */
 	struct acceptor acceptor;
 	uint64_t resume; /* when the listeners are looked at again, or TIMER_NONE */
-	struct reflector_datagram *datagrams;
+	struct udp_batch *datagrams;
 	struct binding_server datagram_server;
 	struct reflector_listen raw_listen[WORKER_LISTENER_MAX];
-	struct reflector_raw *raw; /* NULL: this machine cannot */
+	struct raw_answer *raw; /* NULL: this machine cannot */
 	struct tcp_server tcp;
 	struct names names;
 	struct relay relay;
@@ -78,12 +78,12 @@ struct reflector {
 	struct counters counters;
 	struct rate_limit_table sources;
 	struct rate_limit_source *sources_memory;
-	uint64_t suppressed;  /* lines of the log, as was last told */
-	uint64_t tell_due;    /* when the next number of them may be told */
+	uint64_t suppressed;  /* lines of the log, as was last logged */
+	uint64_t log_due;     /* when the next number of them may be logged */
 	struct notify notify; /* the service manager, while the loop runs */
 	uint64_t watchdog;    /* when it wants to hear of us again, or TIMER_NONE */
-	/* The first thread's: */
-	struct reflector *others[REFLECTOR_JOBS_MAX - 1];
+	/* The first worker's: */
+	struct worker **others; /* the caller's */
 	uint32_t other_count;
 	bool shared; /* the ports are */
 	/* Those of the others: */
@@ -98,28 +98,27 @@ struct reflector {
 struct loop_tag worker_tag(enum worker_tag kind, uint32_t slot);
 
 /* Fills *error with what could not be done, and errno; returns -1. */
-int worker_fail(struct error *error, const char *what);
+int worker_set_error(struct error *error, const char *what);
 
 /* Nothing in it is open; NULL: no memory. Must go to worker_close(). */
-struct reflector *worker_new(void);
+struct worker *worker_new(void);
 
 /*
- * Allocates what each thread has of its own, for as many connections as reflector->connections
+ * Allocates what each worker has of its own, for as many connections as worker->connections
  * says. The loop must be open. Returns 0, or -1 with *error filled.
  */
-int worker_open(
-	struct reflector *reflector, const struct reflector_config *config, struct error *error);
+int worker_open(struct worker *worker, const struct reflector_config *config, struct error *error);
 
-/* Closes and frees what this thread has, itself as well. */
-void worker_close(struct reflector *reflector);
+/* Closes and frees what this worker has, itself as well. */
+void worker_close(struct worker *worker);
 
 /* Serves until it is told to end. Returns 0, or -1 with *error filled: a bug. */
-int worker_run(struct reflector *reflector, struct error *error);
+int worker_run(struct worker *worker, struct error *error);
 
-/* How it stands with the first thread, the context, and all others: metrics.h. */
+/* How it stands with the first worker, the context, and all others: metrics.h. */
 void worker_collect(void *context, struct counters *out, uint64_t now);
 
 /* Logs how many lines of the log were not written, once in a while: now may be TIMER_NONE. */
-void worker_tell(struct reflector *reflector, uint64_t now);
+void worker_log_suppressed(struct worker *worker, uint64_t now);
 
 #endif

@@ -35,18 +35,18 @@ bool worker_queue_wants(const void *message, size_t size)
 	}
 }
 
-bool worker_queue_send(const struct worker_queue *queue, const struct worker_queue_item *handed)
+bool worker_queue_send(const struct worker_queue *queue, const struct worker_queue_item *item)
 {
-	size_t size = offsetof(struct worker_queue_item, bytes) + handed->size;
+	size_t size = offsetof(struct worker_queue_item, bytes) + item->size;
 
-	return handed->size <= sizeof(handed->bytes) &&
-	       send(queue->ends[0], handed, size, MSG_NOSIGNAL) == (ssize_t)size;
+	return item->size <= sizeof(item->bytes) &&
+	       send(queue->ends[0], item, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
-bool worker_queue_receive(const struct worker_queue *queue, struct worker_queue_item *handed)
+bool worker_queue_receive(const struct worker_queue *queue, struct worker_queue_item *item)
 {
 	const size_t least = offsetof(struct worker_queue_item, bytes);
-	ssize_t got = recv(queue->ends[1], handed, sizeof(*handed), 0);
+	ssize_t got = recv(queue->ends[1], item, sizeof(*item), 0);
 
-	return got >= (ssize_t)least && handed->size == (size_t)got - least;
+	return got >= (ssize_t)least && item->size == (size_t)got - least;
 }

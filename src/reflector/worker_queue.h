@@ -1,8 +1,8 @@
 /*
- * worker_queue.h - from a thread of the reflector to the first one, which alone has names,
- * relays and calls back to clients: a connection, or a datagram, with what it has asked so far.
+ * worker_queue.h - from a worker of the reflector to the first one, which alone has names, relays
+ * and calls back to clients: a connection, or a datagram, with what it has asked so far.
  *
- * A socket pair of records, for each thread its own, one for connections and one for datagrams; the
+ * A socket pair of records, for each worker its own, one for connections and one for datagrams; the
  * descriptor of a connection goes over as a number, for it is one process. Nothing waits: when the
  * pair is full the connection is closed, and the datagram is lost, as it might have been before.
  * Two pairs, as anybody can send datagrams without a limit, and none of them is to cost a
@@ -22,11 +22,11 @@
 #define WORKER_QUEUE_CONTROL 64   /* longest control message of a datagram */
 
 struct worker_queue {
-	int ends[2]; /* the thread's, and the first one's */
+	int ends[2]; /* the worker's, and the first one's */
 };
 
 struct worker_queue_item {
-	int fd; /* a connection, of whoever has the record; or -1: it is a datagram */
+	int fd; /* a connection, of whoever has the item; or -1: it is a datagram */
 	/* a connection: */
 	struct addr peer;
 	uint16_t hold_seconds;
@@ -46,13 +46,13 @@ struct worker_queue_item {
 int worker_queue_open(struct worker_queue *queue);
 void worker_queue_close(struct worker_queue *queue);
 
-/* Is this message one for the first thread? */
+/* Is this message one for the first worker? */
 bool worker_queue_wants(const void *message, size_t size);
 
-/* Returns false when it could not be handed over: then the descriptor is the caller's still. */
-bool worker_queue_send(const struct worker_queue *queue, const struct worker_queue_item *handed);
+/* Returns false when there is no room: then the descriptor is the caller's still. */
+bool worker_queue_send(const struct worker_queue *queue, const struct worker_queue_item *item);
 
 /* The next one, or false when there is none. */
-bool worker_queue_receive(const struct worker_queue *queue, struct worker_queue_item *handed);
+bool worker_queue_receive(const struct worker_queue *queue, struct worker_queue_item *item);
 
 #endif

@@ -2,17 +2,17 @@
  * reflector.h - the server that tells whoever asks from which address it was seen.
  *
  * An epoll loop, and tables that are allocated at the start. reflector.c opens all of it,
- * listeners.c what is listened on, and worker.c is the loop that hands out what
- * comes in: udp.c answers UDP, accept.c takes new TCP connections,
- * tcp_table.c keeps them and tcp.c talks with them; dialler.c dials
- * clients back; metrics.c tells what was done (counters.h), which SIGUSR1 has written to
- * the log.
+ * listeners.c what is listened on, and worker.c is the loop that hands out what comes in: udp.c
+ * answers UDP, raw_answer.c raw handshakes, accept.c takes new TCP connections, tcp_table.c keeps
+ * them and tcp.c talks with them; name_auth.c judges who asks about a name, names.c answers;
+ * relay.c passes connections on; dialler.c dials clients back; metrics.c tells what was done
+ * (counters.h), which SIGUSR1 has written to the log. With a second address, alternate.c says from
+ * where else it answers.
  *
- * With `jobs` there are more threads, each with a loop, sockets and tables of its own, among which
- * the kernel shares out who comes. They share nothing, so nothing is locked. Names, relays, calls
- * to clients and raw handshakes are the first one's alone; what is about them is handed to it
- * (worker_queue.h). With an alternate address, alternate.c says from where else it
- * answers.
+ * With `jobs` there are more workers, each a thread with a loop, sockets and tables of its own,
+ * among which the kernel shares out who comes. They share nothing, so nothing is locked. Names,
+ * relays, calls to clients and raw handshakes are the first one's alone; what is about them goes to
+ * it by a queue (worker_queue.h).
  */
 #ifndef NATPUNCH_REFLECTOR_REFLECTOR_H
 #define NATPUNCH_REFLECTOR_REFLECTOR_H

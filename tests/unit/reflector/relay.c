@@ -115,7 +115,7 @@ static enum relay_verdict join(const struct relay_ticket *ticket, uint64_t *numb
 
 	random_fill(random, sizeof(random));
 	size = relay_message_write_join(ticket, random, transaction, request, sizeof(request));
-	return relay_hear(&relay, request, size, answer, sizeof(answer), &size, number);
+	return relay_answer_join(&relay, request, size, answer, sizeof(answer), &size, number);
 }
 
 static struct end begin(const struct relay_ticket *ticket)
