@@ -187,6 +187,30 @@ static void test_refusal(void)
 	}
 }
 
+static uint32_t judge_indication(enum stun_class class, const char *name, uint8_t first)
+{
+	static const uint8_t transaction[STUN_TRANSACTION_SIZE] = {0x21, 0x12, 0xa4, 0x42};
+	struct key key = {.secret = {first}};
+	struct stun_message message;
+	struct wire_writer writer;
+
+	stun_begin(&writer, bytes, sizeof(bytes), class, STUN_METHOD_PREDICTION, transaction);
+	stun_put(&writer, STUN_USERNAME, name, strlen(name));
+	stun_auth_put(&writer, key.secret, KEY_SECRET_SIZE);
+	if (stun_parse(&message, bytes, stun_finish(&writer)) < 0)
+		bail_out("an indication that is none");
+	return name_auth_check_indication(&registry, &message);
+}
+
+static void test_indication(void)
+{
+	is_uint(judge_indication(STUN_INDICATION, "home", 1), registry_find(&registry, "home"),
+		"an indication with the key is its name's");
+	is_uint(judge_indication(STUN_INDICATION, "home", 2), REGISTRY_NONE, "with another, no");
+	is_uint(judge_indication(STUN_INDICATION, "nobody", 1), REGISTRY_NONE, "of nobody, no");
+	is_uint(judge_indication(STUN_REQUEST, "home", 1), REGISTRY_NONE, "a request is none");
+}
+
 int main(void)
 {
 	if (registry_open(&registry) != 0)
@@ -197,6 +221,7 @@ int main(void)
 	test_use();
 	test_limits();
 	test_refusal();
+	test_indication();
 	registry_close(&registry);
 	return done_testing();
 }
