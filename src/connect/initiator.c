@@ -11,7 +11,7 @@
  *   try_second            a connection
  *     sample_ports        all answers, or one that fails  the sampler's  relay
  *     tell_home           the answer to CONNECT           answer       relay
- *     hear_prediction     home's FORECAST                 prediction   relay
+ *     hear_prediction     home's PREDICTION                 prediction   relay
  *     punch               a connection                    second       relay
  *   ask_for_relay         the answer to RELAY             relay        the end
  *

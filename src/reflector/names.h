@@ -85,7 +85,7 @@ enum names_verdict names_answer(struct names *names, const struct names_caller *
 	struct names_effect *effect);
 
 /*
- * A FORECAST (invitation.h). Returns whose it is, and in *connection which connection it is for:
+ * A PREDICTION (invitation.h). Returns whose it is, and in *connection which connection it is for:
  * the slot + 1 in the upper half, the generation in the lower. REGISTRY_NONE: not one, or not
  * proven.
  */

@@ -46,7 +46,7 @@ static bool send_invitation(struct tcp_server *tcp, const struct names_effect *e
 }
 
 /*
- * Home's FORECAST goes on to the initiator as it is. Not to anybody else: only over the connection
+ * Home's PREDICTION goes on to the initiator as it is. Not to anybody else: only over the connection
  * that holds the name, and to one over which that name was asked for. Returns false for any other
  * message.
  */

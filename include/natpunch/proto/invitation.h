@@ -3,18 +3,18 @@
  * a home over the connection that holds its name, as bytes.
  *
  *   method      number  indication (reflector to home)
- *   INVITE      0x0E5   INVITATION, RECORD [, TICKET | INITIATOR, FORECAST],
+ *   INVITE      0x0E5   INVITATION, RECORD [, TICKET | INITIATOR, PREDICTION],
  *                       MESSAGE-INTEGRITY-SHA256, FINGERPRINT
- *   FORECAST    0x0E8   (home to the reflector, and as it is to the initiator)
- *                       USERNAME, INITIATOR, FORECAST, MESSAGE-INTEGRITY-SHA256, FINGERPRINT
+ *   PREDICTION    0x0E8   (home to the reflector, and as it is to the initiator)
+ *                       USERNAME, INITIATOR, PREDICTION, MESSAGE-INTEGRITY-SHA256, FINGERPRINT
  *
  * RECORD (name_messages.h) holds where the initiator was seen: the source of its CONNECT request,
  * masked under the name's key. Home connects to that address from the port that it keeps, while
  * the initiator connects to home's: a simultaneous open. With a TICKET (relay_messages.h) there is
  * no direct way to that address: home makes a connection to the reflector, and joins the
- * initiator's with it. With a FORECAST (port_prediction.h) nothing stood between the two, and now
+ * initiator's with it. With a PREDICTION (port_prediction.h) nothing stood between the two, and now
  * each tells the other which public port it will come from: the initiator by its CONNECT, home by a
- * FORECAST. Home connects to the ports that the initiator predicted, the initiator to those of
+ * PREDICTION. Home connects to the ports that the initiator predicted, the initiator to those of
  * home.
  *
  * NATPUNCH-INVITATION (0xC6E6), 16 bytes: which registration it belongs to
@@ -29,14 +29,14 @@
  * Home made that id at random, and the number only grows: an invitation of another connection, or
  * one that was heard before, is none.
  *
- * NATPUNCH-INITIATOR (0xC6EB), 20 bytes: whom a FORECAST is for
+ * NATPUNCH-INITIATOR (0xC6EB), 20 bytes: whom a PREDICTION is for
  *
  *  |                     connection (64 bits)                      |
  *  |                                                               |
  *  |          transaction id of the CONNECT (96 bits) ...          |
  *
  * The reflector reads the connection; what it means is its own affair. The initiator, who made that
- * id at random, takes no FORECAST for another, so none twice.
+ * id at random, takes no PREDICTION for another, so none twice.
  */
 #ifndef NATPUNCH_PROTO_INVITATION_H
 #define NATPUNCH_PROTO_INVITATION_H
@@ -94,7 +94,7 @@ int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET
 	const void *data, size_t size) __attribute__((warn_unused_result));
 
 /*
- * Home's FORECAST. Returns the bytes written, INVITATION_SIZE_MAX at most, or 0 when capacity is
+ * Home's PREDICTION. Returns the bytes written, INVITATION_SIZE_MAX at most, or 0 when capacity is
  * too small. `random` is random and never used twice.
  */
 size_t invitation_write_prediction(const struct invitation_asker *asker,
@@ -103,7 +103,7 @@ size_t invitation_write_prediction(const struct invitation_asker *asker,
 
 /*
  * One that came to the initiator, whose CONNECT had this transaction id. Returns 0; 1 for a message
- * that is no FORECAST; -1 for one that is false: another key's, for another, or malformed.
+ * that is no PREDICTION; -1 for one that is false: another key's, for another, or malformed.
  */
 int invitation_read_prediction(const uint8_t secret[KEY_SECRET_SIZE],
 	const uint8_t transaction[INVITATION_SESSION_SIZE], const void *data, size_t size,

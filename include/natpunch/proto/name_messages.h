@@ -7,7 +7,7 @@
  *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to two
  *   CONNECT     0x0E3   the same, over TCP from the port   the same, and home is sent an INVITE
  *                       that will connect to home          (invitation.h)
- *                       [, FORECAST]                       [, OTHER-ADDRESS] [, OFFER]
+ *                       [, PREDICTION]                       [, OTHER-ADDRESS] [, OFFER]
  *   RELAY       0x0E6   the same, over the connection      nothing; when home has come
  *                       that had the offer                 (relay_messages.h)
  *
@@ -65,9 +65,9 @@
  *   age     since home was last heard of there
  *   pad     that of stun_auth.h with the label "natpunch record 1"
  *
- * FORECAST (port_prediction.h) is in a second CONNECT: no connection came to stand after the first,
- * so both sides tell each other which port they will come from next. What is needed for it is
- * OTHER-ADDRESS (RFC 5780 7.4): there, a connection shows what the NAT does for another
+ * PREDICTION (port_prediction.h) is in a second CONNECT: no connection came to stand after the
+ * first, so both sides tell each other which port they will come from next. What is needed for it
+ * is OTHER-ADDRESS (RFC 5780 7.4): there, a connection shows what the NAT does for another
  * destination.
  *
  * NATPUNCH-OFFER (0xC6E7): "where no direct way can be had, ask for RELAY over this connection".
