@@ -33,6 +33,9 @@
  *   SIGTERM, SIGINT        the end. SIGCHLD: hooks and connections that ended are reaped; without
  *                          the launcher it is the end, with an error.
  *
+ * A part has an init for start(), places in enum watch_slot, which wait_for_something() fills and
+ * take_events() reads, a time when it is due, and an end for end(); verification.c is the model.
+ *
  * Timers, here (those of the parts are in their files):
  *   race_due      the backoff is over.
  *   check_due     SETTLE_MS after the network changed, as changes come in bursts.

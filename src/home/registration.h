@@ -1,7 +1,7 @@
 /*
  * registration.h - a name that stays registered for as long as a mapping is kept.
  *
- * It is said over the connection (or UDP port) that holds the mapping; registration.c says when.
+ * Each held connection (held.h) has one, and registers over itself; registration.c says when.
  */
 #ifndef NATPUNCH_HOME_REGISTRATION_H
 #define NATPUNCH_HOME_REGISTRATION_H

@@ -312,9 +312,9 @@ static size_t write_success(const struct binding_server *server, const struct st
 	return stun_finish(&writer);
 }
 
-enum binding_verdict binding_answer(const struct binding_server *server, const struct addr *source,
-	const void *data, size_t data_size, void *out, size_t capacity, size_t *size,
-	struct binding_request *granted)
+enum binding_verdict binding_write_answer(const struct binding_server *server,
+	const struct addr *source, const void *data, size_t data_size, void *out, size_t capacity,
+	size_t *size, struct binding_request *granted)
 {
 	struct stun_message message;
 	struct question question = {.mode = BINDING_MODE_NONE,

@@ -18,7 +18,8 @@
 #include "natpunch/base/relaxed_counter.h"
 
 /*
- * The one list of them. To add a counter add its line; nothing else has to know of it.
+ * The one list of them. To add a counter add its line, above those that are gauges (how many there
+ * are now, and can be), count it where it happens, and name it in natpunch-reflect(1).
  *
  *   ONE(id, family, labels, help)           COUNTER_id
  *   EACH_KIND(id, family, transport, help)  COUNTER_id + each of enum counters_kind

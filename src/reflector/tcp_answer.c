@@ -46,9 +46,9 @@ static bool send_invitation(struct tcp_server *tcp, const struct names_effect *e
 }
 
 /*
- * Home's PREDICTION goes on to the initiator as it is. Not to anybody else: only over the connection
- * that holds the name, and to one over which that name was asked for. Returns false for any other
- * message.
+ * Home's PREDICTION goes on to the initiator as it is. Not to anybody else: only over the
+ * connection that holds the name, and to one over which that name was asked for. Returns false for
+ * any other message.
  */
 static bool pass_prediction(
 	struct tcp_server *tcp, uint32_t slot, const uint8_t *message, size_t size)
@@ -209,7 +209,7 @@ static enum tcp_fate answer_binding(struct tcp_server *tcp, struct tcp_connectio
 	size_t written;
 
 	server.places = find_alternates(tcp, connection, &alternates);
-	switch (binding_answer(&server, &connection->peer, message, size, tcp->output + *used,
+	switch (binding_write_answer(&server, &connection->peer, message, size, tcp->output + *used,
 		STUN_MESSAGE_MAX, &written, &granted)) {
 	case BINDING_SILENT:
 		return TCP_FATE_KEEP;

@@ -2,8 +2,8 @@
  * Two system calls serve a batch: recvmmsg(2) and sendmmsg(2). Request and answer of a datagram
  * share the sender's address and the control message with the local one, which is turned round in
  * place. What can be forged here is the sender: an answer goes to whoever the request names, so it
- * is never larger than binding_answer() allows, never sent twice, and never sent for a datagram
- * that was not addressed to this host alone.
+ * is never larger than binding_write_answer() allows, never sent twice, and never sent for a
+ * datagram that was not addressed to this host alone.
  */
 #include "reflector/udp.h"
 
@@ -248,7 +248,7 @@ static enum binding_verdict write_answer(
 	if (service->port->alternates != NULL &&
 		alternate_around(service->port->alternates, &call->to, &call->alternates))
 		server.places = &call->alternates;
-	return binding_answer(&server, &call->peer, call->request, call->request_size, out,
+	return binding_write_answer(&server, &call->peer, call->request, call->request_size, out,
 		STUN_DATAGRAM_MAX, size, &call->granted);
 }
 

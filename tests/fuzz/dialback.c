@@ -1,7 +1,7 @@
 /*
  * Fuzzes what strangers send to have a reflector dial, and reflectors in return:
  * dialback_read_request(), dialback_read_answer(), dialback_format_banner(); and the attributes of
- * RFC 5780 in binding_answer(), which decide where a datagram goes.
+ * RFC 5780 in binding_write_answer(), which decide where a datagram goes.
  *
  * The first byte of the input chooses the circumstances, the rest is the message.
  */
@@ -85,7 +85,7 @@ static void answer_wishes(uint8_t choice, const uint8_t *data, size_t size)
 	size_t written;
 
 	fuzz_check(out != NULL);
-	binding_answer(&server, &source, data, size, out, STUN_DATAGRAM_MAX, &written, &granted);
+	binding_write_answer(&server, &source, data, size, out, STUN_DATAGRAM_MAX, &written, &granted);
 	if (written > 0) {
 		fuzz_check(stun_parse(&message, out, written) == 0);
 		fuzz_check(server.stream || written <= size + 48);

@@ -1,6 +1,6 @@
 /*
  * Fuzzes what strangers send to the reflector and reflectors to a probe: stun_parse() and the walk
- * over its attributes, binding_answer(), binding_read_answer().
+ * over its attributes, binding_write_answer(), binding_read_answer().
  *
  * The first byte of the input chooses the circumstances, the rest is the message.
  */
@@ -48,7 +48,7 @@ static void answer(uint8_t choice, const uint8_t *data, size_t size)
 	size_t written;
 
 	fuzz_check(out != NULL);
-	verdict = binding_answer(
+	verdict = binding_write_answer(
 		&server, &source, data, size, out, STUN_MESSAGE_MAX, &written, &granted);
 	fuzz_check((verdict == BINDING_ANSWERED) == (written > 0));
 	fuzz_check((verdict == BINDING_BROKEN) == (stun_parse(&message, data, size) < 0));

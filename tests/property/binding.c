@@ -55,7 +55,7 @@ static size_t transact(const struct binding_server *server, const struct binding
 	uint8_t question[64];
 	size_t asked = binding_write_request(request, question, sizeof(question)), size;
 
-	if (binding_answer(server, source, guard_copy_end(&in, question, asked), asked,
+	if (binding_write_answer(server, source, guard_copy_end(&in, question, asked), asked,
 		    guard_at_end(&out, 200), 200, &size, granted) != BINDING_ANSWERED)
 		return 0;
 	memcpy(reply, guard_at_end(&out, 200), size);
@@ -147,7 +147,7 @@ static bool answer_holds(const struct binding_server *server, const struct addr 
 	enum binding_verdict verdict;
 	uint8_t *at = guard_at_end(&out, STUN_MESSAGE_MAX);
 
-	verdict = binding_answer(
+	verdict = binding_write_answer(
 		server, source, data, size, at, STUN_MESSAGE_MAX, &written, &granted);
 	if (stun_parse(&asked, data, size) < 0)
 		return verdict == BINDING_BROKEN && written == 0;

@@ -1,9 +1,9 @@
 /*
  * borrow.h - ways to speak from a port that somebody else listens on.
  *
- * Each method is one file and one row in a const table. A method never touches the process that
- * holds the port, its socket or its configuration; what it sets up goes when the process ends,
- * also by SIGKILL.
+ * Each method is one file and one row in a const table; the README says what else a new one takes.
+ * A method never touches the process that holds the port, its socket or its configuration; what it
+ * sets up goes when the process ends, also by SIGKILL.
  */
 #ifndef NATPUNCH_BORROW_BORROW_H
 #define NATPUNCH_BORROW_BORROW_H
@@ -15,7 +15,7 @@
 #include "natpunch/borrow/method.h"
 #include "natpunch/proto/raw_handshake.h"
 
-/* "bind", "repair", "rewrite", "raw"; NULL for a name that is not in the table. */
+/* The method of that name; NULL when none has it. */
 const struct borrow_method *borrow_find(const char *name);
 
 /*

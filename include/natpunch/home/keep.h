@@ -1,7 +1,9 @@
 /*
  * keep.h - a mapping that lives: found, kept alive, watched, found again.
  *
- * keep.c lists its states, events and timers.
+ * It runs the parts of src/home: the held connection with its registration (held.h), verification,
+ * and the responder that connects to laptops. keep.c lists states, events and timers, and how a
+ * part is added.
  */
 #ifndef NATPUNCH_HOME_KEEP_H
 #define NATPUNCH_HOME_KEEP_H

@@ -1,7 +1,11 @@
 /*
  * binding.h - the one question of STUN: "from which address do you see me?" (RFC 8489 section 3)
  *
- * Both ends of it, as bytes in and bytes out; sockets, time and tables are the engine's.
+ * Both ends of it, as bytes in and bytes out; sockets, time and tables are the caller's.
+ *
+ * To add an attribute to each answer: its number in stun.h, its value in struct binding_server,
+ * which src/reflector/worker.c fills for UDP and for TCP, and write_success() in binding.c. It must
+ * be comprehension-optional (RFC 8489 14), and keep the bound of binding_write_answer().
  *
  * A natpunch client adds NATPUNCH-CONNECTION over TCP: how it means to go on with this
  * connection. The attribute is comprehension-optional, so that every other server passes over it.
@@ -90,7 +94,7 @@ struct binding_places {
 	struct addr at[BINDING_PLACE_COUNT];
 };
 
-/* What the server decided for this connection, and what it adds to its answers. */
+/* What the reflector is set to, for UDP or for TCP, and what it adds to each answer. */
 struct binding_server {
 	const char *software; /* SOFTWARE attribute, or NULL */
 	bool can_forget;      /* CAP_NET_ADMIN is here: FORGET can be granted */
@@ -125,8 +129,8 @@ enum binding_verdict {
  * the source the answer is to be sent, and its PADDING is as long as the request's, 1500 bytes at
  * most. Errors always go from where the request came to, to where it came from.
  */
-enum binding_verdict binding_answer(const struct binding_server *server, const struct addr *source,
-	const void *data, size_t data_size, void *out, size_t capacity, size_t *size,
-	struct binding_request *granted);
+enum binding_verdict binding_write_answer(const struct binding_server *server,
+	const struct addr *source, const void *data, size_t data_size, void *out, size_t capacity,
+	size_t *size, struct binding_request *granted);
 
 #endif

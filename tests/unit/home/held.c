@@ -101,7 +101,7 @@ static bool answer(void)
 	size_t size = hear_request(STUN_METHOD_BINDING, bytes), out_size;
 
 	return size > 0 &&
-	       binding_answer(&server, &end.seen_as, bytes, size, out, sizeof(out), &out_size,
+	       binding_write_answer(&server, &end.seen_as, bytes, size, out, sizeof(out), &out_size,
 		       &granted) == BINDING_ANSWERED &&
 	       say(end.fd, out, out_size);
 }

@@ -32,7 +32,7 @@ static struct result ask(const struct binding_server *server, const struct addr 
 	memset(&result, 0xee, sizeof(result));
 	result.message = (struct stun_message){.size = STUN_HEADER_SIZE};
 	memset(answer_bytes, 0xee, sizeof(answer_bytes));
-	result.verdict = binding_answer(server, source, data, size, answer_bytes,
+	result.verdict = binding_write_answer(server, source, data, size, answer_bytes,
 		sizeof(answer_bytes), &result.size, &result.granted);
 	if (result.verdict == BINDING_ANSWERED &&
 		stun_parse(&result.message, answer_bytes, result.size) < 0)
@@ -156,7 +156,7 @@ static void test_size(void)
 		struct binding_request granted;
 		size_t written = 99;
 
-		is_int(binding_answer(&datagram, &source4, request, size, answer_bytes, capacity,
+		is_int(binding_write_answer(&datagram, &source4, request, size, answer_bytes, capacity,
 			       &written, &granted),
 			BINDING_SILENT, "no room in %zu bytes", capacity);
 		is_uint(written, 0, "nothing written");
