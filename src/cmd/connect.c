@@ -127,7 +127,7 @@ static struct initiator_request make_request(
 	const struct name_options *chosen, const struct key *key)
 {
 	return (struct initiator_request){
-		.reflector = &chosen->common.reflectors.all[0], /* name_options.c takes one */
+		.reflector = &chosen->common.reflectors.all[0], /* -r is there, once */
 		.key = key,
 		.family = chosen->common.family,
 		.timeout_ms = chosen->common.timeout_ms,

@@ -12,7 +12,7 @@
  *     sample_ports        all answers, or one that fails  the sampler's  relay
  *     tell_home           the answer to CONNECT           answer       relay
  *     hear_prediction     home's PREDICTION                 prediction   relay
- *     punch               a connection                    second       relay
+ *     punch_ports         a connection                    second       relay
  *   ask_for_relay         the answer to RELAY             relay        the end
  *
  * The deadlines are those of struct initiator_times, and the request's own ends them all. An answer
@@ -433,7 +433,7 @@ static enum phase_end advance_punches(struct initiator *in, struct punch *punche
 }
 
 /* To all these ports of home at once; one is the usual case. Ends by OPEN, VAIN or FAILED. */
-static enum phase_end punch(
+static enum phase_end punch_ports(
 	struct initiator *in, const uint16_t *ports, size_t count, uint64_t timeout_ms)
 {
 	struct punch punches[PORT_PREDICTION_CANDIDATES];
@@ -454,7 +454,7 @@ static enum phase_end punch(
 
 static enum phase_end punch_first(struct initiator *in)
 {
-	return punch(in, &in->home.port, 1,
+	return punch_ports(in, &in->home.port, 1,
 		in->can_predict ? in->times->second_after : in->times->first);
 }
 
@@ -548,7 +548,7 @@ static enum phase_end try_second(struct initiator *in)
 	if (end == PHASE_DONE)
 		end = hear_prediction(in, &theirs);
 	if (end == PHASE_DONE)
-		end = punch(
+		end = punch_ports(
 			in, ports, port_prediction_candidates(&theirs, ports), in->times->second);
 	return end;
 }

@@ -85,7 +85,8 @@ static void answer_wishes(uint8_t choice, const uint8_t *data, size_t size)
 	size_t written;
 
 	fuzz_check(out != NULL);
-	binding_write_answer(&server, &source, data, size, out, STUN_DATAGRAM_MAX, &written, &granted);
+	binding_write_answer(
+		&server, &source, data, size, out, STUN_DATAGRAM_MAX, &written, &granted);
 	if (written > 0) {
 		fuzz_check(stun_parse(&message, out, written) == 0);
 		fuzz_check(server.stream || written <= size + 48);

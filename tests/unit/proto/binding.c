@@ -156,8 +156,8 @@ static void test_size(void)
 		struct binding_request granted;
 		size_t written = 99;
 
-		is_int(binding_write_answer(&datagram, &source4, request, size, answer_bytes, capacity,
-			       &written, &granted),
+		is_int(binding_write_answer(&datagram, &source4, request, size, answer_bytes,
+			       capacity, &written, &granted),
 			BINDING_SILENT, "no room in %zu bytes", capacity);
 		is_uint(written, 0, "nothing written");
 	}

@@ -32,8 +32,8 @@ static struct result ask(const struct binding_server *whom, struct wire_writer *
 
 	memset(&result, 0, sizeof(result));
 	result.asked = stun_finish(writer);
-	if (binding_write_answer(whom, &source4, bytes, result.asked, answer_bytes, sizeof(answer_bytes),
-		    &result.size, &result.granted) == BINDING_ANSWERED &&
+	if (binding_write_answer(whom, &source4, bytes, result.asked, answer_bytes,
+		    sizeof(answer_bytes), &result.size, &result.granted) == BINDING_ANSWERED &&
 		stun_parse(&result.message, answer_bytes, result.size) < 0)
 		fail("the answer is no message");
 	return result;
@@ -212,8 +212,8 @@ static void test_both_ends(void)
 
 	memcpy(request.transaction, transaction, sizeof(transaction));
 	size = binding_write_request(&request, bytes, sizeof(bytes));
-	is_int(binding_write_answer(&server, &source4, bytes, size, answer_bytes, sizeof(answer_bytes),
-		       &size, &granted),
+	is_int(binding_write_answer(&server, &source4, bytes, size, answer_bytes,
+		       sizeof(answer_bytes), &size, &granted),
 		BINDING_ANSWERED, "a whole request is answered");
 	ok(granted.change_ip && granted.change_port && granted.response_port == 4660,
 		"as it was wished");
@@ -226,8 +226,8 @@ static void test_both_ends(void)
 	request.padding = 1500;
 	size = binding_write_request(&request, bytes, sizeof(bytes));
 	ok(size > 1500, "padding is written");
-	binding_write_answer(&server, &source4, bytes, size, answer_bytes, sizeof(answer_bytes), &size,
-		&granted);
+	binding_write_answer(&server, &source4, bytes, size, answer_bytes, sizeof(answer_bytes),
+		&size, &granted);
 	ok(size > 1500 && granted.padding == 1500, "and answered");
 	is_uint(binding_write_request(&request, bytes, 1000), 0, "it has to fit");
 }
