@@ -77,14 +77,16 @@ for sample in \
 	'answers_total{transport="tcp",kind="http"} 1' \
 	'requests_total{transport="tcp",kind="dial"} 20' \
 	'answers_total{transport="tcp",kind="dial"} 20' \
-	'dials_total{result="refused"} 8' \
 	'connections_total{result="accepted"} 10' \
 	'capacity{what="connections"} 64' 'capacity{what="held"} 56'; do
 	like "natpunch_$sample" "$(grep -F "natpunch_$sample" "$LAB_DIR/samples")" '.'
 done
+# Eight in a row, but for one that is asked for before the last has ended.
+dialled=$(sed -n 's/^natpunch_dials_total{result="refused"} //p' "$LAB_DIR/samples")
+between 'no more were dialled than may be in a row' "$dialled" 1 8
 is 'what was not dialled was too often, or too early' "$(awk '
 	/^natpunch_dial_refusals_total{reason="(busy|often)"}/ { n += $2 } END { print n }
-	' "$LAB_DIR/samples")" 12
+	' "$LAB_DIR/samples")" $((20 - dialled))
 is 'what was accepted is there, or has ended' "$(awk '
 	/^natpunch_connections_ended_total/ || /^natpunch_entries{what="connections"}/ { n += $2 }
 	END { print n }' "$LAB_DIR/samples")" 10

@@ -46,7 +46,7 @@ offered()
 			'source src/service/natpunch.fish; complete -C $argv' "$3" | cut -f 1
 		;;
 	zsh)
-		PATH=$lint_dir/$1:$PATH timeout 20 zsh -f tests/lint/completions.zsh \
+		PATH=$lint_dir/$1:$PATH timeout 120 zsh -f tests/lint/completions.zsh \
 			"$lint_dir/zsh" "$3" | sed 's/ -- .*//' |
 			tr -s ' ' '\n' | grep -vx -e - -e ''
 		;;
