@@ -81,18 +81,17 @@ $(B)/libnatpunch.a: $(PARTS)
 TEST_CFLAGS = $(ALL_CFLAGS) -Itests
 TEST_SPEED  = -O1 -g1
 $(UNIT) $(PROPERTY) $(REPLAY): TEST_CFLAGS += $(TEST_SPEED)
+define compile_test =
+	$(call say,TEST,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(TEST_CFLAGS) -MF $@.d -o $@ $(filter %.c,$^) $(B)/libnatpunch.a $(ALL_LDFLAGS)
+endef
 $(UNIT) $(PROPERTY) $(PLATFORM): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a
-	$(call say,TEST,$@)
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(TEST_CFLAGS) -o $@ $< $(B)/libnatpunch.a $(ALL_LDFLAGS)
+	$(compile_test)
 $(LABTOOLS): $(B)/lab/%: tests/lab/%.c $(B)/libnatpunch.a
-	$(call say,TEST,$@)
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(TEST_CFLAGS) -o $@ $< $(B)/libnatpunch.a $(ALL_LDFLAGS)
+	$(compile_test)
 $(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpunch.a
-	$(call say,TEST,$@)
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(TEST_CFLAGS) -MF $@.d -o $@ $< tests/fuzz/replay.c $(B)/libnatpunch.a $(ALL_LDFLAGS)
+	$(compile_test)
 
 checks: $(UNIT) $(PROPERTY) $(REPLAY)
 check: checks # what needs no privilege and no other program than perl
