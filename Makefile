@@ -76,8 +76,7 @@ static:
 $(B)/libnatpunch.a: $(PARTS)
 	$(Q)rm -f $@ && $(AR) rcs $@ $(PARTS)
 
-# A test's own code runs once: to make it fast would take longer than it runs. What it tests is as it
-# is shipped.
+# A test's own code runs once, so it is not made fast; what it tests is as it is shipped.
 TEST_CFLAGS = $(ALL_CFLAGS) -Itests
 TEST_SPEED  = -O1 -g1
 $(UNIT) $(PROPERTY) $(REPLAY): TEST_CFLAGS += $(TEST_SPEED)
@@ -97,7 +96,6 @@ checks: $(UNIT) $(PROPERTY) $(REPLAY)
 check: checks # what needs no privilege and no other program than perl
 	$(Q)perl tests/harness $(UNIT) $(PROPERTY) $(addprefix replay:,$(REPLAY)) </dev/null
 programs: natpunch $(PROGRAMS)
-
 test:
 	$(Q)sh tests/run
 lint:
@@ -127,8 +125,7 @@ install: natpunch
 	    case $$file in src/service/*|man/*) sed -i \
 	        's|/usr/local/bin/|$(BINDIR)/|; s|/usr/local/share/|$(PREFIX)/share/|' $$place || exit 1 ;; esac; \
 	done
-	$(if $(DESTDIR),,@printf '  %s\n' 'For the services, as root:' \
-	    'systemd-sysusers $(PREFIX)/lib/sysusers.d/natpunch.conf' 'systemctl daemon-reload')
+	$(if $(DESTDIR),,@echo '  For services: systemd-sysusers $(PREFIX)/lib/sysusers.d/natpunch.conf; systemctl daemon-reload')
 uninstall:
 	for file in $(INSTALLED); do rm -f $(DESTDIR)$${file#*=} || exit 1; done
 	rmdir $(DESTDIR)$(PREFIX)/share/natpunch 2>/dev/null || :
