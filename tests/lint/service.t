@@ -33,8 +33,8 @@ none 'nor the place of the package' "$(grep -rlI "$lint_dir" "$lint_dir/package"
 make -s install PREFIX="$lint_dir/here" >"$lint_dir/told" 2>&1
 is 'make install for use' $? 0
 like 'tells how the user is made' "$(cat "$lint_dir/told")" \
-	"^ *systemd-sysusers $lint_dir/here/lib/sysusers.d/natpunch.conf\$"
-like 'and that systemd has to read the units' "$(cat "$lint_dir/told")" '^ *systemctl daemon-reload$'
+	" systemd-sysusers $lint_dir/here/lib/sysusers.d/natpunch.conf;"
+like 'and that systemd has to read the units' "$(cat "$lint_dir/told")" '; systemctl daemon-reload$'
 export SYSTEMD_UNIT_PATH="$lint_dir/here/lib/systemd/system:"
 for unit in natpunch-reflect.service natpunch-probe@.service; do
 	file=$lint_dir/here/lib/systemd/system/$unit
