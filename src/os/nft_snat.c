@@ -20,6 +20,15 @@ const struct sandbox_call translation_calls[] = {
 	SANDBOX_END,
 };
 
+const struct sandbox_call nft_snat_calls[] = {
+#ifdef __NR_socketcall
+	SANDBOX_CALL(socketcall), /* see socket_calls */
+#endif
+	SANDBOX_CALL(sendto),
+	SANDBOX_CALL(recvfrom),
+	SANDBOX_END,
+};
+
 int nft_snat_open(struct error *error)
 {
 	struct sockaddr_nl own = {.nl_family = AF_NETLINK};

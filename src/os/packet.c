@@ -14,10 +14,11 @@
 #define AT_DESTINATION 2
 #define AT_OFFSET      12
 #define AT_FLAGS       13
+#define AT_OPTIONS     20
 
 #define TYPE_MASK     0xf /* of socket(2), without SOCK_CLOEXEC and SOCK_NONBLOCK */
 #define ACCEPT_ALL    0xffffffffU
-#define PROGRAM_FIXED 16 /* instructions besides the two for each port, at most */
+#define PROGRAM_FIXED 24 /* instructions besides the two for each port, at most */
 
 const struct sandbox_call packet_calls[] = {
 	SANDBOX_WHEN2(socket, 0, SANDBOX_WHOLE, AF_INET, 1, TYPE_MASK, SOCK_RAW),
@@ -73,15 +74,26 @@ static void add_destinations(struct program *program, const struct packet_filter
 	add_return(program, 0);
 }
 
-static void add_syn(struct program *program, uint8_t header_min)
+/* In front of what is for SYNs: ACKs (no SYN, RST, FIN) go their own way, all others go on. */
+static void add_ack(struct program *program, uint16_t option)
+{
+	add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 4, SEGMENT_ACK);
+	add_load(program, BPF_H, AT_OPTIONS);
+	add_demand(program, BPF_JEQ, option);
+	add_return(program, ACCEPT_ALL);
+}
+
+static void add_syn(struct program *program, const struct packet_filter *filter)
 {
 	add_load(program, BPF_B, AT_FLAGS);
 	add(program, BPF_ALU | BPF_AND | BPF_K, 0, 0,
 		SEGMENT_SYN | SEGMENT_ACK | SEGMENT_RST | SEGMENT_FIN);
+	if (filter->ack_option != 0)
+		add_ack(program, filter->ack_option);
 	add_demand(program, BPF_JEQ, SEGMENT_SYN);
 	add_load(program, BPF_B, AT_OFFSET);
 	/* The offset is the upper four bits, in words of four bytes. */
-	add_demand(program, BPF_JGE, (uint32_t)(header_min / 4) << 4);
+	add_demand(program, BPF_JGE, (uint32_t)(filter->syn_header_min / 4) << 4);
 }
 
 static int attach(int fd, enum addr_family family, const struct packet_filter *filter)
@@ -100,7 +112,7 @@ static int attach(int fd, enum addr_family family, const struct packet_filter *f
 	}
 	add_destinations(&program, filter);
 	if (filter->syn_header_min != 0)
-		add_syn(&program, filter->syn_header_min);
+		add_syn(&program, filter);
 	add_return(&program, ACCEPT_ALL);
 	attached.len = program.length;
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &attached, sizeof(attached));

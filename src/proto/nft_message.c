@@ -326,7 +326,8 @@ size_t nft_message_write_delete(void *out, size_t capacity, const struct nft_mes
 	begin(&writer, conntrack_message(IPCTNL_MSG_CT_DELETE), NETLINK_MESSAGE_ACK,
 		family_number(&entry->original), NFT_MESSAGE_CONNTRACK, 0);
 	put_tuple(&writer, CTA_TUPLE_ORIG, &entry->original);
-	netlink_message_put_be32(&writer, CTA_ID, entry->id);
+	if (entry->id != 0)
+		netlink_message_put_be32(&writer, CTA_ID, entry->id);
 	netlink_message_end(&writer);
 	return netlink_message_writer_size(&writer);
 }

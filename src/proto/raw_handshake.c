@@ -14,9 +14,8 @@
 #define OPENING      (SEGMENT_SYN | SEGMENT_ACK | SEGMENT_RST | SEGMENT_FIN)
 
 /* Where things stand in the nonce. */
-#define NONCE_SEAL     0
-#define NONCE_SEQUENCE 8
-#define NONCE_MARK     RANDOM_NONCE
+#define NONCE_SEAL 0
+#define NONCE_MARK RANDOM_NONCE
 
 /* An address as the option holds it, before the xor. */
 #define FORM_SIZE  SEGMENT_MD5_SIZE
@@ -24,6 +23,8 @@
 #define FORM_ONES  10
 #define FORM_IPV4  12
 #define FORM_ZEROS 8
+
+#define COOKIE_SIZE (2 * 16 + 2 * 2 + 4 + SEGMENT_MD5_SIZE)
 
 static uint32_t read_word(const uint8_t *bytes)
 {
@@ -217,7 +218,31 @@ static bool is_request(const struct segment *syn)
 	return read_word(syn->md5 + NONCE_MARK) == compute_mark(syn->md5);
 }
 
-bool raw_handshake_answer(const struct segment *syn, struct segment *out)
+/* Of a SYN, or of an ACK whose sequence number is one higher: `sequence` is the SYN's. */
+static uint32_t compute_cookie(
+	const struct segment *segment, uint32_t sequence, const uint8_t key[SIPHASH_KEY_SIZE])
+{
+	uint8_t bytes[COOKIE_SIZE] = {0};
+	struct wire_writer writer;
+
+	wire_writer_start(&writer, bytes, sizeof(bytes));
+	wire_write_bytes(&writer, segment->source.ip, sizeof(segment->source.ip));
+	wire_write_bytes(&writer, segment->destination.ip, sizeof(segment->destination.ip));
+	wire_write_u16(&writer, segment->source.port);
+	wire_write_u16(&writer, segment->destination.port);
+	wire_write_u32(&writer, sequence);
+	wire_write_bytes(&writer, segment->md5, sizeof(segment->md5));
+	return (uint32_t)siphash(key, bytes, sizeof(bytes));
+}
+
+bool raw_handshake_completes(const struct segment *ack, const uint8_t key[SIPHASH_KEY_SIZE])
+{
+	return (ack->flags & OPENING) == SEGMENT_ACK && ack->has_md5 &&
+	       ack->acknowledgment == compute_cookie(ack, ack->sequence - 1, key) + 1;
+}
+
+bool raw_handshake_answer(
+	const struct segment *syn, const uint8_t key[SIPHASH_KEY_SIZE], struct segment *out)
 {
 	uint8_t form[FORM_SIZE];
 	uint32_t mask;
@@ -230,7 +255,7 @@ bool raw_handshake_answer(const struct segment *syn, struct segment *out)
 	out->source = syn->destination;
 	out->destination = syn->source;
 	out->flags = SEGMENT_SYN | SEGMENT_ACK;
-	out->sequence = read_word(syn->md5 + NONCE_SEQUENCE);
+	out->sequence = compute_cookie(syn, syn->sequence, key);
 	out->acknowledgment = syn->sequence + 1;
 	out->window = WINDOW;
 	out->has_mss = syn->has_mss;

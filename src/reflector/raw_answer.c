@@ -18,6 +18,7 @@
 #include "natpunch/proto/raw_handshake.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/packet.h"
+#include "natpunch/os/random.h"
 #include "reflector/udp.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
@@ -37,6 +38,8 @@ struct raw_answer {
 	int sockets[RAW_ANSWER_SOCKETS];
 	const struct reflector_listen *listen;
 	size_t listen_count;
+	const struct conntrack *conntrack;
+	uint8_t key[SIPHASH_KEY_SIZE]; /* of the SYN cookies */
 	struct mmsghdr requests[BATCH];
 	struct mmsghdr answers[BATCH];
 	struct iovec request_parts[BATCH];
@@ -80,6 +83,7 @@ static void list_ports(
 {
 	memset(filter, 0, sizeof(*filter));
 	filter->syn_header_min = RAW_HANDSHAKE_HEADER_MIN;
+	filter->ack_option = raw->conntrack->pipe >= 0 ? RAW_HANDSHAKE_ACK_OPTION : 0;
 	for (size_t i = 0; i < raw->listen_count; i++)
 		if (raw->listen[i].service == REFLECTOR_FULL &&
 			raw->listen[i].addr.family == family &&
@@ -112,8 +116,8 @@ static int open_socket(const struct raw_answer *raw, enum addr_family family)
 	return -1;
 }
 
-struct raw_answer *raw_answer_open(
-	const struct reflector_listen *listen, size_t listen_count, const char **why)
+struct raw_answer *raw_answer_open(const struct reflector_listen *listen, size_t listen_count,
+	const struct conntrack *conntrack, const char **why)
 {
 	struct raw_answer *raw;
 	int problem = 0;
@@ -127,6 +131,8 @@ struct raw_answer *raw_answer_open(
 		return NULL;
 	raw->listen = listen;
 	raw->listen_count = listen_count;
+	raw->conntrack = conntrack;
+	random_fill(raw->key, sizeof(raw->key));
 	prepare_batch(raw);
 	for (size_t i = 0; i < RAW_ANSWER_SOCKETS; i++) {
 		raw->sockets[i] = open_socket(raw, families[i]);
@@ -195,13 +201,24 @@ static bool read_packet(const struct raw_answer *raw, size_t index, enum addr_fa
 	return true;
 }
 
-static bool answer_segment(
-	const struct raw_answer *raw, const struct segment_packet *packet, struct segment *answer)
+static bool read_request(
+	struct raw_answer *raw, size_t index, enum addr_family family, struct segment *out)
 {
-	struct segment syn;
+	struct msghdr *request = &raw->requests[index].msg_hdr;
+	struct segment_packet packet;
 
-	return segment_read_tcp(&syn, packet) == 0 && listens_on(raw, &syn.destination) &&
-	       raw_handshake_answer(&syn, answer);
+	return (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 && udp_turn_control(request) &&
+	       read_packet(raw, index, family, &packet) && segment_read_tcp(out, &packet) == 0 &&
+	       listens_on(raw, &out->destination);
+}
+
+/* The last segment of a handshake of ours. Returns false for any other. */
+static bool take_ack(const struct raw_answer *raw, const struct segment *segment)
+{
+	if (!raw_handshake_completes(segment, raw->key))
+		return false;
+	conntrack_forget(raw->conntrack, &segment->destination, &segment->source);
+	return true;
 }
 
 static void log_answer(const struct segment *answer)
@@ -212,23 +229,32 @@ static void log_answer(const struct segment *answer)
 		log_detail("raw %s asked, answered", addr_format(&answer->destination, text));
 }
 
-/* Writes the answer to one request as answers[at]; false when there is none to be sent. */
-static bool answer_one(struct raw_answer *raw, size_t index, size_t at, enum addr_family family)
-{
-	struct msghdr *request = &raw->requests[index].msg_hdr;
-	struct segment_packet packet;
-	struct segment answer;
+enum raw_fate {
+	RAW_FATE_UNFIT,
+	RAW_FATE_ANSWERED,
+	RAW_FATE_TAKEN, /* an ACK, which gets no answer */
+};
 
-	if ((request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || !udp_turn_control(request) ||
-		!read_packet(raw, index, family, &packet) || !answer_segment(raw, &packet, &answer))
-		return false;
+/* Writes the answer to one request as answers[at]. */
+static enum raw_fate answer_one(
+	struct raw_answer *raw, size_t index, size_t at, enum addr_family family)
+{
+	const struct msghdr *request = &raw->requests[index].msg_hdr;
+	struct segment segment, answer;
+
+	if (!read_request(raw, index, family, &segment))
+		return RAW_FATE_UNFIT;
+	if (take_ack(raw, &segment))
+		return RAW_FATE_TAKEN;
+	if (!raw_handshake_answer(&segment, raw->key, &answer))
+		return RAW_FATE_UNFIT;
 	raw->answer_parts[at].iov_len =
 		segment_write_tcp(&answer, raw->answer_bytes[at], SEGMENT_TCP_MAX);
 	raw->answers[at].msg_hdr = *request;
 	raw->answers[at].msg_hdr.msg_flags = 0;
 	raw->answers[at].msg_hdr.msg_iov = &raw->answer_parts[at];
 	log_answer(&answer);
-	return true;
+	return RAW_FATE_ANSWERED;
 }
 
 void raw_answer_serve(struct raw_answer *raw, size_t index, struct counters *counters)
@@ -238,16 +264,20 @@ void raw_answer_serve(struct raw_answer *raw, size_t index, struct counters *cou
 	for (int round = 0; round < ROUNDS; round++) {
 		int count = recvmmsg(fd, raw->requests, BATCH, MSG_DONTWAIT, NULL);
 		size_t answers = 0;
+		size_t unfit = 0;
 
 		if (count <= 0)
 			return;
-		for (size_t i = 0; i < (size_t)count; i++)
-			if (answer_one(raw, i, answers, families[index]))
-				answers++;
+		for (size_t i = 0; i < (size_t)count; i++) {
+			enum raw_fate fate = answer_one(raw, i, answers, families[index]);
+
+			answers += fate == RAW_FATE_ANSWERED;
+			unfit += fate == RAW_FATE_UNFIT;
+		}
 		socket_send_each(fd, raw->answers, answers);
 		count_many(counters, COUNTER_RAW_REQUESTS, answers);
 		count_many(counters, COUNTER_RAW_ANSWERS, answers);
-		count_many(counters, COUNTER_RAW_UNFIT, (size_t)count - answers);
+		count_many(counters, COUNTER_RAW_UNFIT, unfit);
 		for (size_t i = 0; i < (size_t)count; i++)
 			reset_request(raw, i);
 		if (count < BATCH)

@@ -3,7 +3,9 @@
  *
  * A raw socket for each family, with a filter in the kernel for the ports that are listened on and
  * for SYNs with more options than an ordinary one, so that ordinary connections wake nobody here.
- * Nothing is kept of a client, and each SYN gets one answer or none, never a larger one.
+ * Nothing is kept of a client, and each SYN gets one answer or none, never a larger one. Where
+ * there is a helper process for it (conntrack.h), the ACKs that complete a handshake are read as
+ * well, and the helper deletes what this host's connection tracking has of that connection.
  */
 #ifndef NATPUNCH_REFLECTOR_RAW_ANSWER_H
 #define NATPUNCH_REFLECTOR_RAW_ANSWER_H
@@ -11,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "reflector/conntrack.h"
 #include "reflector/counters.h"
 #include "natpunch/reflector/config.h"
 
@@ -20,12 +23,12 @@ struct raw_answer;
 
 /*
  * Opens what it can for those of `listen` that are REFLECTOR_FULL, and logs which family it has to
- * do without; the array must outlive it. Returns NULL with *why, a constant or what strerror(3)
- * says, when this machine cannot: no CAP_NET_RAW, no memory, or a kernel that would answer such a
- * SYN itself.
+ * do without; the array and `conntrack` must outlive it. Returns NULL with *why, a constant or what
+ * strerror(3) says, when this machine cannot: no CAP_NET_RAW, no memory, or a kernel that would
+ * answer such a SYN itself.
  */
-struct raw_answer *raw_answer_open(
-	const struct reflector_listen *listen, size_t listen_count, const char **why);
+struct raw_answer *raw_answer_open(const struct reflector_listen *listen, size_t listen_count,
+	const struct conntrack *conntrack, const char **why);
 void raw_answer_close(struct raw_answer *raw); /* NULL is fine */
 
 /* The descriptor to watch, 0 <= index < RAW_ANSWER_SOCKETS; -1 where there is none. */

@@ -15,12 +15,13 @@
 #include "natpunch/os/clock.h"
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/log.h"
+#include "reflector/conntrack.h"
 #include "reflector/reflector_sandbox.h"
 #include "reflector/listeners.h"
 #include "reflector/worker.h"
 #include "natpunch/os/signals.h"
 
-#define DESCRIPTORS_OTHER   18 /* the loop, the signals, the spare, the standard three, raw, some */
+#define DESCRIPTORS_OTHER   19 /* the loop, the signals, the spare, the standard three, raw, some */
 #define DESCRIPTORS_WORKER  6  /* of another worker: loop, stop, spare, two queues, one more */
 #define DESCRIPTORS_DIALLER (DIALLER_MAX * DIALBACK_RESULT_MAX)
 #define STACK_SIZE          (256 * 1024)
@@ -28,6 +29,7 @@
 struct reflector {
 	struct worker *workers[REFLECTOR_JOBS_MAX]; /* the first one has everything */
 	uint32_t count;
+	struct conntrack conntrack; /* of all workers */
 };
 
 static void deliver(
@@ -122,7 +124,8 @@ static int open_raw(struct worker *worker, struct error *error)
 
 	for (uint32_t i = 0; i < worker->port_count; i++)
 		worker->raw_listen[i] = worker->ports[i].listen;
-	worker->raw = raw_answer_open(worker->raw_listen, worker->port_count, &why);
+	worker->raw = raw_answer_open(
+		worker->raw_listen, worker->port_count, worker->tcp.conntrack, &why);
 	if (worker->raw == NULL) {
 		log_detail("not listening for raw tcp: %s", why);
 		return 0;
@@ -200,10 +203,12 @@ static struct worker *add_worker(struct reflector *reflector, struct error *erro
 {
 	struct worker *worker = worker_new();
 
-	if (worker == NULL)
+	if (worker == NULL) {
 		error_set(error, EXIT_STATUS_LOCAL, "no memory for a thread");
-	else
-		reflector->workers[reflector->count++] = worker;
+		return NULL;
+	}
+	worker->tcp.conntrack = &reflector->conntrack;
+	reflector->workers[reflector->count++] = worker;
 	return worker;
 }
 
@@ -291,6 +296,8 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 		error_set(error, EXIT_STATUS_LOCAL, "no memory");
 		return NULL;
 	}
+	/* Before all else: the helper keeps what is open. */
+	conntrack_open(&reflector->conntrack, config);
 	if (open_all(reflector, config, error) == 0)
 		return reflector;
 	reflector_close(reflector);
@@ -304,6 +311,7 @@ void reflector_close(struct reflector *reflector)
 	/* The first one last: the others count among its own. */
 	while (reflector->count > 0)
 		worker_close(reflector->workers[--reflector->count]);
+	conntrack_close(&reflector->conntrack);
 	free(reflector);
 }
 

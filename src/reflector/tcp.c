@@ -56,6 +56,7 @@
 #include "natpunch/proto/first_bytes.h"
 #include "reflector/tcp_answer.h"
 #include "reflector/tcp_connection.h"
+#include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 #include "natpunch/proto/stun.h"
 
@@ -104,6 +105,19 @@ static void note_end(struct tcp_connection *connection, enum counter why, const 
 	tcp_connection_log(connection, what);
 }
 
+/* Also has this host's connection tracking forget it. Returns false when it cannot be forgotten. */
+static bool forget(const struct tcp_server *tcp, const struct tcp_connection *connection)
+{
+	struct addr local;
+	bool known = tcp->conntrack != NULL && socket_local(connection->fd, &local) == 0;
+
+	if (!socket_forget(connection->fd))
+		return false;
+	if (known)
+		conntrack_forget(tcp->conntrack, &local, &connection->peer);
+	return true;
+}
+
 static void end_connection(struct tcp_server *tcp, uint32_t slot, enum tcp_fate fate, uint64_t now)
 {
 	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
@@ -112,7 +126,7 @@ static void end_connection(struct tcp_server *tcp, uint32_t slot, enum tcp_fate 
 		count_one(tcp->counters, why_ended(connection, fate));
 	tcp_connection_release_name(tcp, slot, now);
 	if (fate != TCP_FATE_GIVEN && fate != TCP_FATE_QUEUED &&
-		(fate != TCP_FATE_FORGET || !socket_forget(connection->fd)))
+		(fate != TCP_FATE_FORGET || !forget(tcp, connection)))
 		close(connection->fd);
 	tcp_table_release(&tcp->table, slot);
 }

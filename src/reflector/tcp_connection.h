@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "natpunch/proto/binding.h"
+#include "reflector/conntrack.h"
 #include "reflector/counters.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/base/rate_limit.h"
@@ -34,6 +35,7 @@ struct tcp_server {
 	struct loop *loop;
 	struct dialler *dialler;            /* the caller's */
 	struct counters *counters;          /* the caller's, or NULL */
+	const struct conntrack *conntrack;  /* the caller's, or NULL */
 	const struct worker_queue *queue;   /* the caller's; NULL: all is answered here */
 	struct rate_limit_table *sources;   /* the caller's; or NULL: no limit for a source */
 	bool limits_loopback;               /* also for one on this host */

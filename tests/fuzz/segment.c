@@ -46,9 +46,10 @@ static void check_answer(const struct segment *segment, size_t size)
 {
 	struct segment answer;
 	uint8_t bytes[SEGMENT_TCP_MAX];
+	static const uint8_t key[SIPHASH_KEY_SIZE];
 	size_t written;
 
-	if (!raw_handshake_answer(segment, &answer))
+	if (!raw_handshake_answer(segment, key, &answer))
 		return;
 	written = segment_write_tcp(&answer, bytes, sizeof(bytes));
 	fuzz_check(written > 0 && written <= size);

@@ -182,7 +182,7 @@ static bool handshake_holds(void)
 	raw_handshake_start(&handshake, &home, &reflector, random);
 	raw_handshake_make_syn(&handshake, &syn);
 	syn.source = seen;
-	if (!raw_handshake_answer(&syn, &answer))
+	if (!raw_handshake_answer(&syn, random, &answer))
 		return false;
 	answer.destination = home;
 	if (raw_handshake_judge(&handshake, &answer, &mapped) != RAW_HANDSHAKE_MAPPED ||
@@ -196,13 +196,14 @@ static bool handshake_holds(void)
 /* A SYN with any option of 16 bytes but a marked one is nobody's business. */
 static bool strangers_hold(void)
 {
+	static const uint8_t key[SIPHASH_KEY_SIZE];
 	uint8_t data[DATA_MAX] = {0};
 	struct segment segment = pick_segment(data), answer;
 
 	segment.flags = SEGMENT_SYN;
 	segment.has_md5 = true;
 	segment.data_size = 0;
-	return !raw_handshake_answer(&segment, &answer);
+	return !raw_handshake_answer(&segment, key, &answer);
 }
 
 static void check(const char *name, bool (*holds)(void), unsigned rounds)

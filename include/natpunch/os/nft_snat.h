@@ -16,6 +16,7 @@
 #include "natpunch/os/sandbox.h"
 
 extern const struct sandbox_call translation_calls[]; /* beside those of sockets */
+extern const struct sandbox_call nft_snat_calls[];    /* with a socket that is open: all it takes */
 
 /*
  * A netlink socket for all else here, and the life of the rule: it is the caller's to close.

@@ -33,6 +33,7 @@ struct packet_filter {
 	uint16_t destinations[PACKET_PORT_MAX];
 	size_t destination_count;
 	uint8_t syn_header_min; /* if not 0: TCP SYNs (no ACK, RST, FIN) of so many header bytes */
+	uint16_t ack_option;    /* with it, if not 0: and ACKs whose options begin with these two */
 };
 
 /* Returns a non-blocking raw socket with its filter, or -1 and errno (EPERM: no CAP_NET_RAW). */

@@ -60,7 +60,10 @@ size_t nft_message_write_rewrite(void *out, size_t capacity, const char *table,
 /* Asks for the entry that `flow` belongs to, in whichever direction. Answered, or ENOENT. */
 size_t nft_message_write_find(void *out, size_t capacity, const struct nft_message_flow *flow);
 
-/* Deletes this entry and no other, not even one that has taken its place: `id` must be its. */
+/*
+ * Deletes this entry and no other, not even one that has taken its place: `id` must be its. With
+ * an id of 0: the one that `original` belongs to, in whichever direction.
+ */
 size_t nft_message_write_delete(void *out, size_t capacity, const struct nft_message_entry *entry);
 
 /*

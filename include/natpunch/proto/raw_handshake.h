@@ -29,7 +29,7 @@
  * The ACK has no maximum segment size.
  *
  *              SYN                      SYN-ACK                      ACK
- *  sequence    I: 32 random bits        bytes 8 to 11 of the nonce   I + 1
+ *  sequence    I: 32 random bits        a keyed hash                 I + 1
  *  acknowl.    0                        I + 1                        the SYN-ACK's sequence + 1
  *  16 bytes    the nonce                the nonce xor the address    the nonce
  *  TSval       T: 32 random bits        the nonce xor the mask       T
@@ -72,7 +72,12 @@
  *    can do: there is no defence here, as there is none in STUN without a key.
  *  - One who forges the source of a SYN, to have the answer hit somebody: gets one segment, not
  *    larger than his own and never repeated, from a server that remembers nothing. There is no
- *    data, no retransmission and no table to fill.
+ *    data, no retransmission and no table to fill, except that of connection tracking: on the
+ *    reflector's own host, or before it. There an entry for a SYN is short-lived and the first to
+ *    go; one that an ACK has made established stays for days. So the SYN-ACK's sequence number is a
+ *    SYN cookie (RFC 4987 3.6), SipHash of both addresses and ports, I and the nonce: a client that
+ * does not get the SYN-ACK cannot send the ACK, and the reflector can tell a true ACK, and have its
+ * own host forget the entry.
  *  - Middleboxes that exchange sequence numbers (on both ways) do no harm: nothing is computed from
  *    I, and a repeated SYN gets the very same answer again, as from a kernel.
  */
@@ -83,12 +88,14 @@
 #include <stdint.h>
 
 #include "natpunch/base/addr.h"
+#include "natpunch/base/siphash.h"
 #include "natpunch/proto/segment.h"
 
 #define RAW_HANDSHAKE_RANDOM_SIZE 20
 
 /* Shortest TCP header of a SYN that can be one of ours; an ordinary SYN of Linux has 40 bytes. */
 #define RAW_HANDSHAKE_HEADER_MIN 44
+#define RAW_HANDSHAKE_ACK_OPTION 0x1312 /* the first two bytes of the ACK's options */
 
 /* What one handshake is known by, from its first SYN on. */
 struct raw_handshake {
@@ -130,9 +137,14 @@ enum raw_handshake_outcome raw_handshake_judge(const struct raw_handshake *hands
 /*
  * The reflector's side, stateless: makes the answer to a SYN. Returns false for what gets none:
  * whatever is not a lone SYN with a marked nonce, without data, and with IPv6 a timestamp. The
- * answer has no option that the SYN had not, so it is never larger.
+ * answer has no option that the SYN had not, so it is never larger. `key` is random and secret, and
+ * the same for as long as the reflector runs: a SYN that is repeated gets the same answer.
  */
-bool raw_handshake_answer(const struct segment *syn, struct segment *out)
-	__attribute__((warn_unused_result));
+bool raw_handshake_answer(const struct segment *syn, const uint8_t key[SIPHASH_KEY_SIZE],
+	struct segment *out) __attribute__((warn_unused_result));
+
+/* Is this the ACK of a client that got the answer that was made with this key? Then its source is
+ * true. */
+bool raw_handshake_completes(const struct segment *ack, const uint8_t key[SIPHASH_KEY_SIZE]);
 
 #endif

@@ -6,6 +6,8 @@
 static const uint8_t random_bytes[RAW_HANDSHAKE_RANDOM_SIZE] = {
 	1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x11, 0x22, 0x33, 0x44, 0xff, 0xff, 0xff, 0xff};
 
+static const uint8_t key[SIPHASH_KEY_SIZE] = {"a key of cookies"};
+
 static struct addr address(const char *text, uint16_t port)
 {
 	struct addr addr;
@@ -52,7 +54,7 @@ static struct raw_handshake ask_and_answer(const struct path *path, struct segme
 	struct segment syn;
 	struct raw_handshake handshake = ask(path, &syn);
 
-	if (!raw_handshake_answer(&syn, answer))
+	if (!raw_handshake_answer(&syn, key, answer))
 		bail_out("no answer");
 	answer->destination = path->home;
 	return handshake;
@@ -69,7 +71,7 @@ static void test_bytes(const struct path *path, const char *md5, uint32_t timest
 	is_mem(syn.md5, "\1\2\3\4\5\6\7\10\11\12\13\14\xfc\x3e\xb2\x25", 16, "%s: the nonce",
 		path->name);
 	is_uint(syn.sequence, 0x11223344, "%s: its number", path->name);
-	if (!ok(raw_handshake_answer(&syn, &answer), "%s: is answered", path->name))
+	if (!ok(raw_handshake_answer(&syn, key, &answer), "%s: is answered", path->name))
 		return;
 	is_uint(segment_write_tcp(&answer, bytes, sizeof(bytes)), size, "%s: by as many bytes",
 		path->name);
@@ -77,10 +79,10 @@ static void test_bytes(const struct path *path, const char *md5, uint32_t timest
 	is_uint(answer.timestamp, timestamp, "%s: and the mask", path->name);
 	is_uint(answer.timestamp_echo, UINT32_MAX, "%s: the timestamp comes back", path->name);
 	is_uint(answer.acknowledgment, 0x11223345, "%s: the SYN is acknowledged", path->name);
-	is_uint(answer.sequence, 0x090a0b0c, "%s: by a number out of the nonce", path->name);
+	ok(answer.sequence != 0x090a0b0c, "%s: by a number that is not the nonce's", path->name);
 	raw_handshake_make_ack(&handshake, &answer, &ack);
 	is_uint(ack.sequence, 0x11223345, "%s: number of the ACK", path->name);
-	is_uint(ack.acknowledgment, 0x090a0b0d, "%s: what it acknowledges", path->name);
+	is_uint(ack.acknowledgment, answer.sequence + 1, "%s: what it acknowledges", path->name);
 	is_uint(ack.flags, SEGMENT_ACK, "%s: its flags", path->name);
 	ok(ack.has_md5 && !ack.has_mss, "%s: its options", path->name);
 	is_uint(ack.timestamp_echo, answer.timestamp, "%s: its echo", path->name);
@@ -235,7 +237,7 @@ static void test_translation(void)
 
 	syn.source = other.seen;
 	syn.destination = other.reflector;
-	ok(raw_handshake_answer(&syn, &answer), "NAT64: is answered");
+	ok(raw_handshake_answer(&syn, key, &answer), "NAT64: is answered");
 	answer.source = path.reflector;
 	answer.destination = path.home;
 	is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MAPPED,
@@ -244,7 +246,7 @@ static void test_translation(void)
 
 	handshake = ask(&other, &syn);
 	syn.source = path.seen;
-	ok(raw_handshake_answer(&syn, &answer), "IPv6 seen over IPv4: is answered");
+	ok(raw_handshake_answer(&syn, key, &answer), "IPv6 seen over IPv4: is answered");
 	answer.source = other.reflector;
 	answer.destination = other.home;
 	is_int(raw_handshake_judge(&handshake, &answer, &mapped), RAW_HANDSHAKE_MALFORMED,
@@ -263,6 +265,10 @@ static void with_data(struct segment *syn)
 static void also_ack(struct segment *syn)
 {
 	syn->flags |= SEGMENT_ACK;
+}
+static void also_syn(struct segment *segment)
+{
+	segment->flags |= SEGMENT_SYN;
 }
 static void also_reset(struct segment *syn)
 {
@@ -308,17 +314,79 @@ static void test_requests(const struct path *path)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		ask(path, &syn);
 		rows[i].change(&syn);
-		ok(!raw_handshake_answer(&syn, &answer), "%s, %s: gets no answer", path->name,
+		ok(!raw_handshake_answer(&syn, key, &answer), "%s, %s: gets no answer", path->name,
 			rows[i].name);
 	}
 	ask(path, &syn);
 	without_timestamps(&syn);
-	is_int(raw_handshake_answer(&syn, &answer), path->home.family == ADDR_IPV4,
+	is_int(raw_handshake_answer(&syn, key, &answer), path->home.family == ADDR_IPV4,
 		"%s, without timestamps: an answer only if the port goes without", path->name);
 	ask(path, &syn);
 	syn.has_mss = false;
-	ok(raw_handshake_answer(&syn, &answer) && !answer.has_mss,
+	ok(raw_handshake_answer(&syn, key, &answer) && !answer.has_mss,
 		"%s: no option that was not asked with", path->name);
+}
+
+static void as_is(struct segment *ack)
+{
+	(void)ack;
+}
+static void other_address(struct segment *ack)
+{
+	ack->source.ip[15 - 12 * (ack->source.family == ADDR_IPV4)] ^= 1;
+}
+static void other_port(struct segment *ack)
+{
+	ack->source.port ^= 1;
+}
+static void other_sequence(struct segment *ack)
+{
+	ack->sequence++;
+}
+static void other_nonce(struct segment *ack)
+{
+	ack->md5[0] ^= 1;
+}
+/* What a blind one could say as long as the number came out of the nonce. */
+static void of_nonce(struct segment *ack)
+{
+	ack->acknowledgment = 0x090a0b0d;
+}
+
+/* Only who got the SYN-ACK can send the ACK. */
+static void test_cookie(const struct path *path)
+{
+	static const struct {
+		const char *name;
+		void (*change)(struct segment *ack);
+		bool completes;
+	} rows[] = {
+		{"the ACK", as_is, true},
+		{"from another address", other_address, false},
+		{"from another port", other_port, false},
+		{"with another number", other_sequence, false},
+		{"with another nonce", other_nonce, false},
+		{"with the nonce's number", of_nonce, false},
+		{"without the option", without_option, false},
+		{"with FIN", with_fin, false},
+		{"a SYN-ACK", also_syn, false},
+	};
+	static const uint8_t other_key[SIPHASH_KEY_SIZE] = {"another of those"};
+	struct segment syn, answer, again, ack;
+	struct raw_handshake handshake = ask(path, &syn);
+
+	ok(raw_handshake_answer(&syn, key, &answer) && raw_handshake_answer(&syn, key, &again) &&
+			answer.sequence == again.sequence,
+		"%s: a SYN that is repeated gets the same number", path->name);
+	ok(raw_handshake_answer(&syn, other_key, &again) && answer.sequence != again.sequence,
+		"%s: and another one from another reflector", path->name);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		raw_handshake_make_ack(&handshake, &answer, &ack);
+		ack.source = path->seen;
+		rows[i].change(&ack);
+		is_int(raw_handshake_completes(&ack, key), rows[i].completes, "%s, %s: %s",
+			path->name, rows[i].name, rows[i].completes ? "completes" : "does not");
+	}
 }
 
 int main(void)
@@ -333,6 +401,7 @@ int main(void)
 		test_mapped(&paths[i]);
 		test_judgement(&paths[i]);
 		test_requests(&paths[i]);
+		test_cookie(&paths[i]);
 	}
 	test_unlikely_addresses();
 	test_translation();
