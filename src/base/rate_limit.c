@@ -5,6 +5,7 @@
 #include "natpunch/base/relaxed_counter.h"
 
 #define IPV6_NETWORK_SIZE 8 /* bytes */
+#define IPV6_SITE_SIZE    6
 #define US_PER_MS         1000U
 #define US_PER_S          1000000U
 
@@ -34,6 +35,15 @@ void rate_limit_network(const struct addr *source, uint8_t out[RATE_LIMIT_NETWOR
 	memcpy(out + 12, source->ip, 4);
 }
 
+struct addr rate_limit_site(const struct addr *source)
+{
+	struct addr site = *source;
+
+	if (site.family == ADDR_IPV6)
+		memset(site.ip + IPV6_SITE_SIZE, 0, sizeof(site.ip) - IPV6_SITE_SIZE);
+	return site;
+}
+
 bool rate_limit_same_source(const struct addr *a, const struct addr *b)
 {
 	uint8_t one[RATE_LIMIT_NETWORK_SIZE], other[RATE_LIMIT_NETWORK_SIZE];
@@ -43,9 +53,12 @@ bool rate_limit_same_source(const struct addr *a, const struct addr *b)
 	return memcmp(one, other, sizeof(one)) == 0;
 }
 
-static bool has_one(const struct rate_limit_rule *rule, uint64_t spent, uint64_t now)
+/* One more, with so many left then? */
+static bool has_one(const struct rate_limit_rule *rule, uint64_t spent, uint32_t left, uint64_t now)
 {
-	return spent <= now || spent - now <= (uint64_t)rule->interval_ms * (rule->burst - 1);
+	return rule->burst > left &&
+	       (spent <= now ||
+		       spent - now <= (uint64_t)rule->interval_ms * (rule->burst - 1 - left));
 }
 
 static void take_one(const struct rate_limit_rule *rule, uint64_t *spent, uint64_t now)
@@ -69,16 +82,40 @@ static struct rate_limit_source *find_source(
 	return free;
 }
 
+/* The entry of a source that may have one, or NULL. */
+static struct rate_limit_source *find_admitted(
+	struct rate_limit *rate, const uint8_t network[RATE_LIMIT_NETWORK_SIZE], uint64_t now)
+{
+	struct rate_limit_source *entry;
+	uint32_t left;
+
+	if (!has_one(&rate->all, rate->spent, 0, now))
+		return NULL;
+	entry = find_source(rate, network, now);
+	if (entry == NULL || !has_one(&rate->each, entry->spent, 0, now))
+		return NULL;
+	left = has_one(&rate->each, entry->spent, rate->each.burst - 1 - rate->each.burst / 4, now)
+		       ? 0
+		       : rate->reserve;
+	return has_one(&rate->all, rate->spent, left, now) ? entry : NULL;
+}
+
+bool rate_limit_has(struct rate_limit *rate, const struct addr *source, uint64_t now)
+{
+	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
+
+	rate_limit_network(source, network);
+	return find_admitted(rate, network, now) != NULL;
+}
+
 bool rate_limit_take(struct rate_limit *rate, const struct addr *source, uint64_t now)
 {
 	uint8_t network[RATE_LIMIT_NETWORK_SIZE];
 	struct rate_limit_source *entry;
 
-	if (!has_one(&rate->all, rate->spent, now))
-		return false;
 	rate_limit_network(source, network);
-	entry = find_source(rate, network, now);
-	if (entry == NULL || !has_one(&rate->each, entry->spent, now))
+	entry = find_admitted(rate, network, now);
+	if (entry == NULL)
 		return false;
 	memcpy(entry->network, network, sizeof(network));
 	take_one(&rate->each, &entry->spent, now);

@@ -125,6 +125,26 @@ static bool answer_join(struct tcp_server *tcp, uint32_t slot, const uint8_t *me
 	return false;
 }
 
+/* What this connection may be granted: CLOSE for FORGET where its source has had too many. */
+static struct binding_server find_server(
+	struct tcp_server *tcp, const struct tcp_connection *connection, uint64_t now)
+{
+	struct binding_server server = tcp->server;
+
+	if (server.can_forget && tcp->forgets != NULL)
+		server.can_forget = forget_limit_admits(tcp->forgets, &connection->peer, now);
+	return server;
+}
+
+/* Notes what was granted. */
+static enum tcp_fate grant_mode(struct tcp_server *tcp, struct tcp_connection *connection,
+	enum binding_mode mode, uint16_t seconds, uint64_t now)
+{
+	if (mode == BINDING_MODE_FORGET && tcp->forgets != NULL)
+		forget_limit_charge(tcp->forgets, &connection->peer, now);
+	return set_mode(connection, mode, seconds);
+}
+
 /* The four addresses as seen from the one that was asked, or NULL: RFC 5780 is not served there. */
 static const struct binding_places *find_alternates(const struct tcp_server *tcp,
 	const struct tcp_connection *connection, struct binding_places *out)
@@ -142,7 +162,7 @@ static bool answer_name(struct tcp_server *tcp, uint32_t slot, const uint8_t *me
 	uint64_t now, size_t *used, enum tcp_fate *fate)
 {
 	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
-	struct binding_server server = tcp->server;
+	struct binding_server server = find_server(tcp, connection, now);
 	struct binding_places alternates;
 	const struct names_caller caller = {
 		.source = &connection->peer,
@@ -174,7 +194,7 @@ static bool answer_name(struct tcp_server *tcp, uint32_t slot, const uint8_t *me
 	if (effect.asked != REGISTRY_NONE)
 		connection->asked = effect.asked + 1;
 	if (effect.has_mode)
-		*fate = set_mode(connection, effect.mode, effect.seconds);
+		*fate = grant_mode(tcp, connection, effect.mode, effect.seconds, now);
 	return true;
 }
 
@@ -201,9 +221,9 @@ static enum tcp_fate answer_dial(struct tcp_server *tcp, uint32_t slot, const ui
 }
 
 static enum tcp_fate answer_binding(struct tcp_server *tcp, struct tcp_connection *connection,
-	const uint8_t *message, size_t size, size_t *used)
+	const uint8_t *message, size_t size, uint64_t now, size_t *used)
 {
-	struct binding_server server = tcp->server;
+	struct binding_server server = find_server(tcp, connection, now);
 	struct binding_request granted;
 	struct binding_places alternates;
 	size_t written;
@@ -219,7 +239,7 @@ static enum tcp_fate answer_binding(struct tcp_server *tcp, struct tcp_connectio
 		break;
 	}
 	*used += written;
-	return set_mode(connection, granted.mode, granted.seconds);
+	return grant_mode(tcp, connection, granted.mode, granted.seconds, now);
 }
 
 static enum tcp_fate answer_any(struct tcp_server *tcp, uint32_t slot, const uint8_t *message,
@@ -235,7 +255,7 @@ static enum tcp_fate answer_any(struct tcp_server *tcp, uint32_t slot, const uin
 		return fate;
 	if (dialback_is_request(message, size))
 		return answer_dial(tcp, slot, message, size, now, used);
-	return answer_binding(tcp, connection, message, size, used);
+	return answer_binding(tcp, connection, message, size, now, used);
 }
 
 enum tcp_fate tcp_answer_message(struct tcp_server *tcp, uint32_t slot, const uint8_t *message,

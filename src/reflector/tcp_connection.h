@@ -14,6 +14,7 @@
 
 #include "natpunch/proto/binding.h"
 #include "reflector/conntrack.h"
+#include "reflector/forget_limit.h"
 #include "reflector/counters.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/base/rate_limit.h"
@@ -38,6 +39,7 @@ struct tcp_server {
 	const struct conntrack *conntrack;  /* the caller's, or NULL */
 	const struct worker_queue *queue;   /* the caller's; NULL: all is answered here */
 	struct rate_limit_table *sources;   /* the caller's; or NULL: no limit for a source */
+	struct forget_limit *forgets;       /* the caller's; or NULL: no limit */
 	bool limits_loopback;               /* also for one on this host */
 	uint32_t asked;                     /* messages of the connection at hand */
 	const struct alternate *alternates; /* two, the caller's; or NULL: no RFC 5780 */

@@ -76,6 +76,9 @@ static int open_limits(
 
 	worker->acceptor.counters = &worker->counters;
 	worker->tcp.counters = &worker->counters;
+	if (forget_limit_open(&worker->forgets, &config->limits) != 0)
+		return error_set(error, EXIT_STATUS_LOCAL, "no memory for sources");
+	worker->tcp.forgets = &worker->forgets;
 	if (config->limits.source.per_second == 0)
 		return 0;
 	worker->sources_memory = calloc(
@@ -142,6 +145,7 @@ void worker_close(struct worker *worker)
 	if (worker->signals >= 0)
 		close(worker->signals);
 	loop_close(&worker->loop);
+	forget_limit_close(&worker->forgets);
 	free(worker->sources_memory);
 	free(worker);
 }

@@ -23,6 +23,7 @@
 #include "reflector/accept.h"
 #include "reflector/udp.h"
 #include "reflector/dialler.h"
+#include "reflector/forget_limit.h"
 #include "reflector/worker_queue.h"
 #include "reflector/metrics.h"
 #include "reflector/names.h"
@@ -78,6 +79,7 @@ struct worker {
 	struct counters counters;
 	struct rate_limit_table sources;
 	struct rate_limit_source *sources_memory;
+	struct forget_limit forgets;
 	uint64_t suppressed;  /* lines of the log, as was last logged */
 	uint64_t log_due;     /* when the next number of them may be logged */
 	struct notify notify; /* the service manager, while the loop runs */

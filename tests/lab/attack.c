@@ -11,6 +11,7 @@
  *   text      connects and reads, again and again     garbage  datagrams of any size and content
  *   syn       SYNs of forged sources                  raw      SYNs of the raw handshake, of forged
  *                                                              sources
+ *   blind     the same, each completed by an ACK with the nonce's number, as if the answer was seen
  *   names     a tenant registers COUNT names over UDP, and once all are ("ready") goes on with
  * them, and tries other keys for them and for "home"; it ends when one of these is taken
  *
@@ -238,17 +239,37 @@ static int open_raw(void)
 	return fd;
 }
 
+static void send_segment(int fd, const struct segment *segment)
+{
+	uint8_t packet[20 + SEGMENT_TCP_MAX] = {0x45, [8] = 64, [9] = IPPROTO_TCP};
+	struct sockaddr_storage to;
+	socklen_t to_size = socket_from_addr(&server, &to);
+	size_t size = segment_write_tcp(segment, packet + 20, sizeof(packet) - 20);
+
+	memcpy(packet + 12, segment->source.ip, 4);
+	memcpy(packet + 16, segment->destination.ip, 4);
+	sendto(fd, packet, 20 + size, 0, (struct sockaddr *)&to, to_size);
+}
+
+static void send_blind_ack(int fd, const struct raw_handshake *handshake)
+{
+	const uint8_t *number = handshake->nonce + 8;
+	struct segment syn_ack = {.sequence = (uint32_t)number[0] << 24 |
+					      (uint32_t)number[1] << 16 | (uint32_t)number[2] << 8 |
+					      number[3]};
+	struct segment ack;
+
+	raw_handshake_make_ack(handshake, &syn_ack, &ack);
+	send_segment(fd, &ack);
+}
+
 /* One SYN, from 192.0.2.0/24 and any port: documentation's, and in the laboratory the laptop's. */
-static void send_forged(int fd, bool raw)
+static struct raw_handshake send_forged(int fd, bool raw)
 {
 	struct addr source = {.family = ADDR_IPV4, .ip = {192, 0, 2}};
 	struct segment syn = {.flags = SEGMENT_SYN, .window = 64240, .has_mss = true, .mss = 1460};
-	uint8_t packet[20 + SEGMENT_TCP_MAX] = {0x45, [8] = 64, [9] = IPPROTO_TCP};
 	uint8_t random[RAW_HANDSHAKE_RANDOM_SIZE];
 	struct raw_handshake handshake;
-	struct sockaddr_storage to;
-	socklen_t to_size = socket_from_addr(&server, &to);
-	size_t size;
 
 	source.ip[3] = (uint8_t)(64 + random_below(190));
 	source.port = (uint16_t)(1024 + random_below(64000));
@@ -261,19 +282,23 @@ static void send_forged(int fd, bool raw)
 		syn.destination = server;
 		syn.sequence = handshake.sequence;
 	}
-	size = segment_write_tcp(&syn, packet + 20, sizeof(packet) - 20);
-	memcpy(packet + 12, source.ip, 4);
-	memcpy(packet + 16, server.ip, 4);
-	sendto(fd, packet, 20 + size, 0, (struct sockaddr *)&to, to_size);
+	send_segment(fd, &syn);
+	return handshake;
 }
 
-static void run_forged(bool raw)
+static void run_forged(const char *mode)
 {
+	struct raw_handshake sent[BURST];
+	bool blind = strcmp(mode, "blind") == 0;
 	int fd = open_raw();
 
 	for (;; poll(NULL, 0, TURN_MS)) {
 		for (int i = 0; i < BURST; i++)
-			send_forged(fd, raw);
+			sent[i] = send_forged(fd, blind || strcmp(mode, "raw") == 0);
+		if (blind)
+			poll(NULL, 0, TURN_MS);
+		for (int i = 0; i < BURST && blind; i++)
+			send_blind_ack(fd, &sent[i]);
 		say_ready();
 	}
 }
@@ -533,8 +558,8 @@ int main(int argc, char **argv)
 		run_names((uint32_t)count);
 	else if (strcmp(mode, "garbage") == 0)
 		run_garbage();
-	else if (strcmp(mode, "syn") == 0 || strcmp(mode, "raw") == 0)
-		run_forged(strcmp(mode, "raw") == 0);
+	else if (strcmp(mode, "syn") == 0 || strcmp(mode, "raw") == 0 || strcmp(mode, "blind") == 0)
+		run_forged(mode);
 	else
 		run_crowd(mode, count);
 	return 0;

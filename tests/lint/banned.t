@@ -35,7 +35,7 @@ banned 'no process of others is touched' "$source" \
 	"$word(ptrace|pidfd_getfd|process_vm_(readv|writev)|SYS_(ptrace|pidfd_getfd)) *\("
 banned 'no wait for a fixed time' "$source" "$word(u?sleep|nanosleep|clock_nanosleep) *\("
 # Once, when a command starts; never for a packet or a connection. Comments may speak of it.
-takers='os/(file|key_file)|client/mapping_race|reflector/(reflector|udp|raw_answer|relay|tcp_table|worker|registry|registry_file)'
+takers='os/(file|key_file)|client/mapping_race|reflector/(reflector|udp|raw_answer|relay|tcp_table|worker|registry|registry_file|forget_limit)'
 banned 'no memory is taken but where it is known to be' "$source" "$word(m|c|re)alloc(array)? *\(" \
 	"^src/($takers)\.c:|^[^:]*:[0-9]*:[[:space:]]*/?\*"
 # What waits step by step until something holds is named here. `sleep 100` is a process that stays.

@@ -43,6 +43,7 @@ struct rate_limit_source {
 struct rate_limit {
 	struct rate_limit_rule each;
 	struct rate_limit_rule all;
+	uint32_t reserve; /* of `all`: for sources that have used little; 0 unless it is set */
 	uint64_t spent;
 	struct rate_limit_source sources[RATE_LIMIT_SOURCE_MAX];
 };
@@ -51,11 +52,25 @@ struct rate_limit {
 int rate_limit_open(struct rate_limit *rate, struct rate_limit_rule each,
 	struct rate_limit_rule all) __attribute__((warn_unused_result));
 
-/* May `source` have one, at `now` in milliseconds? Takes it if so; refused ones count nothing. */
+/*
+ * May `source` have one, at `now` in milliseconds? The last `reserve` that all together may have at
+ * once are for sources that have used up to a quarter of their own: else a few that ask without end
+ * would leave none for anybody.
+ */
+bool rate_limit_has(struct rate_limit *rate, const struct addr *source, uint64_t now);
+
+/* Takes it if so; refused ones count nothing. */
 bool rate_limit_take(struct rate_limit *rate, const struct addr *source, uint64_t now);
 
 /* The same source, as far as this is concerned? */
 bool rate_limit_same_source(const struct addr *a, const struct addr *b);
+
+/*
+ * The site of a source, as an address that stands for it: what a provider hands to one customer at
+ * the most (RFC 6177), and so what one customer can have sources in. Of IPv6 the first 48 bits; an
+ * IPv4 address is its own.
+ */
+struct addr rate_limit_site(const struct addr *source);
 
 /* What a source is known by. */
 void rate_limit_network(const struct addr *source, uint8_t out[RATE_LIMIT_NETWORK_SIZE]);

@@ -61,12 +61,16 @@ struct reflector_times {
 struct reflector_limits {
 	struct rate_limit_quota source;
 	struct rate_limit_quota name;
+	struct rate_limit_quota forget;      /* FORGET, by source; or 0: no limit */
+	struct rate_limit_quota forget_site; /* and by site, an IPv4 address or an IPv6 /48 */
 	bool loopback; /* also for sources on this host, which have none else */
 };
 
 #define REFLECTOR_LIMITS_DEFAULT                                                                   \
 	((struct reflector_limits){.source = {.per_second = 2000, .burst = 4000},                  \
-		.name = {.per_second = 20, .burst = 200}})
+		.name = {.per_second = 20, .burst = 200},                                          \
+		.forget = {.per_second = 1, .burst = 256},                                         \
+		.forget_site = {.per_second = 4, .burst = 1024}})
 
 #define REFLECTOR_SOURCES_BITS 9 /* 512 sets of RATE_LIMIT_SET sources, 96 kB */
 

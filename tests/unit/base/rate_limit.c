@@ -42,6 +42,23 @@ static void test_each(void)
 	is_uint(take_all(&one, 1000000), 5, "after a long rest no more than the burst");
 }
 
+/* Who has used much leaves the last ones to who has used little. */
+static void test_reserve(void)
+{
+	struct addr one = v4(1), other = v4(2);
+	unsigned count = 0;
+
+	open((struct rate_limit_rule){1000, 8}, (struct rate_limit_rule){1000, 10});
+	rate.reserve = 5;
+	is_uint(take_all(&one, 0), 5, "who asks for much gets what is not kept");
+	ok(!rate_limit_has(&rate, &one, 0), "and no more");
+	while (rate_limit_has(&rate, &other, 0) && rate_limit_take(&rate, &other, 0))
+		count++;
+	is_uint(count, 3, "another, until it has used more than a quarter of its own");
+	other = v4(3);
+	ok(rate_limit_has(&rate, &other, 0), "and so does the next");
+}
+
 static void test_refused_costs_nothing(void)
 {
 	struct addr one = v4(1);
@@ -188,6 +205,7 @@ int main(void)
 	test_full_set();
 	test_each();
 	test_refused_costs_nothing();
+	test_reserve();
 	test_all();
 	test_never_full();
 	test_sources();

@@ -264,6 +264,37 @@ static void test_signal(void)
 	is_int(server_stop(&server), 0, "it ends");
 }
 
+/* Whoever asks for it too often is granted CLOSE, and the next one FORGET as ever. */
+static void test_forgetting(void)
+{
+	struct binding_answer answer = {.mode = BINDING_MODE_NONE};
+	struct server server;
+	unsigned forgets = 0, closes = 0;
+	int fd;
+
+	server_init(&server);
+	server.config.limits.forget = (struct rate_limit_quota){.per_second = 1, .burst = 5};
+	server.config.limits.forget_site = (struct rate_limit_quota){.per_second = 1, .burst = 5};
+	server.config.limits.loopback = true;
+	server_start(&server);
+	for (int i = 0; i < 20; i++) {
+		fd = come_from(greedy);
+		if (!ask_mode(fd, SOCK_STREAM, BINDING_MODE_FORGET, 0, &answer))
+			bail_out("no answer");
+		forgets += answer.mode == BINDING_MODE_FORGET;
+		closes += answer.mode == BINDING_MODE_CLOSE;
+		close(fd);
+	}
+	ok(forgets >= 5 && forgets < 10, "%u of 20 are forgotten", forgets);
+	is_uint(forgets + closes, 20, "and the others closed");
+	fd = come_from("127.0.0.67");
+	ok(ask_mode(fd, SOCK_STREAM, BINDING_MODE_FORGET, 0, &answer),
+		"another source is answered");
+	is_int(answer.mode, BINDING_MODE_FORGET, "and forgotten");
+	close(fd);
+	is_int(server_stop(&server), 0, "the reflector ends cleanly");
+}
+
 int main(void)
 {
 	network_enter();
@@ -272,6 +303,7 @@ int main(void)
 	test_silent();
 	test_paused();
 	test_flood();
+	test_forgetting();
 	test_signal();
 	return done_testing();
 }
