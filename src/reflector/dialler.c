@@ -9,9 +9,16 @@
  *   - only the IP address that the question came from is called, over a connection whose handshake
  *     has proven it; never a port that this reflector listens on at one of its own addresses;
  *   - of one source one job at a time, DIALLER_EACH in the long run;
+ *   - of one site DIALLER_SITE_MAX at a time, DIALLER_SITE in the long run;
  *   - DIALLER_MAX jobs at a time, DIALLER_ALL in the long run;
  *   - at most DIALBACK_BANNER_MAX bytes are read, and told to nobody except the asker.
- * What does not fit into them is answered at once with DIALBACK_LIMITED: nothing waits, and
+ *
+ * Threat: being kept busy, so that others are not called. One site (rate_limit_site()) has up to
+ * 65536 sources, so the rules for a source bind no site; and the last of the places, and of what
+ * all together may have at once, are for sites that have little: DIALLER_RESERVE and
+ * DIALLER_RESERVE_ALL.
+ *
+ * What does not fit into these rules is answered at once with DIALBACK_LIMITED: nothing waits, and
  * nothing is dialled late. An asker that goes away does not end its calls: it would make room for
  * the next.
  *
@@ -51,8 +58,10 @@ void dialler_open(struct dialler *dialler, const struct dialler_config *config, 
 		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
 			dialler->jobs[i].calls[k].fd = -1;
 	/* Rules that do not fit into the table would let nobody be dialled. */
-	if (rate_limit_open(&dialler->rate, DIALLER_EACH, DIALLER_ALL) != 0)
+	if (rate_limit_open(&dialler->rate, DIALLER_EACH, DIALLER_ALL) != 0 ||
+		rate_limit_open(&dialler->sites, DIALLER_SITE, DIALLER_ALL) != 0)
 		dialler->config.off = true;
+	dialler->sites.reserve = DIALLER_RESERVE_ALL;
 }
 
 void dialler_close(struct dialler *dialler)
@@ -207,13 +216,34 @@ static bool is_own(const struct dialler *dialler, const struct addr *target)
 	return false;
 }
 
-static bool is_being_dialled(const struct dialler *dialler, const struct addr *source)
+/* Is there no place for this source? It has one job under way, or its site enough. */
+static bool is_busy(const struct dialler *dialler, const struct addr *source)
 {
-	for (size_t i = 0; i < DIALLER_MAX; i++)
-		if (dialler->jobs[i].busy &&
-			rate_limit_same_source(&dialler->jobs[i].answer.target, source))
+	const struct addr site = rate_limit_site(source);
+	uint32_t of_site = 0;
+
+	for (size_t i = 0; i < DIALLER_MAX; i++) {
+		const struct addr *target = &dialler->jobs[i].answer.target;
+		struct addr other = rate_limit_site(target);
+
+		if (!dialler->jobs[i].busy)
+			continue;
+		if (rate_limit_same_source(target, source))
 			return true;
-	return false;
+		of_site += addr_equal_ip(&other, &site);
+	}
+	return of_site >= DIALLER_SITE_MAX ||
+	       dialler->busy >= DIALLER_MAX - (of_site > 0 ? DIALLER_RESERVE : 0);
+}
+
+/* May it be dialled now, by the rules for the long run? Takes that if so. */
+static bool take_turn(struct dialler *dialler, const struct addr *source, uint64_t now)
+{
+	const struct addr site = rate_limit_site(source);
+
+	return rate_limit_has(&dialler->sites, &site, now) &&
+	       rate_limit_take(&dialler->rate, source, now) &&
+	       rate_limit_take(&dialler->sites, &site, now);
 }
 
 static struct dialler_job *find_free(struct dialler *dialler)
@@ -266,10 +296,10 @@ static int find_obstacle(struct dialler *dialler, const struct dialback_answer *
 	if (!any)
 		return DIALBACK_NO_PLACE;
 	*reason = COUNTER_NO_DIAL_BUSY;
-	if (dialler->busy == DIALLER_MAX || is_being_dialled(dialler, &answer->target))
+	if (is_busy(dialler, &answer->target))
 		return DIALBACK_LIMITED;
 	*reason = COUNTER_NO_DIAL_OFTEN;
-	if (!rate_limit_take(&dialler->rate, &answer->target, now))
+	if (!take_turn(dialler, &answer->target, now))
 		return DIALBACK_LIMITED;
 	/* Last, as it may look at all addresses of this machine. */
 	*reason = COUNTER_NO_DIAL_FORBIDDEN;

@@ -16,10 +16,17 @@
 #include "reflector/alternate.h"
 #include "natpunch/proto/stun.h"
 
-#define DIALLER_MAX 32 /* jobs at a time */
+#define DIALLER_MAX         32 /* jobs at a time, */
+#define DIALLER_SITE_MAX    4  /* so many of one site, */
+#define DIALLER_RESERVE     8  /* and the last are for sites that have none */
+#define DIALLER_RESERVE_ALL 16 /* of the burst of DIALLER_ALL */
 
-/* Eight at once, then one in 8 seconds; all together 32 at once, then ten in a second. */
+/*
+ * Eight at once, then one in 8 seconds; a site 16, then one in two; all together 32 at once, then
+ * ten in a second.
+ */
 #define DIALLER_EACH ((struct rate_limit_rule){.interval_ms = 8000, .burst = 8})
+#define DIALLER_SITE ((struct rate_limit_rule){.interval_ms = 2000, .burst = 16})
 #define DIALLER_ALL  ((struct rate_limit_rule){.interval_ms = 100, .burst = 32})
 
 struct dialler_call {
@@ -62,8 +69,9 @@ struct dialler {
 	struct dialler_config config;
 	struct loop *loop;
 	uint8_t tag_kind;
-	uint32_t busy; /* how many jobs are */
-	struct rate_limit rate;
+	uint32_t busy;           /* how many jobs are */
+	struct rate_limit rate;  /* of sources */
+	struct rate_limit sites; /* the same, of their sites */
 	struct dialler_job jobs[DIALLER_MAX];
 	dialler_deliver *deliver;
 	void *context;

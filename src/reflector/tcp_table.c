@@ -6,7 +6,9 @@
  * The rule for a full table: the source that has the most of those that are not held gives up its
  * oldest one; it is the newcomer's own source when none has more. So who floods the table ends his
  * own connections, and nobody is ended for him who has fewer. While there is room there is no limit
- * for a source: behind one address of a carrier there may be many homes.
+ * for a source: behind one address of a carrier there may be many homes. The source must be of the
+ * site that has the most (source_table.h); where it is not, that site gives up its oldest one,
+ * whatever source that is of: a client with 65536 sources floods with one connection from each.
  *
  * Age, and not the nearest deadline, because a client can choose its deadline: a connection that
  * has begun a request, or had its answer and idles, would outlast every newcomer, who has said
@@ -24,9 +26,9 @@
  * Those that are not read for a while, because their source has asked too much, stand in `waiting`
  * besides: so each can be told how many of its source wait before it.
  *
- * Invariants: a slot is in `passing`, or in `holding` and `sites`, just when its connection is
- * there, and in `waiting` just when that is paused; a generation belongs to one connection only, so
- * that a late event for the one before it is told apart.
+ * Invariants: a slot is in `passing` and `passing_sites`, or in `holding` and `sites`, just when
+ * its connection is there, and in `waiting` just when that is paused; a generation belongs to one
+ * connection only, so that a late event for the one before it is told apart.
  */
 #include "reflector/tcp_table.h"
 
@@ -41,7 +43,7 @@ static int open_source_tables(struct tcp_table *table)
 {
 	size_t size = source_table_memory(table->capacity);
 	uint8_t key[SIPHASH_KEY_SIZE];
-	char *memory = calloc(4, size);
+	char *memory = calloc(5, size);
 
 	table->tables_memory = memory;
 	if (memory == NULL)
@@ -54,6 +56,8 @@ static int open_source_tables(struct tcp_table *table)
 		&table->sites, memory + 2 * size, table->capacity, SOURCE_TABLE_SITE_BITS, key);
 	source_table_init(
 		&table->waiting, memory + 3 * size, table->capacity, SOURCE_TABLE_SOURCE_BITS, key);
+	source_table_init(&table->passing_sites, memory + 4 * size, table->capacity,
+		SOURCE_TABLE_SITE_BITS, key);
 	return 0;
 }
 
@@ -101,6 +105,19 @@ static uint32_t find_free(struct tcp_table *table)
 	return table->fresh++;
 }
 
+/* By its source and by its site, among those that are held or those that are not. */
+static void join(struct tcp_table *table, uint32_t slot, const struct addr *peer, bool held)
+{
+	source_table_join(held ? &table->holding : &table->passing, slot, peer);
+	source_table_join(held ? &table->sites : &table->passing_sites, slot, peer);
+}
+
+static void leave(struct tcp_table *table, uint32_t slot, bool held)
+{
+	source_table_leave(held ? &table->holding : &table->passing, slot);
+	source_table_leave(held ? &table->sites : &table->passing_sites, slot);
+}
+
 uint32_t tcp_table_take(struct tcp_table *table, int fd, const struct addr *peer)
 {
 	uint32_t slot = find_free(table);
@@ -115,7 +132,7 @@ uint32_t tcp_table_take(struct tcp_table *table, int fd, const struct addr *peer
 	connection->generation = generation;
 	connection->fd = fd;
 	connection->peer = *peer;
-	source_table_join(&table->passing, slot, peer);
+	join(table, slot, peer, false);
 	table->used++;
 	return slot;
 }
@@ -125,9 +142,7 @@ void tcp_table_release(struct tcp_table *table, uint32_t slot)
 	struct tcp_connection *connection = &table->connections[slot];
 
 	tcp_table_pause(table, slot, false);
-	source_table_leave(connection->held ? &table->holding : &table->passing, slot);
-	if (connection->held)
-		source_table_leave(&table->sites, slot);
+	leave(table, slot, connection->held);
 	table->held -= connection->held ? 1 : 0;
 	table->used--;
 	timer_heap_set(&table->deadlines, slot, TIMER_NONE);
@@ -137,14 +152,23 @@ void tcp_table_release(struct tcp_table *table, uint32_t slot)
 	table->free = slot;
 }
 
+/* The oldest of the source, or site, that has the most; of the newcomer's when none has more. */
+static uint32_t find_oldest(const struct source_table *sources, const struct addr *newcomer)
+{
+	if (sources->most > 0 && source_table_count(sources, newcomer) == sources->most)
+		return source_table_oldest_of(sources, newcomer);
+	return source_table_oldest(sources);
+}
+
 uint32_t tcp_table_victim(const struct tcp_table *table, const struct addr *newcomer)
 {
-	const struct source_table *table_of_sources = &table->passing;
+	uint32_t of_source = find_oldest(&table->passing, newcomer);
+	uint32_t of_site = find_oldest(&table->passing_sites, newcomer);
 
-	if (table_of_sources->most > 0 &&
-		source_table_count(table_of_sources, newcomer) == table_of_sources->most)
-		return source_table_oldest_of(table_of_sources, newcomer);
-	return source_table_oldest(table_of_sources);
+	if (of_source == SOURCE_TABLE_NONE ||
+		source_table_are_together(&table->passing_sites, of_source, of_site))
+		return of_source;
+	return of_site;
 }
 
 /* The last eighth is never held: else whoever holds all could lock everybody out. */
@@ -157,12 +181,8 @@ static void change_table(struct tcp_table *table, uint32_t slot, bool held)
 {
 	struct tcp_connection *connection = &table->connections[slot];
 
-	source_table_leave(held ? &table->passing : &table->holding, slot);
-	source_table_join(held ? &table->holding : &table->passing, slot, &connection->peer);
-	if (held)
-		source_table_join(&table->sites, slot, &connection->peer);
-	else
-		source_table_leave(&table->sites, slot);
+	leave(table, slot, !held);
+	join(table, slot, &connection->peer, held);
 	connection->held = held;
 	table->held = held ? table->held + 1 : table->held - 1;
 }

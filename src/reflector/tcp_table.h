@@ -54,6 +54,7 @@ struct tcp_table {
 	uint32_t held;   /* how many are */
 	uint64_t unheld; /* counter: asked to be held and were not, or not any longer */
 	struct source_table passing;
+	struct source_table passing_sites; /* the same, by the site of their source, besides */
 	struct source_table holding;
 	struct source_table sites;   /* those that are held, by the site of their source, besides */
 	struct source_table waiting; /* those that are paused, besides */

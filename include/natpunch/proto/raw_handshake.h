@@ -143,8 +143,10 @@ enum raw_handshake_outcome raw_handshake_judge(const struct raw_handshake *hands
 bool raw_handshake_answer(const struct segment *syn, const uint8_t key[SIPHASH_KEY_SIZE],
 	struct segment *out) __attribute__((warn_unused_result));
 
-/* Is this the ACK of a client that got the answer that was made with this key? Then its source is
- * true. */
+/*
+ * Is this the ACK of a client that got the answer that was made with this key? Then its source is
+ * true.
+ */
 bool raw_handshake_completes(const struct segment *ack, const uint8_t key[SIPHASH_KEY_SIZE]);
 
 #endif

@@ -233,6 +233,108 @@ static void test_rules(void)
 	is_int(server_stop(&server), 0, "it ends");
 }
 
+/* ---- sites: the rules alone, with nothing that could be reached ---------------------------- */
+
+static struct dialler dialler;
+
+static void deliver(
+	void *context, struct loop_tag asker, const void *data, size_t size, uint64_t now)
+{
+	(void)context, (void)asker, (void)data, (void)size, (void)now;
+}
+
+static bool is_admitted(const struct addr *peer, uint64_t now)
+{
+	struct addr local =
+		address(peer->family == ADDR_IPV6 ? "2001:db8::10" : "198.51.100.10", 0);
+	struct dialback_request request = {.places = 1, .port = 22};
+	struct dialback_answer answer;
+	uint8_t bytes[DIALBACK_REQUEST_MAX], out[DIALBACK_ANSWER_MAX];
+	uint8_t random[12] = {0};
+	const char *why;
+	size_t size;
+
+	stun_make_transaction(request.transaction, random);
+	size = dialback_write_request(&request, bytes, sizeof(bytes));
+	size = dialler_answer(&dialler,
+		&(struct dialler_question){
+			.peer = peer, .local = &local, .message = bytes, .size = size},
+		out, now);
+	if (size == 0)
+		return true;
+	return dialback_read_answer(&request, out, size, &answer, &why) == DIALBACK_ANSWERED &&
+	       answer.results[0].outcome != DIALBACK_LIMITED;
+}
+
+/* The first address of a network of a site. */
+static struct addr network(uint8_t site, uint8_t number)
+{
+	struct addr addr = address("2001:db8::1", 22);
+
+	addr.ip[5] = site;
+	addr.ip[7] = number;
+	return addr;
+}
+
+static unsigned admit_many(uint8_t site, uint64_t now)
+{
+	unsigned admitted = 0;
+
+	for (unsigned i = 0; i < 256; i++) {
+		struct addr peer = network(site, (uint8_t)i);
+		admitted += is_admitted(&peer, now);
+	}
+	return admitted;
+}
+
+static void fill_places(uint8_t site, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct dialler_job *job = &dialler.jobs[dialler.busy++];
+
+		job->busy = true;
+		job->answer.target = network(site, (uint8_t)i);
+	}
+}
+
+static void test_sites(void)
+{
+	const struct dialler_config config = {.off = false};
+	struct alternate alternates[2] = {{.wildcard = false}};
+	struct dialler_config with = config;
+	struct addr peer;
+	struct loop loop;
+
+	with.alternates = alternates;
+	if (loop_open(&loop) != 0)
+		bail_out("no loop");
+	dialler_open(&dialler, &with, &loop, 0, deliver, NULL);
+	is_uint(admit_many(1, 1000), 16, "a site with 256 networks is dialled 16 times at once");
+	peer = network(2, 0);
+	ok(is_admitted(&peer, 1000), "and another one after it");
+	is_uint(admit_many(1, 3000), 1, "then once in two seconds");
+	/* Some sites take all that sites with much may have. */
+	for (uint8_t site = 10; site < 40; site++)
+		admit_many(site, 10000);
+	peer = network(99, 0);
+	ok(is_admitted(&peer, 10000) || is_admitted(&peer, 10100),
+		"all ask, and one more is dialled");
+	dialler_close(&dialler);
+
+	dialler_open(&dialler, &with, &loop, 0, deliver, NULL);
+	fill_places(1, DIALLER_SITE_MAX);
+	peer = network(1, 200);
+	ok(!is_admitted(&peer, 1000), "of one site so many are dialled at a time");
+	for (uint8_t site = 2; dialler.busy < DIALLER_MAX - DIALLER_RESERVE; site++)
+		fill_places(site, 2);
+	peer = network(2, 200);
+	ok(!is_admitted(&peer, 1000), "the last places are not for a site that has some");
+	peer = network(200, 0);
+	ok(is_admitted(&peer, 1000), "but for one that has none");
+	memset(&dialler, 0, sizeof(dialler));
+	loop_close(&loop);
+}
+
 static void test_off(void)
 {
 	struct server server;
@@ -261,6 +363,7 @@ int main(void)
 	test_banners();
 	test_asker_gone();
 	test_rules();
+	test_sites();
 	test_off();
 	return done_testing();
 }

@@ -232,6 +232,40 @@ static void test_flood(void)
 	tcp_table_close(&table);
 }
 
+/* One site floods with a connection from each of its sources; it ends its own. */
+static void test_flood_of_site(void)
+{
+	struct tcp_table table;
+	struct addr flood = {.family = ADDR_IPV6, .ip = {0x20, 1, 0x0d, 0xb8, 0, 66}, .port = 9};
+	struct addr home = {.family = ADDR_IPV6, .ip = {0x20, 1, 0x0d, 0xb8, 0, 1}, .port = 9};
+	uint32_t one, other;
+
+	if (!is_int(tcp_table_open(&table, 16), 0, "opened"))
+		return;
+	one = come(&table, 1, false);
+	other = come_from(&table, &home, false);
+	for (int i = 0; i < 1000; i++) {
+		flood.ip[6] = (uint8_t)(i >> 8);
+		flood.ip[7] = (uint8_t)i;
+		come_from(&table, &flood, false);
+	}
+	ok(belongs(&table, one, 1) && table.connections[other].peer.ip[5] == 1,
+		"a thousand sources of one site end none of others");
+	come(&table, 3, false);
+	is_uint(source_table_count(&table.passing_sites, &flood), 13,
+		"a newcomer gets room from it");
+	/* A neighbour in the site has one; another of it floods by itself. */
+	for (int i = 0; i < 100; i++)
+		come_from(&table, &flood, false);
+	home = flood;
+	home.ip[6] = 99;
+	one = come_from(&table, &home, false);
+	for (int i = 0; i < 100; i++)
+		come_from(&table, &flood, false);
+	is_uint(table.connections[one].peer.ip[6], 99, "nor the only one of a neighbour in it");
+	tcp_table_close(&table);
+}
+
 /* One connection from each of many networks of one site, which hold all; and others come. */
 static void test_site(void)
 {
@@ -313,6 +347,7 @@ int main(void)
 	test_against_model();
 	test_reserve();
 	test_flood();
+	test_flood_of_site();
 	test_hoard();
 	test_site();
 	return done_testing();
