@@ -148,6 +148,7 @@ int client_sandbox_enter(const struct client_sandbox_plan *plan, struct error *e
 	confinement_add_calls(&lists, launcher_calls);
 	confinement_add_calls(&lists, resolve_calls);
 	confinement_add_calls(&lists, socket_calls);
+	confinement_add_calls(&lists, socket_option_calls);
 	confinement_add_calls(&lists, socket_interface_calls);
 	if (plan->stay != CLIENT_SANDBOX_FROM_ANY_PORT)
 		add_port(&lists, plan);

@@ -39,7 +39,6 @@ const struct sandbox_call socket_calls[] = {
 	SANDBOX_CALL(getpeername),
 	SANDBOX_CALL(getsockname),
 	SANDBOX_CALL(getsockopt),
-	SANDBOX_CALL(setsockopt),
 #ifdef __NR_send
 	SANDBOX_CALL(send),
 	SANDBOX_CALL(recv),
@@ -55,6 +54,17 @@ const struct sandbox_call socket_calls[] = {
 #endif
 	SANDBOX_CALL(shutdown),
 	SANDBOX_WHEN(ioctl, 1, SANDBOX_WHOLE, SIOCOUTQ),
+	SANDBOX_END,
+};
+
+const struct sandbox_call socket_option_calls[] = {
+	SANDBOX_CALL(setsockopt),
+	SANDBOX_END,
+};
+
+const struct sandbox_call socket_forget_calls[] = {
+	SOCKET_OPTION_ROW(IPPROTO_TCP, TCP_QUICKACK),
+	SOCKET_OPTION_ROW(IPPROTO_TCP, TCP_REPAIR),
 	SANDBOX_END,
 };
 
@@ -175,6 +185,20 @@ uint32_t socket_dropped(int fd)
 		size <= SK_MEMINFO_DROPS * sizeof(values[0]))
 		return 0;
 	return values[SK_MEMINFO_DROPS];
+}
+
+bool socket_can_bind_ip(const struct addr *addr)
+{
+	struct addr ip = *addr;
+	int fd = socket_open((enum addr_family)addr->family, SOCK_DGRAM, 0);
+	bool can;
+
+	if (fd < 0)
+		return false;
+	ip.port = 0;
+	can = socket_bind(fd, &ip) == 0;
+	close(fd);
+	return can;
 }
 
 bool socket_is_local_ip(const struct addr *addr)

@@ -167,6 +167,11 @@ static enum dialback_outcome judge_errno(int value)
 	}
 }
 
+const struct sandbox_call dialler_calls[] = {
+	SOCKET_OPTION_ROW(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT),
+	SANDBOX_END,
+};
+
 static int prepare_socket(int fd, const struct addr *from)
 {
 	/* The port is chosen by connect(): ours may be in use towards another peer. */
@@ -212,7 +217,7 @@ static bool is_own(const struct dialler *dialler, const struct addr *target)
 {
 	for (size_t i = 0; i < dialler->config.listen_count; i++)
 		if (dialler->config.listens[i].port == target->port)
-			return socket_is_local_ip(target);
+			return socket_can_bind_ip(target);
 	return false;
 }
 
@@ -301,7 +306,7 @@ static int find_obstacle(struct dialler *dialler, const struct dialback_answer *
 	*reason = COUNTER_NO_DIAL_OFTEN;
 	if (!take_turn(dialler, &answer->target, now))
 		return DIALBACK_LIMITED;
-	/* Last, as it may look at all addresses of this machine. */
+	/* Last, as it opens a socket. */
 	*reason = COUNTER_NO_DIAL_FORBIDDEN;
 	return is_own(dialler, &answer->target) ? DIALBACK_FORBIDDEN : 0;
 }

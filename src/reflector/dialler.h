@@ -12,9 +12,12 @@
 #include "reflector/counters.h"
 #include "natpunch/proto/dialback.h"
 #include "natpunch/os/loop.h"
+#include "natpunch/os/sandbox.h"
 #include "natpunch/base/rate_limit.h"
 #include "reflector/alternate.h"
 #include "natpunch/proto/stun.h"
+
+extern const struct sandbox_call dialler_calls[]; /* beside those of sockets */
 
 #define DIALLER_MAX         32 /* jobs at a time, */
 #define DIALLER_SITE_MAX    4  /* so many of one site, */

@@ -7,8 +7,13 @@
  *   Landlock             of all files, those beside the key file can be read, and those beside the
  *                        state file written
  *   seccomp              no program is run, no other process looked into, no socket opened but TCP
- *                        and UDP, and no process started but by -S
+ *                        and UDP, no option of one set except those that are used, and no process
+ *                        started but by -S
  *   limits               no core file, no new rights, memory that others cannot look into
+ *
+ * CAP_NET_ADMIN is kept for TCP_REPAIR. What it is good for besides takes a netlink socket, which
+ * cannot be opened any more, an ioctl or a socket option, of which only a few are left; and the
+ * socket that changes this host's connection tracking belongs to another process (conntrack.h).
  *
  * There is no limit on the size of files: standard error may be one.
  */
@@ -23,6 +28,8 @@
 #include "natpunch/os/loop.h"
 #include "reflector/registry_file.h"
 #include "natpunch/os/socket_linux.h"
+#include "reflector/dialler.h"
+#include "reflector/relay.h"
 
 #define KEPT PRIVILEGES_NET_ADMIN
 
@@ -71,11 +78,13 @@ static int forbid_calls(const struct reflector_config *config, struct error *err
 	confinement_add_calls(&lists, socket_calls);
 	confinement_add_calls(&lists, file_read_calls);
 	confinement_add_calls(&lists, file_status_calls);
-	/* A dialler must not dial its own machine. */
+	confinement_add_calls(&lists, socket_forget_calls);
 	if (!config->no_dial)
-		confinement_add_calls(&lists, socket_interface_calls);
-	if (config->relay)
+		confinement_add_calls(&lists, dialler_calls);
+	if (config->relay) {
 		confinement_add_calls(&lists, flow_calls);
+		confinement_add_calls(&lists, relay_calls);
+	}
 	if (config->jobs > 1)
 		confinement_add_calls(&lists, sandbox_thread_calls);
 	if (config->state_path != NULL) {

@@ -43,10 +43,21 @@
 #include "natpunch/os/random.h"
 #include "natpunch/base/secret.h"
 #include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
 #include "natpunch/proto/stun_auth.h"
 
 #define TURNS  32 /* of 64 KiB in or out for one direction, before others have theirs */
 #define EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+const struct sandbox_call relay_calls[] = {
+	SOCKET_OPTION_ROW(SOL_SOCKET, SO_KEEPALIVE),
+	SOCKET_OPTION_ROW(SOL_SOCKET, SO_LINGER), /* flow_abort() */
+	SOCKET_OPTION_ROW(IPPROTO_TCP, TCP_KEEPIDLE),
+	SOCKET_OPTION_ROW(IPPROTO_TCP, TCP_KEEPINTVL),
+	SOCKET_OPTION_ROW(IPPROTO_TCP, TCP_KEEPCNT),
+	SOCKET_OPTION_ROW(IPPROTO_TCP, TCP_NODELAY),
+	SANDBOX_END,
+};
 
 enum phase {
 	PHASE_FREE,

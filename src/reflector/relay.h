@@ -13,6 +13,7 @@
 #include "reflector/counters.h"
 #include "natpunch/base/key.h"
 #include "natpunch/os/loop.h"
+#include "natpunch/os/sandbox.h"
 #include "natpunch/proto/relay_messages.h"
 #include "natpunch/reflector/config.h"
 
@@ -28,6 +29,8 @@
 #define RELAY_IDLE_S  25
 #define RELAY_PROBE_S 25
 #define RELAY_PROBES  36
+
+extern const struct sandbox_call relay_calls[]; /* beside those of sockets and flows */
 
 struct relay_slot;
 

@@ -50,7 +50,8 @@ struct handover {
 
 /*
  * A launcher's row that takes connections of this one. It must live when the launcher is opened.
- * Beside launcher_calls a confined caller needs socket_calls and file_read_calls, and no others.
+ * Beside launcher_calls a confined caller needs socket_calls, socket_option_calls and
+ * file_read_calls.
  */
 struct launcher_task handover_task(const struct handover *handover);
 

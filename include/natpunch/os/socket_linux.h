@@ -12,9 +12,18 @@
 #include "natpunch/base/addr.h"
 #include "natpunch/os/sandbox.h"
 
-/* TCP and UDP over IPv4 and IPv6, with socket.h and without; and asking for own addresses. */
+/* TCP and UDP over IPv4 and IPv6, with socket.h and without; but no setsockopt(2). */
 extern const struct sandbox_call socket_calls[];
-extern const struct sandbox_call socket_interface_calls[];
+extern const struct sandbox_call socket_option_calls[];    /* any of that; or a list of rows, */
+extern const struct sandbox_call socket_forget_calls[];    /* as socket_forget()'s */
+extern const struct sandbox_call socket_interface_calls[]; /* asking for own addresses */
+
+/*
+ * One option of one level. Who holds CAP_NET_ADMIN must not have all: some change what others of
+ * this host send.
+ */
+#define SOCKET_OPTION_ROW(level, name)                                                             \
+	SANDBOX_WHEN2(setsockopt, 1, SANDBOX_WHOLE, (level), 2, SANDBOX_WHOLE, (name))
 
 int socket_bind_interface(int fd, const char *interface); /* SO_BINDTODEVICE; 0, or -1 and errno */
 
@@ -59,6 +68,12 @@ uint32_t socket_dropped(int fd);
 
 /* Is this one of this machine's own addresses (getifaddrs, or loopback; port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);
+
+/*
+ * The same without a netlink socket, by binding one (port ignored). Where the system lets sockets
+ * be bound to any address (ip_nonlocal_bind, ip(7)) every one is: a yes means that it may be.
+ */
+bool socket_can_bind_ip(const struct addr *addr);
 
 /*
  * Another address of this machine of the same family as `ip`: the first of the same class

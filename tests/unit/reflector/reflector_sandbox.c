@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 
 #include "natpunch/os/file.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 #include "tap.h"
 #include "unit/confined.h"
@@ -87,6 +89,39 @@ static int try_forgetting(void)
 	return socket_can_forget() ? 0 : EPERM;
 }
 
+/* Routes, addresses, interfaces. */
+static int try_route_socket(void)
+{
+	return problem_of(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+static int try_option(int level, int name)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? errno : problem_of(socket_set_flag(fd, level, name, 1));
+}
+
+/* By CAP_NET_ADMIN alone: which rules and routes of this host hold for what is sent. */
+static int try_mark(void)
+{
+	return try_option(SOL_SOCKET, SO_MARK);
+}
+
+/* Other hosts' addresses as one's own. */
+static int try_transparent(void)
+{
+	return try_option(IPPROTO_IP, IP_TRANSPARENT);
+}
+
+static int try_own_address(void)
+{
+	struct addr own = {.family = ADDR_IPV4, .ip = {127, 0, 0, 1}, .port = 9};
+	struct addr other = {.family = ADDR_IPV4, .ip = {192, 0, 2, 1}, .port = 9};
+
+	return socket_can_bind_ip(&own) && !socket_can_bind_ip(&other) ? 0 : EADDRNOTAVAIL;
+}
+
 static void test_calls(void)
 {
 	is_errno(run(&with_state, try_exec), ENOSYS, "no program is run");
@@ -96,6 +131,13 @@ static void test_calls(void)
 	is_errno(run(&with_state, try_raw), EPERM, "no raw socket is opened");
 	is_errno(run(&with_state, try_netfilter), ARGUMENTS_SEEN ? EPERM : 0,
 		"nor one to the firewall");
+	is_errno(run(&with_state, try_route_socket), ARGUMENTS_SEEN ? EPERM : 0,
+		"nor one to the routes and interfaces");
+	is_errno(run(&with_state, try_mark), ARGUMENTS_SEEN ? EPERM : 0,
+		"no packets of its own are marked");
+	is_errno(run(&with_state, try_transparent), ARGUMENTS_SEEN ? EPERM : 0,
+		"nor sent for others");
+	is_errno(run(&with_state, try_own_address), 0, "own addresses are told apart all the same");
 	is_errno(run(&with_state, try_mount), ENOSYS, "nothing is mounted");
 	is_errno(run(&with_state, try_dumpable), EPERM, "its memory stays hidden");
 	is_errno(run(&with_state, try_raising_limit), ENOSYS, "limits stay");
