@@ -263,14 +263,19 @@ static size_t write_error(const struct binding_server *server, const struct stun
 	return stun_finish(&writer);
 }
 
-/* Whether SOFTWARE may be added: always on a stream, else where the request paid for it. */
-static bool software_fits(
-	const struct binding_server *server, const struct stun_message *message, size_t size)
+/*
+ * Whether SOFTWARE may be added: always on a stream, else where the request paid for it. What it
+ * paid for PADDING is spent.
+ */
+static bool software_fits(const struct binding_server *server, const struct stun_message *message,
+	uint16_t padding, size_t size)
 {
 	size_t beside_address = STUN_HEADER_SIZE + 4 + ((size + 3) & ~(size_t)3);
 
 	if (message->has_fingerprint)
 		beside_address += 8;
+	if (padding > 0)
+		beside_address += 4 + padding;
 	return server->stream || beside_address <= message->size;
 }
 
@@ -304,7 +309,7 @@ static size_t write_success(const struct binding_server *server, const struct st
 		stun_put_zeros(&writer, STUN_PADDING, granted->padding);
 	if (server->software) {
 		size = strnlen(server->software, SOFTWARE_MAX);
-		if (software_fits(server, message, size))
+		if (software_fits(server, message, granted->padding, size))
 			stun_put(&writer, STUN_SOFTWARE, server->software, size);
 	}
 	if (message->has_fingerprint)

@@ -200,6 +200,32 @@ static void test_padding(void)
 	is_uint(result.granted.response_port, 0, "the error goes to the source");
 }
 
+/* The bound on amplification: no more than the four addresses on top of the request. */
+static void test_size(void)
+{
+	struct binding_server whom = server;
+	struct wire_writer writer;
+	unsigned over = 0;
+	bool most = false;
+
+	whom.software = "natpunch 0.0.0-with-some-words";
+	for (size_t padding = 0; padding <= 1504; padding++)
+		for (int fingerprint = 0; fingerprint < 2; fingerprint++) {
+			struct result result;
+
+			writer = begin(transaction);
+			if (padding > 0)
+				stun_put_zeros(&writer, STUN_PADDING, padding);
+			if (fingerprint)
+				stun_put_fingerprint(&writer);
+			result = ask(&whom, &writer);
+			over += result.size > result.asked + 48;
+			most = most || result.size == result.asked + 48;
+		}
+	is_uint(over, 0, "no answer is larger by more than four addresses, PADDING or not");
+	ok(most, "which some are");
+}
+
 /* What a client writes is what a server reads, and what it says is read. */
 static void test_both_ends(void)
 {
@@ -239,6 +265,7 @@ int main(void)
 	test_change();
 	test_response_port();
 	test_padding();
+	test_size();
 	test_both_ends();
 	return done_testing();
 }
