@@ -4,6 +4,7 @@
 #include "natpunch/cmd/command.h"
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/signals.h"
 #include "natpunch/base/text.h"
 
 static const struct command *const commands[] = {
@@ -60,6 +61,7 @@ int main(int argc, char **argv)
 {
 	struct error error;
 
+	signals_reset();
 	if (descriptors_fill_standard(&error) != 0)
 		return command_fail(&error);
 	if (argc < 2) {

@@ -1,8 +1,11 @@
 /* Signals as readable events, and given back to a child. */
 #include "natpunch/os/signals.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,10 +27,66 @@ static void test_child(void)
 	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM, "a child gets them back");
 }
 
+static bool is_ignored(int number)
+{
+	struct sigaction action = {.sa_flags = 0};
+
+	return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/* What whoever starts this may leave: ignored signals, blocked ones, no room for a file. */
+static int be_started_badly(void)
+{
+	const struct rlimit nothing = {.rlim_cur = 0, .rlim_max = 0};
+	char path[] = "/tmp/natpunch-signals-XXXXXX";
+	int status = 0;
+	sigset_t all;
+	pid_t child;
+	int fd;
+
+	signal(SIGCHLD, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	if (setrlimit(RLIMIT_FSIZE, &nothing) != 0)
+		return 90;
+	signals_reset();
+	child = fork();
+	if (child == 0)
+		_exit(7);
+	if (waitpid(child, &status, 0) != child || WEXITSTATUS(status) != 7)
+		return 1; /* the kernel has reaped it */
+	if (is_ignored(SIGCHLD) || is_ignored(SIGTERM))
+		return 2;
+	if (!is_ignored(SIGHUP))
+		return 3; /* nohup(1) is to hold */
+	if (sigprocmask(SIG_BLOCK, NULL, &all) != 0 || sigismember(&all, SIGTERM) != 0)
+		return 4;
+	fd = mkstemp(path);
+	unlink(path);
+	return write(fd, "x", 1) == -1 && errno == EFBIG ? 0 : 5;
+}
+
+static void test_reset(void)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(be_started_badly());
+	waitpid(child, &status, 0);
+	is_int(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), 0,
+		"what was inherited has no effect");
+}
+
 int main(void)
 {
 	int ends[2];
-	int fd = signals_open();
+	int fd;
+
+	test_reset();
+	fd = signals_open();
 
 	if (!ok(fd >= 0, "opened"))
 		return done_testing();
