@@ -21,7 +21,7 @@
 #include "reflector/worker.h"
 #include "natpunch/os/signals.h"
 
-#define DESCRIPTORS_OTHER   19 /* the loop, the signals, the spare, the standard three, raw, some */
+#define DESCRIPTORS_OTHER   18 /* the loop, the signals, the spare, the standard three, raw, some */
 #define DESCRIPTORS_WORKER  6  /* of another worker: loop, stop, spare, two queues, one more */
 #define DESCRIPTORS_DIALLER (DIALLER_MAX * DIALBACK_RESULT_MAX)
 #define STACK_SIZE          (256 * 1024)
