@@ -122,7 +122,9 @@ enum field {
 	FIELD_PROTOCOL,
 	FIELD_METHOD,
 	FIELD_REFLECTOR,
+	FIELD_FAMILY, /* not in a record, where it would be told twice */
 	FIELD_COUNT,
+	FIELD_RECORD_COUNT = FIELD_FAMILY,
 };
 
 static const struct {
@@ -138,6 +140,7 @@ static const struct {
 	[FIELD_PROTOCOL] = {"protocol", "NATPUNCH_PROTOCOL", false},
 	[FIELD_METHOD] = {"method", "NATPUNCH_METHOD", false},
 	[FIELD_REFLECTOR] = {"reflector", "NATPUNCH_SEEN_BY", false},
+	[FIELD_FAMILY] = {"family", "NATPUNCH_FAMILY", true},
 };
 
 /* A field's plain text; `buffer` is there for those that have to be made. */
@@ -164,6 +167,9 @@ static const char *field_text(
 		return mapping->method;
 	case FIELD_REFLECTOR:
 		return mapping->reflector;
+	case FIELD_FAMILY:
+		snprintf(buffer, ADDR_IP_TEXT_SIZE, "%u", mapping->public_addr.family);
+		return buffer;
 	case FIELD_COUNT:
 		break;
 	}
@@ -184,11 +190,12 @@ static void append_json(struct line *line, const struct mapping *mapping)
 	append(line, "}");
 }
 
-static void append_env(struct line *line, const struct mapping *mapping)
+/* The first `count` fields. */
+static void append_env(struct line *line, const struct mapping *mapping, enum field count)
 {
 	char buffer[ADDR_IP_TEXT_SIZE], value[VALUE_SIZE];
 
-	for (enum field field = 0; field < FIELD_COUNT; field++) {
+	for (enum field field = 0; field < count; field++) {
 		const char *text = field_text(mapping, field, buffer);
 
 		append(line, "%s%s=%s", field == 0 ? "" : " ", fields[field].env,
@@ -208,7 +215,7 @@ int mapping_format(const struct mapping *mapping, const char *format, char out[M
 	else if (strcmp(format, "json") == 0)
 		append_json(&line, mapping);
 	else if (strcmp(format, "env") == 0)
-		append_env(&line, mapping);
+		append_env(&line, mapping, FIELD_COUNT);
 	else if (strcmp(format, "ssh") == 0)
 		append(&line, "ssh -p %u %s", mapping->public_addr.port, ip);
 	else if (strcmp(format, "text") == 0)
@@ -238,7 +245,7 @@ int mapping_encode_record(const struct mapping *mapping, char out[MAPPING_RECORD
 		!is_recordable(mapping->reflector) || !is_recordable(mapping->method))
 		return -1;
 	append(&line, RECORD_MAGIC " ");
-	append_env(&line, mapping);
+	append_env(&line, mapping, FIELD_RECORD_COUNT);
 	append(&line, "\n");
 	return line.failed ? -1 : 0;
 }
@@ -292,6 +299,7 @@ static int take_field(struct mapping *out, enum field field, const char *word)
 		memcpy(out->reflector, word, strlen(word) + 1);
 		return 0;
 	case FIELD_IP4P:
+	case FIELD_FAMILY:
 	case FIELD_COUNT:
 		break;
 	}
@@ -313,7 +321,7 @@ int mapping_decode_record(struct mapping *out, const char *data, size_t size)
 	memcpy(record, data, size);
 	record[size] = '\0';
 	at = skip(record, RECORD_MAGIC);
-	for (enum field field = 0; field < FIELD_COUNT; field++) {
+	for (enum field field = 0; field < FIELD_RECORD_COUNT; field++) {
 		at = skip(skip(skip(at, " "), fields[field].env), "=");
 		at = take_word(at, word, sizeof(word));
 		if (!at || take_field(&mapping, field, word) < 0)

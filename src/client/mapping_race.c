@@ -82,6 +82,21 @@ static void note_error(struct mapping_race *race, const struct error *error)
 	race->has_error = true;
 }
 
+/* With look_up_both: leaves the addresses of the family. */
+static void drop_others(const struct mapping_race *race, struct resolve *resolve)
+{
+	size_t count = 0;
+
+	if (!race->request->look_up_both || resolve->count == 0)
+		return;
+	for (size_t i = 0; i < resolve->count; i++)
+		if (resolve->found[i].family == race->request->family)
+			resolve->found[count++] = resolve->found[i];
+	resolve->count = count;
+	error_set(&resolve->error, EXIT_STATUS_NETWORK, "it has no IPv%d address",
+		(int)race->request->family);
+}
+
 /* Notes how a look-up ended. */
 static void take_lookup(struct mapping_race *race, size_t index)
 {
@@ -90,6 +105,7 @@ static void take_lookup(struct mapping_race *race, size_t index)
 
 	if (!lane->resolve.done)
 		return;
+	drop_others(race, &lane->resolve);
 	lane->state = LANE_TRYING;
 	if (lane->resolve.count > 0)
 		return;
@@ -145,7 +161,7 @@ static bool start_next(struct mapping_race *race, uint64_t now)
 		if (lane->state == LANE_IDLE) {
 			const struct host_port *reflector = &race->request->reflectors[i];
 			resolve_start_reflector(&lane->resolve, race->request->resolver, reflector,
-				race->request->family);
+				race->request->look_up_both ? ADDR_NONE : race->request->family);
 			lane->state = LANE_RESOLVING;
 			take_lookup(race, i);
 			if (lane->state == LANE_RESOLVING)
@@ -407,6 +423,14 @@ void mapping_race_take(struct mapping_race *race, struct mapping_race_result *re
 const struct error *mapping_race_error(const struct mapping_race *race)
 {
 	return &race->error;
+}
+
+bool mapping_race_spoke(const struct mapping_race *race)
+{
+	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++)
+		if (race->lanes[i].next > 0)
+			return true;
+	return false;
 }
 
 bool mapping_race_cannot(const struct mapping_race *race)

@@ -57,9 +57,11 @@ int common_options_settle(struct common_options *common, struct error *error)
 {
 	if (common->quiet && common->verbose)
 		return error_set(error, EXIT_STATUS_USAGE, "-q and -v exclude each other");
-	if (common->ipv4 && common->ipv6)
+	if (common->ipv4 && common->ipv6 && !common->takes_both)
 		return error_set(error, EXIT_STATUS_USAGE, "-4 and -6 exclude each other");
-	common->family = common->ipv4 ? ADDR_IPV4 : common->ipv6 ? ADDR_IPV6 : ADDR_NONE;
+	common->family = ADDR_NONE;
+	if (common->ipv4 != common->ipv6)
+		common->family = common->ipv4 ? ADDR_IPV4 : ADDR_IPV6;
 	if (common->quiet)
 		log_set_level(LOG_LEVEL_QUIET);
 	if (common->verbose)

@@ -22,6 +22,7 @@ struct common_options {
 	enum addr_family family;          /* -4, -6, or ADDR_NONE for both; once it is settled */
 	bool ipv4;
 	bool ipv6;
+	bool takes_both; /* set by the command: -4 and -6 may stand together, for one of each */
 	bool quiet;
 	bool verbose;
 	bool help; /* -h: nothing else needs to be checked */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "natpunch/client/both_families.h"
 #include "natpunch/client/client_sandbox.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/cmd/command.h"
@@ -19,7 +20,6 @@
 #include "natpunch/os/notify.h"
 #include "natpunch/client/mapping_race.h"
 #include "cmd/probe_options.h"
-#include "natpunch/client/reachability.h"
 #include "natpunch/base/secret.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
@@ -144,9 +144,8 @@ static int check_file(const struct probe_options *options, struct error *error)
 	return recall(options->changed_file, &before, &known, error);
 }
 
-/* A line and a hook call for a mapping that was not announced before. */
-static void announce(
-	struct probe_state *state, enum hook_event event, const struct mapping *mapping)
+/* A line for a mapping that was not announced before. Returns whether it is news for the hook. */
+static bool tell(struct probe_state *state, const struct mapping *mapping)
 {
 	bool changed = state->options->changed_file == NULL;
 	int status;
@@ -158,71 +157,28 @@ static void announce(
 	state->failed = status != 0;
 	state->announced = *mapping;
 	state->has_announced = true;
-	if (changed)
-		hook_call(&state->hook, event, mapping, clock_now_ms());
+	return changed;
 }
 
 /* -n: what was found is also true where people ask for it. */
-static void register_name(struct probe_state *state, const struct mapping_race_request *request,
-	struct mapping_race_result *result, enum binding_mode mode)
+static int register_name(const struct probe_state *state, struct family_side *side,
+	enum binding_mode mode, struct error *error)
 {
-	uint64_t deadline = clock_now_ms() + request->timeout_ms;
+	uint64_t deadline = clock_now_ms() + side->request.timeout_ms;
+	struct mapping_race_result *result = &side->result;
 	struct name_message_record registered;
-	struct error error;
 	char text[ADDR_TEXT_SIZE];
 
 	if (name_client_register(
-		    request, result, &state->key, mode, deadline, &registered, &error) != 0) {
-		if (state->failed)
-			log_print_error(&state->error);
-		state->error = error;
-		state->failed = true;
-		return;
-	}
+		    &side->request, result, &state->key, mode, deadline, &registered, error) != 0)
+		return -1;
 	addr_format(&registered.addr, text);
 	log_detail("%s registered %s as %s", result->mapping.reflector, state->key.name, text);
 	if (!addr_equal(&registered.addr, &result->mapping.public_addr))
 		log_warning("%s is registered as %s, which is not the mapping: not all that is "
 			    "sent takes the same way out",
 			state->key.name, text);
-}
-
-/* Does somebody listen on the local port? Where that cannot be told: perhaps. */
-static bool is_served(const struct mapping_race_request *request)
-{
-	struct port_owner owner;
-
-	return port_owner_find(request->protocol, (enum addr_family)request->local.family,
-		       request->local.port, &owner) != 0 ||
-	       owner.listens;
-}
-
-/* -V: returns 0 when somebody from outside got through to the local port. */
-static int verify(const struct mapping_race_request *request,
-	const struct mapping_race_result *result, uint64_t deadline, struct error *error)
-{
-	struct reachability reachability;
-	struct reachability_request question = {
-		.mapped = result->mapping.public_addr,
-		.asked = result->winner.request.remote,
-		.probe = request,
-		.reflector = result->reflector,
-	};
-	uint64_t now = clock_now_ms();
-
-	memcpy(question.contacted, result->contacted, sizeof(question.contacted));
-	question.timeout_ms = deadline > now ? deadline - now : 0;
-	switch (reachability_run(&reachability, &question)) {
-	case REACHABILITY_OPEN:
-	case REACHABILITY_KNOWN:
-		return 0;
-	case REACHABILITY_SHUT:
-		reachability_explain(&reachability, is_served(request), error);
-		return -1;
-	default:
-		*error = reachability.error;
-		return -1;
-	}
+	return 0;
 }
 
 static struct client_sandbox_plan make_plan(
@@ -248,29 +204,119 @@ static int load_key(struct probe_state *state)
 	return key_file_load_one(options->key_path, options->name, &state->key, &state->error);
 }
 
+/* IPv4 where there is one; with -4 -6 each. */
+static bool is_printed(const struct both_families *both, size_t index)
+{
+	return both->sides[index].mapped && (both->all || index == 0 || !both->sides[0].mapped);
+}
+
+/* The one that has no line: is there one to be had, or why is there none? */
+static void log_other(const struct both_families *both, size_t index)
+{
+	const struct family_side *side = &both->sides[index];
+	int family = (int)side->request.family;
+
+	if (side->mapped)
+		log_note("there is a mapping in IPv%d as well: natpunch probe -%d", family, family);
+	else if (both->all)
+		log_warning("no line for IPv%d: %s", family, side->error.text);
+	else if (index == 0 && side->spoke)
+		log_note("no line for IPv%d: %s", family, side->error.text);
+}
+
+/* Prints; the hook hears of the first line at once, and of the one in `later` when that is done. */
+static void announce_found(
+	struct probe_state *state, const struct both_families *both, const struct mapping **later)
+{
+	bool called = false;
+	bool failed = false;
+
+	*later = NULL;
+	for (size_t i = 0; i < both->count; i++) {
+		const struct mapping *mapping = &both->sides[i].result.mapping;
+
+		if (!is_printed(both, i)) {
+			log_other(both, i);
+			continue;
+		}
+		if (tell(state, mapping)) {
+			if (called)
+				*later = mapping;
+			else
+				hook_call(&state->hook, HOOK_UP, mapping, clock_now_ms());
+			called = true;
+		}
+		failed = failed || state->failed;
+		log_caveats(&both->sides[i].result);
+	}
+	state->failed = failed;
+}
+
+/* A name has an address in each family. What was not asked for ends no run. */
+static void register_found(
+	struct probe_state *state, struct both_families *both, enum binding_mode mode)
+{
+	for (size_t i = 0; i < both->count; i++) {
+		struct family_side *side = &both->sides[i];
+		struct error error;
+
+		if (!side->mapped || register_name(state, side, mode, &error) == 0)
+			continue;
+		if (!is_printed(both, i)) {
+			log_warning("%s", error.text);
+			continue;
+		}
+		if (state->failed)
+			log_print_error(&state->error);
+		state->error = error;
+		state->failed = true;
+	}
+}
+
+/* -V, and nobody gets in: the reason in each family. */
+static int fail_unverified(const struct both_families *both)
+{
+	int status = EXIT_STATUS_DONE;
+
+	for (size_t i = 0; i < both->count; i++) {
+		const struct family_side *side = &both->sides[i];
+
+		if (!side->spoke && both->count == 2 && !both->all)
+			continue;
+		log_print_error(&side->error);
+		if (status == EXIT_STATUS_DONE || side->error.status == EXIT_STATUS_UNREACHABLE)
+			status = (int)side->error.status;
+	}
+	return status;
+}
+
 static int run_once(struct probe_state *state, const struct mapping_race_request *asked)
 {
 	const struct probe_options *options = state->options;
 	struct mapping_race_request request = *asked;
 	enum binding_mode mode = socket_can_forget() ? BINDING_MODE_FORGET : BINDING_MODE_CLOSE;
 	uint64_t deadline = clock_now_ms() + request.timeout_ms;
-	struct mapping_race_result result;
+	bool each = options->both || options->name != NULL;
+	const struct mapping *later;
+	struct both_families both;
 
 	/* With more to ask, the connection has to stand until the last answer. */
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
-	if (mapping_race_run(&request, &result, &state->error) != 0)
+	both_families_init(&both, &request, options->both);
+	if (both_families_find(&both, &state->error) != 0)
 		return command_fail(&state->error);
-	if (options->verify && verify(&request, &result, deadline, &state->error) != 0) {
-		binding_client_end(&result.winner);
-		return command_fail(&state->error);
-	}
-	announce(state, HOOK_UP, &result.mapping);
-	log_caveats(&result);
+	if (options->verify && both_families_verify(&both, each, deadline) != 0)
+		return fail_unverified(&both);
+	announce_found(state, &both, &later);
 	if (options->name != NULL)
-		register_name(state, &request, &result, mode);
-	binding_client_end(&result.winner);
+		register_found(state, &both, mode);
+	both_families_end(&both);
 	hook_finish(&state->hook);
+	if (later != NULL) {
+		hook_call(&state->hook, HOOK_UP, later, clock_now_ms());
+		hook_finish(&state->hook);
+	}
 	return state->failed ? command_fail(&state->error) : EXIT_STATUS_DONE;
 }
 
@@ -329,8 +375,8 @@ static void announce_event(
 	}
 	if (state->has_announced && mapping_equal(&state->announced, &result->mapping))
 		hook_call(&state->hook, event, &result->mapping, clock_now_ms());
-	else
-		announce(state, event, &result->mapping);
+	else if (tell(state, &result->mapping))
+		hook_call(&state->hook, event, &result->mapping, clock_now_ms());
 	if (state->failed)
 		log_print_error(&state->error);
 	log_caveats(result);

@@ -20,7 +20,7 @@ const struct option_row probe_option_rows[] = {
 	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, tried in order", true},
 	{'p', "port", "PORT", "the local port to punch for (22)", false},
 	{'u', "udp", NULL, "a UDP port instead of a TCP port", false},
-	{'4', NULL, NULL, "IPv4 only", false},
+	{'4', NULL, NULL, "IPv4 only; with -6 as well both, a line for each", false},
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'b', "bind", "ADDR", "the local address to send from", false},
 	{'I', "interface", "IFACE", "the network interface to send through", false},
@@ -159,10 +159,31 @@ static int settle_family(struct probe_options *options, struct error *error)
 
 	if (local == ADDR_NONE)
 		return 0;
+	if (options->both)
+		return error_set(error, EXIT_STATUS_USAGE,
+			"-b names an address of one family, and does not go with -4 -6");
 	if (*family != ADDR_NONE && *family != local)
 		return error_set(error, EXIT_STATUS_USAGE,
 			"the address of -b is not an IPv%d address", (int)*family);
 	*family = local;
+	return 0;
+}
+
+/* What -4 -6 does not go with. */
+static int check_both(const struct probe_options *options, struct error *error)
+{
+	if (!options->both)
+		return 0;
+	if (options->keep) {
+		error_set(error, EXIT_STATUS_USAGE,
+			"-k keeps a mapping in one family, and does not go with -4 -6");
+		return error_hint(error, "keep the other one with a second natpunch probe -k");
+	}
+	if (options->changed_file != NULL) {
+		error_set(error, EXIT_STATUS_USAGE,
+			"the file of -c holds one mapping, which does not go with -4 -6");
+		return error_hint(error, "run it with -4 and with -6, and a file for each");
+	}
 	return 0;
 }
 
@@ -224,6 +245,7 @@ static void set_defaults(struct probe_options *options)
 	options->request.local.port = DEFAULT_PORT;
 	options->request.protocol = MAPPING_TCP;
 	options->common.timeout_ms = DEFAULT_TIMEOUT_MS;
+	options->common.takes_both = true;
 }
 
 /* Which reflectors: public ones do not dial back, and keep no names. */
@@ -259,9 +281,11 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 	if (options->common.help)
 		return 0;
 	if (take_operands(options, &reader, error) != 0 ||
-		common_options_settle(&options->common, error) != 0 ||
-		check_combination(options, error) != 0 || settle_family(options, error) != 0 ||
-		settle_reflectors(options, error) != 0)
+		common_options_settle(&options->common, error) != 0)
+		return -1;
+	options->both = options->common.ipv4 && options->common.ipv6;
+	if (check_combination(options, error) != 0 || check_both(options, error) != 0 ||
+		settle_family(options, error) != 0 || settle_reflectors(options, error) != 0)
 		return -1;
 	common_options_fill(&options->common, &options->request);
 	if (options->interval_ms == 0)

@@ -24,6 +24,7 @@ struct probe_options {
 	bool hook_order_given;
 	const char *name;     /* -n, or NULL */
 	const char *key_path; /* -K, or NULL */
+	bool both;            /* -4 -6: a line for each */
 	bool verify;
 	bool keep;
 	uint64_t interval_ms;

@@ -97,6 +97,7 @@ struct words {
 	char ip4p[ADDR_IP4P_SIZE];
 	char local_addr[ADDR_IP_TEXT_SIZE];
 	char local_port[8];
+	char family[4];
 	const char *protocol;
 };
 
@@ -107,6 +108,7 @@ static void write_words(struct words *words, const struct mapping *mapping)
 	addr_format_ip4p(&mapping->public_addr, words->ip4p);
 	addr_format_ip(&mapping->local, words->local_addr);
 	snprintf(words->local_port, sizeof(words->local_port), "%u", mapping->local.port);
+	snprintf(words->family, sizeof(words->family), "%u", mapping->public_addr.family);
 	words->protocol = mapping_protocol_name(mapping->protocol);
 }
 
@@ -122,6 +124,7 @@ static int set_environment(const struct words *words, const struct hook_call *ca
 		{"NATPUNCH_PROTOCOL", words->protocol},
 		{"NATPUNCH_METHOD", call->mapping.method},
 		{"NATPUNCH_SEEN_BY", call->mapping.reflector},
+		{"NATPUNCH_FAMILY", words->family},
 	};
 
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)

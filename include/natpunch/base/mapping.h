@@ -41,7 +41,7 @@ const char *mapping_check_format(const char *format);
  *   text  ADDR PORT
  *   ssh   ssh -p PORT ADDR
  *   json  {"public_addr":"...","public_port":N,"ip4p":"...","local_addr":"...","local_port":N,
- *          "protocol":"tcp","method":"...","reflector":"..."}
+ *          "protocol":"tcp","method":"...","reflector":"...","family":4}
  *   env   NATPUNCH_PUBLIC_ADDR=... NATPUNCH_PUBLIC_PORT=... and so on, safe for a shell's eval
  * Returns 0, or -1 when it does not fit.
  */
@@ -49,7 +49,7 @@ int mapping_format(const struct mapping *mapping, const char *format, char out[M
 	__attribute__((warn_unused_result));
 
 /*
- * The content of a -c FILE: the env form with a version word in front and a newline behind.
+ * The content of a -c FILE: the env form, all but the family, with a version word in front and a newline behind.
  * mapping_decode_record() takes back just what mapping_encode_record() writes; anything else, by a
  * byte more or less, is -1.
  */

@@ -36,8 +36,10 @@ struct mapping_race_request {
 	size_t first;    /* where in the list to begin; the rest follows in a circle */
 	bool must_agree; /* servers of strangers: two must report the same address to be believed */
 	enum mapping_protocol protocol;
-	struct addr local;                  /* port; ip or ADDR_NONE for any */
-	enum addr_family family;            /* of the reflectors; ADDR_NONE: both */
+	struct addr local;       /* port; ip or ADDR_NONE for any */
+	enum addr_family family; /* of the reflectors; ADDR_NONE: both */
+	bool look_up_both; /* a name that has addresses, none of them of `family`, is no domain of
+			    * SRV records */
 	const char *interface;              /* or NULL */
 	const struct borrow_method *method; /* or NULL: the first that can */
 	uint64_t timeout_ms;
@@ -95,6 +97,9 @@ enum mapping_race_state mapping_race_advance(
 
 void mapping_race_take(struct mapping_race *race, struct mapping_race_result *result);
 const struct error *mapping_race_error(const struct mapping_race *race);
+
+/* Was there an address to ask? */
+bool mapping_race_spoke(const struct mapping_race *race);
 
 /* After MAPPING_RACE_FAILED: did this machine refuse (BORROW_CANNOT), so that trying again is idle?
  */

@@ -11,6 +11,7 @@
  *   NATPUNCH_PROTOCOL      tcp, udp
  *   NATPUNCH_METHOD        bind, repair, rewrite, raw
  *   NATPUNCH_SEEN_BY       the reflector, HOST:PORT
+ *   NATPUNCH_FAMILY        4 or 6
  *
  * One that takes longer than HOOK_TIMEOUT_MS is killed with all that it started (it leads a process
  * group of its own) and logged; one that cannot be run or fails is logged; none stops the mapping.
