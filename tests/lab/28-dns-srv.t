@@ -20,6 +20,7 @@ start_name_server()
 		example.org. 60 IN NS ns.example.org.
 		ns.example.org. 60 IN A $LAB_THIRD4
 		one.example.org. 60 IN A $LAB_REFLECTOR4
+		one.example.org. 60 IN AAAA $LAB_REFLECTOR6
 		two.example.org. 60 IN A $LAB_SECOND4
 		_natpunch._tcp.example.org. 60 IN SRV 10 0 3479 one.example.org.
 		_natpunch._tcp.example.org. 60 IN SRV 20 0 3478 two.example.org.
@@ -98,6 +99,9 @@ lab_capture questions home eth0 'dst port 53'
 
 expect 'an address comes before a record' two.example.org two.example.org:3478
 expect 'an address of its own, as ever' "$LAB_SECOND4" "$LAB_SECOND4:3478"
+run probe -r two.example.org -f '%a %r'
+is 'nor where no address of it is of the other family' "$status $(cat "$LAB_DIR/out")" \
+	"0 $LAB_HOME_PUBLIC4 two.example.org:3478"
 run probe -4 -r example.org:3478
 is 'a port that was named stands' "$status" 1
 like 'and the name has no address' "$(cat "$LAB_DIR/err")" 'cannot look up example\.org: '
@@ -109,6 +113,10 @@ is 'that was one question' "$(asked)" 1
 expect 'the dot at the end of a name' example.org. "$LAB_REFLECTOR4:3479"
 run probe -4 -u -r example.org -f %r
 is 'for UDP it is the same record' "$status $(cat "$LAB_DIR/out")" "0 $LAB_REFLECTOR4:3479"
+run probe -4 -6 -r example.org -f '%a %r'
+is 'a host of both families is asked in each' "$status $(cat "$LAB_DIR/out")" \
+	"0 $LAB_HOME_PUBLIC4 $LAB_REFLECTOR4:3479
+$LAB_HOME_PUBLIC6 [$LAB_REFLECTOR6]:3479"
 expect 'more than a datagram carries' many.example.org "$LAB_SECOND4:3478"
 run check -4 -r example.org
 like 'check takes it as well' "$(cat "$LAB_DIR/out" "$LAB_DIR/err")" "$LAB_HOME_PUBLIC4"

@@ -35,12 +35,12 @@ static void test_lines(void)
 		"{\"public_addr\":\"192.0.2.1\",\"public_port\":40022,\"ip4p\":\"2001::9c56:c000:"
 		"0201\","
 		"\"local_addr\":\"10.0.0.2\",\"local_port\":22,\"protocol\":\"tcp\","
-		"\"method\":\"repair\",\"reflector\":\"example.org:3478\"}");
+		"\"method\":\"repair\",\"reflector\":\"example.org:3478\",\"family\":4}");
 	is_line(&mapping, "env",
 		"NATPUNCH_PUBLIC_ADDR=192.0.2.1 NATPUNCH_PUBLIC_PORT=40022 "
 		"NATPUNCH_IP4P=2001::9c56:c000:0201 NATPUNCH_LOCAL_ADDR=10.0.0.2 "
 		"NATPUNCH_LOCAL_PORT=22 NATPUNCH_PROTOCOL=tcp NATPUNCH_METHOD=repair "
-		"NATPUNCH_SEEN_BY=example.org:3478");
+		"NATPUNCH_SEEN_BY=example.org:3478 NATPUNCH_FAMILY=4");
 	is_line(&mapping, "%a:%p <- %A:%P %r %m 100%%",
 		"192.0.2.1:40022 <- 10.0.0.2:22 example.org:3478 repair 100%");
 	is_line(&mapping, "%%", "%");
@@ -55,7 +55,8 @@ static void test_lines(void)
 	is_line(&mapping, "env",
 		"NATPUNCH_PUBLIC_ADDR=2001:db8::1 NATPUNCH_PUBLIC_PORT=40022 NATPUNCH_IP4P='' "
 		"NATPUNCH_LOCAL_ADDR=fe80::1%2 NATPUNCH_LOCAL_PORT=22 NATPUNCH_PROTOCOL=udp "
-		"NATPUNCH_METHOD=repair NATPUNCH_SEEN_BY='[::1]:3478'");
+		"NATPUNCH_METHOD=repair NATPUNCH_SEEN_BY='[::1]:3478' "
+		"NATPUNCH_FAMILY=6");
 }
 
 static void test_hostile_text(void)
@@ -68,12 +69,12 @@ static void test_hostile_text(void)
 		"{\"public_addr\":\"192.0.2.1\",\"public_port\":40022,\"ip4p\":\"2001::9c56:c000:"
 		"0201\","
 		"\"local_addr\":\"10.0.0.2\",\"local_port\":22,\"protocol\":\"tcp\","
-		"\"method\":\"repair\",\"reflector\":\"a\\u000a';$(id)\\\"\\\\\"}");
+		"\"method\":\"repair\",\"reflector\":\"a\\u000a';$(id)\\\"\\\\\",\"family\":4}");
 	is_line(&mapping, "env",
 		"NATPUNCH_PUBLIC_ADDR=192.0.2.1 NATPUNCH_PUBLIC_PORT=40022 "
 		"NATPUNCH_IP4P=2001::9c56:c000:0201 NATPUNCH_LOCAL_ADDR=10.0.0.2 "
 		"NATPUNCH_LOCAL_PORT=22 NATPUNCH_PROTOCOL=tcp NATPUNCH_METHOD=repair "
-		"NATPUNCH_SEEN_BY='a\\x0a'\\'';$(id)\"\\\\'");
+		"NATPUNCH_SEEN_BY='a\\x0a'\\'';$(id)\"\\\\' NATPUNCH_FAMILY=4");
 	snprintf(mapping.method, sizeof(mapping.method), "\x1b");
 	is_line(&mapping, "%m", "\\x1b");
 }

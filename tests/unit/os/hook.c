@@ -53,7 +53,7 @@ static void report_descriptors(FILE *out)
 static void report_all(FILE *out, int argc, char **argv)
 {
 	static const char *const names[] = {"EVENT", "PUBLIC_ADDR", "PUBLIC_PORT", "IP4P",
-		"LOCAL_ADDR", "LOCAL_PORT", "PROTOCOL", "METHOD", "SEEN_BY", "REFLECTOR"};
+		"LOCAL_ADDR", "LOCAL_PORT", "PROTOCOL", "METHOD", "SEEN_BY", "FAMILY", "REFLECTOR"};
 	struct stat in, output, error;
 	sigset_t blocked;
 
@@ -282,6 +282,7 @@ static void test_what_it_gets(void)
 	has_line(text, "PROTOCOL=tcp", "the protocol");
 	has_line(text, "METHOD=repair", "the method");
 	has_line(text, "SEEN_BY=reflector.example.org:3478", "the reflector");
+	has_line(text, "FAMILY=4", "the family");
 	has_line(text, "REFLECTOR=input.example.org", "the rest of the environment is inherited");
 	has_line(text, "descriptors 0 1 2", "no descriptor but three");
 	has_line(text, "stdin null", "standard input is /dev/null");
@@ -307,6 +308,7 @@ static void test_natter_and_ipv6(void)
 		"arguments in Natter's order");
 	has_line(text, "IP4P=", "no IP4P for an IPv6 address");
 	has_line(text, "EVENT=change", "the event");
+	has_line(text, "FAMILY=6", "the family");
 }
 
 static void test_none(void)
