@@ -9,8 +9,9 @@
  *   FAILED       nothing: the port is closed
  *
  * What decides in ASKING: the answer with our transaction id, a refusal, and over a stream also its
- * end, its failure, and what is not STUN. There is one exception, the text line of a reflector that
- * heard no question in time: LINES_MAX times it has the question asked over a new connection.
+ * end, its failure, and what is not STUN. There are two exceptions. The text line of a reflector
+ * that heard no question in time: LINES_MAX times it has the question asked over a new connection.
+ * And error 300: once it has the question asked of the server that it names.
  *
  * Threat: the server, and without a connection everybody who can send to the port. A datagram or a
  * segment that is wrong decides nothing; over a stream it ends the question. What is not ours goes
@@ -20,11 +21,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/proto/first_bytes.h"
 #include "natpunch/os/random.h"
+#include "natpunch/os/socket_linux.h"
 
 #define BUSY_RETRY_MS 50
 #define LINES_MAX     3
@@ -107,6 +110,7 @@ static void renew_question(struct binding_client *client)
 	random_fill(random, sizeof(random));
 	stun_make_transaction(client->question.transaction, random);
 	client->rto = BINDING_CLIENT_RTO_MS;
+	client->error = (struct error){.text = ""};
 }
 
 void binding_client_start(struct binding_client *client, const struct borrow_method *method,
@@ -178,7 +182,42 @@ void binding_client_ask_again(struct binding_client *client, uint64_t now)
 	send_again(client, now);
 }
 
-static void judge_answer(struct binding_client *client, const void *data, size_t size)
+/* Anybody's server may name any address: not one that it could not reach itself, nor ours. */
+static bool may_follow(const struct binding_client *client, const struct addr *alternate)
+{
+	enum addr_class class = addr_classify(alternate);
+
+	return !client->followed && alternate->port != 0 &&
+	       alternate->family == client->request.remote.family &&
+	       (class == ADDR_CLASS_PUBLIC || class == addr_classify(&client->request.remote)) &&
+	       !socket_is_local_ip(alternate);
+}
+
+static void take_refusal(
+	struct binding_client *client, const struct binding_answer *answer, uint64_t now)
+{
+	const char *reason = answer->reason[0] != '\0' ? answer->reason : "no reason given";
+	char alternate[ADDR_TEXT_SIZE];
+	char why[sizeof(answer->reason) + ADDR_TEXT_SIZE + 16];
+
+	if (may_follow(client, &answer->alternate)) {
+		client->followed = true;
+		client->request.remote = answer->alternate;
+		borrow_close(&client->port);
+		renew_question(client);
+		open_port(client, now);
+		return;
+	}
+	if (answer->alternate.family == ADDR_NONE) {
+		fail_with(client, EXIT_STATUS_NETWORK, "refused by", reason);
+		return;
+	}
+	addr_format(&answer->alternate, alternate);
+	snprintf(why, sizeof(why), "%s (it names %s)", reason, alternate);
+	fail_with(client, EXIT_STATUS_NETWORK, "refused by", why);
+}
+
+static void judge_answer(struct binding_client *client, const void *data, size_t size, uint64_t now)
 {
 	const char *why = "";
 	struct binding_answer answer;
@@ -193,10 +232,11 @@ static void judge_answer(struct binding_client *client, const void *data, size_t
 		client->state = BINDING_CLIENT_ANSWERED;
 		return;
 	case BINDING_REFUSED:
-		fail_with(client, EXIT_STATUS_NETWORK, "refused by",
-			answer.reason[0] != '\0' ? answer.reason : "no reason given");
+		take_refusal(client, &answer, now);
 		return;
 	case BINDING_UNRELATED:
+		set_error(client, EXIT_STATUS_PEER, "bad answer from", why);
+		return;
 	case BINDING_MALFORMED:
 		if (client->port.kind == BORROW_DATAGRAM) {
 			set_error(client, EXIT_STATUS_PEER, "bad answer from", why);
@@ -217,12 +257,13 @@ static bool is_ours(const struct binding_client *client, const uint8_t *data, si
 }
 
 /* One whole message: an answer, or something for whoever else listens on this port. */
-static void take_message(struct binding_client *client, const uint8_t *data, size_t size)
+static void take_message(
+	struct binding_client *client, const uint8_t *data, size_t size, uint64_t now)
 {
 	if (client->listener != NULL && !is_ours(client, data, size))
 		client->listener(client->listener_context, data, size);
 	else if (client->state == BINDING_CLIENT_ASKING)
-		judge_answer(client, data, size);
+		judge_answer(client, data, size, now);
 }
 
 /*
@@ -252,12 +293,18 @@ static void receive_stream(struct binding_client *client, uint64_t now)
 
 	switch (result) {
 	case STUN_STREAM_MESSAGE:
-		take_message(client, client->stream.bytes, client->stream.received);
+		take_message(client, client->stream.bytes, client->stream.received, now);
 		return;
 	case STUN_STREAM_WAITING:
 		return;
 	case STUN_STREAM_CLOSED:
 	case STUN_STREAM_BROKEN:
+		/* What was said before the end tells more than the end. */
+		if (client->state == BINDING_CLIENT_ASKING &&
+			client->error.status == EXIT_STATUS_PEER) {
+			set_failed(client);
+			return;
+		}
 		fail_with(
 			client, EXIT_STATUS_NETWORK, "no answer from", stun_stream_explain(result));
 		return;
@@ -273,7 +320,7 @@ static void receive_stream(struct binding_client *client, uint64_t now)
 }
 
 /* Takes all datagrams that are there, until one decides. */
-static void receive_datagrams(struct binding_client *client)
+static void receive_datagrams(struct binding_client *client, uint64_t now)
 {
 	uint8_t bytes[STUN_MESSAGE_MAX];
 
@@ -284,7 +331,7 @@ static void receive_datagrams(struct binding_client *client)
 		if (got < 0)
 			fail_with(client, EXIT_STATUS_NETWORK, "no answer from", strerror(errno));
 		else
-			take_message(client, bytes, (size_t)got);
+			take_message(client, bytes, (size_t)got, now);
 	}
 }
 
@@ -339,7 +386,7 @@ static void receive_handshake(struct binding_client *client)
 }
 
 /* What comes between an answer and the next question would else be reported again and again. */
-static void pass_over(struct binding_client *client)
+static void pass_over(struct binding_client *client, uint64_t now)
 {
 	uint8_t bytes[STUN_MESSAGE_MAX];
 	enum raw_handshake_outcome outcome;
@@ -354,7 +401,7 @@ static void pass_over(struct binding_client *client)
 		ssize_t got = borrow_receive(&client->port, bytes, sizeof(bytes));
 		if (got < 0)
 			return;
-		take_message(client, bytes, (size_t)got);
+		take_message(client, bytes, (size_t)got, now);
 	}
 }
 
@@ -376,7 +423,7 @@ void binding_client_advance(struct binding_client *client, uint64_t now)
 		if (client->port.kind == BORROW_HANDSHAKE)
 			receive_handshake(client);
 		else
-			receive_datagrams(client);
+			receive_datagrams(client, now);
 		if (client->state == BINDING_CLIENT_ASKING && now >= client->due)
 			send_again(client, now);
 		return;
@@ -384,7 +431,7 @@ void binding_client_advance(struct binding_client *client, uint64_t now)
 		if (client->port.kind == BORROW_STREAM)
 			receive_stream(client, now);
 		else
-			pass_over(client);
+			pass_over(client, now);
 		return;
 	case BINDING_CLIENT_FAILED:
 		return;

@@ -35,6 +35,7 @@ struct lane {
 struct attempt {
 	bool used;
 	size_t lane;
+	bool put_off; /* answered with an address that is doubtful: the next is asked */
 	struct binding_client transaction;
 };
 
@@ -141,6 +142,7 @@ static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 		lane->state = LANE_DONE;
 	attempt->used = true;
 	attempt->lane = index;
+	attempt->put_off = false;
 	binding_client_start(&attempt->transaction, race->method, &request, race->request->mode,
 		race->request->hold_seconds, now);
 	if (attempt->transaction.port.fd >= 0)
@@ -196,16 +198,40 @@ static bool is_confirmed(struct mapping_race *race, const struct attempt *attemp
 	return false;
 }
 
+/*
+ * Does a server with a public address report one that only its own network can know, say that of a
+ * proxy in front of it? Another server may know better.
+ */
+static bool is_doubtful(const struct attempt *attempt)
+{
+	const struct addr *mapped = &attempt->transaction.answer.mapped;
+
+	return addr_classify(&attempt->transaction.request.remote) == ADDR_CLASS_PUBLIC &&
+	       addr_classify(mapped) != ADDR_CLASS_PUBLIC && !socket_is_local_ip(mapped);
+}
+
+/* The attempt is the winner; a doubtful one only when nobody says anything else. */
+static void take_answer(struct mapping_race *race, struct attempt *attempt, uint64_t now)
+{
+	if (attempt->put_off)
+		return;
+	attempt->put_off = is_doubtful(attempt);
+	if (attempt->put_off) {
+		start_next(race, now);
+		return;
+	}
+	race->winner = attempt;
+	race->decided = true;
+}
+
 static void take_attempt(struct mapping_race *race, struct attempt *attempt, uint64_t now)
 {
 	struct binding_client *transaction = &attempt->transaction;
 	bool cannot = transaction->cannot;
 
 	if (transaction->state == BINDING_CLIENT_ANSWERED) {
-		if (!is_confirmed(race, attempt))
-			return;
-		race->winner = attempt;
-		race->decided = true;
+		if (is_confirmed(race, attempt))
+			take_answer(race, attempt, now);
 		return;
 	}
 	if (transaction->state != BINDING_CLIENT_FAILED)
@@ -342,6 +368,9 @@ static void note_disagreement(struct mapping_race *race)
 static enum mapping_race_state finish(struct mapping_race *race)
 {
 	race->decided = true;
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX && race->winner == NULL; i++)
+		if (race->attempts[i].used && race->attempts[i].put_off)
+			race->winner = &race->attempts[i];
 	if (race->winner != NULL)
 		return MAPPING_RACE_MAPPED;
 	note_disagreement(race);

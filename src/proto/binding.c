@@ -25,6 +25,7 @@
 #define REFLECTED_FROM 0x000B /* RFC 3489 11.2.11 */
 #define CHANGE_IP      0x04   /* RFC 5780 7.2 */
 #define CHANGE_PORT    0x02
+#define TRY_ALTERNATE  300  /* RFC 8489 14.8 */
 #define PADDING_MAX    1500 /* Ethernet's MTU: RFC 5780 7.6 wants one packet to be too small */
 
 /*
@@ -371,7 +372,7 @@ static bool is_known_in_answer(uint16_t type)
  * value and size 0, which is malformed for all of them.
  */
 struct reply {
-	struct stun_attribute xored, plain, other, origin, connection, error;
+	struct stun_attribute xored, old_xored, plain, other, origin, alternate, connection, error;
 	bool has_unknown;
 };
 
@@ -386,12 +387,16 @@ static void read_reply(const struct stun_message *message, struct reply *reply)
 
 		if (attribute.type == STUN_XOR_MAPPED_ADDRESS)
 			slot = &reply->xored;
+		else if (attribute.type == STUN_OLD_XOR_MAPPED_ADDRESS)
+			slot = &reply->old_xored;
 		else if (attribute.type == STUN_MAPPED_ADDRESS)
 			slot = &reply->plain;
 		else if (attribute.type == STUN_OTHER_ADDRESS)
 			slot = &reply->other;
 		else if (attribute.type == STUN_RESPONSE_ORIGIN)
 			slot = &reply->origin;
+		else if (attribute.type == STUN_ALTERNATE_SERVER)
+			slot = &reply->alternate;
 		else if (attribute.type == STUN_NATPUNCH_CONNECTION)
 			slot = &reply->connection;
 		else if (attribute.type == STUN_ERROR_CODE)
@@ -403,20 +408,28 @@ static void read_reply(const struct stun_message *message, struct reply *reply)
 	}
 }
 
+/* What a router that rewrites addresses in messages does not recognise comes first. */
+static const struct stun_attribute *choose_mapped(const struct reply *reply)
+{
+	if (reply->xored.value)
+		return &reply->xored;
+	return reply->old_xored.value ? &reply->old_xored : &reply->plain;
+}
+
 /* NULL when the mapped address can be a mapping of a request over `transport`. */
 static const char *judge_mapped(const struct stun_message *message, const struct reply *reply,
 	enum addr_family transport, struct addr *out)
 {
-	const struct stun_attribute *mapped = reply->xored.value ? &reply->xored : &reply->plain;
+	const struct stun_attribute *mapped = choose_mapped(reply);
 	enum addr_class class;
 
 	if (!mapped->value)
 		return "no mapped address in it";
-	if (stun_read_address(message, mapped, mapped == &reply->xored, out) < 0)
+	if (stun_read_address(message, mapped, mapped != &reply->plain, out) < 0)
 		return "malformed mapped address";
+	addr_unmap(out);
 	if (transport == ADDR_IPV4 && out->family != ADDR_IPV4)
 		return "mapped address of the wrong family";
-	addr_unmap(out);
 	class = addr_classify(out);
 	if (out->port == 0 || class == ADDR_CLASS_UNSPECIFIED || class == ADDR_CLASS_MULTICAST)
 		return "impossible mapped address";
@@ -444,14 +457,19 @@ static void read_granted(const struct binding_request *request, const struct rep
 	out->seconds = has_seconds(mode) ? seconds : 0;
 }
 
-static const char *read_refusal(const struct reply *reply, struct binding_answer *out)
+static const char *read_refusal(
+	const struct stun_message *message, const struct reply *reply, struct binding_answer *out)
 {
+	struct addr alternate;
 	const uint8_t *reason;
 	size_t reason_size;
 
 	if (stun_read_error(&reply->error, &out->code, &reason, &reason_size) < 0)
 		return "error response without a code";
 	text_escape(out->reason, sizeof(out->reason), reason, reason_size);
+	if (out->code == TRY_ALTERNATE &&
+		stun_read_address(message, &reply->alternate, false, &alternate) == 0)
+		out->alternate = alternate;
 	return NULL;
 }
 
@@ -496,7 +514,7 @@ enum binding_outcome binding_read_answer(const struct binding_request *request,
 		return BINDING_MALFORMED;
 	read_reply(&message, &reply);
 	*why = message.class == STUN_ERROR
-		       ? read_refusal(&reply, out)
+		       ? read_refusal(&message, &reply, out)
 		       : read_mapping(request, transport, &message, &reply, out);
 	if (!*why)
 		return message.class == STUN_ERROR ? BINDING_REFUSED : BINDING_MAPPED;

@@ -53,6 +53,7 @@ lied_to indication 4 'bad answer from '
 lied_to huge 4 'bad answer from '
 lied_to drip 1 'no answer from .* within 1.5 s$'
 lied_to error 1 'refused by .*Server \\x1b\[31mError$'
+lied_to moved-in 1 'refused by .*Try Alternate \(it names 127.0.0.1:3479\)$'
 
 probe -r "$LAB_REFLECTOR4:9"
 expect "a closed port" 1 'cannot connect to .*:9: Connection refused$'
@@ -68,6 +69,29 @@ wait_for_line 5 "$LAB_DIR/liar.out" ready || bail "the liar does not start"
 probe -r "$LAB_REFLECTOR4"
 is "a question that was late is asked again" "$(cat "$LAB_DIR/out")" "$LAB_HOME4 22"
 lab_kill liar KILL
+
+# MODE OUTPUT NAME [probe option...]: beside a reflector on the next port.
+found_behind()
+{
+	mode=$1
+	want=$2
+	name=$3
+	shift 3
+	lab_spawn liar reflector "$LAB_BIN/liar" "$mode" 3478
+	wait_for_line 5 "$LAB_DIR/liar.out" ready || bail "the liar does not start"
+	probe -r "$LAB_REFLECTOR4" "$@"
+	is "$mode: $name" "$(cat "$LAB_DIR/out")" "$want"
+	lab_kill liar KILL
+}
+
+lab_spawn next reflector "$natpunch" reflect -v -l 3479
+wait_for_line 5 "$LAB_DIR/next.err" ready || bail "the reflector does not start"
+found_behind before "$LAB_HOME4 22" "an indication is passed over"
+found_behind moved "$LAB_HOME4 22" "error 300 is followed to the server that it names"
+found_behind proxy "172.18.0.1 45678" "the address of a proxy, when nobody knows better"
+found_behind proxy "$LAB_HOME4 22" "it is passed over for what another server says" \
+	-r "$LAB_REFLECTOR4:3479"
+lab_kill next
 
 lab_spawn liar reflector "$LAB_BIN/liar" udp-id 3478
 wait_for_line 5 "$LAB_DIR/liar.out" ready || bail "the liar does not start"

@@ -14,6 +14,10 @@
  *   early       is to be silent for a while (NATPUNCH-CONNECTION), and closes at once
  *   chatty      the same, and goes on speaking
  *   late        the first time a line of text, as if the question had come too late
+ *   before      an indication, and then the right answer
+ *   proxy       an address that only the server's own network knows
+ *   moved       the error response 300 with an ALTERNATE-SERVER: its own address, the next port
+ *   moved-in    the same, to 127.0.0.1
  *   udp-id      over UDP: another transaction's answer, then garbage, then the right one
  *   udp-twice   over UDP: answers only the second sending of a request
  *   udp-other   over UDP: like other
@@ -79,8 +83,38 @@ static void write_error(struct lie *lie)
 	lie->size = stun_finish(&writer);
 }
 
+static void write_alternate(struct lie *lie)
+{
+	struct wire_writer writer;
+
+	lie->own.port++;
+	if (strcmp(lie->mode, "moved-in") == 0)
+		memcpy(lie->own.ip, "\x7f\0\0\1", 4);
+	stun_begin(&writer, lie->answer, sizeof(lie->answer), STUN_ERROR, STUN_METHOD_BINDING,
+		lie->question.transaction);
+	stun_put_error(&writer, 300, "Try Alternate");
+	stun_put_address(&writer, STUN_ALTERNATE_SERVER, &lie->own);
+	lie->size = stun_finish(&writer);
+}
+
+/* Puts an indication in front of the answer. */
+static void put_indication(struct lie *lie)
+{
+	uint8_t transaction[STUN_TRANSACTION_SIZE] = {0x21, 0x12, 0xa4, 0x42, 'k'};
+	uint8_t bytes[STUN_HEADER_SIZE];
+	struct wire_writer writer;
+
+	stun_begin(
+		&writer, bytes, sizeof(bytes), STUN_INDICATION, STUN_METHOD_BINDING, transaction);
+	stun_finish(&writer);
+	memmove(lie->answer + sizeof(bytes), lie->answer, lie->size);
+	memcpy(lie->answer, bytes, sizeof(bytes));
+	lie->size += sizeof(bytes);
+}
+
 static void compose(struct lie *lie)
 {
+	const struct addr inside = {.ip = {172, 18, 0, 1}, .port = 45678, .family = ADDR_IPV4};
 	struct addr other = {.ip = {0x20, 0x01, 0x0d, 0xb8}, .port = 99, .family = ADDR_IPV6};
 	struct addr zero = lie->source;
 	const char *mode = lie->mode;
@@ -105,6 +139,12 @@ static void compose(struct lie *lie)
 		write_success(lie, NULL, 0);
 	else if (strcmp(mode, "error") == 0)
 		write_error(lie);
+	else if (strncmp(mode, "moved", 5) == 0)
+		write_alternate(lie);
+	else if (strcmp(mode, "before") == 0)
+		put_indication(lie);
+	else if (strcmp(mode, "proxy") == 0)
+		write_success(lie, &inside, 0);
 	else if (strcmp(mode, "indication") == 0)
 		lie->answer[0] = 0x00, lie->answer[1] = 0x11;
 	else if (strcmp(mode, "huge") == 0)

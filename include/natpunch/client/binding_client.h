@@ -10,7 +10,10 @@
  * Over UDP, and with a handshake (raw_handshake.h), there is no CONNECTING, and in ASKING the
  * question is sent again after BINDING_CLIENT_RTO_MS, twice that, four times that and so on (RFC
  * 8489 6.2.1), for as long as the caller waits; what comes and is no answer is passed over, as
- * anybody can send a datagram. A handshake is the question and the answer itself: no STUN is
+ * anybody can send a datagram. Over a stream so is what belongs to no transaction of ours (RFC 8489
+ * 6.3.2). Error 300 is followed once to the server that it names (RFC 8489 section 10), if that is
+ * of the same family and lies where the first one does: `request.remote` is that server's then. A
+ * handshake is the question and the answer itself: no STUN is
  * spoken. Threat: whatever answers at the other end. Its bytes are framed and judged by proto/stun
  * and proto/binding; only a reply to our random transaction id on our own connection counts.
  */
@@ -42,6 +45,7 @@ struct binding_client {
 	uint64_t due; /* when advance() wants to be called without an event; TIMER_NONE */
 	struct stun_stream stream; /* what a connection has brought */
 	unsigned lines;            /* times that a text line came, as the question was too late */
+	bool followed;             /* to another server, by error 300 */
 	void (*listener)(void *context, const void *data, size_t size);
 	void *listener_context;
 	struct binding_answer answer; /* when ANSWERED */

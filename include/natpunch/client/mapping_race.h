@@ -5,7 +5,9 @@
  * the next is started when the last one failed, or when nothing has been heard for
  * MAPPING_RACE_STAGGER_MS (the connection attempt delay of RFC 8305 section 5). All that were
  * started go on; the first answer wins and the others are given up. So a dead reflector costs a
- * quarter of a second, and no reflector that answers is ever passed over.
+ * quarter of a second, and no reflector that answers is ever passed over. There is one exception: a
+ * reflector with a public address that reports an address which is neither public nor one of this
+ * machine's is only believed when no other one answers.
  */
 #ifndef NATPUNCH_CLIENT_MAPPING_RACE_H
 #define NATPUNCH_CLIENT_MAPPING_RACE_H

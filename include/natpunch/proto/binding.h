@@ -58,8 +58,10 @@ struct binding_answer {
 	struct addr origin; /* RESPONSE-ORIGIN of RFC 5780, or ADDR_NONE */
 	enum binding_mode mode;
 	uint16_t seconds;
-	unsigned code;   /* STUN error code with BINDING_REFUSED */
-	char reason[64]; /* its reason phrase, escaped */
+	struct addr
+		alternate; /* with code 300: ALTERNATE-SERVER (RFC 8489 section 10), or ADDR_NONE */
+	unsigned code;     /* STUN error code with BINDING_REFUSED */
+	char reason[64];   /* its reason phrase, escaped */
 };
 
 /* Writes a Binding request with FINGERPRINT. Returns its size, or 0 when capacity is too small. */
@@ -68,10 +70,11 @@ size_t binding_write_request(const struct binding_request *request, void *out, s
 /*
  * Judges a reply to `request`. `transport` is the family that the request travelled over: a
  * mapped address of the other family is malformed, but for an IPv4 address over IPv6, which is what
- * NAT64 (RFC 6146) makes. XOR-MAPPED-ADDRESS is preferred, MAPPED-ADDRESS taken where it is
- * missing; port 0, an unspecified or a multicast address is malformed. An IPv4-mapped IPv6 address
- * comes out as the IPv4 address in it. A mode counts when it is the one asked for or CLOSE. On
- * malformed or unrelated replies, *why points to a constant that says in words what was wrong.
+ * NAT64 (RFC 6146) makes. XOR-MAPPED-ADDRESS is preferred, then the 0x8020 of the drafts, and
+ * MAPPED-ADDRESS, which routers rewrite, is taken where both are missing; port 0, an unspecified or
+ * a multicast address is malformed. An IPv4-mapped IPv6 address is the IPv4 address in it. A mode
+ * counts when it is the one asked for or CLOSE. On malformed or unrelated replies, *why points to a
+ * constant that says in words what was wrong.
  */
 enum binding_outcome binding_read_answer(const struct binding_request *request,
 	enum addr_family transport, const void *data, size_t size, struct binding_answer *out,

@@ -553,6 +553,16 @@ static void test_reading_company(void)
 	is_int(answer.other.family, ADDR_NONE, "a malformed OTHER-ADDRESS is none");
 
 	begin(&writer, reply, STUN_SUCCESS, STUN_METHOD_BINDING);
+	stun_put_address(&writer, STUN_MAPPED_ADDRESS, &other);
+	stun_put_xor_address(&writer, STUN_OLD_XOR_MAPPED_ADDRESS, &source4);
+	is_int(judge(&writer, ADDR_IPV4, &plain_request, &answer), BINDING_MAPPED,
+		"the xored address of the drafts is taken");
+	ok(addr_equal(&answer.mapped, &source4), "before a plain one, which a router rewrites");
+	stun_put_xor_address(&writer, STUN_XOR_MAPPED_ADDRESS, &other);
+	judge(&writer, ADDR_IPV4, &plain_request, &answer);
+	ok(addr_equal(&answer.mapped, &other), "and behind the xored one of the standard");
+
+	begin(&writer, reply, STUN_SUCCESS, STUN_METHOD_BINDING);
 	stun_put(&writer, STUN_XOR_MAPPED_ADDRESS, "\0\1\1\1", 4);
 	stun_put_address(&writer, STUN_MAPPED_ADDRESS, &other);
 	is_int(judge(&writer, ADDR_IPV4, &plain_request, &answer), BINDING_MALFORMED,
@@ -584,7 +594,7 @@ static void test_reading_addresses(void)
 		{"2001:db8::1", 1, ADDR_IPV6, BINDING_MAPPED},
 		{"2001:db8::1", 1, ADDR_IPV4, BINDING_MALFORMED},
 		{"::ffff:192.0.2.1", 1, ADDR_IPV6, BINDING_MAPPED},
-		{"::ffff:192.0.2.1", 1, ADDR_IPV4, BINDING_MALFORMED},
+		{"::ffff:192.0.2.1", 1, ADDR_IPV4, BINDING_MAPPED},
 		{"192.0.2.1", 0, ADDR_IPV4, BINDING_MALFORMED},
 		{"0.0.0.0", 1, ADDR_IPV4, BINDING_MALFORMED},
 		{"::", 1, ADDR_IPV6, BINDING_MALFORMED},
@@ -640,6 +650,16 @@ static void test_reading_errors(void)
 	is_int(judge(&writer, ADDR_IPV4, &plain_request, &answer), BINDING_MALFORMED,
 		"or with a code that does not exist");
 	is_uint(answer.code, 0, "which does not come out");
+	begin(&writer, reply, STUN_ERROR, STUN_METHOD_BINDING);
+	stun_put_error(&writer, 300, "");
+	stun_put_address(&writer, STUN_ALTERNATE_SERVER, &source4);
+	is_int(judge(&writer, ADDR_IPV4, &plain_request, &answer), BINDING_REFUSED, "try another");
+	ok(addr_equal(&answer.alternate, &source4), "which is named");
+	begin(&writer, reply, STUN_ERROR, STUN_METHOD_BINDING);
+	stun_put_error(&writer, 500, "");
+	stun_put_address(&writer, STUN_ALTERNATE_SERVER, &source4);
+	judge(&writer, ADDR_IPV4, &plain_request, &answer);
+	is_int(answer.alternate.family, ADDR_NONE, "another error names none");
 	memset(long_reason, 'r', sizeof(long_reason));
 	long_reason[sizeof(long_reason) - 1] = '\0';
 	begin(&writer, reply, STUN_ERROR, STUN_METHOD_BINDING);
