@@ -154,14 +154,48 @@ static void fill_reply(const struct host_port *host, enum addr_family family, st
 	text_escape(reply->text, sizeof(reply->text), text, strlen(text));
 }
 
+/* Who reads our parent's output to its end need not wait for us as well. */
+static void release_output(void)
+{
+	int nowhere = open("/dev/null", O_RDWR);
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (nowhere < 0)
+			close(fd);
+		else
+			dup2(nowhere, fd);
+	if (nowhere > STDERR_FILENO)
+		close(nowhere);
+}
+
+/*
+ * The process that reads the pipe may end, or want no answer any more, while a name server is slow.
+ * A parent that may not send signals cannot even have the kernel send one as it dies
+ * (PR_SET_PDEATHSIG), so the signal is that of the pipe, which is ours: SIGIO as the last reader
+ * closes it.
+ */
+static void end_with_reader(int fd)
+{
+	struct pollfd watch = {.fd = fd};
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+#ifdef O_ASYNC
+	signal(SIGIO, SIG_DFL);
+	fcntl(fd, F_SETOWN, getpid());
+	fcntl(fd, F_SETFL, O_ASYNC);
+#endif
+	if (poll(&watch, 1, 0) > 0)
+		_exit(1);
+}
+
 void resolve_answer(int fd, const struct host_port *host, enum addr_family family)
 {
 	struct reply reply;
-	sigset_t none;
 
-	/* Who ends us from outside ends the look-up as well. */
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	release_output();
+	end_with_reader(fd);
 	memset(&reply, 0, sizeof(reply));
 	fill_reply(host, family, &reply);
 	/* One write of less than PIPE_BUF: the parent sees all of it or nothing. */
@@ -206,8 +240,10 @@ static void start_child(struct resolve *resolve, const struct resolve_helper *he
 		return;
 	}
 	pid = helper == NULL ? fork() : helper->start(helper->context, host, family, ends[1]);
-	if (pid == 0)
+	if (pid == 0) {
+		close(ends[0]);
 		resolve_answer(ends[1], host, family);
+	}
 	close(ends[1]);
 	if (pid < 0) {
 		finish_with_error(resolve, strerror(errno));

@@ -133,5 +133,24 @@ lab_kill dns
 run probe -4 -t 2 -r example.org
 is 'no name server: exit 1' "$status" 1
 
+# One that says nothing, so that a look-up takes 8 seconds. What reads the output to its end, as
+# $(natpunch probe) does, waits no longer than natpunch itself.
+lab_spawn dns third "$LAB_BIN/liar" udp-id 53
+wait_for_line 5 "$LAB_DIR/dns.out" ready || bail "the silent name server does not start"
+rm "$LAB_DIR/out"
+mkfifo "$LAB_DIR/out"
+for command in 'probe -4 -t 2' 'check -4'; do
+	start=$(date +%s)
+	cat "$LAB_DIR/out" &
+	# shellcheck disable=SC2086
+	run $command -r example.org
+	wait $!
+	took=$(($(date +%s) - start))
+	is "$command, a silent name server: exit 1" "$status" 1
+	like "$command: it is told" "$(cat "$LAB_DIR/err")" 'no answer from a name server'
+	ok "$command: within 7 s (it took $took)" test "$took" -lt 7
+done
+lab_kill dns KILL
+
 lab_kill two
 done_testing

@@ -47,11 +47,14 @@ struct resolve_helper {
 	pid_t (*start)(
 		const void *context, const struct host_port *host, enum addr_family family, int fd);
 	const void *context;
-	bool leaves; /* a child that is not wanted any more is left alone, and ends with its parent
-		      */
+	bool leaves; /* a child that is not wanted any more is not killed: it ends with the pipe */
 };
 
-/* Looks up as resolve_start_reflector() has it, writes what there is to fd, ends the process. */
+/*
+ * Looks up as resolve_start_reflector() has it, writes what there is to fd, a pipe, and ends the
+ * process: at the latest when nobody has the reading end any more. Standard input, output and error
+ * are let go of first.
+ */
 void resolve_answer(int fd, const struct host_port *host, enum addr_family family)
 	__attribute__((noreturn));
 
