@@ -34,6 +34,7 @@ int evidence_look_up(const struct mapping_race_request *request, size_t number,
 static void find_listener(const struct mapping_race_request *request, struct nat_report *report)
 {
 	struct nat_finding *finding = &report->listens;
+	bool bound = strcmp(report->method, borrow_method_bind.name) == 0;
 	struct port_owner owner;
 
 	if (port_owner_find_again(report->protocol, (enum addr_family)report->local.family,
@@ -44,8 +45,12 @@ static void find_listener(const struct mapping_race_request *request, struct nat
 	/* Over UDP a free port is ours for the time of the questions. */
 	if (owner.pid == getpid())
 		owner.listens = false;
-	finding->answer = owner.listens ? NAT_YES : NAT_NO;
-	if (!owner.listens)
+	finding->answer =
+		owner.listens && port_owner_takes(&owner, &report->local, bound) ? NAT_YES : NAT_NO;
+	if (owner.listens && finding->answer == NAT_NO)
+		snprintf(finding->evidence, sizeof(finding->evidence), "%s",
+			port_owner_describe(&owner, report->elsewhere, sizeof(report->elsewhere)));
+	else if (!owner.listens)
 		snprintf(finding->evidence, sizeof(finding->evidence), "nobody in /proc/net");
 	else if (owner.name[0] != '\0')
 		snprintf(finding->evidence, sizeof(finding->evidence), "%s, process %ld",

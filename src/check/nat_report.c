@@ -58,6 +58,7 @@ const char *nat_obstacle_name(enum nat_obstacle obstacle)
 		[NAT_OBSTACLE_NONE] = "none",
 		[NAT_OBSTACLE_UNTOLD] = "cannot be told",
 		[NAT_OBSTACLE_NOTHING_LISTENS] = "nothing listens",
+		[NAT_OBSTACLE_LISTENS_ELSEWHERE] = "listens elsewhere",
 		[NAT_OBSTACLE_FIREWALL] = "local firewall",
 		[NAT_OBSTACLE_ROUTER] = "router",
 		[NAT_OBSTACLE_CARRIER] = "carrier",
@@ -138,7 +139,8 @@ static enum nat_obstacle find_obstacle(const struct nat_report *report)
 	if (report->stranger.answer == NAT_YES)
 		return NAT_OBSTACLE_NONE;
 	if (nobody_answers(report))
-		return NAT_OBSTACLE_NOTHING_LISTENS;
+		return report->elsewhere[0] != '\0' ? NAT_OBSTACLE_LISTENS_ELSEWHERE
+						    : NAT_OBSTACLE_NOTHING_LISTENS;
 	if (report->firewall.answer == NAT_YES)
 		return NAT_OBSTACLE_FIREWALL;
 	if (keeps_strangers_out(report))

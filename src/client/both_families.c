@@ -16,7 +16,6 @@
 #include "natpunch/client/reachability.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/loop.h"
-#include "natpunch/os/port_owner.h"
 
 /* Takes the reflectors that may have an address of the family; returns how many. */
 static size_t take_reflectors(struct family_side *side, const struct mapping_race_request *request)
@@ -253,23 +252,13 @@ static void run_dialbacks(
 	}
 }
 
-/* Does somebody listen on the local port? Where that cannot be told: perhaps. */
-static bool is_served(const struct mapping_race_request *request)
-{
-	struct port_owner owner;
-
-	return port_owner_find(request->protocol, (enum addr_family)request->local.family,
-		       request->local.port, &owner) != 0 ||
-	       owner.listens;
-}
-
 /* Notes the verdict about a side: without one, it is given up. */
 static void judge(struct family_side *side, const struct reachability *reachability)
 {
 	if (lets_in(reachability))
 		return;
 	if (reachability->verdict == REACHABILITY_SHUT)
-		reachability_explain(reachability, is_served(&side->request), &side->error);
+		reachability_explain(reachability, &side->result.mapping, &side->error);
 	else if (reachability->verdict == REACHABILITY_UNTOLD)
 		side->error = reachability->error;
 	binding_client_end(&side->result.winner);

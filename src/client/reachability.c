@@ -6,6 +6,7 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
+#include "natpunch/os/port_owner.h"
 
 /* ---- judging ------------------------------------------------------------------------------ */
 
@@ -306,8 +307,32 @@ enum reachability_verdict reachability_run(
 	return reachability->verdict;
 }
 
+/* The hint about who listens on the local port. Returns false when that is not what is wrong. */
+static bool hint_at_owner(
+	const struct reachability *reachability, const struct mapping *mapping, struct error *error)
+{
+	bool bound = strcmp(mapping->method, borrow_method_bind.name) == 0;
+	char where[256];
+	char local[ADDR_IP_TEXT_SIZE];
+	struct port_owner owner;
+
+	if (port_owner_find_again(mapping->protocol, (enum addr_family)mapping->local.family,
+		    mapping->local.port, reachability->probe->owner, &owner) != 0)
+		return false;
+	if (owner.listens && !port_owner_takes(&owner, &mapping->local, bound)) {
+		error_hint(error, "%s: have it listen on %s as well",
+			port_owner_describe(&owner, where, sizeof(where)),
+			addr_format_ip(&mapping->local, local));
+		return true;
+	}
+	if (owner.listens || reachability->evidence.outcome != DIALBACK_REFUSED)
+		return false;
+	error_hint(error, "nothing listens on the local port: start the service first");
+	return true;
+}
+
 void reachability_explain(
-	const struct reachability *reachability, bool listens, struct error *error)
+	const struct reachability *reachability, const struct mapping *mapping, struct error *error)
 {
 	const struct dialback_result *evidence = &reachability->evidence;
 	const struct dialback_result *known = &reachability->known;
@@ -323,9 +348,7 @@ void reachability_explain(
 		error_hint(error,
 			"the NAT lets in only addresses that were contacted (address-dependent "
 			"filtering); natpunch connect may get through, natpunch check says more");
-	else if (evidence->outcome == DIALBACK_REFUSED && !listens)
-		error_hint(error, "nothing listens on the local port: start the service first");
-	else
+	else if (!hint_at_owner(reachability, mapping, error))
 		error_hint(error, "the NAT or a firewall keeps strangers out; natpunch check says "
 				  "which, and what works instead");
 }

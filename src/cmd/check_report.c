@@ -24,7 +24,9 @@ static void print_direct(const struct nat_report *report)
 			protocol_word(report), report->local.port, ip, port);
 		if (report->protocol == MAPPING_TCP && report->local.port == 22)
 			printf("  ssh -p %u %s\n", port, ip);
-		if (report->listens.answer == NAT_NO)
+		if (report->elsewhere[0] != '\0')
+			printf("  but %s\n", report->elsewhere);
+		else if (report->listens.answer == NAT_NO)
 			printf("  but nothing listens on port %u yet; start the service\n",
 				report->local.port);
 		return;
@@ -70,11 +72,16 @@ static void print_punch(const struct nat_report *report)
 static void print_change(const struct nat_report *report)
 {
 	unsigned port = report->local.port;
+	char ip[ADDR_IP_TEXT_SIZE];
 
 	switch (report->obstacle) {
 	case NAT_OBSTACLE_NOTHING_LISTENS:
 		printf("what would change it: nothing listens on port %u; start the service\n",
 			port);
+		return;
+	case NAT_OBSTACLE_LISTENS_ELSEWHERE:
+		printf("what would change it: %s; have it listen on %s as well\n",
+			report->elsewhere, addr_format_ip(&report->local, ip));
 		return;
 	case NAT_OBSTACLE_FIREWALL:
 		printf("what would change it: a firewall of this machine keeps port %u shut; allow "

@@ -331,7 +331,7 @@ static int run_once_confined(struct probe_state *state)
 		status = command_fail(&state->error);
 	} else {
 		request.resolver = &sandbox.resolver;
-		client_sandbox_find_owner(&sandbox, &request, false);
+		client_sandbox_find_owner(&sandbox, &request, state->options->verify);
 		status = client_sandbox_enter(&plan, &state->error) == 0
 				 ? run_once(state, &request)
 				 : command_fail(&state->error);
@@ -341,11 +341,13 @@ static int run_once_confined(struct probe_state *state)
 }
 
 /* With -k, once there is a mapping: who gets the connections that come in through it. */
-static void log_receiver(const struct probe_state *state)
+static void log_receiver(const struct probe_state *state, const struct mapping *mapping)
 {
 	const struct probe_options *options = state->options;
 	const struct addr *local = &options->request.local;
 	struct port_owner owner;
+	char where[256];
+	char ip[ADDR_IP_TEXT_SIZE];
 
 	if (port_owner_find_again(options->request.protocol, (enum addr_family)local->family,
 		    local->port, state->owner, &owner) != 0)
@@ -355,6 +357,10 @@ static void log_receiver(const struct probe_state *state)
 	else if (owner.pid == getpid())
 		log_note("connections to port %u go to %s", local->port,
 			options->command != NULL ? options->command[0] : options->to.host);
+	else if (!port_owner_takes(&owner, &mapping->local, strcmp(mapping->method, "bind") == 0))
+		log_warning("%s: have it listen on %s as well",
+			port_owner_describe(&owner, where, sizeof(where)),
+			addr_format_ip(&mapping->local, ip));
 	else
 		log_note("%s listens on port %u itself: nothing is in the way of connections to it",
 			owner.name[0] != '\0' ? owner.name : "another process", local->port);
@@ -383,7 +389,7 @@ static void announce_event(
 	log_note("keeping %s by %s, asking %s", text, result->mapping.method,
 		result->mapping.reflector);
 	if (!state->receiver_logged)
-		log_receiver(state);
+		log_receiver(state, &result->mapping);
 	state->receiver_logged = true;
 }
 

@@ -25,7 +25,6 @@
 
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
-#include "natpunch/os/port_owner.h"
 
 void verification_init(struct verification *verification, const struct mapping_race_request *probe,
 	uint64_t open_ms, uint64_t again_ms)
@@ -107,14 +106,9 @@ static enum verification_event take_untold(struct verification *verification)
 
 static void explain_shut(const struct verification *verification)
 {
-	const struct mapping *mapping = &verification->mapping;
-	struct port_owner owner = {.listens = true};
 	struct error error;
 
-	if (port_owner_find(mapping->protocol, (enum addr_family)mapping->local.family,
-		    mapping->local.port, &owner) != 0)
-		owner.listens = true;
-	reachability_explain(&verification->reachability, owner.listens, &error);
+	reachability_explain(&verification->reachability, &verification->mapping, &error);
 	log_warning("%s", error.text);
 	log_note("%s", error.hint);
 }

@@ -39,7 +39,7 @@ const struct sandbox_call holder_calls[] = {
 
 /* One line of /proc/net/tcp: "  0: 00000000:0016 00000000:0000 0A ... uid timeout inode ..." */
 struct table_row {
-	unsigned port;
+	struct addr local;
 	unsigned state;
 	char inode[24];
 };
@@ -61,6 +61,27 @@ static int hex_value(const char *text, size_t size, unsigned *out)
 	return size > 0 ? 0 : -1;
 }
 
+/* "0100007F:0016": words of 32 bits as this machine reads them, then the port. */
+static int read_address(const char *text, struct addr *out)
+{
+	const char *colon = strchr(text, ':');
+	size_t words = colon != NULL ? (size_t)(colon - text) / 8 : 0;
+	unsigned port;
+
+	*out = (struct addr){.family = words == 1 ? ADDR_IPV4 : ADDR_IPV6};
+	if ((words != 1 && words != 4) || text[8 * words] != ':' ||
+		hex_value(colon + 1, strlen(colon + 1), &port) != 0)
+		return -1;
+	out->port = (uint16_t)port;
+	for (size_t i = 0; i < words; i++) {
+		uint32_t word;
+		if (hex_value(text + 8 * i, 8, &word) != 0)
+			return -1;
+		memcpy(out->ip + 4 * i, &word, sizeof(word));
+	}
+	return 0;
+}
+
 static int read_row(char *line, struct table_row *row)
 {
 	enum {
@@ -77,9 +98,7 @@ static int read_row(char *line, struct table_row *row)
 		if (word == NULL)
 			return -1;
 		if (column == LOCAL) {
-			char *colon = strchr(word, ':');
-			if (colon == NULL ||
-				hex_value(colon + 1, strlen(colon + 1), &row->port) != 0)
+			if (read_address(word, &row->local) != 0)
 				return -1;
 			found++;
 		} else if (column == STATE) {
@@ -96,24 +115,28 @@ static int read_row(char *line, struct table_row *row)
 	return found == 3 ? 0 : -1;
 }
 
-/* Returns 1 and the inode when a row of the table holds the port, 0 when none does, or -1. */
-static int search_table(const char *path, unsigned port, unsigned state, char inode[24])
+/* Adds the rows of the table that hold the port; the inode is the first one's. Returns 0, or -1. */
+static int search_table(
+	const char *path, unsigned port, unsigned state, struct port_owner *out, char inode[24])
 {
 	FILE *table = fopen(path, "re");
 	char line[512];
 	struct table_row row;
-	int result = 0;
 
 	if (table == NULL)
 		return -1;
-	while (result == 0 && fgets(line, sizeof(line), table) != NULL) {
-		if (read_row(line, &row) != 0 || row.port != port || row.state != state)
+	while (fgets(line, sizeof(line), table) != NULL) {
+		if (read_row(line, &row) != 0 || row.local.port != port || row.state != state)
 			continue;
-		memcpy(inode, row.inode, sizeof(row.inode));
-		result = 1;
+		if (out->count == 0)
+			memcpy(inode, row.inode, sizeof(row.inode));
+		addr_unmap(&row.local);
+		if (out->count < PORT_OWNER_ADDRESS_MAX)
+			out->at[out->count] = row.local;
+		out->count++;
 	}
 	fclose(table);
-	return result;
+	return 0;
 }
 
 static bool process_holds(const char *pid, const char *wanted)
@@ -195,14 +218,11 @@ int port_owner_find(enum mapping_protocol protocol, enum addr_family family, uin
 	bool readable = false;
 
 	memset(out, 0, sizeof(*out));
-	for (size_t i = 0; i < 2 && !out->listens; i++) {
-		int found;
-		if (i == 0 && family == ADDR_IPV6)
-			continue;
-		found = search_table(tables[i], port, state, inode);
-		readable = readable || found >= 0;
-		out->listens = found > 0;
-	}
+	for (size_t i = 0; i < 2; i++)
+		if ((i > 0 || family != ADDR_IPV6) &&
+			search_table(tables[i], port, state, out, inode) == 0)
+			readable = true;
+	out->listens = out->count > 0;
 	if (out->listens)
 		find_process(inode, out);
 	return readable ? 0 : -1;
@@ -213,9 +233,43 @@ int port_owner_find_again(enum mapping_protocol protocol, enum addr_family famil
 {
 	int status = port_owner_find(protocol, family, port, out);
 
-	if (status == 0 && out->listens && out->pid == 0 && before != NULL && before->listens)
-		*out = *before;
+	if (status != 0 || !out->listens || out->pid != 0 || before == NULL || !before->listens)
+		return status;
+	out->pid = before->pid;
+	memcpy(out->name, before->name, sizeof(out->name));
 	return status;
+}
+
+bool port_owner_takes(const struct port_owner *owner, const struct addr *local, bool bound)
+{
+	for (size_t i = 0; i < owner->count; i++) {
+		const struct addr *at = i < PORT_OWNER_ADDRESS_MAX ? &owner->at[i] : NULL;
+
+		if (at == NULL || addr_equal_ip(at, local))
+			return true;
+		if (addr_classify(at) == ADDR_CLASS_UNSPECIFIED &&
+			(at->family == local->family || (at->family == ADDR_IPV6 && !bound)))
+			return true;
+	}
+	return false;
+}
+
+const char *port_owner_describe(const struct port_owner *owner, char *out, size_t size)
+{
+	size_t count =
+		owner->count < PORT_OWNER_ADDRESS_MAX ? owner->count : PORT_OWNER_ADDRESS_MAX;
+	int used = snprintf(out, size, "%s listens on",
+		owner->name[0] != '\0' ? owner->name : "another process");
+
+	for (size_t i = 0; i < count && used >= 0 && (size_t)used < size; i++) {
+		char ip[ADDR_IP_TEXT_SIZE];
+		used += snprintf(out + used, size - (size_t)used, "%s %s%s",
+			i == 0           ? ""
+			: i + 1 == count ? " and"
+					 : ",",
+			addr_format_ip(&owner->at[i], ip), i + 1 == count ? " only" : "");
+	}
+	return out;
 }
 
 #define TABLE_ADDRESS_SIZE (32 + 1 + 4 + 1)

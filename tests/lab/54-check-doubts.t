@@ -99,7 +99,58 @@ try_coturn()
 	lab_stop
 }
 
+# ADDRESS...: sshd at home listens there and nowhere else.
+listen_on()
+{
+	lab_sshd_stop
+	lab_nat_flush home
+	sed -i '/^ListenAddress/d' "$LAB_DIR/sshd_config"
+	for address in "$@"; do
+		echo "ListenAddress $address" >>"$LAB_DIR/sshd_config"
+	done
+	lab_spawn sshd home sh "$LAB_DIR/sshd.sh"
+	wait_for_line 10 "$LAB_DIR/sshd.err" 'Server listening' || bail 'sshd does not start'
+}
+
+# A NAT that lets everybody in, to an sshd that hears nobody: that is no firewall's fault.
+try_elsewhere()
+{
+	lab_start full-cone open
+	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
+	for address in 127.0.0.1 ::1 ::; do
+		listen_on "$address"
+		lab_exec home "$natpunch" check -4 -r "$LAB_REFLECTOR4" >"$LAB_DIR/out" 2>"$LAB_DIR/said"
+		is "sshd on $address: exit 5" $? 5
+		like "sshd on $address: check says so" "$(cat "$LAB_DIR/out")" \
+			"^what would change it: sshd listens on $address only; have it listen on $LAB_HOME4 as well\$"
+		lab_nat_flush home
+		lab_exec home "$natpunch" probe -4 -V -r "$LAB_REFLECTOR4" >"$LAB_DIR/out" 2>"$LAB_DIR/said"
+		is "sshd on $address: probe -V: exit 5" $? 5
+		like "sshd on $address: probe -V says so" "$(cat "$LAB_DIR/said")" \
+			"^hint: sshd listens on $address only: have it listen on $LAB_HOME4 as well\$"
+		lab_nat_flush home
+	done
+	listen_on 127.0.0.1 "$LAB_HOME4"
+	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
+	is 'sshd on its address: exit 0' $? 0
+	lab_nat_flush home
+	listen_on 127.0.0.1 ::1
+	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
+	is 'sshd on two others: the obstacle' "$(check_field "$LAB_DIR/tcp.out" obstacle)" '"listens elsewhere"'
+	is 'sshd on two others: both are named' "$(check_field "$LAB_DIR/tcp.out" listens_evidence | sed 's/ (pid.*)//')" \
+		'"sshd listens on 127.0.0.1 and ::1 only"'
+	check_keep_json
+	lab_nat_flush home
+	lab_spawn keep home "$natpunch" probe -k -4 -r "$LAB_REFLECTOR4"
+	wait_for_line 5 "$LAB_DIR/keep.err" 'have it listen on' || diag "$(cat "$LAB_DIR/keep.err")"
+	like 'sshd on two others: probe -k warns' "$(cat "$LAB_DIR/keep.err")" \
+		"sshd listens on 127.0.0.1 and ::1 only: have it listen on $LAB_HOME4 as well"
+	lab_kill keep
+	lab_stop
+}
+
 try_servers
+try_elsewhere
 try_strict
 try_blind
 try_coturn

@@ -61,8 +61,9 @@ enum nat_obstacle {
 	NAT_OBSTACLE_NONE,
 	NAT_OBSTACLE_UNTOLD,
 	NAT_OBSTACLE_NOTHING_LISTENS,
-	NAT_OBSTACLE_FIREWALL, /* of this machine */
-	NAT_OBSTACLE_ROUTER,   /* the NAT nearest to home, or the only one */
+	NAT_OBSTACLE_LISTENS_ELSEWHERE, /* on the port, but not on the local address */
+	NAT_OBSTACLE_FIREWALL,          /* of this machine */
+	NAT_OBSTACLE_ROUTER,            /* the NAT nearest to home, or the only one */
 	NAT_OBSTACLE_CARRIER,
 };
 
@@ -83,9 +84,10 @@ struct nat_report {
 	size_t asked_number; /* and which it is in the request */
 	char method[16];
 
-	struct nat_finding listens; /* somebody on the local port */
-	struct nat_finding nat;     /* is there one? */
-	unsigned layers;            /* of NAT, at least */
+	struct nat_finding listens; /* somebody on the local address and port */
+	char elsewhere[256];    /* or on other addresses: "sshd listens on 127.0.0.1 only", or "" */
+	struct nat_finding nat; /* is there one? */
+	unsigned layers;        /* of NAT, at least */
 	char layers_evidence[NAT_EVIDENCE_SIZE];
 	struct addr hops[NAT_HOP_MAX]; /* the first routers; ADDR_NONE: not known */
 

@@ -97,10 +97,10 @@ enum reachability_verdict reachability_run(
 	struct reachability *reachability, const struct reachability_request *request);
 
 /*
- * SHUT, as an error of status UNREACHABLE: who tried and how it went, with the next step as a hint;
- * `listens`: does anybody listen on the local port?
+ * SHUT, as an error of status UNREACHABLE: who tried and how it went, with the next step as a hint,
+ * for which it is looked up who listens on the local port of the mapping.
  */
-void reachability_explain(
-	const struct reachability *reachability, bool listens, struct error *error);
+void reachability_explain(const struct reachability *reachability, const struct mapping *mapping,
+	struct error *error);
 
 #endif

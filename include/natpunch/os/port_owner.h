@@ -14,10 +14,14 @@
 
 extern const struct sandbox_call holder_calls[]; /* beside file_read_calls */
 
+#define PORT_OWNER_ADDRESS_MAX 8
+
 struct port_owner {
 	bool listens;  /* somebody holds the port: a TCP listener, or a bound UDP socket */
 	pid_t pid;     /* 0 where /proc does not show it to us */
 	char name[32]; /* its command, escaped, or "" */
+	size_t count;  /* of sockets that hold the port, by whomever */
+	struct addr at[PORT_OWNER_ADDRESS_MAX]; /* the addresses of the first ones */
 };
 
 /*
@@ -34,6 +38,16 @@ int port_owner_find(enum mapping_protocol protocol, enum addr_family family, uin
  */
 int port_owner_find_again(enum mapping_protocol protocol, enum addr_family family, uint16_t port,
 	const struct port_owner *before, struct port_owner *out);
+
+/*
+ * Does what is sent to `local` come to one of these sockets? One that is bound to all addresses of
+ * IPv6 may take IPv4 as well (IPV6_V6ONLY), which the tables do not show; where nobody else can
+ * (`bound`: the port could be bound to `local` by itself), none does.
+ */
+bool port_owner_takes(const struct port_owner *owner, const struct addr *local, bool bound);
+
+/* "sshd listens on 127.0.0.1 only", or on both of two, or on each of more. Returns out. */
+const char *port_owner_describe(const struct port_owner *owner, char *out, size_t size);
 
 /*
  * Is there a TCP connection between these two addresses, with their ports, in this network

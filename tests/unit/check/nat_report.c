@@ -129,6 +129,9 @@ static void test_verdict(void)
 	report.firewall.answer = NAT_NO;
 	report.listens.answer = NAT_NO;
 	is_judged(&report, NAT_NO, NAT_YES, NAT_OBSTACLE_NOTHING_LISTENS, "nothing listens");
+	snprintf(report.elsewhere, sizeof(report.elsewhere), "sshd listens on ::1 only");
+	is_judged(&report, NAT_NO, NAT_YES, NAT_OBSTACLE_LISTENS_ELSEWHERE, "or elsewhere");
+	report.elsewhere[0] = '\0';
 	report.listens.answer = NAT_YES;
 	report.stranger.answer = NAT_YES;
 	is_judged(&report, NAT_YES, NAT_YES, NAT_OBSTACLE_NONE, "a full cone");

@@ -70,6 +70,57 @@ static void check_self(enum mapping_protocol protocol, enum addr_family family, 
 		what, ip);
 }
 
+/* Who holds the port at `ip`, and what is sent to `local`. */
+static void takes(const char *ip, bool v6only, const char *local, bool bound, bool wanted)
+{
+	uint16_t port;
+	int fd = hold(MAPPING_TCP, ip, v6only, &port);
+	struct port_owner owner = find(MAPPING_TCP, ADDR_NONE, port);
+	struct addr addr;
+
+	if (addr_parse_ip(&addr, local) != 0)
+		bail_out("not an address: %s", local);
+	ok(port_owner_takes(&owner, &addr, bound) == wanted, "%s, %s: %s%s", ip, local,
+		wanted ? "taken" : "not taken", bound ? ", when bound" : "");
+	close(fd);
+}
+
+static void test_addresses(void)
+{
+	struct port_owner owner = {.listens = true, .name = "sshd", .count = 1};
+	char text[128];
+
+	takes("0.0.0.0", true, "192.0.2.1", false, true);
+	takes("127.0.0.1", true, "127.0.0.1", false, true);
+	takes("127.0.0.1", true, "192.0.2.1", false, false);
+	takes("::1", true, "192.0.2.1", false, false);
+	takes("::1", true, "::1", false, true);
+	takes("::", false, "192.0.2.1", false, true);
+	takes("::", true, "192.0.2.1", true, false);
+	takes("::", true, "2001:db8::1", true, true);
+	takes("::ffff:127.0.0.1", false, "127.0.0.1", false, true);
+	takes("0.0.0.0", true, "2001:db8::1", false, false);
+
+	if (addr_parse_ip(&owner.at[0], "127.0.0.1") != 0 ||
+		addr_parse_ip(&owner.at[1], "::1") != 0 ||
+		addr_parse_ip(&owner.at[2], "192.0.2.1") != 0)
+		bail_out("not an address");
+	is_str(port_owner_describe(&owner, text, sizeof(text)), "sshd listens on 127.0.0.1 only",
+		"one address");
+	owner.count = 3;
+	is_str(port_owner_describe(&owner, text, sizeof(text)),
+		"sshd listens on 127.0.0.1, ::1 and 192.0.2.1 only", "three");
+	is_uint(strlen(port_owner_describe(&owner, text, 30)), 29, "not more than there is room");
+	owner.name[0] = '\0';
+	owner.count = 1;
+	is_str(port_owner_describe(&owner, text, sizeof(text)),
+		"another process listens on 127.0.0.1 only", "of nobody knows whom");
+	owner.count = PORT_OWNER_ADDRESS_MAX + 1;
+	ok(port_owner_takes(&owner, &owner.at[2], false) &&
+			port_owner_takes(&owner, &(struct addr){.family = ADDR_IPV4}, false),
+		"more than are kept may be anywhere");
+}
+
 static void test_families(void)
 {
 	uint16_t port;
@@ -205,6 +256,7 @@ int main(void)
 		bail_out("ip link set lo up");
 	prctl(PR_SET_NAME, NAME);
 	test_families();
+	test_addresses();
 	test_connection();
 	test_shared();
 	test_unprivileged();
