@@ -59,43 +59,101 @@ static void find_listener(const struct mapping_race_request *request, struct nat
 		snprintf(finding->evidence, sizeof(finding->evidence), "a process of another user");
 }
 
-/*
- * One for an address that is not our own, and one more for each region of addresses on the way
- * that is neither home's nor public: a carrier's 100.64.0.0/10 behind private ones is told for
- * sure, a second private network is not, as a home may have several without a NAT between them.
- */
-static void count_layers(struct nat_report *report)
+/* The first router, from `first` on, with an address of that class; NAT_HOP_MAX: none. */
+static size_t find_hop(const struct nat_report *report, size_t first, enum addr_class class)
 {
-	enum addr_class home = addr_classify(&report->local);
-	const struct addr *hop = NULL;
+	size_t i = first;
+
+	while (i < NAT_HOP_MAX &&
+		(report->hops[i].family == ADDR_NONE || addr_classify(&report->hops[i]) != class))
+		i++;
+	return i;
+}
+
+/*
+ * How many routers on the way to the public address itself only pass on what is sent there: one
+ * that has the address takes it, and says nothing of the time to live.
+ */
+static size_t count_before_nat(
+	const struct mapping_race_request *request, const struct nat_report *report)
+{
+	struct hops hops;
+	size_t count = 0;
+
+	hops_find(&hops, &report->mapped, request->interface, HOPS_TIMEOUT_MS);
+	for (size_t i = 0; i < HOPS_MAX; i++)
+		if (hops.at[i].family != ADDR_NONE)
+			count = i + 1;
+	return count;
+}
+
+/*
+ * Router `shared` is in a carrier's network. Where the public address lies behind the way into that
+ * network, the addresses were changed on the way in as well; where a router in front of it has the
+ * public address, as with a carrier who numbers gateways like that, they were not.
+ */
+static void judge_shared(
+	const struct mapping_race_request *request, size_t shared, struct nat_report *report)
+{
+	size_t before = count_before_nat(request, report);
+	size_t entry = shared > 0 ? shared : 1;
+	char *out = report->layers_evidence;
+	size_t size = sizeof(report->layers_evidence);
+	char hop[ADDR_IP_TEXT_SIZE];
+	char mapped[ADDR_IP_TEXT_SIZE];
+
+	addr_format_ip(&report->hops[shared], hop);
+	addr_format_ip(&report->mapped, mapped);
+	if (before >= entry) {
+		report->layers = 2;
+		snprintf(out, size,
+			"%s is in 100.64.0.0/10, where a carrier's NAT has its customers, and %s "
+			"is not in front of it",
+			hop, mapped);
+	} else if (report->hops[before].family != ADDR_NONE) {
+		report->nat_hop = before + 1;
+		snprintf(out, size,
+			"%s is in 100.64.0.0/10, but router %zu on the way, in front of it, has %s",
+			hop, before + 1, mapped);
+	} else {
+		snprintf(out, size,
+			"%s is in 100.64.0.0/10, where a carrier's NAT has its customers: there "
+			"may be another NAT",
+			hop);
+	}
+}
+
+/*
+ * One for an address that is not our own, and one more for a carrier's, where it is sure: what a
+ * router on the way is called proves no NAT. Nor does a second private network, as a home may have
+ * several without a NAT between them.
+ */
+static void count_layers(const struct mapping_race_request *request, struct nat_report *report)
+{
+	size_t shared = addr_classify(&report->local) == ADDR_CLASS_SHARED
+				? NAT_HOP_MAX
+				: find_hop(report, 0, ADDR_CLASS_SHARED);
+	size_t private = find_hop(report, 1, ADDR_CLASS_PRIVATE);
 	char text[ADDR_IP_TEXT_SIZE];
-	size_t i;
 
 	report->layers = report->nat.answer == NAT_YES;
 	if (report->layers == 0)
 		return;
-	for (i = 0; i < NAT_HOP_MAX && hop == NULL; i++)
-		if (report->hops[i].family != ADDR_NONE && home != ADDR_CLASS_SHARED &&
-			addr_classify(&report->hops[i]) == ADDR_CLASS_SHARED)
-			hop = &report->hops[i];
-	if (hop != NULL || addr_classify(&report->mapped) == ADDR_CLASS_SHARED) {
+	if (addr_classify(&report->mapped) == ADDR_CLASS_SHARED) {
 		report->layers = 2;
 		snprintf(report->layers_evidence, sizeof(report->layers_evidence),
 			"%s is in 100.64.0.0/10, where a carrier's NAT has its customers",
-			addr_format_ip(hop != NULL ? hop : &report->mapped, text));
-		return;
-	}
-	for (i = 1; i < NAT_HOP_MAX && hop == NULL; i++)
-		if (report->hops[i].family != ADDR_NONE &&
-			addr_classify(&report->hops[i]) == ADDR_CLASS_PRIVATE)
-			hop = &report->hops[i];
-	if (hop != NULL)
+			addr_format_ip(&report->mapped, text));
+	} else if (shared < NAT_HOP_MAX) {
+		judge_shared(request, shared, report);
+	} else if (private < NAT_HOP_MAX) {
 		snprintf(report->layers_evidence, sizeof(report->layers_evidence),
-			"router %zu on the way, %s, is private too: there may be another NAT", i,
-			addr_format_ip(hop, text));
-	else
+			"router %zu on the way, %s, is private too: there may be another NAT",
+			private + 1, addr_format_ip(&report->hops[private], text));
+	} else {
 		snprintf(report->layers_evidence, sizeof(report->layers_evidence),
 			"no other private network is seen on the way");
+	}
 }
 
 static void compare_ports(struct nat_report *report)
@@ -125,7 +183,7 @@ void evidence_find_surroundings(const struct mapping_race_request *request,
 	hops_find(&hops, reflector, request->interface, HOPS_TIMEOUT_MS);
 
 	memcpy(report->hops, hops.at, sizeof(report->hops));
-	count_layers(report);
+	count_layers(request, report);
 	compare_ports(report);
 }
 

@@ -110,6 +110,14 @@ static void print_change(const struct nat_report *report)
 
 /* ---- the picture -------------------------------------------------------------------------- */
 
+/* The NAT is router `nat_hop`, or stands in front of the first public one. */
+static bool is_behind_nat(const struct nat_report *report, size_t hop)
+{
+	if (report->nat_hop > 0)
+		return hop >= report->nat_hop;
+	return addr_classify(&report->hops[hop]) == ADDR_CLASS_PUBLIC;
+}
+
 static void print_picture(const struct nat_report *report)
 {
 	char text[ADDR_TEXT_SIZE];
@@ -121,7 +129,7 @@ static void print_picture(const struct nat_report *report)
 		const struct addr *hop = &report->hops[i];
 		if (hop->family == ADDR_NONE)
 			continue;
-		if (inside && addr_classify(hop) == ADDR_CLASS_PUBLIC) {
+		if (inside && is_behind_nat(report, i)) {
 			printf("       |\n   [ the NAT ]  %s outside\n",
 				addr_format(&report->mapped, text));
 			inside = false;

@@ -149,7 +149,40 @@ try_elsewhere()
 	lab_stop
 }
 
+# A carrier who numbers gateways from 100.64.0.0/10 and has no NAT: the router has the public address.
+try_gateway()
+{
+	lab_start port-restricted open
+	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
+	line=$(lab_exec internet ip -o route get "$LAB_HOME_PUBLIC4" | sed 's/.* dev \([^ ]*\) .*/\1/')
+	lab_exec internet ip addr add 100.64.9.1/32 dev lo
+	lab_exec internet ip route change "${LAB_HOME_PUBLIC4%.*}.0/26" dev "$line" src 100.64.9.1
+	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
+	like "a carrier's gateway is seen" "$(check_field "$LAB_DIR/tcp.out" layers_evidence)" \
+		"100\.64\.9\.1 is in 100\.64\.0\.0/10, but router 1 on the way, in front of it, has $LAB_HOME_PUBLIC4"
+	is "a carrier's gateway is no layer" "$(check_field "$LAB_DIR/tcp.out" layers)" 1
+	is 'the obstacle is the router' "$(check_field "$LAB_DIR/tcp.out" obstacle)" '"router"'
+	check_keep_json
+	lab_nat_flush home
+	# The router does not say that the time to live is over: then nothing is sure.
+	lab_exec home-router nft -f - <<-END
+	table inet silent {
+		chain out {
+			type filter hook output priority 0
+			icmp type time-exceeded drop
+		}
+	}
+	END
+	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
+	like 'a silent router: it is left open' "$(check_field "$LAB_DIR/tcp.out" layers_evidence)" \
+		'100\.64\.9\.1 is in .*: there may be another NAT'
+	is 'a silent router: no layer is made of it' "$(check_field "$LAB_DIR/tcp.out" layers)" 1
+	check_keep_json
+	lab_stop
+}
+
 try_servers
+try_gateway
 try_elsewhere
 try_strict
 try_blind

@@ -90,6 +90,7 @@ struct nat_report {
 	unsigned layers;        /* of NAT, at least */
 	char layers_evidence[NAT_EVIDENCE_SIZE];
 	struct addr hops[NAT_HOP_MAX]; /* the first routers; ADDR_NONE: not known */
+	size_t nat_hop; /* the number of the one that has the public address; 0: untold */
 
 	enum nat_mapping mapping;
 	char mapping_evidence[NAT_EVIDENCE_SIZE];
