@@ -65,8 +65,14 @@ static void print_punch(const struct nat_report *report)
 		break;
 	}
 	printf("what works through any NAT, run here, with a HOST of yours outside:\n"
-	       "  ssh -R 1337:localhost:%u HOST\n",
-		report->local.port);
+	       "  ssh -N -R 1337:localhost:%u HOST\n"
+	       "%s",
+		report->local.port,
+		report->local.port == 22
+			? "and then, from anywhere:\n"
+			  "  ssh -J HOST -p 1337 localhost\n"
+			: "and then, from anywhere, for a server at localhost port 1337 there:\n"
+			  "  ssh -N -L 1337:localhost:1337 HOST\n");
 }
 
 static void print_change(const struct nat_report *report)

@@ -129,9 +129,9 @@ static enum phase_end fail(struct initiator *in, const char *why)
 
 	error_set(in->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
 		in->request->key->name, addr_format(&in->home, text), why_no_way(in), why);
-	error_hint(in->error,
-		"by way of a third host: ssh -R 1337:localhost:22 HOST at home, then ssh -p 1337 "
-		"HOST");
+	error_hint(in->error, "by way of a third host: ssh -N -R 1337:localhost:22 HOST at home, "
+			      "then ssh -J HOST "
+			      "-p 1337 localhost here");
 	return PHASE_FAILED;
 }
 

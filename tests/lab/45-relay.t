@@ -138,7 +138,7 @@ is "six descriptors each" "$(descriptors)" $((before + 6 * (limit - 1)))
 road_connect </dev/null >"$LAB_DIR/out" 2>"$LAB_DIR/err"
 is "one more is refused: exit 5" "$?" 5
 like "and told why" "$(cat "$LAB_DIR/err")" 'too many relayed connections for that name$'
-like "with method two" "$(cat "$LAB_DIR/err")" '^hint: .*ssh -R 1337:localhost:22 HOST'
+like "with method two" "$(cat "$LAB_DIR/err")" '^hint: .*ssh -N -R 1337:localhost:22 HOST'
 is "and gets not a byte" "$(wc -c <"$LAB_DIR/out")" 0
 
 # ---- either end goes
@@ -236,6 +236,6 @@ road_connect </dev/null >"$LAB_DIR/out" 2>"$LAB_DIR/err"
 is "without --relay: exit 5" "$?" 5
 like "it says so" "$(cat "$LAB_DIR/err")" 'no direct way to home at .*; the reflector does not relay$'
 like "and has method two ready" "$(cat "$LAB_DIR/err")" \
-	'^hint: .*ssh -R 1337:localhost:22 HOST at home, then ssh -p 1337 HOST$'
+	'^hint: .*ssh -N -R 1337:localhost:22 HOST at home, then ssh -J HOST -p 1337 localhost here$'
 is "no RELAY was asked" "$(lab_captured none -x | payloads | grep -c '^02c6')" 0
 done_testing

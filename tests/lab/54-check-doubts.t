@@ -52,7 +52,8 @@ try_strict()
 	like 'filtered: the verdict' "$(echo "$text" | head -n 1)" \
 		'^no: strangers do not get in to TCP port 22 through 203\.0\.113\.2 port 22$'
 	like 'filtered: connect' "$text" '^natpunch connect: yes'
-	like 'filtered: method two, to paste' "$text" '^  ssh -R 1337:localhost:22 HOST$'
+	like 'filtered: method two, to paste' "$text" '^  ssh -N -R 1337:localhost:22 HOST$'
+	like 'filtered: and its other half' "$text" '^  ssh -J HOST -p 1337 localhost$'
 	like 'filtered: what would change it' "$text" '^what would change it: the router; forward TCP port 22'
 	like 'filtered: somebody listens' "$text" '^  listens            yes$'
 	lab_sshd_stop
