@@ -49,9 +49,9 @@ int mapping_format(const struct mapping *mapping, const char *format, char out[M
 	__attribute__((warn_unused_result));
 
 /*
- * The content of a -c FILE: the env form, all but the family, with a version word in front and a newline behind.
- * mapping_decode_record() takes back just what mapping_encode_record() writes; anything else, by a
- * byte more or less, is -1.
+ * The content of a -c FILE: the env form, all but the family, with a version word in front and a
+ * newline behind. mapping_decode_record() takes back just what mapping_encode_record() writes;
+ * anything else, by a byte more or less, is -1.
  */
 int mapping_encode_record(const struct mapping *mapping, char out[MAPPING_RECORD_SIZE])
 	__attribute__((warn_unused_result));
