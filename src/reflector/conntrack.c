@@ -70,7 +70,7 @@ static int serve(int netlink, int pipe, const struct reflector_config *config)
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	log_set_level(LOG_LEVEL_QUIET);
 	if (confine(config, &error) != 0)
-		return error.status;
+		return (int)error.status;
 	while ((got = read(pipe, flows, sizeof(flows))) > 0)
 		for (size_t i = 0; i < (size_t)got / sizeof(flows[0]); i++) {
 			struct nft_message_entry entry = {.original = flows[i]};
