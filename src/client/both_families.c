@@ -15,6 +15,7 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/client/reachability.h"
 #include "natpunch/os/clock.h"
+#include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
 
 /* Takes the reflectors that may have an address of the family; returns how many. */
@@ -141,6 +142,7 @@ static void give_up(struct family_side *side)
 	end_race(side);
 	error_set(&side->error, EXIT_STATUS_NETWORK, "no answer within %d ms of the other one's",
 		BOTH_FAMILIES_GRACE_MS);
+	log_detail("IPv%d given up: %s", (int)side->request.family, side->error.text);
 }
 
 /* How much a failure tells: see both_families_find(). */
