@@ -120,7 +120,7 @@ faults: static
 
 install: natpunch
 	for file in $(INSTALLED); do \
-	    place=$(DESTDIR)$${file#*=} && case $$file in natpunch=*) mode=755 ;; *) mode=644 ;; esac && \
+	    place=$(DESTDIR)$${file#*=} && case $$file in natpunch=*|*.init=*) mode=755 ;; *) mode=644 ;; esac && \
 	    install -D -m $$mode $${file%%=*} $$place || exit 1; \
 	    case $$file in src/service/*|man/*) sed -i \
 	        's|/usr/local/bin/|$(BINDIR)/|; s|/usr/local/share/|$(PREFIX)/share/|' $$place || exit 1 ;; esac; \

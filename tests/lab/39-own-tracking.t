@@ -77,7 +77,7 @@ for jobs in 1 2; do
 	is "$jobs: the helper has a netlink socket" "$(netlink_sockets "$helper")" 1
 	is "$jobs: and the reflector has none" "$(netlink_sockets "$LAB_PID")" 0
 	[ $jobs = 2 ] && signal=KILL || signal=TERM
-	lab_kill reflect $signal
+	lab_kill reflect "$signal"
 	ok "$jobs: the helper ends with it, by SIG$signal" wait_for 3 helper_is_gone
 done
 

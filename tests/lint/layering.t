@@ -4,6 +4,7 @@
 # object links to; the four in the middle do not use each other, and no files use each other in a
 # circle. A header that another room uses is in include/natpunch/ROOM/, one that its room uses alone
 # is beside its source. Pure code has neither system nor state.
+# shellcheck disable=SC2046,SC2086 # lists of words, which have no spaces
 # shellcheck source=tests/lint/lint.sh
 . "$(dirname "$0")/lint.sh"
 
@@ -39,6 +40,13 @@ modules()
 	printf '%s\n' "$@" | sed -E 's,^(src|include/natpunch)/,,; s,\.[ch]$,,'
 }
 
+# A list that stands on several lines, on one.
+line()
+{
+	printf '%s' "$1" | tr -s '\n\t ' ' '
+}
+
+# A pattern that stands on several lines, on one.
 words()
 {
 	printf '%s' "$1" | tr -d '\n\t'
@@ -54,11 +62,11 @@ check_houses()
 	orphans=
 	bare=
 	for module in $(modules $(find include src -name '*.h')); do
-		case " $(echo $without_source) " in *" $module "*) continue ;; esac
+		case " $(line "$without_source") " in *" $module "*) continue ;; esac
 		[ -e "src/$module.c" ] || orphans="$orphans $module"
 	done
 	for module in $(modules src/*/*.c); do
-		case " $(echo $without_header) " in *" $module "*) continue ;; esac
+		case " $(line "$without_header") " in *" $module "*) continue ;; esac
 		[ -e "src/$module.h" ] || [ -e "include/natpunch/$module.h" ] ||
 			bare="$bare $module"
 	done
@@ -171,7 +179,7 @@ list_pure()
 
 check_symbols()
 {
-	pure="^((base|proto)/.*|$(echo $pure_files | tr ' ' '|'))\$"
+	pure="^((base|proto)/.*|$(line "$pure_files" | tr ' ' '|'))\$"
 	ok 'every source compiles' list_symbols
 	none 'no object links to a room above or beside its own' "$(list_upwards "$lint_dir/links")"
 	none 'no files use each other in a circle' "$(list_circles "$lint_dir/uses" "$lint_dir/links")"

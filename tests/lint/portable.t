@@ -42,7 +42,7 @@ none 'no header that POSIX has not' "$(grep -nE '^#include <' $files |
 # What the linked program takes from libc. Some of POSIX's functions have other names in there.
 posix='abort|accept|access|bind|calloc|clock_gettime|close|connect|dup|dup2|errno|execv|_exit|exit'
 posix="$posix|fcntl|fflush|fork|fprintf|fputc|fputs|free|freeaddrinfo|fstat|fwrite|gai_strerror"
-posix="$posix|getaddrinfo|getcwd|geteuid|getpeername|getsockname|getsockopt|isatty|kill|listen|malloc|memchr"
+posix="$posix|getaddrinfo|getcwd|geteuid|getpeername|getpid|getsockname|getsockopt|isatty|kill|listen|malloc|memchr"
 posix="$posix|memcmp|memcpy|memmove|memset|open|opterr|optarg|optind|optopt|getopt_long|pipe|poll|printf"
 posix="$posix|putc|putchar|puts|read|recv|send|setsockopt|shutdown|sigaction|sigemptyset|signal"
 posix="$posix|sigprocmask|snprintf|socket|stderr|stdout|strchr|strcmp|strcspn|strerror|strlen"
