@@ -20,14 +20,13 @@
 #include "natpunch/os/notify.h"
 #include "natpunch/client/mapping_race.h"
 #include "cmd/probe_options.h"
+#include "cmd/probe_record.h"
 #include "natpunch/base/secret.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 #include "natpunch/base/text.h"
 
-#define RECORD_MODE     0644
-#define LOCK_TIMEOUT_MS 5000
-#define HOLD_SECONDS    10
+#define HOLD_SECONDS 10
 
 /* One run: what goes to the user, to the hook and to FILE, and what went there last. */
 struct probe_state {
@@ -38,7 +37,9 @@ struct probe_state {
 	bool receiver_logged;
 	const struct port_owner *owner; /* with -k: of the local port, as it was found before */
 	struct key key;                 /* with -n */
+	bool told;                      /* FILE says so of the mapping that was announced */
 	bool failed;                    /* a result could not be announced; error says why */
+	bool complained;                /* with -k: that was said */
 	struct error error;
 };
 
@@ -73,91 +74,119 @@ static int print_mapping(
 	return 0;
 }
 
-/* Reads what FILE remembers: *known is false when there is nothing yet. */
-static int recall(const char *path, struct mapping *mapping, bool *known, struct error *error)
-{
-	char data[MAPPING_RECORD_SIZE];
-	char safe[160];
-	int missing;
-	ssize_t size = file_read(path, data, sizeof(data), &missing, error);
-
-	*known = false;
-	if (size < 0)
-		return -1;
-	if (missing)
-		return 0;
-	if (mapping_decode_record(mapping, data, (size_t)size) == 0) {
-		*known = true;
-		return 0;
-	}
-	text_escape(safe, sizeof(safe), path, strlen(path));
-	error_set(error, EXIT_STATUS_LOCAL, "%s does not hold a mapping", safe);
-	return error_hint(error, "it is left as it is; remove it to begin anew");
-}
-
-static int remember(const char *path, const struct mapping *mapping, struct error *error)
-{
-	char data[MAPPING_RECORD_SIZE];
-
-	if (mapping_encode_record(mapping, data) != 0)
-		return error_set(error, EXIT_STATUS_BUG, "the mapping does not fit its record");
-	return file_replace(path, data, strlen(data), RECORD_MODE, error);
-}
-
 /*
- * -c: under the lock, so that of two runs that find the same change only one prints it. *changed
- * says whether there was a change to print.
+ * -c: under the lock, so that of two runs that find the same change only one prints it. Where FILE
+ * cannot be written the mapping is printed all the same, as if nothing else were wrong. *tell says
+ * whether the hook has not taken it yet.
  */
-static int print_if_changed(const struct probe_options *options, const struct mapping *mapping,
-	bool *changed, struct error *error)
+static int print_if_changed(
+	struct probe_state *state, const struct mapping *mapping, bool *tell, struct error *error)
 {
-	struct mapping before;
-	bool known;
-	int result = -1;
-	int lock = file_lock(options->changed_file, clock_now_ms() + LOCK_TIMEOUT_MS, error);
+	const char *path = state->options->changed_file;
+	struct probe_record before;
+	int lock = probe_record_lock(path, error);
+	int result = lock < 0 ? -1 : 0;
+	bool changed;
 
-	if (lock < 0)
-		return -1;
-	if (recall(options->changed_file, &before, &known, error) == 0) {
-		*changed = !known || !mapping_equal(&before, mapping);
-		if (!*changed) {
-			log_detail("the mapping is the one in %s", options->changed_file);
-			result = 0;
-		} else if (print_mapping(options, mapping, error) == 0) {
-			result = remember(options->changed_file, mapping, error);
-		}
+	if (probe_record_read(path, &before, error) != 0) {
+		*tell = false;
+		result = -1;
+		goto unlock;
 	}
-	file_unlock(options->changed_file, lock);
+	changed = !before.known || !mapping_equal(&before.mapping, mapping);
+	*tell = changed || !before.told;
+	if (!changed)
+		log_detail("the mapping is the one in %s", path);
+	else if (print_mapping(state->options, mapping, error) != 0)
+		result = -1;
+	else if (lock >= 0)
+		result = probe_record_write(path, mapping, state->hook.path == NULL, error);
+	state->told = !*tell;
+unlock:
+	if (lock >= 0)
+		file_unlock(path, lock);
 	return result;
 }
 
 /* A damaged, unreadable or unwritable FILE is an error before the network is asked. */
 static int check_file(const struct probe_options *options, struct error *error)
 {
-	struct mapping before;
-	bool known;
+	struct probe_record before;
 
 	if (options->changed_file == NULL)
 		return 0;
-	if (file_check_writable(options->changed_file, error) != 0)
+	/* Except for a disk that is read-only, perhaps since an error of its own: a mapping that
+	 * cannot be remembered can still be used.
+	 */
+	if (file_check_writable(options->changed_file, error) != 0 && errno != EROFS)
 		return -1;
-	return recall(options->changed_file, &before, &known, error);
+	return probe_record_read(options->changed_file, &before, error);
+}
+
+/* With -k: says what failed, once until it does not. */
+static void complain(struct probe_state *state)
+{
+	if (state->failed && !state->complained)
+		log_print_error(&state->error);
+	state->complained = state->failed;
+}
+
+static void note_in_file(struct probe_state *state, const struct mapping *mapping, bool told)
+{
+	struct error error;
+
+	if (state->options->changed_file == NULL || state->told == told)
+		return;
+	state->told = told;
+	if (probe_record_note(state->options->changed_file, mapping, told, &error) == 0 ||
+		state->failed)
+		return;
+	state->error = error;
+	state->failed = true;
+	if (state->options->keep)
+		complain(state);
+}
+
+/* FILE says that the mapping was told from when the hook has taken it until it is called again. */
+static void call_hook(
+	struct probe_state *state, enum hook_event event, const struct mapping *mapping)
+{
+	if (state->hook.path == NULL)
+		return;
+	note_in_file(state, mapping, false);
+	hook_call(&state->hook, event, mapping, clock_now_ms());
+}
+
+static void note_hook_end(void *context, const struct hook_call *call, bool taken)
+{
+	if (taken && (call->event == HOOK_UP || call->event == HOOK_CHANGE))
+		note_in_file(context, &call->mapping, true);
 }
 
 /* A line for a mapping that was not announced before. Returns whether it is news for the hook. */
 static bool tell(struct probe_state *state, const struct mapping *mapping)
 {
-	bool changed = state->options->changed_file == NULL;
+	bool news = true;
 	int status;
 
 	if (state->options->changed_file != NULL)
-		status = print_if_changed(state->options, mapping, &changed, &state->error);
+		status = print_if_changed(state, mapping, &news, &state->error);
 	else
 		status = print_mapping(state->options, mapping, &state->error);
 	state->failed = status != 0;
 	state->announced = *mapping;
 	state->has_announced = true;
-	return changed;
+	return news;
+}
+
+/* With -c, which the next run of cron reads: it is to call the hook again. */
+static void check_hook(struct probe_state *state)
+{
+	if (state->options->changed_file == NULL || !state->hook.failed || state->failed)
+		return;
+	error_set(&state->error, EXIT_STATUS_LOCAL,
+		"the hook has not taken the mapping: the next run calls it again");
+	state->failed = true;
 }
 
 /* -n: what was found is also true where people ask for it. */
@@ -243,7 +272,7 @@ static void announce_found(
 			if (called)
 				*later = mapping;
 			else
-				hook_call(&state->hook, HOOK_UP, mapping, clock_now_ms());
+				call_hook(state, HOOK_UP, mapping);
 			called = true;
 		}
 		failed = failed || state->failed;
@@ -314,9 +343,10 @@ static int run_once(struct probe_state *state, const struct mapping_race_request
 	both_families_end(&both);
 	hook_finish(&state->hook);
 	if (later != NULL) {
-		hook_call(&state->hook, HOOK_UP, later, clock_now_ms());
+		call_hook(state, HOOK_UP, later);
 		hook_finish(&state->hook);
 	}
+	check_hook(state);
 	return state->failed ? command_fail(&state->error) : EXIT_STATUS_DONE;
 }
 
@@ -376,15 +406,13 @@ static void announce_event(
 	if (event == HOOK_DOWN || event == HOOK_UNREACHABLE) {
 		if (event == HOOK_DOWN)
 			log_note("%s is not kept any more", text);
-		hook_call(&state->hook, event, &result->mapping, clock_now_ms());
+		call_hook(state, event, &result->mapping);
 		return;
 	}
-	if (state->has_announced && mapping_equal(&state->announced, &result->mapping))
-		hook_call(&state->hook, event, &result->mapping, clock_now_ms());
-	else if (tell(state, &result->mapping))
-		hook_call(&state->hook, event, &result->mapping, clock_now_ms());
-	if (state->failed)
-		log_print_error(&state->error);
+	if ((state->has_announced && mapping_equal(&state->announced, &result->mapping)) ||
+		tell(state, &result->mapping))
+		call_hook(state, event, &result->mapping);
+	complain(state);
 	log_caveats(result);
 	log_note("keeping %s by %s, asking %s", text, result->mapping.method,
 		result->mapping.reflector);
@@ -517,6 +545,9 @@ static int run(const struct command *row, int argc, char **argv)
 	if (check_file(&options, &state.error) != 0)
 		return command_fail(&state.error);
 	hook_init(&state.hook, options.hook_path, options.hook_order);
+	state.hook.repeats = options.keep;
+	state.hook.ended = note_hook_end;
+	state.hook.context = &state;
 	status = options.keep ? run_kept(&state) : run_once_confined(&state);
 	secret_wipe(&state.key, sizeof(state.key));
 	return status;

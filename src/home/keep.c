@@ -41,7 +41,7 @@
  *   check_due     SETTLE_MS after the network changed, as changes come in bursts.
  *   down_due      DOWN_MS, and three intervals, after the mapping was seen last.
  *   watchdog_due  systemd wants to hear from us.
- *   hook->kill_at a hook takes too long.
+ *   hook_due()    a hook takes too long, or is called again.
  *
  * The interval is learnt: where a mapping was lost while nothing was sent, and the new one differs
  * in its port alone, the NAT forgot it; the interval is halved, down to INTERVAL_MIN_MS.
@@ -530,8 +530,7 @@ static void take_timers(struct keep *keep, uint64_t now)
 		verify(keep, now);
 	if (timers_take_due(&keep->down_due, now))
 		report_down(keep);
-	if (keep->config->hook->kill_at <= now)
-		hook_expire(keep->config->hook, now);
+	hook_expire(keep->config->hook, now);
 	if (timers_take_due(&keep->watchdog_due, now)) {
 		notify_watchdog(keep->config->notify);
 		keep->watchdog_due = now + keep->config->notify->watchdog_ms;
@@ -541,7 +540,7 @@ static void take_timers(struct keep *keep, uint64_t now)
 static uint64_t earliest(const struct keep *keep)
 {
 	const uint64_t dues[] = {keep->race_due, keep->check_due, keep->down_due,
-		keep->watchdog_due, keep->config->hook->kill_at};
+		keep->watchdog_due, hook_due(keep->config->hook)};
 	uint64_t due = TIMER_NONE;
 
 	for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)

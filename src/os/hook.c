@@ -5,8 +5,9 @@
  * The child looks for the reason, as a confined parent may not read the file. A hook that was
  * started is not waited for: SIGCHLD and a deadline bring the caller back here.
  *
- * States: idle (pid 0, queue empty) and running (pid set, up to HOOK_QUEUE_MAX events wait). An
- * event waits only while one runs; start_next() keeps that.
+ * States: idle (pid 0, queue empty), running (pid set, up to HOOK_QUEUE_MAX events wait) and, after
+ * a call that failed, pausing (idle, with repeat_at set). An event waits only while one runs;
+ * start_next() keeps that. One that comes in the pause takes the place of what was to be repeated.
  */
 #include "natpunch/os/hook.h"
 
@@ -82,7 +83,8 @@ void hook_init(struct hook *hook, const char *path, enum hook_order order)
 	hook->path = path;
 	hook->order = order;
 	hook->timeout_ms = HOOK_TIMEOUT_MS;
-	hook->kill_at = TIMER_NONE;
+	hook->repeat_first_ms = HOOK_REPEAT_FIRST_MS;
+	hook->kill_at = hook->repeat_at = TIMER_NONE;
 }
 
 static const char *show_path(const struct hook *hook, char out[PATH_SHOWN_SIZE])
@@ -284,20 +286,37 @@ static void log_refusal(const struct hook *hook, const struct refusal *refusal)
 		log_error("cannot run hook %s: its interpreter %s is not there", path, interpreter);
 }
 
+static void conclude(struct hook *hook, bool taken, uint64_t now)
+{
+	char path[PATH_SHOWN_SIZE];
+	uint64_t pause = hook->pause_ms == 0 ? hook->repeat_first_ms : 2 * hook->pause_ms;
+
+	hook->failed = !taken;
+	if (hook->ended != NULL)
+		hook->ended(hook->context, &hook->call, taken);
+	if (taken || !hook->repeats)
+		return;
+	hook->pause_ms = pause < HOOK_REPEAT_MAX_MS ? pause : HOOK_REPEAT_MAX_MS;
+	hook->repeat_at = now + hook->pause_ms;
+	log_detail("hook %s: called again in %g s", show_path(hook, path),
+		(double)hook->pause_ms / 1000);
+}
+
 static void start(struct hook *hook, const struct hook_call *call, uint64_t now)
 {
 	char path[PATH_SHOWN_SIZE];
 	struct refusal refusal;
 	pid_t pid = 0;
 
+	hook->call = *call;
 	if (spawn(hook, call, &pid, &refusal) != 0) {
 		log_refusal(hook, &refusal);
+		conclude(hook, false, now);
 		return;
 	}
 	log_detail("hook %s: %s", hook_event_name(call->event), show_path(hook, path));
 	hook->pid = pid;
 	hook->killed = false;
-	hook->event = call->event;
 	hook->began = now;
 	hook->kill_at = now + hook->timeout_ms;
 }
@@ -313,6 +332,8 @@ static void start_next(struct hook *hook, uint64_t now)
 	while (hook->pid == 0 && hook->waiting > 0) {
 		struct hook_call call = hook->queue[0];
 		drop_oldest(hook);
+		hook->pause_ms = 0;
+		hook->repeat_at = TIMER_NONE;
 		start(hook, &call, now);
 	}
 }
@@ -334,7 +355,7 @@ void hook_call(
 static void log_end(const struct hook *hook, int status)
 {
 	char path[PATH_SHOWN_SIZE];
-	const char *event = hook_event_name(hook->event);
+	const char *event = hook_event_name(hook->call.event);
 
 	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
 		log_warning("hook %s failed at %s: exit status %d", show_path(hook, path), event,
@@ -344,9 +365,9 @@ static void log_end(const struct hook *hook, int status)
 			WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
 
-static void reap(struct hook *hook)
+static void reap(struct hook *hook, uint64_t now)
 {
-	int status;
+	int status = -1;
 	pid_t ended;
 
 	if (hook->pid == 0)
@@ -358,11 +379,12 @@ static void reap(struct hook *hook)
 		log_end(hook, status);
 	hook->pid = 0;
 	hook->kill_at = TIMER_NONE;
+	conclude(hook, ended > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0, now);
 }
 
 void hook_reap(struct hook *hook, uint64_t now)
 {
-	reap(hook);
+	reap(hook, now);
 	start_next(hook, now);
 }
 
@@ -378,14 +400,31 @@ static bool kill_group(struct hook *hook)
 	return hook->killed;
 }
 
+uint64_t hook_due(const struct hook *hook)
+{
+	return hook->pid != 0 ? hook->kill_at : hook->repeat_at;
+}
+
+static void repeat(struct hook *hook, uint64_t now)
+{
+	struct hook_call call = hook->call;
+
+	hook->repeat_at = TIMER_NONE;
+	start(hook, &call, now);
+}
+
 void hook_expire(struct hook *hook, uint64_t now)
 {
 	char path[PATH_SHOWN_SIZE];
 
-	if (hook->pid == 0 || now < hook->kill_at)
+	if (now < hook_due(hook))
 		return;
+	if (hook->pid == 0) {
+		repeat(hook, now);
+		return;
+	}
 	log_warning("hook %s killed at %s: not done after %g s", show_path(hook, path),
-		hook_event_name(hook->event), (double)(hook->kill_at - hook->began) / 1000);
+		hook_event_name(hook->call.event), (double)(hook->kill_at - hook->began) / 1000);
 	kill_group(hook);
 }
 
@@ -427,6 +466,8 @@ void hook_finish(struct hook *hook)
 
 	if (hook->path == NULL)
 		return;
+	hook->repeats = false;
+	hook->repeat_at = TIMER_NONE;
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
@@ -447,6 +488,7 @@ void hook_finish(struct hook *hook)
 		if (kill_group(hook))
 			reap_now(hook->pid);
 		hook->pid = 0;
+		conclude(hook, false, clock_now_ms());
 	}
 	sigprocmask(SIG_SETMASK, &before, NULL);
 }

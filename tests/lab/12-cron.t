@@ -71,7 +71,16 @@ lab_exec home sh -c "
 	'$natpunch' probe -q -r '$LAB_REFLECTOR4' -c '$LAB_DIR/full/mapping'" \
 	>"$LAB_DIR/out" 2>"$LAB_DIR/err"
 is "a directory that cannot be written: exit 3" $? 3
+is "and the mapping that it has is not told" "$(cat "$LAB_DIR/out")" ""
 ok "the file lost nothing" cmp "$LAB_DIR/full/mapping" "$LAB_DIR/good"
+
+lab_exec home sh -c "
+	mount --bind '$LAB_DIR/full' '$LAB_DIR/full' && mount -o remount,ro,bind '$LAB_DIR/full' &&
+	'$natpunch' probe -q -p 2200 -r '$LAB_REFLECTOR4' -c '$LAB_DIR/full/mapping'" \
+	>"$LAB_DIR/out" 2>"$LAB_DIR/err"
+is "another mapping there: exit 3" $? 3
+like "it is told all the same" "$(cat "$LAB_DIR/out")" '^203\.0\.113\.9 [0-9]+$'
+is "and what is wrong, once" "$(grep -c 'Read-only file system$' "$LAB_DIR/err")" 1
 
 # A full disk: the new mapping is told, the old file stands, the error is told.
 lab_exec home sh -c "
@@ -83,6 +92,65 @@ lab_exec home sh -c "
 is "a full disk: exit 3" "$(cat "$LAB_DIR/full.status")" 3
 like "a full disk: the mapping is told all the same" "$(cat "$LAB_DIR/out")" '^203\.0\.113\.9 [0-9]+$'
 is "a full disk: no half file stays" "$(cat "$LAB_DIR/full.ls")" other
+
+is "a full disk: said once" "$(grep -c 'cannot write' "$LAB_DIR/err")" 1
+
+# A hook that fails, or is not there, has not taken the mapping: the next run calls it again.
+cat >"$LAB_DIR/hook" <<END
+#!/bin/sh
+echo "\$NATPUNCH_EVENT \$2" >>"$LAB_DIR/calls"
+test -e "$LAB_DIR/online"
+END
+calls()
+{
+	cat "$LAB_DIR/calls" 2>/dev/null
+}
+rm "$state"
+probe -e "$LAB_DIR/hook"
+is "a hook that cannot start: exit 3" "$status" 3
+like "the mapping is told" "$(cat "$LAB_DIR/out")" '^203\.0\.113\.9 [0-9]+$'
+port=$(sed 's/.* //' "$LAB_DIR/out")
+chmod +x "$LAB_DIR/hook"
+probe -e "$LAB_DIR/hook"
+expect "a hook that fails, told before" 3 ""
+is "it is called again" "$(calls)" "up $port"
+like "with a word of that" "$(cat "$LAB_DIR/err")" 'the next run calls it again$'
+is "a shell can read the file" "$(eval "$(sed 's/^natpunch-mapping-1 //' "$state")" &&
+	echo "$NATPUNCH_PUBLIC_PORT")" "$port"
+: >"$LAB_DIR/online"
+probe -e "$LAB_DIR/hook"
+expect "it succeeds" 0 ""
+probe -e "$LAB_DIR/hook"
+expect "and is not called again" 0 ""
+is "three calls" "$(calls)" "$(printf 'up %s\nup %s' "$port" "$port")"
+
+# With -k: what has been taken down at the end is taken up at the next start.
+: >"$LAB_DIR/calls"
+keep()
+{
+	lab_spawn keep home "$natpunch" probe -k -q -i 1 -p 2222 -r "$LAB_REFLECTOR4" \
+		-c "$LAB_DIR/state/kept" -e "$LAB_DIR/hook"
+}
+# WORDS: the events so far.
+has_called()
+{
+	[ "$(sed 's/ .*//' "$LAB_DIR/calls" | tr '\n' ' ')" = "$1" ]
+}
+keep
+ok "kept: the hook is called" wait_for 5 has_called 'up '
+lab_kill keep TERM
+ok "and at the end" wait_for 5 has_called 'up down '
+keep
+ok "the next start with the same mapping calls it" wait_for 5 has_called 'up down up '
+is "though there is nothing to print" "$(cat "$LAB_DIR/keep.out")" ""
+lab_kill keep KILL
+keep
+wait_for 5 lab_exec home sh -c "ss -tnH state established sport = :2222 | grep -q ." || bail "not kept"
+sleep 0.5
+ok "after a kill nothing is to be told again" has_called 'up down up '
+rm "$LAB_DIR/online"
+lab_kill keep TERM
+rm "$LAB_DIR/state/kept"
 
 # Several at once, of which each finds the same change.
 rm "$state"

@@ -15,6 +15,8 @@
  *
  * One that takes longer than HOOK_TIMEOUT_MS is killed with all that it started (it leads a process
  * group of its own) and logged; one that cannot be run or fails is logged; none stops the mapping.
+ * With `repeats` such a call is repeated, with a growing pause, until it succeeds or a newer event
+ * takes its place.
  * Rule for a full queue: the oldest event that waits is dropped, as a newer one tells more.
  */
 #ifndef NATPUNCH_OS_HOOK_H
@@ -30,6 +32,9 @@
 
 #define HOOK_TIMEOUT_MS 30000
 #define HOOK_QUEUE_MAX  8
+
+#define HOOK_REPEAT_FIRST_MS 5000   /* after a call that failed, doubled each time, */
+#define HOOK_REPEAT_MAX_MS   300000 /* up to this */
 
 enum hook_event {
 	HOOK_UP,          /* there is a mapping, where there was none */
@@ -52,12 +57,20 @@ struct hook_call {
 struct hook {
 	const char *path; /* NULL: every call is a no-op */
 	enum hook_order order;
-	uint64_t timeout_ms;   /* HOOK_TIMEOUT_MS, unless a test is in a hurry */
+	uint64_t timeout_ms;      /* HOOK_TIMEOUT_MS, and */
+	uint64_t repeat_first_ms; /* HOOK_REPEAT_FIRST_MS, unless a test is in a hurry */
+	bool repeats;             /* the caller's to set: a call that failed is made again */
+	/* The caller's to set, or NULL: called at the end of each call; `taken`: it succeeded. */
+	void (*ended)(void *context, const struct hook_call *call, bool taken);
+	void *context;
 	pid_t pid;             /* of the one that runs, or 0 */
 	uint64_t began;        /* when that one did */
-	uint64_t kill_at;      /* when hook_expire() is due; TIMER_NONE when none runs */
+	uint64_t kill_at;      /* when it has run for too long; TIMER_NONE when none runs */
 	bool killed;           /* that one, by us: said already */
-	enum hook_event event; /* what that one was told */
+	struct hook_call call; /* what that one was told, or the one before */
+	bool failed;           /* the call that ended last */
+	uint64_t pause_ms;     /* before the last repetition, or 0 */
+	uint64_t repeat_at;    /* TIMER_NONE: nothing is to be repeated */
 	struct hook_call queue[HOOK_QUEUE_MAX];
 	size_t waiting;
 	const struct launcher *launcher; /* or NULL: by fork(2) */
@@ -88,13 +101,17 @@ void hook_call(
  */
 void hook_reap(struct hook *hook, uint64_t now);
 
-/* Kills what has run for too long; `now` >= hook->kill_at. */
+/* When hook_expire() wants to be called, or TIMER_NONE. */
+uint64_t hook_due(const struct hook *hook);
+
+/* Kills what has run for too long, and repeats a call that failed, when it is time. */
 void hook_expire(struct hook *hook, uint64_t now);
 
 /*
  * At the end: runs the queue to its end, at most timeout_ms in all; SIGTERM or SIGINT ends it at
  * once. What runs then is killed, what waits is dropped. One that runs when others wait has a sixth
- * of that time, so that it does not take all of it. Blocks, and takes SIGCHLD meanwhile.
+ * of that time, so that it does not take all of it. Nothing is repeated any more. Blocks, and takes
+ * SIGCHLD meanwhile.
  */
 void hook_finish(struct hook *hook);
 

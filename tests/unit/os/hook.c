@@ -180,7 +180,7 @@ static bool run_until_idle(struct hook *hook)
 	while (hook->pid != 0) {
 		struct pollfd ready = {.fd = signals, .events = POLLIN};
 		uint64_t now = clock_now_ms();
-		uint64_t due = hook->kill_at < end ? hook->kill_at : end;
+		uint64_t due = hook_due(hook) < end ? hook_due(hook) : end;
 
 		if (now >= end)
 			return false;
@@ -397,6 +397,76 @@ static void test_failures(void)
 		"so is a signal");
 }
 
+static unsigned ends[2]; /* calls that were not taken, and that were */
+
+static void count_end(void *context, const struct hook_call *call, bool taken)
+{
+	ends[taken]++;
+	*(struct hook_call *)context = *call;
+}
+
+static void test_repeats(void)
+{
+	struct mapping mapping = mapping_of("203.0.113.2", 1);
+	struct hook_call told;
+	struct hook hook;
+	uint64_t now = clock_now_ms();
+
+	begin(&hook, "fail");
+	hook.ended = count_end;
+	hook.context = &told;
+	hook_call(&hook, HOOK_UP, &mapping, now);
+	ok(run_until_idle(&hook), "without repeats a hook fails");
+	is_uint(hook_due(&hook), TIMER_NONE, "once");
+	ok(hook.failed && ends[0] == 1 && ends[1] == 0, "its caller is told");
+	hook.repeats = true;
+	hook.path = "/nonexistent/hook";
+	hook_call(&hook, HOOK_UP, &mapping, now);
+	is_uint(hook_due(&hook), now + HOOK_REPEAT_FIRST_MS, "one that cannot start: again later");
+	for (unsigned i = 0; i < 6; i++)
+		hook_expire(&hook, now = hook_due(&hook));
+	is_uint(hook_due(&hook), now + HOOK_REPEAT_MAX_MS, "the pause grows up to its limit");
+	hook_expire(&hook, now = hook_due(&hook));
+	is_uint(hook_due(&hook), now + HOOK_REPEAT_MAX_MS, "and no further");
+	is_uint(ends[0], 9, "each is one that was not taken");
+	hook.path = SELF;
+	setenv("TEST_HOOK", "event", 1);
+	now = hook_due(&hook);
+	hook_expire(&hook, now - 1);
+	is_int(hook.pid, 0, "not too early");
+	hook_expire(&hook, now);
+	ok(run_until_idle(&hook), "at last it succeeds");
+	is_uint(hook_due(&hook), TIMER_NONE, "that is the end of it");
+	is_str(slurp(report_path), "up 1\n", "with the same event");
+	ok(!hook.failed && ends[1] == 1 && told.event == HOOK_UP, "and the caller is told");
+	logged();
+}
+
+static void test_replaces(void)
+{
+	struct mapping mapping = mapping_of("203.0.113.2", 1);
+	struct mapping newer = mapping_of("203.0.113.2", 2);
+	struct hook hook;
+
+	begin(&hook, "fail");
+	hook.repeats = true;
+	hook_call(&hook, HOOK_UP, &mapping, clock_now_ms());
+	ok(run_until_idle(&hook), "a hook fails");
+	ok(hook_due(&hook) != TIMER_NONE, "it is to be repeated");
+	setenv("TEST_HOOK", "event", 1);
+	hook_call(&hook, HOOK_CHANGE, &newer, clock_now_ms());
+	ok(run_until_idle(&hook), "a newer event takes its place");
+	is_str(slurp(report_path), "change 2\n", "at once");
+	is_uint(hook_due(&hook), TIMER_NONE, "and is the last");
+
+	setenv("TEST_HOOK", "fail", 1);
+	hook_call(&hook, HOOK_UP, &mapping, clock_now_ms());
+	hook_finish(&hook);
+	is_uint(hook_due(&hook), TIMER_NONE, "at the end nothing is repeated");
+	ok(hook.failed, "but what failed did");
+	logged();
+}
+
 static void test_hangs(void)
 {
 	struct mapping mapping = mapping_of("203.0.113.2", 1);
@@ -524,6 +594,8 @@ int main(int argc, char **argv)
 	test_natter_and_ipv6();
 	test_cannot();
 	test_failures();
+	test_repeats();
+	test_replaces();
 	test_hangs();
 	test_queue();
 	test_finish();
