@@ -151,9 +151,8 @@ static void note_in_file(struct probe_state *state, const struct mapping *mappin
 static void call_hook(
 	struct probe_state *state, enum hook_event event, const struct mapping *mapping)
 {
-	if (state->hook.path == NULL)
-		return;
-	note_in_file(state, mapping, false);
+	if (hook_wants(&state->hook, event))
+		note_in_file(state, mapping, false);
 	hook_call(&state->hook, event, mapping, clock_now_ms());
 }
 
@@ -545,6 +544,7 @@ static int run(const struct command *row, int argc, char **argv)
 	if (check_file(&options, &state.error) != 0)
 		return command_fail(&state.error);
 	hook_init(&state.hook, options.hook_path, options.hook_order);
+	state.hook.events = options.hook_events;
 	state.hook.repeats = options.keep;
 	state.hook.ended = note_hook_end;
 	state.hook.context = &state;

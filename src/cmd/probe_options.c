@@ -13,6 +13,7 @@
 
 enum {
 	OPTION_HOOK_ARGS = OPTION_LONG_ONLY,
+	OPTION_HOOK_EVENTS,
 	OPTION_TO,
 };
 
@@ -31,6 +32,8 @@ const struct option_row probe_option_rows[] = {
 	{'e', "exec", "PATH", "run this program when the mapping changes", false},
 	{OPTION_HOOK_ARGS, "hook-args", "natmap|natter",
 		"of -e's arguments: natmap or natter (natmap)", false},
+	{OPTION_HOOK_EVENTS, "hook-events", "LIST",
+		"which -e is run for: up,change,unreachable,down (all)", false},
 	{'V', "verify", NULL, "have it dialled from outside before success is claimed", false},
 	{'k', "keep", NULL, "stay, keep the mapping alive, print a line at every change", false},
 	{'i', "interval", "SECONDS", "between keep-alives with -k (25)", false},
@@ -99,6 +102,15 @@ static int set_hook_order(
 	return 0;
 }
 
+static int set_hook_events(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	options->hook_events_given = true;
+	if (hook_parse_events(reader->argument, &options->hook_events) != 0)
+		return option_bad_value(reader, "list of events", error);
+	return 0;
+}
+
 static int set_option(struct probe_options *options, const struct option_reader *reader, int code,
 	struct error *error)
 {
@@ -132,6 +144,8 @@ static int set_option(struct probe_options *options, const struct option_reader 
 		return option_take_text(reader, "program", &options->hook_path, error);
 	case OPTION_HOOK_ARGS:
 		return set_hook_order(options, reader, error);
+	case OPTION_HOOK_EVENTS:
+		return set_hook_events(options, reader, error);
 	case 'i':
 		if (parse_seconds(reader->argument, INTERVAL_MAX_MS, &options->interval_ms) != 0)
 			return option_bad_value(reader, "interval", error);
@@ -194,6 +208,8 @@ static int check_combination(const struct probe_options *options, struct error *
 
 	if (options->hook_order_given && options->hook_path == NULL)
 		return error_set(error, EXIT_STATUS_USAGE, "--hook-args needs -e");
+	if (options->hook_events_given && options->hook_path == NULL)
+		return error_set(error, EXIT_STATUS_USAGE, "--hook-events needs -e");
 	if ((options->name == NULL) != (options->key_path == NULL))
 		return error_set(error, EXIT_STATUS_USAGE, "-n and -K need each other");
 	if (options->verify && options->request.protocol == MAPPING_UDP) {
@@ -288,6 +304,10 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 		settle_family(options, error) != 0 || settle_reflectors(options, error) != 0)
 		return -1;
 	common_options_fill(&options->common, &options->request);
+	/* Scripts of natmap and Natter take every call for a new mapping. */
+	if (!options->hook_events_given)
+		options->hook_events =
+			options->hook_order_given ? HOOK_NEW_MAPPING : HOOK_ALL_EVENTS;
 	if (options->interval_ms == 0)
 		options->interval_ms = KEEP_INTERVAL_DEFAULT_MS;
 	return 0;

@@ -22,6 +22,8 @@ struct probe_options {
 	const char *hook_path;               /* -e, or NULL */
 	enum hook_order hook_order;
 	bool hook_order_given;
+	unsigned hook_events; /* --hook-events, or what goes with the order */
+	bool hook_events_given;
 	const char *name;     /* -n, or NULL */
 	const char *key_path; /* -K, or NULL */
 	bool both;            /* -4 -6: a line for each */

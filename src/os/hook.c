@@ -77,11 +77,44 @@ int hook_parse_order(const char *name, enum hook_order *out)
 	return -1;
 }
 
+static int find_event(const char *word, size_t size)
+{
+	for (size_t i = 0; i < sizeof(event_names) / sizeof(event_names[0]); i++)
+		if (strlen(event_names[i]) == size && memcmp(word, event_names[i], size) == 0)
+			return (int)i;
+	return -1;
+}
+
+int hook_parse_events(const char *list, unsigned *out)
+{
+	unsigned events = 0;
+
+	for (;;) {
+		size_t size = strcspn(list, ",");
+		int event = find_event(list, size);
+
+		if (event < 0 || (events & HOOK_BIT(event)) != 0)
+			return -1;
+		events |= HOOK_BIT(event);
+		if (list[size] == '\0')
+			break;
+		list += size + 1;
+	}
+	*out = events;
+	return 0;
+}
+
+bool hook_wants(const struct hook *hook, enum hook_event event)
+{
+	return hook->path != NULL && (hook->events & HOOK_BIT(event)) != 0;
+}
+
 void hook_init(struct hook *hook, const char *path, enum hook_order order)
 {
 	memset(hook, 0, sizeof(*hook));
 	hook->path = path;
 	hook->order = order;
+	hook->events = HOOK_ALL_EVENTS;
 	hook->timeout_ms = HOOK_TIMEOUT_MS;
 	hook->repeat_first_ms = HOOK_REPEAT_FIRST_MS;
 	hook->kill_at = hook->repeat_at = TIMER_NONE;
@@ -341,7 +374,9 @@ static void start_next(struct hook *hook, uint64_t now)
 void hook_call(
 	struct hook *hook, enum hook_event event, const struct mapping *mapping, uint64_t now)
 {
-	if (hook->path == NULL)
+	/* What is to be repeated is not true any more, whoever wants to know. */
+	hook->repeat_at = TIMER_NONE;
+	if (!hook_wants(hook, event))
 		return;
 	if (hook->waiting == HOOK_QUEUE_MAX) {
 		log_warning("hook: event %s dropped, as %d newer ones wait",

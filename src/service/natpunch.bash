@@ -19,7 +19,7 @@ _natpunch_choices()
 	local words=$1
 	case $1 in
 	*'|'*) ;;
-	METHOD | FORMAT) words=${2%%(*} ;;
+	METHOD | FORMAT | LIST) words=${2%%(*} ;;
 	*) return ;;
 	esac
 	words=${words// or /,}

@@ -16,7 +16,7 @@ function __natpunch_values
     switch $argv[1]
         case '*|*'
             string split '|' -- $argv[1]
-        case METHOD FORMAT
+        case METHOD FORMAT LIST
             string replace -r '\(.*' '' -- $argv[2] | string replace -a ' or ' , |
                 string split , | string trim | string match -r '^[a-z0-9]+$'
         case FILE PATH

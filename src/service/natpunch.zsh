@@ -16,7 +16,7 @@ _natpunch_specs()
 		case $argument in
 		'') ;;
 		*'|'*) action="(${argument//|/ })" ;;
-		METHOD | FORMAT)
+		METHOD | FORMAT | LIST)
 			values=()
 			for name in ${(s:,:)${text%%\(*}// or /,}; do
 				[[ ${name// /} == ${${name## }%% } ]] && values+=${name// /}

@@ -49,6 +49,11 @@ enum hook_order {
 	HOOK_ORDER_NATTER, /* PROTOCOL LOCAL_ADDR LOCAL_PORT PUBLIC_ADDR PUBLIC_PORT */
 };
 
+/* A set of events: the sum of these. */
+#define HOOK_BIT(event)  (1U << (event))
+#define HOOK_ALL_EVENTS  (HOOK_BIT(HOOK_DOWN + 1) - 1)
+#define HOOK_NEW_MAPPING (HOOK_BIT(HOOK_UP) | HOOK_BIT(HOOK_CHANGE))
+
 struct hook_call {
 	enum hook_event event;
 	struct mapping mapping;
@@ -59,6 +64,7 @@ struct hook {
 	enum hook_order order;
 	uint64_t timeout_ms;      /* HOOK_TIMEOUT_MS, and */
 	uint64_t repeat_first_ms; /* HOOK_REPEAT_FIRST_MS, unless a test is in a hurry */
+	unsigned events;          /* the caller's to set: which it is called for; all */
 	bool repeats;             /* the caller's to set: a call that failed is made again */
 	/* The caller's to set, or NULL: called at the end of each call; `taken`: it succeeded. */
 	void (*ended)(void *context, const struct hook_call *call, bool taken);
@@ -91,7 +97,17 @@ void hook_init(struct hook *hook, const char *path, enum hook_order order);
 /* "natmap" or "natter" into *out; returns 0, or -1 for any other name. */
 int hook_parse_order(const char *name, enum hook_order *out) __attribute__((warn_unused_result));
 
-/* Runs it, or queues the event while one runs. `now`: clock_now_ms(), here and below. */
+/*
+ * A list such as "up,change" into the set *out. Returns 0, or -1 when a word of it is no event, or
+ * there twice.
+ */
+int hook_parse_events(const char *list, unsigned *out) __attribute__((warn_unused_result));
+
+/* Is it called for this event at all? */
+bool hook_wants(const struct hook *hook, enum hook_event event);
+
+/* Runs it, if it wants this event, or queues the event while one runs. `now`: clock_now_ms(), here
+ * and below. */
 void hook_call(
 	struct hook *hook, enum hook_event event, const struct mapping *mapping, uint64_t now);
 

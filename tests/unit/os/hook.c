@@ -254,6 +254,37 @@ static void test_names(void)
 	is_int(hook_parse_order("", &order), -1, "nor is nothing");
 }
 
+static void test_events(void)
+{
+	static const char *const bad[] = {
+		"", "up,", ",up", "up,,down", "up,up", "Up", "u", "up down"};
+	struct mapping mapping = mapping_of("203.0.113.2", 1);
+	struct hook hook;
+	unsigned events = 0;
+
+	is_int(hook_parse_events("up,change,unreachable,down", &events), 0, "all events");
+	is_uint(events, HOOK_ALL_EVENTS, "are all");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		is_int(hook_parse_events(bad[i], &events), -1, "'%s' is no list", bad[i]);
+	is_int(hook_parse_events("change,up", &events), 0, "some, in any order");
+	is_uint(events, HOOK_NEW_MAPPING, "are those");
+
+	begin(&hook, "event");
+	hook.events = events;
+	hook_call(&hook, HOOK_DOWN, &mapping, clock_now_ms());
+	hook_call(&hook, HOOK_UNREACHABLE, &mapping, clock_now_ms());
+	hook_call(&hook, HOOK_CHANGE, &mapping, clock_now_ms());
+	ok(run_until_idle(&hook), "a hook for those");
+	is_str(slurp(report_path), "change 1\n", "is called for no other");
+	hook.repeats = true;
+	hook.path = "/nonexistent/hook";
+	hook_call(&hook, HOOK_UP, &mapping, clock_now_ms());
+	ok(hook_due(&hook) != TIMER_NONE, "a call is to be repeated");
+	hook_call(&hook, HOOK_DOWN, &mapping, clock_now_ms());
+	is_uint(hook_due(&hook), TIMER_NONE, "but not once it is not true any more");
+	logged();
+}
+
 static void test_what_it_gets(void)
 {
 	struct mapping mapping = mapping_of("203.0.113.2", 41843);
@@ -590,6 +621,7 @@ int main(int argc, char **argv)
 
 	test_names();
 	test_none();
+	test_events();
 	test_what_it_gets();
 	test_natter_and_ipv6();
 	test_cannot();
