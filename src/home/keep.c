@@ -48,8 +48,7 @@
  *
  * Invariants: what works is never given up because one reflector failed (it is ended without a
  * packet, which leaves the NAT's entry as it is, and other reflectors are asked first); each
- * mapping is reported once; there is one race at most; READY is told once, with the first report or
- * verdict.
+ * mapping is reported once; there is one race at most; READY is told once, before the first race.
  */
 #include "natpunch/home/keep.h"
 
@@ -70,6 +69,7 @@
 #include "natpunch/os/netwatch.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
 
 #define INTERVAL_MIN_MS  5000 /* what learning never goes below; -i may */
 #define SETTLE_MS        100
@@ -101,7 +101,6 @@ struct keep {
 	struct mapping_race_result
 		known; /* the mapping that was seen last; its winner is not used */
 	bool has_known;
-	bool ready; /* the service manager was told */
 
 	struct held held;
 	bool lost_while_idle;
@@ -154,13 +153,6 @@ static void notify_state(struct keep *keep)
 		: keep->state == STATE_UP        ? "reachable as %s"
 						 : "no answer; last seen as %s",
 		text);
-}
-
-static void notify_ready_once(struct keep *keep)
-{
-	if (!keep->ready)
-		notify_ready(keep->config->notify);
-	keep->ready = true;
 }
 
 static void report(struct keep *keep, enum hook_event event)
@@ -236,7 +228,6 @@ static void confirm(struct keep *keep, const struct mapping_race_result *seen, u
 		return;
 	}
 	report(keep, is_reported(keep) ? HOOK_CHANGE : HOOK_UP);
-	notify_ready_once(keep);
 }
 
 static void advance_verification(struct keep *keep, const struct pollfd *fds, uint64_t now)
@@ -255,8 +246,6 @@ static void advance_verification(struct keep *keep, const struct pollfd *fds, ui
 		keep->failed = true;
 		break;
 	}
-	if (keep->verification.judged)
-		notify_ready_once(keep);
 }
 
 /* ---- races -------------------------------------------------------------------------------- */
@@ -358,6 +347,14 @@ static void take_winner(struct keep *keep, uint64_t now)
 	}
 }
 
+/* The address of -b may come later, as a network does. */
+static bool lacks_address(const struct keep *keep)
+{
+	const struct addr *local = &keep->config->probe.local;
+
+	return local->family != ADDR_NONE && !socket_is_local_ip(local);
+}
+
 static void take_lost_race(struct keep *keep, uint64_t now)
 {
 	struct error error = *mapping_race_error(keep->race);
@@ -369,13 +366,15 @@ static void take_lost_race(struct keep *keep, uint64_t now)
 	if (purpose == RACE_COMPARE)
 		return;
 	keep->request.method = keep->config->probe.method;
-	if (!keep->has_known && cannot) {
+	if (!keep->has_known && cannot && !lacks_address(keep)) {
 		keep->error = error;
 		keep->failed = true;
 		return;
 	}
 	if (!keep->warned)
 		log_warning("%s; trying again", error.text);
+	if (!keep->warned && !is_reported(keep))
+		notify_status(keep->config->notify, "no mapping: %s; trying again", error.text);
 	keep->warned = true;
 	keep->race_due = now + backoff_ms(keep, keep->races_lost);
 	keep->races_lost++;
@@ -615,6 +614,8 @@ static void start(struct keep *keep, const struct keep_config *config, uint64_t 
 	responder_init(&keep->responder, config->handover, &keep->held.registration);
 	keep->watchdog_due = config->notify->watchdog_ms != 0 ? now : TIMER_NONE;
 	netwatch_open(&keep->watch);
+	notify_ready(config->notify);
+	notify_status(config->notify, "looking for a mapping");
 	start_race(keep, RACE_REPLACE, now);
 }
 

@@ -38,4 +38,11 @@ ok "from then on it is kept" two_lines
 is "as the NAT has it" "$(tail -n 1 "$LAB_DIR/keep.out")" \
 	"$(lab_mapping home tcp 22 "$LAB_REFLECTOR4" 3478 | tail -n 1)"
 
+# The address of -b comes after the start, as at boot.
+lab_spawn early home "$natpunch" probe -k -p 2222 -b 192.168.77.2 -r 127.0.0.1
+ok "an address that is not there is waited for" wait_for_line 5 "$LAB_DIR/early.err" 'trying again$'
+lab_exec home ip addr add 192.168.77.2/32 dev lo
+lab_spawn near home "$natpunch" reflect -q
+ok "until it is" wait_for_line 10 "$LAB_DIR/early.out" '^192\.168\.77\.2 2222$'
+
 done_testing

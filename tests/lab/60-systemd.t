@@ -242,6 +242,14 @@ inside rm -f /var/lib/natpunch/home/mapping
 told 'the probe, without a reflector: started' inside timeout 20 systemctl start $probe
 is 'and active' "$(show "$probe" ActiveState)" active
 nok 'though there is no mapping' has_status
+has_reason()
+{
+	case $(show "$probe" StatusText) in
+	*'trying again') ;;
+	*) return 1 ;;
+	esac
+}
+ok 'its status says why' wait_for 10 has_reason
 inside systemctl start $reflect
 ok 'and what it is when there is one' wait_for 20 has_status
 
@@ -302,4 +310,6 @@ is 'purged, it leaves nothing' "$(inside find /etc/systemd/system/multi-user.tar
 echo 'OPTIONS="--no-such-option"' | inside tee /etc/natpunch/reflect.conf >/dev/null
 nok 'a wrong command line: does not start' inside systemctl start $reflect 2>/dev/null
 is 'nor is tried again' "$(show "$reflect" ActiveState) $(show "$reflect" ExecMainStatus)" 'failed 2'
+echo 'OPTIONS="--no-such-option"' | inside tee /etc/natpunch/home.conf >/dev/null
+nok 'a wrong command line of the probe: the start fails' inside systemctl start $probe 2>/dev/null
 done_testing

@@ -117,13 +117,13 @@ is 'what procd is told' "$(sh "$lint_dir/procd" src/service/natpunch.init "$lint
 	"open home
 [command][/usr/local/bin/natpunch][probe][-k][-r][reflector.example.org][-f][%a*][-p][22]
 [file][$lint_dir/conf/home.conf]
-[respawn]
+[respawn][3600][5][0]
 [stderr][1]
 close
 open reflect
 [command][/usr/local/bin/natpunch][reflect][-T][1337]
 [file][$lint_dir/conf/reflect.conf]
-[respawn]
+[respawn][3600][5][0]
 [stderr][1]
 close"
 mkdir "$lint_dir/empty"
