@@ -391,8 +391,9 @@ static void log_receiver(const struct probe_state *state, const struct mapping *
 			port_owner_describe(&owner, where, sizeof(where)),
 			addr_format_ip(&mapping->local, ip));
 	else
-		log_note("%s listens on port %u itself: nothing is in the way of connections to it",
-			owner.name[0] != '\0' ? owner.name : "another process", local->port);
+		log_note("%s listens on port %u itself; the mapping is kept, %s",
+			owner.name[0] != '\0' ? owner.name : "another process", local->port,
+			options->verify ? "and strangers get in" : "not verified (-V)");
 }
 
 static void announce_event(

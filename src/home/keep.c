@@ -150,8 +150,9 @@ static void notify_state(struct keep *keep)
 	addr_format(&keep->known.mapping.public_addr, text);
 	notify_status(keep->config->notify,
 		keep->state == STATE_UNREACHABLE ? "not reachable from elsewhere as %s"
-		: keep->state == STATE_UP        ? "reachable as %s"
-						 : "no answer; last seen as %s",
+		: keep->state != STATE_UP        ? "no answer; last seen as %s"
+		: keep->config->verify           ? "reachable as %s"
+						 : "kept as %s, not verified (-V)",
 		text);
 }
 
