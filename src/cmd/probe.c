@@ -393,7 +393,10 @@ static void log_receiver(const struct probe_state *state, const struct mapping *
 	else
 		log_note("%s listens on port %u itself; the mapping is kept, %s",
 			owner.name[0] != '\0' ? owner.name : "another process", local->port,
-			options->verify ? "and strangers get in" : "not verified (-V)");
+			options->verify ? "and strangers get in"
+			: options->request.protocol == MAPPING_UDP
+				? "not verified (natpunch check -u)"
+				: "not verified (-V)");
 }
 
 static void announce_event(

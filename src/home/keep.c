@@ -152,7 +152,9 @@ static void notify_state(struct keep *keep)
 		keep->state == STATE_UNREACHABLE ? "not reachable from elsewhere as %s"
 		: keep->state != STATE_UP        ? "no answer; last seen as %s"
 		: keep->config->verify           ? "reachable as %s"
-						 : "kept as %s, not verified (-V)",
+		: keep->config->probe.protocol == MAPPING_UDP
+			? "kept as %s, not verified (natpunch check -u)"
+			: "kept as %s, not verified (-V)",
 		text);
 }
 
