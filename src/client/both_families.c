@@ -116,7 +116,7 @@ static uint64_t watch_races(
 
 	for (size_t i = 0; i < 2 * MAPPING_RACE_WATCH_MAX; i++)
 		fds[i] = (struct pollfd){.fd = -1};
-	for (size_t i = 0; i < both->count; i++) {
+	for (size_t i = 0; i < 2; i++) {
 		uint64_t own;
 
 		if (both->sides[i].race == NULL)
@@ -240,7 +240,7 @@ static void run_dialbacks(
 
 		for (size_t i = 0; i < 2 * REACHABILITY_WATCH_MAX; i++)
 			fds[i] = (struct pollfd){.fd = -1};
-		for (size_t i = 0; i < both->count; i++) {
+		for (size_t i = 0; i < 2; i++) {
 			uint64_t own;
 
 			if (!both->sides[i].mapped || dialbacks[i].verdict != REACHABILITY_PENDING)
