@@ -178,7 +178,7 @@ try_dead_family()
 	drop ip6
 	measure -r "$name"
 	expect 'IPv6 is a black hole' 0 "$line4"
-	between 'IPv6 is a black hole: 300 ms more at most' "$shortest" 0 $((alone + 30))
+	between 'IPv6 is a black hole: 250 ms more and what a busy machine takes, not -t' "$shortest" 0 $((alone + 150))
 	probe -v -r "$name"
 	like 'IPv6 is a black hole: -v tells' "$err" 'IPv6 given up: no answer within 250 ms'
 	probe -t 2 -4 -6 -r "$name"
