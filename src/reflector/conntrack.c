@@ -8,7 +8,8 @@
  * can also change the host's packet filter. So the reflector, which everybody can talk to, does not
  * have that socket; a helper process has. The helper is started before any port is open, talks with
  * nobody, reads flows of a fixed size from a pipe, and is confined to reading, and asking the
- * kernel. It ends when the pipe does: with the reflector, however that ends.
+ * kernel. It ends when the pipe does: with the reflector, however that ends. It may outlive the
+ * reflector by a moment, so it keeps nothing else open.
  *
  * A pipe keeps each flow whole, whichever worker writes it, as a flow is shorter than PIPE_BUF; so
  * what is read is a whole number of flows. The helper believes nothing of what it reads except its
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "natpunch/os/confinement.h"
+#include "natpunch/os/descriptors.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/nft_snat.h"
 #include "natpunch/os/socket_linux.h"
@@ -57,8 +59,8 @@ static int confine(const struct reflector_config *config, struct error *error)
 	return confinement_of_calls(lists.all, error);
 }
 
-/* The helper's whole life. Returns its exit status. */
-static int serve(int netlink, int pipe, const struct reflector_config *config)
+/* The helper's whole life; the pipe is its standard input. Returns its exit status. */
+static int serve(int netlink, const struct reflector_config *config)
 {
 	struct nft_message_flow flows[BATCH];
 	struct error error;
@@ -71,7 +73,7 @@ static int serve(int netlink, int pipe, const struct reflector_config *config)
 	log_set_level(LOG_LEVEL_QUIET);
 	if (confine(config, &error) != 0)
 		return (int)error.status;
-	while ((got = read(pipe, flows, sizeof(flows))) > 0)
+	while ((got = read(STDIN_FILENO, flows, sizeof(flows))) > 0)
 		for (size_t i = 0; i < (size_t)got / sizeof(flows[0]); i++) {
 			struct nft_message_entry entry = {.original = flows[i]};
 
@@ -93,8 +95,10 @@ static int start(int netlink, const struct reflector_config *config)
 	if (fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0) {
 		helper = fork();
 		if (helper == 0) {
-			close(ends[1]);
-			_exit(serve(netlink, ends[0], config));
+			if (dup2(ends[0], STDIN_FILENO) < 0)
+				_exit(1);
+			descriptors_close_from(STDERR_FILENO + 1, netlink);
+			_exit(serve(netlink, config));
 		}
 		if (helper > 0) {
 			close(ends[0]);

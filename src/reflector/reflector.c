@@ -296,7 +296,6 @@ struct reflector *reflector_open(const struct reflector_config *config, struct e
 		error_set(error, EXIT_STATUS_LOCAL, "no memory");
 		return NULL;
 	}
-	/* Before all else: the helper keeps what is open. */
 	conntrack_open(&reflector->conntrack, config);
 	if (open_all(reflector, config, error) == 0)
 		return reflector;

@@ -75,6 +75,8 @@ for jobs in 1 2; do
 		"$(sed -n 's/^CapEff:.//p' "/proc/$helper/status")" 0000000000001000
 	is "$jobs: and a filter" "$(sed -n 's/^Seccomp:.//p' "/proc/$helper/status")" 2
 	is "$jobs: the helper has a netlink socket" "$(netlink_sockets "$helper")" 1
+	is "$jobs: and besides that its three standard streams" \
+		"$(find "/proc/$helper/fd" -mindepth 1 | wc -l)" 4
 	is "$jobs: and the reflector has none" "$(netlink_sockets "$LAB_PID")" 0
 	[ $jobs = 2 ] && signal=KILL || signal=TERM
 	lab_kill reflect "$signal"
