@@ -28,20 +28,32 @@
 
 #define HOLD_SECONDS 10
 
+/* What was announced of one family. */
+struct announcement {
+	struct mapping mapping;
+	bool made;
+	bool told; /* FILE says so of the mapping */
+};
+
 /* One run: what goes to the user, to the hook and to FILE, and what went there last. */
 struct probe_state {
 	const struct probe_options *options;
 	struct hook hook;
-	struct mapping announced;
-	bool has_announced;
+	struct announcement ipv4;
+	struct announcement ipv6;
 	bool receiver_logged;
 	const struct port_owner *owner; /* with -k: of the local port, as it was found before */
 	struct key key;                 /* with -n */
-	bool told;                      /* FILE says so of the mapping that was announced */
 	bool failed;                    /* a result could not be announced; error says why */
 	bool complained;                /* with -k: that was said */
 	struct error error;
 };
+
+static struct announcement *announcement_of(
+	struct probe_state *state, const struct mapping *mapping)
+{
+	return mapping->public_addr.family == ADDR_IPV6 ? &state->ipv6 : &state->ipv4;
+}
 
 /* What a person should know about the mapping before relying on it. */
 static void log_caveats(const struct mapping_race_result *result)
@@ -74,6 +86,12 @@ static int print_mapping(
 	return 0;
 }
 
+/* FILE holds what was printed last; where both families are printed, of each. */
+static bool prints_both(const struct probe_options *options)
+{
+	return options->both || (options->keep && options->request.family == ADDR_NONE);
+}
+
 /*
  * -c: under the lock, so that of two runs that find the same change only one prints it. Where FILE
  * cannot be written the mapping is printed all the same, as if nothing else were wrong. *tell says
@@ -83,25 +101,30 @@ static int print_if_changed(
 	struct probe_state *state, const struct mapping *mapping, bool *tell, struct error *error)
 {
 	const char *path = state->options->changed_file;
-	struct probe_record before;
+	struct probe_records records;
+	struct probe_record *record = probe_record_of(&records, mapping);
 	int lock = probe_record_lock(path, error);
 	int result = lock < 0 ? -1 : 0;
 	bool changed;
 
-	if (probe_record_read(path, &before, error) != 0) {
-		*tell = false;
+	*tell = false;
+	if (probe_record_read(path, &records, error) != 0) {
 		result = -1;
 		goto unlock;
 	}
-	changed = !before.known || !mapping_equal(&before.mapping, mapping);
-	*tell = changed || !before.told;
-	if (!changed)
+	changed = !record->known || !mapping_equal(&record->mapping, mapping);
+	*tell = changed || !record->told;
+	if (!changed) {
 		log_detail("the mapping is the one in %s", path);
-	else if (print_mapping(state->options, mapping, error) != 0)
+	} else if (print_mapping(state->options, mapping, error) != 0) {
 		result = -1;
-	else if (lock >= 0)
-		result = probe_record_write(path, mapping, state->hook.path == NULL, error);
-	state->told = !*tell;
+	} else if (lock >= 0) {
+		if (!prints_both(state->options))
+			memset(&records, 0, sizeof(records));
+		*record = (struct probe_record){
+			.known = true, .told = state->hook.path == NULL, .mapping = *mapping};
+		result = probe_record_write(path, &records, error);
+	}
 unlock:
 	if (lock >= 0)
 		file_unlock(path, lock);
@@ -111,7 +134,7 @@ unlock:
 /* A damaged, unreadable or unwritable FILE is an error before the network is asked. */
 static int check_file(const struct probe_options *options, struct error *error)
 {
-	struct probe_record before;
+	struct probe_records before;
 
 	if (options->changed_file == NULL)
 		return 0;
@@ -133,11 +156,12 @@ static void complain(struct probe_state *state)
 
 static void note_in_file(struct probe_state *state, const struct mapping *mapping, bool told)
 {
+	struct announcement *announcement = announcement_of(state, mapping);
 	struct error error;
 
-	if (state->options->changed_file == NULL || state->told == told)
+	if (state->options->changed_file == NULL || announcement->told == told)
 		return;
-	state->told = told;
+	announcement->told = told;
 	if (probe_record_note(state->options->changed_file, mapping, told, &error) == 0 ||
 		state->failed)
 		return;
@@ -165,6 +189,7 @@ static void note_hook_end(void *context, const struct hook_call *call, bool take
 /* A line for a mapping that was not announced before. Returns whether it is news for the hook. */
 static bool tell(struct probe_state *state, const struct mapping *mapping)
 {
+	struct announcement *announcement = announcement_of(state, mapping);
 	bool news = true;
 	int status;
 
@@ -173,8 +198,7 @@ static bool tell(struct probe_state *state, const struct mapping *mapping)
 	else
 		status = print_mapping(state->options, mapping, &state->error);
 	state->failed = status != 0;
-	state->announced = *mapping;
-	state->has_announced = true;
+	*announcement = (struct announcement){.mapping = *mapping, .made = true, .told = !news};
 	return news;
 }
 
@@ -403,6 +427,7 @@ static void announce_event(
 	void *context, enum hook_event event, const struct mapping_race_result *result)
 {
 	struct probe_state *state = context;
+	const struct announcement *before = announcement_of(state, &result->mapping);
 	char text[ADDR_TEXT_SIZE];
 
 	addr_format(&result->mapping.public_addr, text);
@@ -412,7 +437,7 @@ static void announce_event(
 		call_hook(state, event, &result->mapping);
 		return;
 	}
-	if ((state->has_announced && mapping_equal(&state->announced, &result->mapping)) ||
+	if ((before->made && mapping_equal(&before->mapping, &result->mapping)) ||
 		tell(state, &result->mapping))
 		call_hook(state, event, &result->mapping);
 	complain(state);

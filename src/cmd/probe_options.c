@@ -183,24 +183,6 @@ static int settle_family(struct probe_options *options, struct error *error)
 	return 0;
 }
 
-/* What -4 -6 does not go with. */
-static int check_both(const struct probe_options *options, struct error *error)
-{
-	if (!options->both)
-		return 0;
-	if (options->keep) {
-		error_set(error, EXIT_STATUS_USAGE,
-			"-k keeps a mapping in one family, and does not go with -4 -6");
-		return error_hint(error, "keep the other one with a second natpunch probe -k");
-	}
-	if (options->changed_file != NULL) {
-		error_set(error, EXIT_STATUS_USAGE,
-			"the file of -c holds one mapping, which does not go with -4 -6");
-		return error_hint(error, "run it with -4 and with -6, and a file for each");
-	}
-	return 0;
-}
-
 /* Options that mean nothing without another, or exclude each other. */
 static int check_combination(const struct probe_options *options, struct error *error)
 {
@@ -300,8 +282,8 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 		common_options_settle(&options->common, error) != 0)
 		return -1;
 	options->both = options->common.ipv4 && options->common.ipv6;
-	if (check_combination(options, error) != 0 || check_both(options, error) != 0 ||
-		settle_family(options, error) != 0 || settle_reflectors(options, error) != 0)
+	if (check_combination(options, error) != 0 || settle_family(options, error) != 0 ||
+		settle_reflectors(options, error) != 0)
 		return -1;
 	common_options_fill(&options->common, &options->request);
 	/* Scripts of natmap and Natter take every call for a new mapping. */

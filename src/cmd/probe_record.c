@@ -12,54 +12,93 @@
 
 static const char not_told[] = "# not told\n";
 #define NOT_TOLD_SIZE (sizeof(not_told) - 1)
+#define FILE_SIZE     (2 * (MAPPING_RECORD_SIZE + NOT_TOLD_SIZE))
 
-/* Takes the second line away, and says whether it was there. */
-static bool cut_not_told(const char *data, size_t *size)
+struct probe_record *probe_record_of(struct probe_records *records, const struct mapping *mapping)
 {
-	if (*size < NOT_TOLD_SIZE ||
-		memcmp(data + *size - NOT_TOLD_SIZE, not_told, NOT_TOLD_SIZE) != 0)
-		return false;
-	*size -= NOT_TOLD_SIZE;
-	return true;
+	return mapping->public_addr.family == ADDR_IPV6 ? &records->ipv6 : &records->ipv4;
 }
 
-int probe_record_read(const char *path, struct probe_record *out, struct error *error)
+static bool begins_with_not_told(const char *data, size_t size)
 {
-	char data[MAPPING_RECORD_SIZE + NOT_TOLD_SIZE];
+	return size >= NOT_TOLD_SIZE && memcmp(data, not_told, NOT_TOLD_SIZE) == 0;
+}
+
+/* One record, from the beginning of the data. Returns its size, or 0 when there is none. */
+static size_t take_record(struct probe_records *records, const char *data, size_t size)
+{
+	const char *end = memchr(data, '\n', size);
+	struct probe_record record = {.known = true, .told = true};
+	struct probe_record *place;
+	size_t used;
+
+	if (end == NULL)
+		return 0;
+	used = (size_t)(end - data) + 1;
+	if (mapping_decode_record(&record.mapping, data, used) != 0)
+		return 0;
+	if (begins_with_not_told(data + used, size - used)) {
+		record.told = false;
+		used += NOT_TOLD_SIZE;
+	}
+	place = probe_record_of(records, &record.mapping);
+	if (place->known || records->ipv4.known)
+		return 0;
+	*place = record;
+	return used;
+}
+
+int probe_record_read(const char *path, struct probe_records *out, struct error *error)
+{
+	char data[FILE_SIZE];
 	char safe[160];
 	int missing;
 	ssize_t got = file_read(path, data, sizeof(data), &missing, error);
 	size_t size = got > 0 ? (size_t)got : 0;
+	size_t at = 0;
+	size_t used;
 
-	out->known = false;
+	memset(out, 0, sizeof(*out));
 	if (got < 0)
 		return -1;
 	if (missing)
 		return 0;
-	out->told = !cut_not_told(data, &size);
-	if (mapping_decode_record(&out->mapping, data, size) == 0) {
-		out->known = true;
+	do {
+		used = take_record(out, data + at, size - at);
+		at += used;
+	} while (used > 0 && at < size);
+	if (used > 0)
 		return 0;
-	}
 	text_escape(safe, sizeof(safe), path, strlen(path));
 	error_set(error, EXIT_STATUS_LOCAL, "%s does not hold a mapping", safe);
 	return error_hint(error, "it is left as it is; remove it to begin anew");
 }
 
-int probe_record_write(
-	const char *path, const struct mapping *mapping, bool told, struct error *error)
+/* Returns how many bytes it puts into `out`, or -1. */
+static int put_record(const struct probe_record *record, char *out)
 {
-	char data[MAPPING_RECORD_SIZE + NOT_TOLD_SIZE];
 	size_t size;
 
-	if (mapping_encode_record(mapping, data) != 0)
+	if (!record->known)
+		return 0;
+	if (mapping_encode_record(&record->mapping, out) != 0)
+		return -1;
+	size = strlen(out);
+	if (record->told)
+		return (int)size;
+	memcpy(out + size, not_told, NOT_TOLD_SIZE);
+	return (int)(size + NOT_TOLD_SIZE);
+}
+
+int probe_record_write(const char *path, const struct probe_records *records, struct error *error)
+{
+	char data[FILE_SIZE];
+	int first = put_record(&records->ipv6, data);
+	int second = first < 0 ? -1 : put_record(&records->ipv4, data + first);
+
+	if (second < 0)
 		return error_set(error, EXIT_STATUS_BUG, "the mapping does not fit its record");
-	size = strlen(data);
-	if (!told) {
-		memcpy(data + size, not_told, NOT_TOLD_SIZE);
-		size += NOT_TOLD_SIZE;
-	}
-	return file_replace(path, data, size, RECORD_MODE, error);
+	return file_replace(path, data, (size_t)(first + second), RECORD_MODE, error);
 }
 
 int probe_record_lock(const char *path, struct error *error)
@@ -70,16 +109,19 @@ int probe_record_lock(const char *path, struct error *error)
 int probe_record_note(
 	const char *path, const struct mapping *mapping, bool told, struct error *error)
 {
-	struct probe_record record;
+	struct probe_records records;
+	struct probe_record *record = probe_record_of(&records, mapping);
 	int lock = probe_record_lock(path, error);
 	int result;
 
 	if (lock < 0)
 		return -1;
-	result = probe_record_read(path, &record, error);
-	if (result == 0 && record.known && record.told != told &&
-		mapping_equal(&record.mapping, mapping))
-		result = probe_record_write(path, mapping, told, error);
+	result = probe_record_read(path, &records, error);
+	if (result == 0 && record->known && record->told != told &&
+		mapping_equal(&record->mapping, mapping)) {
+		record->told = told;
+		result = probe_record_write(path, &records, error);
+	}
 	file_unlock(path, lock);
 	return result;
 }

@@ -1,8 +1,9 @@
 /*
  * probe_record.h - the FILE of -c: which mapping was printed last, and whether the hook has taken
- * it. The first line is the mapping's record (mapping.h). A second one, a comment to a shell, is
- * there as long as the hook has not taken it; a FILE without one is of a mapping that needs no more
- * telling.
+ * it; of each family. IPv4 is the last, so that a shell that reads all lines ends with that one.
+ *
+ * A line is the mapping's record (mapping.h). Another one behind it, a comment to a shell, is there
+ * as long as the hook has not taken that mapping.
  */
 #ifndef NATPUNCH_CMD_PROBE_RECORD_H
 #define NATPUNCH_CMD_PROBE_RECORD_H
@@ -13,15 +14,25 @@
 #include "natpunch/base/mapping.h"
 
 struct probe_record {
-	bool known; /* false: there is no FILE yet */
+	bool known; /* false: there is none */
 	bool told;  /* the hook has taken it, or there was no hook */
 	struct mapping mapping;
 };
 
-/* Both return 0, or -1 with *error filled (EXIT_STATUS_LOCAL). A damaged FILE is left as it is. */
-int probe_record_read(const char *path, struct probe_record *out, struct error *error);
-int probe_record_write(
-	const char *path, const struct mapping *mapping, bool told, struct error *error);
+struct probe_records {
+	struct probe_record ipv4;
+	struct probe_record ipv6;
+};
+
+/* The record of the family that a mapping is of. */
+struct probe_record *probe_record_of(struct probe_records *records, const struct mapping *mapping);
+
+/*
+ * Both return 0, or -1 with *error filled (EXIT_STATUS_LOCAL). No FILE: nothing is known. A damaged
+ * FILE is left as it is.
+ */
+int probe_record_read(const char *path, struct probe_records *out, struct error *error);
+int probe_record_write(const char *path, const struct probe_records *records, struct error *error);
 
 /* The lock for a read and a write (file.h); -1 with *error filled. */
 int probe_record_lock(const char *path, struct error *error);

@@ -6,8 +6,9 @@
  * started is not waited for: SIGCHLD and a deadline bring the caller back here.
  *
  * States: idle (pid 0, queue empty), running (pid set, up to HOOK_QUEUE_MAX events wait) and, after
- * a call that failed, pausing (idle, with repeat_at set). An event waits only while one runs;
- * start_next() keeps that. One that comes in the pause takes the place of what was to be repeated.
+ * a call that failed, pausing (idle, with a repetition due). An event waits only while one runs;
+ * start_next() keeps that. One that comes in the pause takes the place of what was to be repeated
+ * in its family.
  */
 #include "natpunch/os/hook.h"
 
@@ -117,7 +118,12 @@ void hook_init(struct hook *hook, const char *path, enum hook_order order)
 	hook->events = HOOK_ALL_EVENTS;
 	hook->timeout_ms = HOOK_TIMEOUT_MS;
 	hook->repeat_first_ms = HOOK_REPEAT_FIRST_MS;
-	hook->kill_at = hook->repeat_at = TIMER_NONE;
+	hook->kill_at = hook->again[0].due = hook->again[1].due = TIMER_NONE;
+}
+
+static struct hook_repeat *repeat_of(struct hook *hook, const struct mapping *mapping)
+{
+	return &hook->again[mapping->public_addr.family == ADDR_IPV6];
 }
 
 static const char *show_path(const struct hook *hook, char out[PATH_SHOWN_SIZE])
@@ -321,18 +327,20 @@ static void log_refusal(const struct hook *hook, const struct refusal *refusal)
 
 static void conclude(struct hook *hook, bool taken, uint64_t now)
 {
+	struct hook_repeat *again = repeat_of(hook, &hook->call.mapping);
+	uint64_t pause = again->pause_ms == 0 ? hook->repeat_first_ms : 2 * again->pause_ms;
 	char path[PATH_SHOWN_SIZE];
-	uint64_t pause = hook->pause_ms == 0 ? hook->repeat_first_ms : 2 * hook->pause_ms;
 
 	hook->failed = !taken;
 	if (hook->ended != NULL)
 		hook->ended(hook->context, &hook->call, taken);
 	if (taken || !hook->repeats)
 		return;
-	hook->pause_ms = pause < HOOK_REPEAT_MAX_MS ? pause : HOOK_REPEAT_MAX_MS;
-	hook->repeat_at = now + hook->pause_ms;
+	again->call = hook->call;
+	again->pause_ms = pause < HOOK_REPEAT_MAX_MS ? pause : HOOK_REPEAT_MAX_MS;
+	again->due = now + again->pause_ms;
 	log_detail("hook %s: called again in %g s", show_path(hook, path),
-		(double)hook->pause_ms / 1000);
+		(double)again->pause_ms / 1000);
 }
 
 static void start(struct hook *hook, const struct hook_call *call, uint64_t now)
@@ -364,9 +372,11 @@ static void start_next(struct hook *hook, uint64_t now)
 {
 	while (hook->pid == 0 && hook->waiting > 0) {
 		struct hook_call call = hook->queue[0];
+		struct hook_repeat *again = repeat_of(hook, &call.mapping);
+
 		drop_oldest(hook);
-		hook->pause_ms = 0;
-		hook->repeat_at = TIMER_NONE;
+		again->pause_ms = 0;
+		again->due = TIMER_NONE;
 		start(hook, &call, now);
 	}
 }
@@ -375,7 +385,7 @@ void hook_call(
 	struct hook *hook, enum hook_event event, const struct mapping *mapping, uint64_t now)
 {
 	/* What is to be repeated is not true any more, whoever wants to know. */
-	hook->repeat_at = TIMER_NONE;
+	repeat_of(hook, mapping)->due = TIMER_NONE;
 	if (!hook_wants(hook, event))
 		return;
 	if (hook->waiting == HOOK_QUEUE_MAX) {
@@ -437,14 +447,19 @@ static bool kill_group(struct hook *hook)
 
 uint64_t hook_due(const struct hook *hook)
 {
-	return hook->pid != 0 ? hook->kill_at : hook->repeat_at;
+	const struct hook_repeat *again = hook->again;
+
+	if (hook->pid != 0)
+		return hook->kill_at;
+	return again[0].due < again[1].due ? again[0].due : again[1].due;
 }
 
 static void repeat(struct hook *hook, uint64_t now)
 {
-	struct hook_call call = hook->call;
+	struct hook_repeat *again = &hook->again[hook->again[1].due < hook->again[0].due];
+	struct hook_call call = again->call;
 
-	hook->repeat_at = TIMER_NONE;
+	again->due = TIMER_NONE;
 	start(hook, &call, now);
 }
 
@@ -502,7 +517,7 @@ void hook_finish(struct hook *hook)
 	if (hook->path == NULL)
 		return;
 	hook->repeats = false;
-	hook->repeat_at = TIMER_NONE;
+	hook->again[0].due = hook->again[1].due = TIMER_NONE;
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);

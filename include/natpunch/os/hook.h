@@ -16,8 +16,8 @@
  * One that takes longer than HOOK_TIMEOUT_MS is killed with all that it started (it leads a process
  * group of its own) and logged; one that cannot be run or fails is logged; none stops the mapping.
  * With `repeats` such a call is repeated, with a growing pause, until it succeeds or a newer event
- * takes its place.
- * Rule for a full queue: the oldest event that waits is dropped, as a newer one tells more.
+ * of its family takes its place. Rule for a full queue: the oldest event that waits is dropped, as
+ * a newer one tells more.
  */
 #ifndef NATPUNCH_OS_HOOK_H
 #define NATPUNCH_OS_HOOK_H
@@ -59,6 +59,13 @@ struct hook_call {
 	struct mapping mapping;
 };
 
+/* A call that failed, and is to be made again. */
+struct hook_repeat {
+	struct hook_call call;
+	uint64_t pause_ms; /* before the last repetition, or 0 */
+	uint64_t due;      /* TIMER_NONE: nothing is to be repeated */
+};
+
 struct hook {
 	const char *path; /* NULL: every call is a no-op */
 	enum hook_order order;
@@ -69,14 +76,13 @@ struct hook {
 	/* The caller's to set, or NULL: called at the end of each call; `taken`: it succeeded. */
 	void (*ended)(void *context, const struct hook_call *call, bool taken);
 	void *context;
-	pid_t pid;             /* of the one that runs, or 0 */
-	uint64_t began;        /* when that one did */
-	uint64_t kill_at;      /* when it has run for too long; TIMER_NONE when none runs */
-	bool killed;           /* that one, by us: said already */
-	struct hook_call call; /* what that one was told, or the one before */
-	bool failed;           /* the call that ended last */
-	uint64_t pause_ms;     /* before the last repetition, or 0 */
-	uint64_t repeat_at;    /* TIMER_NONE: nothing is to be repeated */
+	pid_t pid;                   /* of the one that runs, or 0 */
+	uint64_t began;              /* when that one did */
+	uint64_t kill_at;            /* when it has run for too long; TIMER_NONE when none runs */
+	bool killed;                 /* that one, by us: said already */
+	struct hook_call call;       /* what that one was told, or the one before */
+	bool failed;                 /* the call that ended last */
+	struct hook_repeat again[2]; /* of a mapping in IPv4, in IPv6 */
 	struct hook_call queue[HOOK_QUEUE_MAX];
 	size_t waiting;
 	const struct launcher *launcher; /* or NULL: by fork(2) */

@@ -1,0 +1,564 @@
+/*
+ * How a mapping is kept: found, held, watched, found again.
+ *
+ * A race over all reflectors (mapping_race.h) finds the mapping; its winner becomes the held
+ * connection (held.c), whose keep-alives show what the mapping is. With `verify` it is dialled from
+ * outside (verification.c) before it is reported. Initiators whose invitation comes over the held
+ * connection go to the responder (responder.c).
+ *
+ * States of the mapping, and what report() tells of each (hook.h):
+ *
+ *   UNREPORTED  --seen, or verified-->  UP           HOOK_UP
+ *   UP          --another one-->        UP           HOOK_CHANGE
+ *   any         --strangers kept out--> UNREACHABLE  HOOK_UNREACHABLE, with `verify` alone
+ *   UNREACHABLE --strangers get in-->   UP           HOOK_UP
+ *   UP, UNREACHABLE --down_due, end-->  DOWN         HOOK_DOWN
+ *   DOWN        --seen, or verified-->  UP           HOOK_UP
+ *
+ * Beside it there is a held connection or none, and a race or none. A race either replaces what is
+ * held, or compares: its winner is a second opinion, once, and is ended.
+ *
+ * Events:
+ *   race won               it becomes the held connection; its method is tried alone from now on.
+ *   race lost              another one after the backoff, by any method.
+ *   HELD_ANSWERED          the mapping was seen: confirm().
+ *   HELD_LOST              another race: at once, or after the backoff when it stood for less than
+ *                          STOOD_MIN_MS. The lifetime of a stranger's connections is learnt.
+ *   HELD_SILENT            another race at once.
+ *   HELD_ENDING            another race at once, while the connection is still there.
+ *   network changed        a keep-alive at once, or with another local address another race.
+ *   verdict                it is reported; one that is not there leaves things as they are.
+ *
+ * Timers, here (those of the parts are in their files):
+ *   race_due      the backoff is over.
+ *   down_due      DOWN_MS, and three intervals, after the mapping was seen last.
+ *
+ * The interval is learnt: where a mapping was lost while nothing was sent, and the new one differs
+ * in its port alone, the NAT forgot it; the interval is halved, down to INTERVAL_MIN_MS.
+ *
+ * Two families. Each has an upkeep of its own, and knows the other one only to be quiet beside it:
+ * a family that never had a mapping is looked for every ABSENT_MS, and without a word, while the
+ * other one has one. The network's change has it looked for at once.
+ *
+ * Invariants: what works is never given up because one reflector failed (it is ended without a
+ * packet, which leaves the NAT's entry as it is, and other reflectors are asked first); each
+ * mapping is reported once; there is one race at most.
+ */
+#include "home/upkeep.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "home/timers.h"
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+
+#define INTERVAL_MIN_MS  5000 /* what learning never goes below; -i may */
+#define STOOD_MIN_MS     2000 /* a connection that was lost sooner counts as one that failed */
+#define BACKOFF_FIRST_MS 500
+#define BACKOFF_MAX_MS   60000
+#define DOWN_MS          180000
+#define ABSENT_MS        600000
+
+static uint64_t backoff_ms(const struct upkeep *upkeep, unsigned failures)
+{
+	unsigned doublings = failures < 8 ? failures : 8;
+	uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << doublings;
+
+	ms = timers_earlier(ms, upkeep->held.interval_ms);
+	return timers_with_jitter(timers_earlier(ms, BACKOFF_MAX_MS));
+}
+
+/* ---- reporting ---------------------------------------------------------------------------- */
+
+static bool is_reported(const struct upkeep *upkeep)
+{
+	return upkeep->state == UPKEEP_UP || upkeep->state == UPKEEP_UNREACHABLE;
+}
+
+static void note_state(struct upkeep *upkeep)
+{
+	const struct keep_config *config = upkeep->config;
+	char text[ADDR_TEXT_SIZE];
+
+	snprintf(upkeep->status, sizeof(upkeep->status),
+		upkeep->state == UPKEEP_UNREACHABLE ? "not reachable from elsewhere as %s"
+		: upkeep->state != UPKEEP_UP        ? "no answer; last seen as %s"
+		: config->verify                    ? "reachable as %s"
+		: upkeep->probe->protocol == MAPPING_UDP
+			? "kept as %s, not verified (natpunch check -u)"
+			: "kept as %s, not verified (-V)",
+		addr_format(&upkeep->known.mapping.public_addr, text));
+}
+
+static void report(struct upkeep *upkeep, enum hook_event event)
+{
+	upkeep->state = event == HOOK_DOWN          ? UPKEEP_DOWN
+			: event == HOOK_UNREACHABLE ? UPKEEP_UNREACHABLE
+						    : UPKEEP_UP;
+	upkeep->config->report(upkeep->config->context, event, &upkeep->known);
+	note_state(upkeep);
+}
+
+static void report_down(struct upkeep *upkeep)
+{
+	if (!is_reported(upkeep))
+		return;
+	verification_forget(&upkeep->verification);
+	report(upkeep, HOOK_DOWN);
+}
+
+/* ---- the mapping -------------------------------------------------------------------------- */
+
+/* A mapping that changed its port while nothing was sent was forgotten by the NAT: ask sooner. */
+static void learn_interval(struct upkeep *upkeep, const struct mapping *mapping, uint64_t now)
+{
+	const struct mapping *before = &upkeep->known.mapping;
+	uint64_t interval_ms = upkeep->held.interval_ms / 2;
+
+	if (!upkeep->lost_while_idle ||
+		!addr_equal_ip(&before->public_addr, &mapping->public_addr) ||
+		!addr_equal_ip(&before->local, &mapping->local) ||
+		upkeep->held.interval_ms <= INTERVAL_MIN_MS)
+		return;
+	if (interval_ms < INTERVAL_MIN_MS)
+		interval_ms = INTERVAL_MIN_MS;
+	held_set_interval(&upkeep->held, interval_ms, now);
+	log_detail("the mapping was lost while idle: keep-alives every %g s from now on",
+		(double)interval_ms / 1000);
+}
+
+static void verify(struct upkeep *upkeep, uint64_t now)
+{
+	const struct held *held = &upkeep->held;
+
+	if (held->open)
+		verification_start(&upkeep->verification, &upkeep->known.mapping,
+			&held->binding.request.remote, held->reflector, now);
+	else
+		verification_postpone(&upkeep->verification, now);
+}
+
+/* A mapping that is another one now, or is kept anew, is reported all the same. */
+static void note_end_of_outage(struct upkeep *upkeep)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	addr_format(&upkeep->known.mapping.public_addr, text);
+	log_note("there are answers again: %s is still the mapping", text);
+	note_state(upkeep);
+}
+
+/* The mapping was just seen to be this. */
+static void confirm(struct upkeep *upkeep, const struct mapping_race_result *seen, uint64_t now)
+{
+	uint64_t patience = 3 * upkeep->held.interval_ms;
+	bool first = !upkeep->has_known;
+	bool same = !first && mapping_equal(&upkeep->known.mapping, &seen->mapping);
+
+	upkeep->races_lost = 0;
+	upkeep->refused = false;
+	if (upkeep->warned && same)
+		note_end_of_outage(upkeep);
+	upkeep->warned = false;
+	upkeep->down_due = now + (patience > DOWN_MS ? patience : DOWN_MS);
+	/* One that is to be verified is reported when that is done. */
+	if (same && (is_reported(upkeep) || upkeep->verification.due != TIMER_NONE)) {
+		upkeep->lost_while_idle = false;
+		return;
+	}
+	if (!first && !same)
+		learn_interval(upkeep, &seen->mapping, now);
+	upkeep->lost_while_idle = false;
+	upkeep->known = *seen;
+	upkeep->has_known = true;
+	if (upkeep->config->verify) {
+		verify(upkeep, now);
+		return;
+	}
+	report(upkeep, is_reported(upkeep) ? HOOK_CHANGE : HOOK_UP);
+}
+
+static void advance_verification(struct upkeep *upkeep, const struct pollfd *fds, uint64_t now)
+{
+	switch (verification_advance(&upkeep->verification, fds, now)) {
+	case VERIFICATION_NOTHING:
+		break;
+	case VERIFICATION_REACHABLE:
+		report(upkeep, upkeep->state == UPKEEP_UP ? HOOK_CHANGE : HOOK_UP);
+		break;
+	case VERIFICATION_UNREACHABLE:
+		report(upkeep, HOOK_UNREACHABLE);
+		break;
+	case VERIFICATION_IMPOSSIBLE:
+		upkeep->error = upkeep->verification.error;
+		upkeep->refused = true;
+		if (upkeep->other != NULL)
+			log_warning("%s", upkeep->error.text);
+		break;
+	}
+}
+
+/* ---- races -------------------------------------------------------------------------------- */
+
+/* Another reflector than the held one, the most patient; an unknown patience counts as the best. */
+static size_t next_reflector(const struct upkeep *upkeep)
+{
+	size_t count = upkeep->request.reflector_count;
+	size_t best = (upkeep->held.reflector + 1) % count;
+
+	for (size_t n = 2; n < count; n++) {
+		size_t i = (upkeep->held.reflector + n) % count;
+		uint64_t lifetime = upkeep->lifetime_ms[i];
+		if (upkeep->lifetime_ms[best] != 0 &&
+			(lifetime == 0 || lifetime > upkeep->lifetime_ms[best]))
+			best = i;
+	}
+	return best;
+}
+
+static void start_race(struct upkeep *upkeep, enum upkeep_purpose purpose, uint64_t now)
+{
+	if (upkeep->race != NULL)
+		return;
+	upkeep->race_due = TIMER_NONE;
+	upkeep->purpose = purpose;
+	upkeep->request.first = upkeep->has_known ? next_reflector(upkeep) : 0;
+	/* Once two strangers agreed on an address, one is enough to see whether it still holds. */
+	upkeep->request.must_agree = upkeep->probe->must_agree && !upkeep->has_known;
+	upkeep->race = mapping_race_start(&upkeep->request, now);
+	if (upkeep->race == NULL)
+		upkeep->race_due = now + backoff_ms(upkeep, upkeep->races_lost);
+}
+
+static void abandon_race(struct upkeep *upkeep)
+{
+	mapping_race_end(upkeep->race);
+	upkeep->race = NULL;
+}
+
+/* What is held is not to be trusted any more; look for a mapping after `wait` ms. */
+static void begin_anew(struct upkeep *upkeep, uint64_t wait, uint64_t now)
+{
+	held_release(&upkeep->held);
+	if (upkeep->race != NULL && upkeep->purpose == UPKEEP_COMPARE)
+		abandon_race(upkeep);
+	if (wait == 0)
+		start_race(upkeep, UPKEEP_REPLACE, now);
+	else if (upkeep->race == NULL)
+		upkeep->race_due = now + wait;
+}
+
+static void compare(struct upkeep *upkeep, const struct mapping_race_result *result)
+{
+	char one[ADDR_TEXT_SIZE];
+	char other[ADDR_TEXT_SIZE];
+	const struct mapping *known = &upkeep->known.mapping;
+	const struct mapping *second = &result->mapping;
+
+	if (mapping_equal(known, second))
+		return;
+	addr_format(&known->public_addr, one);
+	addr_format(&second->public_addr, other);
+	if (!addr_equal_ip(&known->public_addr, &second->public_addr))
+		log_warning("the reflectors disagree: %s saw %s, %s saw %s; a proxy or a second "
+			    "way out is on the path",
+			known->reflector, one, second->reflector, other);
+	else
+		log_warning("%s saw %s, %s saw %s: the NAT's mapping depends on the destination, "
+			    "so strangers will not get through",
+			known->reflector, one, second->reflector, other);
+}
+
+static void take_winner(struct upkeep *upkeep, uint64_t now)
+{
+	struct mapping_race_result result;
+	uint64_t lifetime_ms = 0;
+
+	mapping_race_take(upkeep->race, &result);
+	upkeep->spoke = true;
+	abandon_race(upkeep);
+	verification_add_contacted(&upkeep->verification, result.contacted);
+	if (upkeep->purpose == UPKEEP_COMPARE) {
+		compare(upkeep, &result);
+		binding_client_end(&result.winner);
+		return;
+	}
+	/* What worked once is tried alone, until it does not. */
+	upkeep->request.method = result.winner.port.method;
+	/* With one reflector only, the pair of addresses is taken until the old one is gone. */
+	if (upkeep->request.reflector_count > 1)
+		lifetime_ms = upkeep->lifetime_ms[result.reflector];
+	held_begin(&upkeep->held, &result, lifetime_ms, now);
+	confirm(upkeep, &result, now);
+	/* To be verified with, the others must stay strangers; what they dial tells more. */
+	if (!upkeep->compared && !upkeep->request.must_agree && !upkeep->config->verify &&
+		upkeep->request.reflector_count > 1) {
+		upkeep->compared = true;
+		start_race(upkeep, UPKEEP_COMPARE, now);
+	}
+}
+
+/* The address of -b may come later, as a network does. */
+static bool lacks_address(const struct upkeep *upkeep)
+{
+	const struct addr *local = &upkeep->probe->local;
+
+	return local->family != ADDR_NONE && !socket_is_local_ip(local);
+}
+
+/* What is not asked for is not missed: a family that this host, or the reflector, does not have. */
+static bool is_absent(const struct upkeep *upkeep)
+{
+	const struct upkeep *other = upkeep->other;
+
+	return other != NULL && !upkeep->has_known && !upkeep->refused &&
+	       (other->has_known || (other->spoke && !upkeep->spoke));
+}
+
+/*
+ * What need not be said: the same twice; that a family is missing (IPv4 should not be); a refusal
+ * that is to be the end; and of two families that have nobody to ask, IPv4 tells why, for both.
+ * What the other one comes to is not known at the first loss.
+ */
+static bool is_silent(const struct upkeep *upkeep)
+{
+	const struct upkeep *other = upkeep->other;
+	bool is_ipv6 = upkeep->request.family == ADDR_IPV6;
+
+	if (upkeep->warned || (upkeep->refused && other == NULL))
+		return true;
+	if (other == NULL || upkeep->has_known)
+		return false;
+	if (is_absent(upkeep))
+		return is_ipv6 || !upkeep->spoke;
+	if (upkeep->refused)
+		return upkeep->races_lost == 0 || upkeep_is_hopeless(other);
+	return !upkeep->spoke && (is_ipv6 || upkeep->races_lost == 0);
+}
+
+static void tell_loss(struct upkeep *upkeep, const struct error *error)
+{
+	if (is_silent(upkeep)) {
+		log_detail("%s; trying again", error->text);
+		return;
+	}
+	log_warning("%s; trying again", error->text);
+	if (!is_reported(upkeep))
+		snprintf(upkeep->status, sizeof(upkeep->status), "no mapping: %.100s; trying again",
+			error->text);
+	upkeep->warned = true;
+}
+
+static void take_lost_race(struct upkeep *upkeep, uint64_t now)
+{
+	struct error error = *mapping_race_error(upkeep->race);
+	enum upkeep_purpose purpose = upkeep->purpose;
+	bool cannot = mapping_race_cannot(upkeep->race);
+
+	upkeep->spoke = mapping_race_spoke(upkeep->race);
+	abandon_race(upkeep);
+	verification_add_contacted(&upkeep->verification, NULL);
+	if (purpose == UPKEEP_COMPARE)
+		return;
+	upkeep->request.method = upkeep->probe->method;
+	if (!upkeep->has_known && cannot && !lacks_address(upkeep)) {
+		upkeep->error = error;
+		upkeep->refused = true;
+	}
+	tell_loss(upkeep, &error);
+	upkeep->race_due = now + (is_absent(upkeep) ? timers_with_jitter(ABSENT_MS)
+						    : backoff_ms(upkeep, upkeep->races_lost));
+	upkeep->races_lost++;
+}
+
+bool upkeep_is_hopeless(const struct upkeep *upkeep)
+{
+	return upkeep->refused || (!upkeep->has_known && !upkeep->spoke && upkeep->races_lost > 0);
+}
+
+static void advance_race(struct upkeep *upkeep, const struct pollfd *fds, uint64_t now)
+{
+	if (upkeep->race == NULL)
+		return;
+	switch (mapping_race_advance(upkeep->race, fds, now)) {
+	case MAPPING_RACE_RUNNING:
+		return;
+	case MAPPING_RACE_MAPPED:
+		take_winner(upkeep, now);
+		return;
+	case MAPPING_RACE_FAILED:
+		take_lost_race(upkeep, now);
+		return;
+	}
+}
+
+/* ---- the held connection ------------------------------------------------------------------ */
+
+static void meet_initiator(void *context, const struct invitation *invitation, uint64_t now)
+{
+	struct upkeep *upkeep = context;
+	const struct binding_client *binding = &upkeep->held.binding;
+	const struct responder_path path = {
+		.local = binding->local,
+		.method = upkeep->request.method,
+		.relay = {.reflector = binding->request.remote,
+			.local = upkeep->probe->local,
+			.interface = upkeep->request.interface},
+		.other = binding->answer.other,
+	};
+
+	responder_meet(&upkeep->responder, &path, invitation, now);
+}
+
+static void take_loss(struct upkeep *upkeep, const struct held_loss *loss, uint64_t now)
+{
+	uint64_t wait = 0;
+
+	upkeep->lost_while_idle = loss->idle && loss->promised;
+	/* A server of a stranger has its own idea of how long a connection may last. */
+	if (!loss->promised && !loss->idle)
+		upkeep->lifetime_ms[loss->reflector] = loss->stood_ms;
+	/* Who answers and closes at once would have us connect without a pause. */
+	if (loss->stood_ms < STOOD_MIN_MS)
+		wait = backoff_ms(upkeep, upkeep->short_lived++);
+	else
+		upkeep->short_lived = 0;
+	begin_anew(upkeep, wait, now);
+}
+
+static void take_answer(struct upkeep *upkeep, uint64_t now)
+{
+	const struct mapping *mapping = &upkeep->held.mapping;
+	struct mapping_race_result seen = upkeep->known;
+
+	memcpy(seen.mapping.reflector, mapping->reflector, sizeof(seen.mapping.reflector));
+	seen.mapping.public_addr = mapping->public_addr;
+	seen.mapping.local = mapping->local;
+	confirm(upkeep, &seen, now);
+}
+
+static void take_held_event(struct upkeep *upkeep, enum held_event event, uint64_t now)
+{
+	switch (event) {
+	case HELD_NOTHING:
+		return;
+	case HELD_ANSWERED:
+		take_answer(upkeep, now);
+		return;
+	case HELD_ENDING:
+		start_race(upkeep, UPKEEP_REPLACE, now);
+		return;
+	case HELD_LOST:
+		take_loss(upkeep, &upkeep->held.loss, now);
+		return;
+	case HELD_SILENT:
+		upkeep->lost_while_idle = true;
+		begin_anew(upkeep, 0, now);
+		return;
+	}
+}
+
+/* ---- what happens ------------------------------------------------------------------------- */
+
+/* Does the held connection still leave from where it did? */
+void upkeep_check_network(struct upkeep *upkeep, uint64_t now)
+{
+	struct addr source;
+
+	if (!upkeep->held.open) {
+		/* A race that began before the change may wait for what cannot come. */
+		if (upkeep->race != NULL && upkeep->purpose == UPKEEP_REPLACE)
+			abandon_race(upkeep);
+		upkeep->races_lost = 0;
+		start_race(upkeep, UPKEEP_REPLACE, now);
+		return;
+	}
+	if (socket_source_for(&upkeep->held.binding.request.remote, &source) != 0) {
+		log_detail("the network changed: no route to the reflector");
+		return;
+	}
+	if (upkeep->probe->local.family == ADDR_NONE &&
+		!addr_equal_ip(&source, &upkeep->held.binding.local)) {
+		log_detail("the network changed: another local address");
+		begin_anew(upkeep, 0, now);
+		return;
+	}
+	log_detail("the network may have changed: asking at once");
+	held_send_keepalive(&upkeep->held, now);
+}
+
+static void take_timers(struct upkeep *upkeep, uint64_t now)
+{
+	take_held_event(upkeep, held_expire(&upkeep->held, now), now);
+	if (timers_take_due(&upkeep->race_due, now))
+		start_race(upkeep, UPKEEP_REPLACE, now);
+	if (timers_take_due(&upkeep->verification.due, now))
+		verify(upkeep, now);
+	if (timers_take_due(&upkeep->down_due, now))
+		report_down(upkeep);
+}
+
+uint64_t upkeep_watch(const struct upkeep *upkeep, struct pollfd fds[UPKEEP_WATCH_MAX])
+{
+	uint64_t due = timers_earlier(upkeep->race_due, upkeep->down_due);
+
+	due = timers_earlier(due, held_watch(&upkeep->held, fds + UPKEEP_WATCH_HELD));
+	due = timers_earlier(
+		due, responder_watch(&upkeep->responder, fds + UPKEEP_WATCH_RESPONDER));
+	due = timers_earlier(
+		due, verification_watch(&upkeep->verification, fds + UPKEEP_WATCH_VERIFICATION));
+	for (size_t i = UPKEEP_WATCH_RACE; i < UPKEEP_WATCH_MAX; i++)
+		fds[i] = (struct pollfd){.fd = -1};
+	if (upkeep->race != NULL)
+		due = timers_earlier(
+			due, mapping_race_watch(upkeep->race, fds + UPKEEP_WATCH_RACE));
+	return due;
+}
+
+void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_MAX], uint64_t now)
+{
+	struct mapping_race *watched = upkeep->race;
+	bool happened = fds[UPKEEP_WATCH_HELD].revents != 0;
+
+	advance_verification(upkeep, fds + UPKEEP_WATCH_VERIFICATION, now);
+	responder_advance(&upkeep->responder, fds + UPKEEP_WATCH_RESPONDER, now);
+	take_held_event(upkeep, held_advance(&upkeep->held, happened, now), now);
+	take_timers(upkeep, now);
+	/* What poll() found belongs to the race that was running then. */
+	advance_race(upkeep, upkeep->race == watched ? fds + UPKEEP_WATCH_RACE : NULL, now);
+}
+
+void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
+	const struct mapping_race_request *probe, const struct upkeep *other)
+{
+	memset(upkeep, 0, sizeof(*upkeep)); /* UPKEEP_UNREPORTED */
+	upkeep->config = config;
+	upkeep->probe = probe;
+	upkeep->other = other;
+	upkeep->request = *probe;
+	upkeep->request.mode = BINDING_MODE_HOLD;
+	upkeep->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
+	upkeep->race_due = upkeep->down_due = TIMER_NONE;
+	held_init(&upkeep->held, config->key, config->interval_ms, meet_initiator, upkeep);
+	verification_init(
+		&upkeep->verification, probe, config->verify_open_ms, config->verify_again_ms);
+	responder_init(&upkeep->responder, config->handover, &upkeep->held.registration);
+}
+
+void upkeep_start(struct upkeep *upkeep, uint64_t now)
+{
+	start_race(upkeep, UPKEEP_REPLACE, now);
+	advance_race(upkeep, NULL, now);
+}
+
+void upkeep_end(struct upkeep *upkeep)
+{
+	abandon_race(upkeep);
+	verification_end(&upkeep->verification);
+	responder_end(&upkeep->responder);
+	held_end(&upkeep->held);
+	report_down(upkeep);
+}
