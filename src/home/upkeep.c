@@ -37,8 +37,9 @@
  * in its port alone, the NAT forgot it; the interval is halved, down to INTERVAL_MIN_MS.
  *
  * Two families. Each has an upkeep of its own, and knows the other one only to be quiet beside it:
- * a family that never had a mapping is looked for every ABSENT_MS, and without a word, while the
- * other one has one. The network's change has it looked for at once.
+ * a family that never had a mapping is looked for less and less often, down to once in
+ * ABSENT_MAX_MS, and without a word, while the other one has one. The network's change has it
+ * looked for at once.
  *
  * Invariants: what works is never given up because one reflector failed (it is ended without a
  * packet, which leaves the NAT's entry as it is, and other reflectors are asked first); each
@@ -60,15 +61,26 @@
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS   60000
 #define DOWN_MS          180000
-#define ABSENT_MS        600000
+#define ABSENT_MAX_MS    600000
+#define DOUBLINGS_MAX    11
+
+/* What is not asked for is not missed: a family that this host, or the reflector, does not have. */
+static bool is_absent(const struct upkeep *upkeep)
+{
+	const struct upkeep *other = upkeep->other;
+
+	return other != NULL && !upkeep->has_known && !upkeep->refused &&
+	       (other->has_known || (other->spoke && !upkeep->spoke));
+}
 
 static uint64_t backoff_ms(const struct upkeep *upkeep, unsigned failures)
 {
-	unsigned doublings = failures < 8 ? failures : 8;
-	uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << doublings;
+	unsigned doublings = failures < DOUBLINGS_MAX ? failures : DOUBLINGS_MAX;
+	uint64_t most = timers_earlier(upkeep->held.interval_ms, BACKOFF_MAX_MS);
 
-	ms = timers_earlier(ms, upkeep->held.interval_ms);
-	return timers_with_jitter(timers_earlier(ms, BACKOFF_MAX_MS));
+	if (is_absent(upkeep))
+		most = ABSENT_MAX_MS;
+	return timers_with_jitter(timers_earlier((uint64_t)BACKOFF_FIRST_MS << doublings, most));
 }
 
 /* ---- reporting ---------------------------------------------------------------------------- */
@@ -309,15 +321,6 @@ static bool lacks_address(const struct upkeep *upkeep)
 	return local->family != ADDR_NONE && !socket_is_local_ip(local);
 }
 
-/* What is not asked for is not missed: a family that this host, or the reflector, does not have. */
-static bool is_absent(const struct upkeep *upkeep)
-{
-	const struct upkeep *other = upkeep->other;
-
-	return other != NULL && !upkeep->has_known && !upkeep->refused &&
-	       (other->has_known || (other->spoke && !upkeep->spoke));
-}
-
 /*
  * What need not be said: the same twice; that a family is missing (IPv4 should not be); a refusal
  * that is to be the end; and of two families that have nobody to ask, IPv4 tells why, for both.
@@ -369,8 +372,7 @@ static void take_lost_race(struct upkeep *upkeep, uint64_t now)
 		upkeep->refused = true;
 	}
 	tell_loss(upkeep, &error);
-	upkeep->race_due = now + (is_absent(upkeep) ? timers_with_jitter(ABSENT_MS)
-						    : backoff_ms(upkeep, upkeep->races_lost));
+	upkeep->race_due = now + backoff_ms(upkeep, upkeep->races_lost);
 	upkeep->races_lost++;
 }
 

@@ -136,11 +136,12 @@ $LAB_HOME_PUBLIC6 6"
 	probe -4 -6 -r "$name:9"
 	expect '-4 -6, and nobody answers' 1 ''
 	is '-4 -6, and nobody answers: one line says so' "$(echo "$err" | grep -c '^natpunch')" 1
-	for wrong in '-k' '-c file' '-b ::1'; do
-		# shellcheck disable=SC2086
-		probe -4 -6 -r "$name" $wrong
-		expect "-4 -6 $wrong" 2 ''
-		like "-4 -6 $wrong: it says why" "$err" 'does not go with -4 -6$'
+	probe -4 -6 -r "$name" -b ::1
+	expect '-4 -6 -b' 2 ''
+	like '-4 -6 -b: it says why' "$err" 'does not go with -4 -6$'
+	for expected in "$both" ''; do
+		probe -4 -6 -r "$name" -c "$LAB_DIR/both"
+		expect '-4 -6 -c' 0 "$expected"
 	done
 	for method in repair rewrite raw; do
 		lab_nat_flush home
