@@ -72,6 +72,7 @@ enum borrow_result borrow_method_make_socket(
 	/* An IPv6 wildcard must not claim the port of IPv4 as well. */
 	if (request->remote.family == ADDR_IPV6)
 		socket_set_flag(*fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	socket_prefer_public_source(*fd);
 	return BORROW_OPEN;
 }
 

@@ -87,6 +87,7 @@ static enum borrow_result find_local(
 
 	if (fd < 0)
 		return fail(error, BORROW_UNREACHABLE, "open a socket");
+	socket_prefer_public_source(fd);
 	*local = borrow_method_local(request);
 	local->port = 0;
 	result = tie_socket(fd, request, local, error);

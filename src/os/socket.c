@@ -148,19 +148,3 @@ int socket_take_error(int fd)
 		return errno;
 	return value;
 }
-
-int socket_source_for(const struct addr *remote, struct addr *out)
-{
-	int fd = socket_open((enum addr_family)remote->family, SOCK_DGRAM, 0);
-	int result = -1;
-	int saved;
-
-	if (fd < 0)
-		return -1;
-	if (socket_connect(fd, remote) == 0)
-		result = socket_local(fd, out);
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return result;
-}

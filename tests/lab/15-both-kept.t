@@ -134,9 +134,48 @@ try_missing()
 	lab_kill keep
 }
 
+# Home's IPv6 address is a stable one, and there is a temporary one, which the kernel prefers.
+is_temporary()
+{
+	lab_exec home ip -6 addr show dev eth0 scope global temporary | grep -q ' temporary '
+}
+
+begin_temporary()
+{
+	stable=2001:db8:1:1:200:5eff:fe00:5301
+	lab_exec home ip -6 addr flush dev eth0 scope global
+	lab_exec home sysctl -qw net.ipv6.conf.eth0.use_tempaddr=2 net.ipv6.conf.eth0.accept_dad=0
+	lab_exec home ip -6 addr add "$stable/64" dev eth0 mngtmpaddr nodad
+	lab_exec home ip -6 route replace default via 2001:db8:1:1::1 dev eth0
+	ok 'home has a temporary address' wait_for 5 is_temporary
+	like 'which the kernel sends from' \
+		"$(lab_exec home ip -6 route get "$LAB_REFLECTOR6")" ' src 2001:db8:1:1:'
+	unlike 'and not from the stable one' \
+		"$(lab_exec home ip -6 route get "$LAB_REFLECTOR6")" "src $stable "
+}
+
+try_temporary()
+{
+	begin_temporary
+	for method in bind:5000 repair:22 rewrite:22 raw:22; do
+		is "a stable address by ${method%:*}" "$(lab_exec home "$natpunch" probe -q -6 \
+			-m "${method%:*}" -p "${method#*:}" -r "$LAB_REFLECTOR6")" "$stable ${method#*:}"
+	done
+	keep -i 1 -6 -r "$name"
+	ok 'it is kept' wait_for 10 lab_file_has "$LAB_DIR/keep.out" "^$stable 22\$"
+
+	# The provider hands out another prefix, and takes the old one back.
+	lab_exec home-router ip -6 addr add 2001:db8:1:2::1/64 dev lan nodad
+	lab_exec home ip -6 addr add 2001:db8:1:2::7/64 dev eth0 nodad
+	lab_exec home ip -6 addr change "$stable/64" dev eth0 preferred_lft 0
+	ok 'another prefix' wait_for 20 lab_file_has "$LAB_DIR/keep.out" '^2001:db8:1:2::7 22$'
+	lab_kill keep
+}
+
 begin
 try_both
 try_one
 try_missing
+try_temporary
 lab_stop
 done_testing

@@ -34,7 +34,4 @@ int socket_local(int fd, struct addr *out);
 int socket_peer(int fd, struct addr *out);
 int socket_take_error(int fd); /* SO_ERROR: 0, or an errno value */
 
-/* The address that packets to `remote` would leave from; returns 0, or -1 and errno (no route). */
-int socket_source_for(const struct addr *remote, struct addr *out);
-
 #endif

@@ -66,6 +66,16 @@ int socket_retransmission_ms(int fd);
 /* Packets that were dropped because the socket's buffer was full (SO_MEMINFO, Linux 4.12), or 0. */
 uint32_t socket_dropped(int fd);
 
+/*
+ * Has an IPv6 socket send from a stable address, where this machine has one, and not from a
+ * temporary one (RFC 5014 section 3, RFC 8981), which is gone within days. Any other socket stays
+ * as it is.
+ */
+void socket_prefer_public_source(int fd);
+
+/* The address that packets to `remote` would leave from; returns 0, or -1 and errno (no route). */
+int socket_source_for(const struct addr *remote, struct addr *out);
+
 /* Is this one of this machine's own addresses (getifaddrs, or loopback; port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);
 
