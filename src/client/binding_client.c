@@ -291,6 +291,7 @@ static void receive_stream(struct binding_client *client, uint64_t now)
 {
 	enum stun_stream_result result = stun_stream_read(&client->stream, client->port.fd);
 
+	client->reset = result == STUN_STREAM_BROKEN && errno == ECONNRESET;
 	switch (result) {
 	case STUN_STREAM_MESSAGE:
 		take_message(client, client->stream.bytes, client->stream.received, now);

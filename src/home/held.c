@@ -147,6 +147,7 @@ static enum held_event take_loss(struct held *held, uint64_t now)
 		.reflector = held->reflector,
 		.stood_ms = now - held->opened_at,
 		.idle = held->answer_due != TIMER_NONE,
+		.reset = held->binding.reset,
 		.promised = held->binding.answer.mode == BINDING_MODE_HOLD,
 	};
 	held_release(held);

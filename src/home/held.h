@@ -38,6 +38,7 @@ struct held_loss {
 	uint64_t stood_ms; /* how long it had been there */
 	bool idle;         /* it was while nothing was sent: the next keep-alive showed it */
 	bool promised;     /* that reflector had promised to hold it */
+	bool reset;        /* by a RST: the server does not know where it is asked from */
 };
 
 struct held {

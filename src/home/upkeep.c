@@ -419,8 +419,11 @@ static void take_loss(struct upkeep *upkeep, const struct held_loss *loss, uint6
 {
 	uint64_t wait = 0;
 
-	upkeep->lost_while_idle = loss->idle && loss->promised;
-	/* A server of a stranger has its own idea of how long a connection may last. */
+	/*
+	 * A server of a stranger has its own idea of how long a connection may last. Where it was asked
+	 * from another port, as the NAT forgot the old one, it sends a RST.
+	 */
+	upkeep->lost_while_idle = loss->idle && (loss->promised || loss->reset);
 	if (!loss->promised && !loss->idle)
 		upkeep->lifetime_ms[loss->reflector] = loss->stood_ms;
 	/* Who answers and closes at once would have us connect without a pause. */
@@ -439,6 +442,8 @@ static void take_answer(struct upkeep *upkeep, uint64_t now)
 	memcpy(seen.mapping.reflector, mapping->reflector, sizeof(seen.mapping.reflector));
 	seen.mapping.public_addr = mapping->public_addr;
 	seen.mapping.local = mapping->local;
+	/* Without a connection (UDP, raw) it is the answer to the keep-alive that shows it. */
+	upkeep->lost_while_idle = true;
 	confirm(upkeep, &seen, now);
 }
 

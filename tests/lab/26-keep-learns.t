@@ -9,21 +9,28 @@
 need ip nft conntrack
 
 natpunch=$lab_top/natpunch
-export LAB_NAT_ESTABLISHED=8
+export LAB_NAT_ESTABLISHED=8 LAB_NAT_UDP=8
 # A symmetric NAT gives another port after it forgot, which is how it shows.
 lab_start symmetric open
 lab_spawn reflect reflector "$natpunch" reflect
 wait_for_line 5 "$LAB_DIR/reflect.err" ready || bail "the reflector does not start"
 lab_spawn keep home "$natpunch" probe -k -v -i 12 -r "$LAB_REFLECTOR4"
-ok "a mapping is there" wait_for_line 5 "$LAB_DIR/keep.out" .
+lab_spawn udp home "$natpunch" probe -k -v -i 12 -u -p 4000 -r "$LAB_REFLECTOR4"
+lab_spawn raw home "$natpunch" probe -k -v -i 12 -m raw -p 4001 -r "$LAB_REFLECTOR4"
 
+# NAME: what it has printed is two lines.
 two_lines()
 {
-	[ "$(wc -l <"$LAB_DIR/keep.out")" -eq 2 ]
+	[ "$(wc -l <"$LAB_DIR/$1.out")" -eq 2 ]
 }
-ok "it is lost while idle, and another is told" wait_for 20 two_lines
-ok "that is learnt from" wait_for_line 2 "$LAB_DIR/keep.err" \
-	'the mapping was lost while idle: keep-alives every 6 s from now on$'
+for name in keep udp raw; do
+	ok "$name: a mapping is there" wait_for_line 5 "$LAB_DIR/$name.out" .
+done
+for name in keep udp raw; do
+	ok "$name: it is lost while idle, and another is told" wait_for 20 two_lines "$name"
+	ok "$name: that is learnt from" wait_for_line 2 "$LAB_DIR/$name.err" \
+		'the mapping was lost while idle: keep-alives every 6 s from now on$'
+done
 
 # Longer than the old interval, and with it than the NAT's patience.
 lab_clock
@@ -34,7 +41,9 @@ over()
 	[ "$lab_now" -ge "$until" ]
 }
 wait_for 16 over
-ok "from then on it is kept" two_lines
+for name in keep udp raw; do
+	ok "$name: from then on it is kept" two_lines "$name"
+done
 is "as the NAT has it" "$(tail -n 1 "$LAB_DIR/keep.out")" \
 	"$(lab_mapping home tcp 22 "$LAB_REFLECTOR4" 3478 | tail -n 1)"
 

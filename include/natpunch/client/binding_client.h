@@ -45,6 +45,7 @@ struct binding_client {
 	uint64_t due; /* when advance() wants to be called without an event; TIMER_NONE */
 	struct stun_stream stream; /* what a connection has brought */
 	unsigned lines;            /* times that a text line came, as the question was too late */
+	bool reset;                /* when FAILED: the server sent a RST */
 	bool followed;             /* to another server, by error 300 */
 	void (*listener)(void *context, const void *data, size_t size);
 	void *listener_context;

@@ -264,6 +264,7 @@ static void test_lost(void)
 	is_uint(held.loss.reflector, REFLECTOR, "and this was it");
 	ok(held.loss.promised, "it had promised to hold it");
 	ok(!held.loss.idle, "no keep-alive was under way");
+	ok(!held.loss.reset, "and no RST came");
 	is_closed("lost");
 
 	begin(SOCK_STREAM, STRANGE, 0);
@@ -272,6 +273,7 @@ static void test_lost(void)
 	is_int(advance(START + 1), HELD_LOST, "a stranger's server resets it");
 	ok(!held.loss.promised, "it had promised nothing");
 	ok(held.loss.idle, "it was lost before the keep-alive");
+	ok(held.loss.reset, "by a RST");
 }
 
 static void test_ending(void)
