@@ -31,15 +31,10 @@ start_reflector()
 	lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4" -a "$LAB_REFLECTOR_B6" -K "$key"
 }
 
-# COMMAND [option...]: at home, where the names of $LAB_DIR/hosts are known. Sets $status, $out, $err.
+# COMMAND [option...]: at home. Sets $status, $out, $err.
 at_home()
 {
-	# shellcheck disable=SC2016
-	lab_exec home sh -c '
-		hosts=$1 natpunch=$2
-		shift 2
-		mount --bind "$hosts" /etc/hosts && exec "$natpunch" "$@"' \
-		names "$LAB_DIR/hosts" "$natpunch" "$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+	lab_exec_named "$natpunch" "$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
 	status=$?
 	out=$(cat "$LAB_DIR/out")
 	err=$(lab_said "$LAB_DIR/err")

@@ -27,15 +27,10 @@ begin()
 	: >"$LAB_DIR/events"
 }
 
-# [option...]: at home, where the names of $LAB_DIR/hosts are known.
+# [option...]
 keep()
 {
-	# shellcheck disable=SC2016
-	lab_spawn keep home sh -c '
-		hosts=$1 natpunch=$2
-		shift 2
-		mount --bind "$hosts" /etc/hosts && exec "$natpunch" probe -k "$@"' \
-		names "$LAB_DIR/hosts" "$natpunch" "$@"
+	lab_spawn keep home sh "$LAB_DIR/named" "$natpunch" probe -k "$@"
 }
 
 # The lines of a file, sorted, on one line.

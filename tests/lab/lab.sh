@@ -191,6 +191,12 @@ lab_exec()
 	ip netns exec "$LAB-$lab_ns" "$@"
 }
 
+# COMMAND...: at home, where the names of $LAB_DIR/hosts are known, in /etc/hosts of its own.
+lab_exec_named()
+{
+	lab_exec home sh "$LAB_DIR/named" "$@"
+}
+
 lab_spawn()
 {
 	lab_name=$1
@@ -812,6 +818,7 @@ lab_sshd_files()
 	exec /usr/sbin/sshd -D -e -f "$LAB_DIR/sshd_config"
 	END
 	LAB_SSHD_LOG=$LAB_DIR/sshd.err
+	printf '%s\n' "mount --bind '$LAB_DIR/hosts' /etc/hosts && exec \"\$@\"" >"$LAB_DIR/named"
 }
 
 lab_sshd_start()
