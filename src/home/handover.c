@@ -38,6 +38,7 @@
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/flow.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/privileges.h"
 #include "natpunch/os/resolve.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/os/socket.h"
@@ -92,7 +93,7 @@ static _Noreturn void run_command(char *const *command)
 {
 	char name[NAME_SHOWN_SIZE];
 
-	if (set_blocking(STDIN_FILENO) == 0)
+	if (set_blocking(STDIN_FILENO) == 0 && privileges_clear_inheritable() == 0)
 		execv(command[0], command);
 	log_error("cannot run %s: %s", show_name(command[0], name), strerror(errno));
 	/* Closed in order, it would be a session that said nothing. */

@@ -26,6 +26,7 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/privileges.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/base/text.h"
 
@@ -231,7 +232,7 @@ static _Noreturn void run_child(const struct hook *hook, const struct hook_call 
 
 	setpgid(0, 0);
 	signals_restore();
-	if (set_descriptors(&report) == 0)
+	if (privileges_clear_inheritable() == 0 && set_descriptors(&report) == 0)
 		run_program(hook, call);
 	refusal.problem = errno;
 	if (refusal.problem == ENOENT)

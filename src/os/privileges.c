@@ -128,6 +128,17 @@ void privileges_keep(uint64_t keep)
 	log_warning("cannot give up capabilities: %s", strerror(errno));
 }
 
+/* The ambient set goes with the inheritable one here too. */
+int privileges_clear_inheritable(void)
+{
+	struct sets now;
+
+	if (get_sets(&now) != 0)
+		return -1;
+	return set_sets(join(now.words[0].permitted, now.words[1].permitted),
+		join(now.words[0].effective, now.words[1].effective));
+}
+
 /* Those in `keep` are effective, the others stay permitted. */
 static int use(uint64_t keep)
 {

@@ -4,7 +4,8 @@
  * Each connection gets a child of its own, at most HANDOVER_MAX at once; rule for more: the
  * newcomer is closed and counted, and the first of them logged. A child has the connection as
  * standard input and output, standard error, and no other descriptor; it leads a session of its
- * own. It outlives us: a session must not end because natpunch probe does.
+ * own, and a command gets no capability of ours. It outlives us: a session must not end because
+ * natpunch probe does.
  *
  * Where a process or the system has no descriptor left, a newcomer is accepted and closed at once
  * by means of a spare one, so that it does not stay in the queue and the listener readable.

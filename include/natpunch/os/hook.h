@@ -4,7 +4,8 @@
  * Run without a shell and without a search in PATH, one at a time, in the order of the events.
  * It gets standard input from /dev/null, standard error of ours as its standard output and error
  * (our standard output carries results), the signals as they were before signals_open(), no other
- * descriptor, and the environment of ours with these set:
+ * descriptor, no capability of ours (privileges_clear_inheritable()), and the environment of ours
+ * with these set:
  *   NATPUNCH_EVENT         up, change, unreachable, down
  *   NATPUNCH_PUBLIC_ADDR, NATPUNCH_PUBLIC_PORT, NATPUNCH_LOCAL_ADDR, NATPUNCH_LOCAL_PORT
  *   NATPUNCH_IP4P          "" for an IPv6 mapping (addr.h)

@@ -51,6 +51,13 @@ int privileges_become(const struct privileges_user *user, uint64_t keep, struct 
  */
 void privileges_keep(uint64_t keep);
 
+/*
+ * What this process executes gets no capability from it: none is inheritable, none is ambient. What
+ * the file or the user gives it stays. To be called in a child, before exec(2); takes no privilege.
+ * Returns 0, or -1 and errno.
+ */
+int privileges_clear_inheritable(void) __attribute__((warn_unused_result));
+
 /* Are all of these effective now? */
 bool privileges_has(uint64_t wanted);
 

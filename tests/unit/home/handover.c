@@ -23,6 +23,7 @@
 #include "natpunch/os/signals.h"
 #include "natpunch/os/socket.h"
 #include "tap.h"
+#include "unit/ambient.h"
 
 #define DEADLINE 10000
 
@@ -59,6 +60,7 @@ static void report(void)
 		option_of(IPPROTO_TCP, TCP_KEEPCNT));
 	sigprocmask(SIG_BLOCK, NULL, &blocked);
 	printf("signals %d %d\n", sigismember(&blocked, SIGTERM), sigismember(&blocked, SIGCHLD));
+	printf("ambient %d\n", ambient_is_set());
 	printf("pipe %s\n", signal(SIGPIPE, SIG_DFL) == SIG_DFL ? "default" : "ignored");
 }
 
@@ -214,16 +216,19 @@ static bool has_line(const char *text, const char *line)
 static void test_command(void)
 {
 	static const char *const lines[] = {"descriptors 3", "blocking 1", "leader 1",
-		"keepalive 1 25 25 127", "signals 0 0", "pipe default"};
+		"keepalive 1 25 25 127", "signals 0 0", "pipe default", "ambient 0"};
 	struct handover handover;
 	uint16_t port = 0;
 	int listener = listen_at("127.0.0.1", &port);
 	int leak = open("/dev/null", O_RDONLY); /* not close-on-exec */
 
 	setenv("TEST_COMMAND", "report", 1);
+	/* Without root there is none, and no way to tell. */
+	ambient_set(true);
 	handover_init(&handover, self_command, NULL);
 	int client = connect_to("127.0.0.1", port);
 	accept_when_ready(&handover, listener);
+	ambient_set(false);
 	is_uint(handover.running, 1, "a child runs");
 	const char *text = read_text(client, 0);
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)

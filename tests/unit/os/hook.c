@@ -20,6 +20,7 @@
 #include "natpunch/base/parse.h"
 #include "natpunch/os/signals.h"
 #include "tap.h"
+#include "unit/ambient.h"
 
 #define SELF     "/proc/self/exe"
 #define DEADLINE 10000
@@ -67,6 +68,7 @@ static void report_all(FILE *out, int argc, char **argv)
 		fprintf(out, "%s=%s\n", names[i], getenv(name) != NULL ? getenv(name) : "(unset)");
 	}
 	report_descriptors(out);
+	fprintf(out, "ambient %d\n", ambient_is_set());
 	fstat(0, &in);
 	fstat(1, &output);
 	fstat(2, &error);
@@ -290,13 +292,16 @@ static void test_what_it_gets(void)
 	struct mapping mapping = mapping_of("203.0.113.2", 41843);
 	struct hook hook;
 	int leak = open("/dev/null", O_RDONLY); /* not close-on-exec */
+	bool ambient;
 
 	begin(&hook, "all");
 	setenv("NATPUNCH_REFLECTOR", "input.example.org", 1);
+	ambient = ambient_set(true);
 	hook_call(&hook, HOOK_UP, &mapping, clock_now_ms());
 	ok(run_until_idle(&hook), "the hook runs and ends");
 	is_str(logged(), "", "nothing is logged when all is well");
 	is_uint(hook.kill_at, TIMER_NONE, "no deadline is left");
+	ambient_set(false);
 	close(leak);
 	unsetenv("NATPUNCH_REFLECTOR");
 
@@ -316,6 +321,10 @@ static void test_what_it_gets(void)
 	has_line(text, "FAMILY=4", "the family");
 	has_line(text, "REFLECTOR=input.example.org", "the rest of the environment is inherited");
 	has_line(text, "descriptors 0 1 2", "no descriptor but three");
+	if (ambient)
+		has_line(text, "ambient 0", "no capability of ours");
+	else
+		skip(1, "needs root, for a capability to be inherited");
 	has_line(text, "stdin null", "standard input is /dev/null");
 	has_line(text, "stdout stderr", "standard output is standard error");
 	has_line(text, "leader 1", "it leads a process group");
