@@ -2,8 +2,8 @@
  * Asking for a dial-back. Writable in CONNECTING: the question is sent; readable in ASKING: one
  * message is taken, which decides. `due` ends both. DONE and FAILED have closed the connection.
  *
- * `unsupported` tells a server that cannot dial from one that is broken: it refused, or ended the
- * connection without a byte. Threat: the server, whose bytes proto/dialback judges.
+ * `unsupported` tells a server that cannot dial from one that is broken: it refused. `silent`
+ * leaves it open. Threat: the server, whose bytes proto/dialback judges.
  */
 #include "natpunch/client/dialback_client.h"
 
@@ -135,7 +135,7 @@ static void receive_answer(struct dialback_client *client)
 	case STUN_STREAM_CUT:
 	case STUN_STREAM_BROKEN:
 		/* Servers that know nothing of the method may close without a word. */
-		client->unsupported = client->stream.received == 0;
+		client->silent = client->stream.received == 0;
 		fail_with(
 			client, EXIT_STATUS_NETWORK, "no answer from", stun_stream_explain(result));
 		return;

@@ -101,7 +101,7 @@ static void take_answer(struct reachability *reachability, const struct reachabi
 
 static void explain_untold(struct reachability *reachability)
 {
-	if (reachability->unsupported)
+	if (reachability->unsupported && !reachability->silent)
 		error_set(&reachability->error, EXIT_STATUS_NETWORK,
 			"cannot verify: no reflector dials back");
 	else if (reachability->error.text[0] == '\0')
@@ -223,7 +223,37 @@ uint64_t reachability_watch(
 		else if (lane->verify.due < due)
 			due = lane->verify.due;
 	}
+	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++)
+		if (reachability->lanes[i].waiting && reachability->lanes[i].again_at < due)
+			due = reachability->lanes[i].again_at;
 	return due;
+}
+
+static void take_failure(
+	struct reachability *reachability, struct reachability_lane *lane, uint64_t now)
+{
+	log_detail("%s", lane->verify.error.text);
+	if (lane->verify.silent && !lane->asked_again) {
+		lane->waiting = lane->asked_again = true;
+		lane->again_at = now + REACHABILITY_AGAIN_MS;
+		return;
+	}
+	if (lane->verify.unsupported)
+		return;
+	if (lane->verify.silent)
+		reachability->silent = true;
+	else
+		reachability->unsupported = false;
+	note_error(reachability, &lane->verify.error);
+}
+
+static void ask_again(
+	struct reachability *reachability, struct reachability_lane *lane, uint64_t now)
+{
+	struct addr reflector = lane->verify.reflector;
+
+	lane->waiting = false;
+	start_verify(reachability, lane, &reflector, now);
 }
 
 static void advance_lane(
@@ -239,11 +269,7 @@ static void advance_lane(
 	if (lane->verify.state != DIALBACK_CLIENT_FAILED)
 		return;
 	lane->verifying = false;
-	log_detail("%s", lane->verify.error.text);
-	if (lane->verify.unsupported)
-		return;
-	reachability->unsupported = false;
-	note_error(reachability, &lane->verify.error);
+	take_failure(reachability, lane, now);
 }
 
 enum reachability_verdict reachability_advance(
@@ -263,8 +289,10 @@ enum reachability_verdict reachability_advance(
 				   lane->verify.due <= now ||
 				   lane->verify.state == DIALBACK_CLIENT_FAILED)) {
 			advance_lane(reachability, lane, now);
+		} else if (lane->waiting && lane->again_at <= now) {
+			ask_again(reachability, lane, now);
 		}
-		busy = busy || lane->resolving || lane->verifying;
+		busy = busy || lane->resolving || lane->verifying || lane->waiting;
 	}
 	if (now >= reachability->deadline && busy)
 		reachability->unsupported = false;
@@ -285,7 +313,7 @@ void reachability_end(struct reachability *reachability)
 			resolve_end(&lane->resolve);
 		if (lane->verifying)
 			dialback_client_end(&lane->verify);
-		lane->used = lane->resolving = lane->verifying = false;
+		lane->used = lane->resolving = lane->verifying = lane->waiting = false;
 	}
 }
 

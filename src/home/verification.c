@@ -8,10 +8,14 @@
  *   OPEN, KNOWN  strangers get in, or the known addresses that alone could try:
  *                VERIFICATION_REACHABLE, unless that was reported of this mapping already.
  *   SHUT         they do not: VERIFICATION_UNREACHABLE, on the same condition; the reason is
- * logged. UNTOLD       nobody could try: all stays as it was reported, with one warning until there
- * is a verdict again; but VERIFICATION_IMPOSSIBLE when no reflector dials back at all and nothing
- * was ever reported, or not since the mapping was down. another mapping (verification_start()):
- * whatever the next verdict is, it is reported.
+ *                logged.
+ *   UNTOLD       nobody could try: all stays as it was reported, with one warning until there is a
+ *                verdict again; except that it is VERIFICATION_IMPOSSIBLE when no reflector dials
+ *                back at all and nothing was ever reported, or not since the mapping was down.
+ *                Where that only seems so, as the connections ended without a word, they may have
+ *                been cut: then it is, when it happened VERIFICATION_SILENCE_MAX times in a row.
+ *
+ * Another mapping (verification_start()): whatever the next verdict is, it is reported.
  *
  * Timer: `due`, after which the owner starts it again: `open_ms` after OPEN and KNOWN; `again_ms`
  * after any other verdict, after a start whose verdict does not come, and when there was nobody to
@@ -93,8 +97,12 @@ uint64_t verification_watch(
 static enum verification_event take_untold(struct verification *verification)
 {
 	const struct reachability *reachability = &verification->reachability;
+	bool cannot = reachability->unsupported;
 
-	if (reachability->unsupported && verification->reported == VERIFICATION_NOTHING) {
+	verification->silences = cannot && reachability->silent ? verification->silences + 1 : 0;
+	if (reachability->silent && verification->silences < VERIFICATION_SILENCE_MAX)
+		cannot = false;
+	if (cannot && verification->reported == VERIFICATION_NOTHING) {
 		verification->error = reachability->error;
 		return VERIFICATION_IMPOSSIBLE;
 	}
@@ -121,6 +129,7 @@ static enum verification_event take_told(
 	else
 		verification->reported = told;
 	verification->changed = verification->doubted = false;
+	verification->silences = 0;
 	return told;
 }
 

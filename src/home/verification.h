@@ -25,6 +25,9 @@ enum verification_event {
 	VERIFICATION_IMPOSSIBLE,  /* no reflector dials back, and nothing was reported: `error` */
 };
 
+/* So often in a row reflectors end the connection without a word, until that counts as a no. */
+#define VERIFICATION_SILENCE_MAX 3
+
 struct verification {
 	const struct mapping_race_request *probe; /* whose reflectors are asked */
 	uint64_t open_ms;                         /* until it is asked again, */
@@ -40,6 +43,7 @@ struct verification {
 	bool changed;                     /* the mapping did, since the last verdict */
 	bool judged;                      /* there was a verdict, be it that there is none */
 	bool doubted;                     /* said already that it cannot be told */
+	unsigned silences;                /* runs in a row in which no reflector said a word */
 	struct error error;               /* IMPOSSIBLE: why */
 };
 

@@ -56,6 +56,8 @@ struct dialback_client {
 	struct dialback_answer answer; /* when DONE */
 	struct error error;            /* when FAILED */
 	bool unsupported;              /* when FAILED: that server does not dial anybody back */
+	bool silent; /* when FAILED: it ended the connection without a byte; it may be one of those,
+		      * or the connection was cut */
 };
 
 /* Starts. dialback_client_end() must follow in every case. */

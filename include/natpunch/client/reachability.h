@@ -14,6 +14,9 @@
  *                                   else REACHABILITY_SHUT
  *   nobody could try             -> REACHABILITY_UNTOLD
  *
+ * A reflector that ends the connection without a word is asked once more, REACHABILITY_AGAIN_MS
+ * later: either it cannot dial, or the connection was cut.
+ *
  * A stranger is an address that was never contacted from the port. A reflector whose other address
  * is the one that was asked does not pass for one. It never blocks, but for reachability_run().
  */
@@ -34,6 +37,7 @@
 
 #define REACHABILITY_LANE_MAX  4
 #define REACHABILITY_WATCH_MAX (2 * REACHABILITY_LANE_MAX)
+#define REACHABILITY_AGAIN_MS  500
 
 enum reachability_verdict {
 	REACHABILITY_PENDING,
@@ -57,7 +61,10 @@ struct reachability_lane {
 	bool used;
 	bool resolving;
 	bool verifying;
-	bool stranger; /* never contacted from the port */
+	bool waiting;      /* until `again_at`, to be asked once more */
+	bool asked_again;  /* it was */
+	bool stranger;     /* never contacted from the port */
+	uint64_t again_at; /* clock_now_ms() */
 	struct resolve resolve;
 	struct dialback_client verify;
 };
@@ -67,7 +74,8 @@ struct reachability {
 	struct dialback_result evidence; /* what it rests on; with UNTOLD nothing */
 	struct dialback_result known;    /* how a known address fared; place 0: none tried */
 	bool stranger;                   /* the evidence is a stranger's */
-	bool unsupported;                /* UNTOLD: not one of them dials anybody */
+	bool unsupported;                /* UNTOLD: not one of them dials anybody, */
+	bool silent;                     /* as it seems: one or more never said a word */
 	struct error error;              /* UNTOLD: why; status NETWORK or what it was */
 	struct addr mapped;
 	struct addr asked;

@@ -13,6 +13,7 @@
 #define AGAIN_MS     60000
 #define NO_DIAL_PORT 3479 /* a reflector that dials nobody */
 #define NOBODY_PORT  3480
+#define CUT_PORT     3481 /* connections end without a word */
 #define BANNER       "SSH-2.0-door\r\n"
 
 static struct verification verification;
@@ -183,6 +184,95 @@ static void test_impossible(void)
 	stop_reflector();
 }
 
+static int cutter = -1;
+
+static void open_cutter(void)
+{
+	struct addr addr = address("127.0.0.1", CUT_PORT);
+
+	cutter = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (cutter < 0 || socket_set_flag(cutter, SOL_SOCKET, SO_REUSEADDR, 1) != 0 ||
+		socket_bind(cutter, &addr) != 0 || listen(cutter, 5) != 0)
+		bail_out("no cutter: %s", strerror(errno));
+}
+
+/* Takes the connection of a question, ends it, and lets that be seen. */
+static enum verification_event cut_one(uint64_t now)
+{
+	enum verification_event event = VERIFICATION_NOTHING;
+	struct pollfd fds[REACHABILITY_WATCH_MAX];
+	int fd = accept(cutter, NULL, NULL);
+
+	shutdown(fd, SHUT_WR);
+	while (verification.running && !verification.reachability.lanes[0].waiting) {
+		verification_watch(&verification, fds);
+		if (poll(fds, REACHABILITY_WATCH_MAX, PATIENCE) <= 0)
+			break;
+		event = verification_advance(&verification, fds, now);
+	}
+	close(fd);
+	return event;
+}
+
+/* All questions of a run are cut. */
+static enum verification_event ask_in_vain(uint64_t *now)
+{
+	struct pollfd fds[REACHABILITY_WATCH_MAX];
+
+	start(CUT_PORT, *now);
+	cut_one(*now);
+	*now = verification_watch(&verification, fds);
+	verification_advance(&verification, fds, *now);
+	return cut_one(*now);
+}
+
+/* A connection that is cut says nothing about who dials and who does not. */
+static void test_cut(void)
+{
+	struct pollfd fds[REACHABILITY_WATCH_MAX];
+	uint64_t now = 1000;
+
+	open_cutter();
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
+	start(CUT_PORT, now);
+	is_int(cut_one(now), VERIFICATION_NOTHING, "a question is cut: nothing is told");
+	close(cutter);
+	server_init(&server);
+	for (size_t i = 0; i < server.config.listen_count; i++)
+		server.config.listen[i].addr.port = CUT_PORT;
+	server_start(&server);
+	open_door();
+	now = verification_watch(&verification, fds);
+	is_uint(now, 1000 + REACHABILITY_AGAIN_MS, "it is asked once more, soon");
+	is_int(verification_advance(&verification, fds, now), VERIFICATION_NOTHING, "then");
+	is_int(await(now), VERIFICATION_REACHABLE, "it gets through");
+	close_door();
+	verification_end(&verification);
+	stop_reflector();
+}
+
+static void test_silence(void)
+{
+	uint64_t now = 1000;
+
+	open_cutter();
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
+	for (unsigned i = 1; i < VERIFICATION_SILENCE_MAX; i++)
+		is_int(ask_in_vain(&now), VERIFICATION_NOTHING, "in vain, time %u: untold", i);
+	ok(verification.due != TIMER_NONE, "it will be asked again");
+	ok(strstr(verification.reachability.error.text, "closed the connection") != NULL,
+		"what was seen is said: %s", verification.reachability.error.text);
+	close(cutter);
+	start(NOBODY_PORT, now);
+	is_int(await(now), VERIFICATION_NOTHING, "nobody there");
+	open_cutter();
+	for (unsigned i = 1; i < VERIFICATION_SILENCE_MAX; i++)
+		is_int(ask_in_vain(&now), VERIFICATION_NOTHING, "it counts anew, time %u", i);
+	is_int(ask_in_vain(&now), VERIFICATION_IMPOSSIBLE, "always in vain: impossible");
+	verification_end(&verification);
+	close(cutter);
+}
+
 static bool passes_for_stranger(void)
 {
 	bool stranger;
@@ -227,6 +317,8 @@ int main(void)
 	test_another_mapping();
 	test_untold();
 	test_impossible();
+	test_cut();
+	test_silence();
 	test_contacted();
 	is_int(server_stop(&no_dial), 0, "the one that does not dial ends cleanly");
 	return done_testing();
