@@ -30,8 +30,9 @@ static void retry(struct punch *punch, int problem, uint64_t now)
 
 static void try_once(struct punch *punch, uint64_t now)
 {
-	punch->tries++;
 	punch->fd = punch->open(punch->context, &punch->remote);
+	if (punch->fd >= 0 || errno != EAGAIN)
+		punch->tries++;
 	if (punch->fd < 0)
 		retry(punch, errno, now);
 	else

@@ -20,6 +20,14 @@
  * newcomer without room there is a warning and nothing else; a sampler runs only while somebody
  * waits for it, and serves all of them, as there is but one kept port.
  *
+ * Threat: a reflector that has the key, or somebody who has taken it over, invites home to
+ * addresses of its choice: to have connections handed over that came from no initiator, or to have
+ * home send SYNs to somebody. So what no initiator can have as its address is passed over
+ * (is_possible()). Private addresses are not among it: in a company, or at home, the reflector may
+ * see them. And each SYN that leaves the kept port counts against the limits SYNS_EACH and
+ * SYNS_ALL, except those that the kernel repeats where nothing is answered, after 1 s and 3 s. A
+ * punch that is over them waits.
+ *
  * Who goes first. An initiator connects as soon as it hears our prediction, h + l after we sent it,
  * with h and l the one-way times from us to the reflector and from there to the initiator. Where
  * our own NAT counts, we must come later: a SYN of ours that is answered RST, since the initiator's
@@ -36,9 +44,17 @@
 
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/socket_linux.h"
 
 #define SECOND_TIMEOUT_MS   2500 /* as long as the initiator tries */
 #define AFTER_PREDICTION_MS 50   /* for all that is not the way: processes, queues */
+
+/*
+ * For one address, and for all. Fifty initiators behind one address may come at once, and one that
+ * is refused is connected to again 13 times a second.
+ */
+#define SYNS_EACH ((struct rate_limit_rule){.interval_ms = 50, .burst = 128})
+#define SYNS_ALL  ((struct rate_limit_rule){.interval_ms = 20, .burst = 256})
 
 void responder_init(
 	struct responder *responder, struct handover *handover, struct registration *registration)
@@ -47,6 +63,40 @@ void responder_init(
 		sizeof(*responder)); /* PUNCH_NONE, RELAY_CLIENT_NONE, PORT_SAMPLER_NONE */
 	responder->handover = handover;
 	responder->registration = registration;
+	/* Rules that do not fit into the table would let nothing be sent. */
+	if (rate_limit_open(&responder->syns, SYNS_EACH, SYNS_ALL) != 0)
+		log_warning("initiators cannot be connected to: the limits do not fit");
+}
+
+/* Can a reflector have seen somebody there who is not on this machine? */
+static bool is_possible(const struct addr *addr, const struct addr *reflector)
+{
+	enum addr_class class = addr_classify(addr);
+
+	switch (class) {
+	case ADDR_CLASS_UNSPECIFIED:
+	case ADDR_CLASS_MULTICAST:
+		return false;
+	case ADDR_CLASS_LOOPBACK:
+	case ADDR_CLASS_LINK_LOCAL:
+		return addr_classify(reflector) == class;
+	default:
+		return !socket_is_local_ip(addr) || socket_is_local_ip(reflector);
+	}
+}
+
+/* Said once: who invites decides how often. */
+static void pass_over(struct responder *responder, const struct addr *initiator)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	addr_format(initiator, text);
+	if (responder->warned)
+		log_detail("no initiator can be at %s: passed over", text);
+	else
+		log_warning("the reflector invites to %s, where no initiator can be: passed over",
+			text);
+	responder->warned = true;
 }
 
 /*
@@ -55,7 +105,8 @@ void responder_init(
  */
 static int open_punch(void *context, const struct addr *remote)
 {
-	const struct responder_path *path = context;
+	struct responder *responder = context;
+	const struct responder_path *path = &responder->path;
 	const struct borrow_method *methods[] = {&borrow_method_repair, &borrow_method_bind};
 	size_t count = sizeof(methods) / sizeof(methods[0]);
 	struct borrow_request request = {
@@ -67,6 +118,10 @@ static int open_punch(void *context, const struct addr *remote)
 	struct borrowed borrowed;
 	struct error error;
 
+	if (!rate_limit_take(&responder->syns, remote, responder->now)) {
+		errno = EAGAIN;
+		return -1;
+	}
 	if (path->method == &borrow_method_bind)
 		methods[0] = &borrow_method_bind;
 	if (path->method == methods[0])
@@ -116,7 +171,7 @@ static void start_punch(struct responder *responder, const struct addr *initiato
 		return;
 	}
 	log_detail("%s wants to come in: connecting to it", addr_format(initiator, text));
-	punch_start(free_one, initiator, open_punch, &responder->path, start, timeout_ms, now);
+	punch_start(free_one, initiator, open_punch, responder, start, timeout_ms, now);
 }
 
 static void advance_punch(
@@ -239,7 +294,7 @@ static void predict(struct responder *responder, const struct invitation *invita
 	responder->waiting[responder->waiting_count++] = *invitation;
 	if (responder->sampler.state == PORT_SAMPLER_NONE)
 		port_sampler_start(&responder->sampler, &path->relay.reflector, &path->other,
-			open_punch, &responder->path, now);
+			open_punch, responder, now);
 	if (responder->sampler.state == PORT_SAMPLER_DONE)
 		meet_waiting(responder, now);
 }
@@ -249,7 +304,17 @@ static void predict(struct responder *responder, const struct invitation *invita
 void responder_meet(struct responder *responder, const struct responder_path *path,
 	const struct invitation *invitation, uint64_t now)
 {
+	const struct addr *reflector = &path->relay.reflector;
+
 	responder->path = *path;
+	responder->now = now;
+	if (!is_possible(&path->other, reflector))
+		responder->path.other.family = ADDR_NONE;
+	if (invitation->kind != INVITATION_RELAY &&
+		!is_possible(&invitation->initiator, reflector)) {
+		pass_over(responder, &invitation->initiator);
+		return;
+	}
 	switch (invitation->kind) {
 	case INVITATION_RELAY:
 		start_relay(responder, invitation, now);
@@ -289,6 +354,7 @@ uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RE
 void responder_advance(
 	struct responder *responder, const struct pollfd fds[RESPONDER_WATCH_MAX], uint64_t now)
 {
+	responder->now = now;
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++, fds++)
 		if (responder->punches[i].state != PUNCH_NONE)
 			advance_punch(responder, &responder->punches[i], fds->revents != 0, now);

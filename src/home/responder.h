@@ -9,9 +9,11 @@
 #define NATPUNCH_HOME_RESPONDER_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "natpunch/base/addr.h"
+#include "natpunch/base/rate_limit.h"
 #include "natpunch/borrow/borrow.h"
 #include "natpunch/home/handover.h"
 #include "natpunch/proto/invitation.h"
@@ -37,6 +39,9 @@ struct responder {
 	struct handover *handover;         /* the caller's; gets the connections */
 	struct registration *registration; /* the caller's; sends our prediction */
 	struct responder_path path;
+	struct rate_limit syns; /* that leave the kept port, by where they go to */
+	uint64_t now;           /* as handed in last */
+	bool warned;            /* of an address that no initiator can have */
 	struct punch punches[RESPONDER_PUNCH_MAX];
 	struct relay_client relays[RESPONDER_RELAY_MAX];
 	struct port_sampler sampler;
@@ -47,7 +52,10 @@ struct responder {
 void responder_init(
 	struct responder *responder, struct handover *handover, struct registration *registration);
 
-/* Follows an invitation that was found to be genuine. The path counts for all from now on. */
+/*
+ * Follows an invitation that was found to be genuine, unless no initiator can be where it leads to.
+ * The path counts for all from now on.
+ */
 void responder_meet(struct responder *responder, const struct responder_path *path,
 	const struct invitation *invitation, uint64_t now);
 

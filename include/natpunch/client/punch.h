@@ -36,7 +36,7 @@ enum punch_state {
 
 /*
  * Opens a non-blocking socket bound to our port and connects it to `remote`. Returns a descriptor
- * that is connecting, or -1 and errno.
+ * that is connecting, or -1 and errno; EAGAIN: it may not send now, which does not count as a try.
  */
 typedef int punch_opener(void *context, const struct addr *remote);
 

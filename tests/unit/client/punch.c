@@ -20,6 +20,7 @@ enum outcome {
 	CONNECTS,    /* a socket without an error */
 	REFUSED,     /* one that finds ECONNREFUSED */
 	UNAVAILABLE, /* none: EADDRNOTAVAIL */
+	NOT_NOW,     /* none: EAGAIN */
 };
 
 struct opener {
@@ -64,6 +65,8 @@ static int do_as_told(void *context, const struct addr *remote)
 	opener->last = -1;
 	if (opener->outcome == UNAVAILABLE)
 		errno = EADDRNOTAVAIL;
+	else if (opener->outcome == NOT_NOW)
+		errno = EAGAIN;
 	else
 		opener->last = opener->outcome == REFUSED ? open_refused() : open_quiet();
 	return opener->last;
@@ -196,6 +199,21 @@ static void test_unavailable(void)
 	is_int(punch.state, PUNCH_FAILED, "and nothing brings it back");
 }
 
+static void test_not_now(void)
+{
+	struct punch punch;
+	struct opener opener;
+
+	start(&punch, &opener, NOT_NOW, START);
+	is_int(punch.state, PUNCH_TRYING, "a try that may not be made yet is not the end");
+	is_uint(punch.tries, 0, "and does not count as one");
+	ok(punch.due >= START + PUNCH_RETRY_MS, "it is made later");
+	opener.outcome = CONNECTS;
+	punch_advance(&punch, false, punch.due);
+	is_uint(punch.tries, 1, "then it counts");
+	punch_end(&punch);
+}
+
 static void test_refused_for_ever(void)
 {
 	struct punch punch;
@@ -247,6 +265,7 @@ int main(void)
 	test_refused();
 	test_jitter();
 	test_unavailable();
+	test_not_now();
 	test_refused_for_ever();
 	test_silence();
 	test_start_moment();
