@@ -1,32 +1,41 @@
 /*
  * How a connection is handed over.
  *
- * States: each place in the table is free (0) or has a child (its pid). The listener has room, or
- * it was said that there is none (`full`).
+ * States: each place in the table is free (pid 0) or has a child; of a stranger whose client has
+ * not said a word it also has the connection (`fd`).
  *
  * Events:
  *   a connection, accepted or given   a child gets it: by the launcher, or by fork(2).
- *   no place, or no child             it is closed and counted; one warning until there was room.
+ *   no place, or no child             it is closed and counted; a warning a minute at most.
  *   no descriptor                     the spare one is given up to accept it and close it.
  *   SIGCHLD                           handover_reap() frees the places of those that ended.
  *   in the child                      the command is executed, or the address looked up, connected
  *                                     to and spliced; where that fails, the connection is aborted.
  *
- * Timers: none of ours. TCP keep-alives (HANDOVER_IDLE_S and so on) find a peer that is gone.
+ * Timers: `look_at`, each LOOK_MS while there is a stranger whose client has not said a word. When
+ * neither end has for `silence_ms`, the connection is shut down, and the child ends as at any end.
+ * A server that speaks first has its client's time begin anew with each word. TCP keep-alives
+ * (HANDOVER_IDLE_S and so on) find a peer that is gone.
  *
- * Who holds a connection that came from outside? For an instant we do; then a child of ours, as its
- * standard input and output, and nobody else: what of it stayed open here would keep it open after
- * its end. The child knows nothing of us, and is told nothing: it outlives our restart.
+ * Who holds a connection that came from outside? A child of ours, as its standard input and output.
+ * What of it stays open here would keep it open after its end: so that is given up as soon as the
+ * client has spoken, and when the child ends. The child knows nothing of us, and is told nothing:
+ * it outlives our restart.
  *
- * The table of children is the bound on what strangers can make this machine do. They are counted
- * and reaped one by one, by pid, as the hook and the resolver have children as well.
+ * The table of children is the bound on what others can make this machine do. They are counted and
+ * reaped one by one, by pid, as the hook and the resolver have children as well.
+ *
+ * Threat: strangers, who come by the listener, and want all places. So there are places that only
+ * invited ones get, who have the key; a source and a site (rate_limit.h) has a share of the others;
+ * and when those are scarce, who has few of them comes before who has many. A stranger who connects
+ * from where an initiator was said to be counts as that one, who may have got here without us.
  */
 #include "natpunch/home/handover.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -34,6 +43,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "natpunch/base/rate_limit.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/flow.h"
@@ -49,6 +59,8 @@
 #define BACKLOG          64
 #define EXIT_CANNOT_EXEC 127
 #define NAME_SHOWN_SIZE  320
+#define LOOK_MS          1000
+#define WARNING_PAUSE_MS 60000
 
 void handover_init(struct handover *handover, char *const *command, const struct host_port *to)
 {
@@ -57,13 +69,31 @@ void handover_init(struct handover *handover, char *const *command, const struct
 	if (to != NULL)
 		handover->to = *to;
 	handover->spare = open(HANDOVER_SPARE_FILE, O_RDONLY | O_CLOEXEC);
+	handover->silence_ms = HANDOVER_SILENCE_MS;
+	handover->look_at = TIMER_NONE;
+	for (size_t i = 0; i < HANDOVER_MAX; i++)
+		handover->places[i].fd = -1;
 }
 
-void handover_end(struct handover *handover)
+static void close_spare(struct handover *handover)
 {
 	if (handover->spare >= 0)
 		close(handover->spare);
 	handover->spare = -1;
+}
+
+static void stop_watching(struct handover_place *place)
+{
+	if (place->fd >= 0)
+		close(place->fd);
+	place->fd = -1;
+}
+
+void handover_end(struct handover *handover)
+{
+	for (size_t i = 0; i < HANDOVER_MAX; i++)
+		stop_watching(&handover->places[i]);
+	close_spare(handover);
 }
 
 static const char *show_name(const char *name, char out[NAME_SHOWN_SIZE])
@@ -193,12 +223,48 @@ struct launcher_task handover_task(const struct handover *handover)
 
 /* ------------------------------------------------------------- in the parent */
 
-static pid_t *find_free(struct handover *handover)
+static struct handover_place *find_free(struct handover *handover)
 {
 	for (size_t i = 0; i < HANDOVER_MAX; i++)
-		if (handover->children[i] == 0)
-			return &handover->children[i];
+		if (handover->places[i].pid == 0)
+			return &handover->places[i];
 	return NULL;
+}
+
+/* How many places strangers have: all, those of the same source, those of the same site. */
+struct share {
+	size_t all;
+	size_t source;
+	size_t site;
+};
+
+static struct share count_strangers(const struct handover *handover, const struct addr *peer)
+{
+	struct addr site = rate_limit_site(peer);
+	struct share share = {.all = 0};
+
+	for (size_t i = 0; i < HANDOVER_MAX; i++) {
+		const struct handover_place *place = &handover->places[i];
+		struct addr other = rate_limit_site(&place->peer);
+
+		if (place->pid == 0 || place->invited)
+			continue;
+		share.all++;
+		share.source += rate_limit_same_source(&place->peer, peer);
+		share.site += rate_limit_same_source(&other, &site);
+	}
+	return share;
+}
+
+static bool has_share(const struct handover *handover, const struct addr *peer)
+{
+	struct share share = count_strangers(handover, peer);
+
+	if (share.all >= HANDOVER_STRANGERS)
+		return false;
+	if (share.all >= HANDOVER_SCARCE)
+		return share.source < HANDOVER_SOURCE_FEW && share.site < HANDOVER_SITE_FEW;
+	return share.source < HANDOVER_SOURCE_MAX && share.site < HANDOVER_SITE_MAX;
 }
 
 static void log_given(const struct handover *handover, const struct addr *peer, pid_t pid)
@@ -215,25 +281,38 @@ static void log_given(const struct handover *handover, const struct addr *peer, 
 			show_name(handover->to.host, name), handover->to.port, (int)pid);
 }
 
-/* Strangers decide how often: one line until there was room again. */
-static void refuse(struct handover *handover, const char *peer, const char *reason)
+/* Strangers decide how often it happens. */
+static void refuse(struct handover *handover, const char *peer, const char *reason, uint64_t now)
 {
-	if (handover->full)
+	if (now < handover->quiet_until) {
 		log_detail("%s closed: %s", peer, reason);
-	else
+	} else {
 		log_warning("%s closed: %s", peer, reason);
-	handover->full = true;
+		handover->quiet_until = now + WARNING_PAUSE_MS;
+	}
 	handover->refused++;
 }
 
-void handover_give(struct handover *handover, int fd, const struct addr *peer)
+static void watch_stranger(
+	struct handover *handover, struct handover_place *place, int fd, uint64_t now)
 {
-	pid_t *child = find_free(handover);
+	uint64_t pause = handover->silence_ms < LOOK_MS ? handover->silence_ms : LOOK_MS;
+
+	place->fd = fd;
+	if (handover->look_at == TIMER_NONE)
+		handover->look_at = now + pause;
+}
+
+/* `fd` is the place's, or closed, after that. */
+static void give(
+	struct handover *handover, int fd, const struct addr *peer, bool invited, uint64_t now)
+{
+	struct handover_place *place = find_free(handover);
 	char text[ADDR_TEXT_SIZE];
 	pid_t pid;
 
-	if (child == NULL) {
-		refuse(handover, addr_format(peer, text), "too many connections at once");
+	if (place == NULL || (!invited && !has_share(handover, peer))) {
+		refuse(handover, addr_format(peer, text), "too many connections at once", now);
 		close(fd);
 		return;
 	}
@@ -243,31 +322,98 @@ void handover_give(struct handover *handover, int fd, const struct addr *peer)
 		      : launcher_start(handover->launcher, handover->task, peer, sizeof(*peer), fd);
 	if (pid == 0)
 		run_child(handover, fd, peer);
-	if (pid > 0) {
-		*child = pid;
-		handover->running++;
-		handover->full = false;
-		log_given(handover, peer, pid);
-	} else {
-		refuse(handover, addr_format(peer, text), strerror(errno));
+	if (pid < 0) {
+		refuse(handover, addr_format(peer, text), strerror(errno), now);
+		close(fd);
+		return;
 	}
-	close(fd);
+	*place = (struct handover_place){.pid = pid, .peer = *peer, .invited = invited, .fd = -1};
+	handover->running++;
+	log_given(handover, peer, pid);
+	if (invited)
+		close(fd);
+	else
+		watch_stranger(handover, place, fd, now);
+}
+
+void handover_give(struct handover *handover, int fd, const struct addr *peer, uint64_t now)
+{
+	give(handover, fd, peer, true, now);
+}
+
+void handover_expect(struct handover *handover, const struct addr *initiator, uint64_t now)
+{
+	struct handover_guest *guest = &handover->guests[handover->guest_next];
+
+	*guest = (struct handover_guest){.addr = *initiator, .until = now + HANDOVER_GUEST_MS};
+	handover->guest_next = (handover->guest_next + 1) % HANDOVER_GUEST_MAX;
+}
+
+static bool is_expected(const struct handover *handover, const struct addr *peer, uint64_t now)
+{
+	for (size_t i = 0; i < HANDOVER_GUEST_MAX; i++)
+		if (handover->guests[i].until > now &&
+			rate_limit_same_source(&handover->guests[i].addr, peer))
+			return true;
+	return false;
+}
+
+uint64_t handover_due(const struct handover *handover)
+{
+	return handover->look_at;
+}
+
+/* Has its client spoken, or has nobody for too long? */
+static void look(const struct handover *handover, struct handover_place *place)
+{
+	struct tcp_info info;
+	socklen_t size = sizeof(info);
+	char text[ADDR_TEXT_SIZE];
+
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(place->fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
+		info.tcpi_bytes_received > 0) {
+		stop_watching(place);
+		return;
+	}
+	if (info.tcpi_last_data_sent < handover->silence_ms)
+		return;
+	log_detail("%s ended: it said nothing for %g s", addr_format(&place->peer, text),
+		(double)handover->silence_ms / 1000);
+	shutdown(place->fd, SHUT_RDWR);
+	stop_watching(place);
+}
+
+void handover_expire(struct handover *handover, uint64_t now)
+{
+	if (now < handover->look_at)
+		return;
+	handover->look_at = TIMER_NONE;
+	for (size_t i = 0; i < HANDOVER_MAX; i++) {
+		struct handover_place *place = &handover->places[i];
+
+		if (place->fd >= 0)
+			look(handover, place);
+		if (place->fd >= 0)
+			watch_stranger(handover, place, place->fd, now);
+	}
 }
 
 void handover_reap(struct handover *handover)
 {
 	for (size_t i = 0; i < HANDOVER_MAX; i++) {
-		pid_t *child = &handover->children[i];
+		struct handover_place *place = &handover->places[i];
 		int status = 0;
 
-		if (*child == 0 || waitpid(*child, &status, WNOHANG) == 0)
+		if (place->pid == 0 || waitpid(place->pid, &status, WNOHANG) == 0)
 			continue;
 		if (WIFSIGNALED(status))
-			log_detail("pid %d ended by signal %d", (int)*child, WTERMSIG(status));
+			log_detail("pid %d ended by signal %d", (int)place->pid, WTERMSIG(status));
 		else
-			log_detail(
-				"pid %d ended: exit status %d", (int)*child, WEXITSTATUS(status));
-		*child = 0;
+			log_detail("pid %d ended: exit status %d", (int)place->pid,
+				WEXITSTATUS(status));
+		stop_watching(place);
+		place->pid = 0;
 		handover->running--;
 	}
 }
@@ -328,22 +474,22 @@ static int accept_one(int listener, struct addr *peer)
 	return fd;
 }
 
-static void turn_away(struct handover *handover, int listener)
+static void turn_away(struct handover *handover, int listener, uint64_t now)
 {
 	struct addr peer;
 	char text[ADDR_TEXT_SIZE];
 	int fd;
 
-	handover_end(handover);
+	close_spare(handover);
 	fd = accept_one(listener, &peer);
 	if (fd >= 0) {
 		close(fd);
-		refuse(handover, addr_format(&peer, text), "no descriptor left");
+		refuse(handover, addr_format(&peer, text), "no descriptor left", now);
 	}
 	handover->spare = open(HANDOVER_SPARE_FILE, O_RDONLY | O_CLOEXEC);
 }
 
-void handover_accept(struct handover *handover, int listener)
+void handover_accept(struct handover *handover, int listener, uint64_t now)
 {
 	/* A bound on one call; what waits still makes the listener readable. */
 	for (int i = 0; i < HANDOVER_MAX; i++) {
@@ -351,9 +497,9 @@ void handover_accept(struct handover *handover, int listener)
 		int fd = accept_one(listener, &peer);
 
 		if (fd >= 0)
-			handover_give(handover, fd, &peer);
+			give(handover, fd, &peer, is_expected(handover, &peer, now), now);
 		else if (errno == EMFILE || errno == ENFILE)
-			turn_away(handover, listener);
+			turn_away(handover, listener, now);
 		else if (errno == EAGAIN || errno == EINVAL || errno == EBADF)
 			return;
 	}

@@ -16,6 +16,7 @@
  *   check_due     SETTLE_MS after the network changed, as changes come in bursts.
  *   watchdog_due  systemd wants to hear from us.
  *   hook_due()    a hook takes too long, or is called again.
+ *   handover_due()  strangers that were handed over may be silent.
  *
  * Invariant: READY is told once, before the first race.
  */
@@ -110,6 +111,7 @@ static void take_timers(struct keep *keep, uint64_t now)
 		for (size_t i = 0; i < keep->count; i++)
 			upkeep_check_network(&keep->upkeeps[i], now);
 	hook_expire(keep->config->hook, now);
+	handover_expire(keep->config->handover, now);
 	if (timers_take_due(&keep->watchdog_due, now)) {
 		notify_watchdog(keep->config->notify);
 		keep->watchdog_due = now + keep->config->notify->watchdog_ms;
@@ -152,6 +154,7 @@ static void wait_for_something(struct keep *keep, struct pollfd fds[WATCH_MAX], 
 	uint64_t due = timers_earlier(keep->check_due, keep->watchdog_due);
 
 	due = timers_earlier(due, hook_due(keep->config->hook));
+	due = timers_earlier(due, handover_due(keep->config->handover));
 	fds[WATCH_SIGNALS] = (struct pollfd){.fd = keep->signals, .events = POLLIN};
 	fds[WATCH_ROUTE] = (struct pollfd){.fd = keep->watch.route_fd, .events = POLLIN};
 	fds[WATCH_CLOCK] = (struct pollfd){.fd = keep->watch.clock_fd, .events = POLLIN};
@@ -171,7 +174,7 @@ static void take_events(struct keep *keep, const struct pollfd fds[WATCH_MAX], u
 		netwatch_take(&keep->watch) && keep->check_due == TIMER_NONE)
 		keep->check_due = now + SETTLE_MS;
 	if (fds[WATCH_LISTENER].revents != 0)
-		handover_accept(keep->config->handover, keep->config->listener);
+		handover_accept(keep->config->handover, keep->config->listener, now);
 	for (size_t i = 0; i < keep->count; i++)
 		upkeep_advance(&keep->upkeeps[i], fds + watch_upkeep(i), now);
 	take_timers(keep, now);

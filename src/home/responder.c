@@ -183,7 +183,7 @@ static void advance_punch(
 	addr_format(&punch->remote, text);
 	if (punch->state == PUNCH_OPEN) {
 		log_detail("%s is through, at try %u", text, punch->tries);
-		handover_give(responder->handover, punch_take(punch), &punch->remote);
+		handover_give(responder->handover, punch_take(punch), &punch->remote, now);
 	} else if (punch->state == PUNCH_FAILED) {
 		/* It may have come in by itself: then this port's listener has it. */
 		log_detail("%s: gave up connecting: %s", text, strerror(punch->problem));
@@ -220,7 +220,7 @@ static void advance_relay(
 	addr_format(&initiator, text);
 	if (relay->state == RELAY_CLIENT_OPEN) {
 		log_detail("%s is here, relayed", text);
-		handover_give(responder->handover, relay_client_take(relay), &initiator);
+		handover_give(responder->handover, relay_client_take(relay), &initiator, now);
 	} else if (relay->state == RELAY_CLIENT_FAILED) {
 		log_detail("%s: cannot join it at the relay: %s", text, relay->problem);
 		relay_client_end(relay);
@@ -315,6 +315,7 @@ void responder_meet(struct responder *responder, const struct responder_path *pa
 		pass_over(responder, &invitation->initiator);
 		return;
 	}
+	handover_expect(responder->handover, &invitation->initiator, now);
 	switch (invitation->kind) {
 	case INVITATION_RELAY:
 		start_relay(responder, invitation, now);

@@ -1,8 +1,9 @@
 /*
  * handover.h - a connection from outside goes to a command or to another address.
  *
- * Each connection gets a child of its own, at most HANDOVER_MAX at once; rule for more: the
- * newcomer is closed and counted, and the first of them logged. A child has the connection as
+ * Each connection gets a child of its own, at most HANDOVER_MAX at once, and those of strangers
+ * within their share; rule for more: the newcomer is closed and counted, and one a minute logged. A
+ * stranger who stays silent is ended. A child has the connection as
  * standard input and output, standard error, and no other descriptor; it leads a session of its
  * own, and a command gets no capability of ours. It outlives us: a session must not end because
  * natpunch probe does.
@@ -15,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "natpunch/base/addr.h"
@@ -23,6 +25,27 @@
 #include "natpunch/base/host_port.h"
 
 #define HANDOVER_MAX 64
+
+/*
+ * A stranger is who came by the listener, from where no initiator was expected. How many places
+ * strangers get, all together; one source of them, which is an address or an IPv6 network of 64
+ * bits; and one site (rate_limit_site()).
+ */
+#define HANDOVER_STRANGERS  56
+#define HANDOVER_SOURCE_MAX 24
+#define HANDOVER_SITE_MAX   32
+
+/* When they have so many, more are for a source and a site with fewer than these. */
+#define HANDOVER_SCARCE     40
+#define HANDOVER_SOURCE_FEW 4
+#define HANDOVER_SITE_FEW   8
+
+/* A stranger's connection is ended when its client has never spoken, and nobody for so long. */
+#define HANDOVER_SILENCE_MS 30000
+
+/* For so long the initiator of an invitation is expected, and so many of them. */
+#define HANDOVER_GUEST_MS  10000
+#define HANDOVER_GUEST_MAX 16
 
 /* What the spare descriptor is of: a confined caller goes on to be able to read it. */
 #define HANDOVER_SPARE_FILE "/dev/null"
@@ -37,14 +60,31 @@
 #define HANDOVER_PROBE_S 25
 #define HANDOVER_PROBES  127 /* the most that Linux takes */
 
+struct handover_place {
+	pid_t pid; /* of the child; 0: free */
+	struct addr peer;
+	bool invited;
+	int fd; /* the connection, while it is watched for silence; else -1 */
+};
+
+/* An initiator that was invited, and may get here by the listener. */
+struct handover_guest {
+	struct addr addr;
+	uint64_t until;
+};
+
 struct handover {
-	char *const *command;         /* argv for execv(3), or NULL */
-	struct host_port to;          /* else: spliced to this address */
-	pid_t children[HANDOVER_MAX]; /* 0: free */
+	char *const *command; /* argv for execv(3), or NULL */
+	struct host_port to;  /* else: spliced to this address */
+	struct handover_place places[HANDOVER_MAX];
 	size_t running;
-	unsigned refused; /* newcomers that were closed, since handover_init() */
-	bool full;        /* it has been said that there is no room, and there was none since */
-	int spare;        /* a descriptor to give up when there is no other; -1: none */
+	struct handover_guest guests[HANDOVER_GUEST_MAX];
+	size_t guest_next;    /* the one that gives way to the next */
+	uint64_t silence_ms;  /* HANDOVER_SILENCE_MS, unless a test is in a hurry */
+	uint64_t look_at;     /* TIMER_NONE: nobody is watched */
+	unsigned refused;     /* newcomers that were closed, since handover_init() */
+	uint64_t quiet_until; /* it was said that there is no room */
+	int spare;            /* a descriptor to give up when there is no other; -1: none */
 	const struct launcher *launcher; /* or NULL: by fork(2) */
 	size_t task;                     /* with a launcher: its row with handover_task() in it */
 };
@@ -58,18 +98,22 @@ struct launcher_task handover_task(const struct handover *handover);
 
 /*
  * `command` ends with NULL; it stays the caller's and must outlive the handover. `to` may be NULL
- * when there is a command. handover_end() closes the spare descriptor; children go on.
+ * when there is a command. handover_end() closes what is open here; children go on.
  */
 void handover_init(struct handover *handover, char *const *command, const struct host_port *to);
 void handover_end(struct handover *handover);
 
 /*
- * Hands `fd`, a connected TCP socket, to a child. It is closed here in every case. The command gets
- * a blocking socket. For the address: what splice.h says, after a name was looked up. What goes
- * wrong in the child is logged by the child, and the connection closed. `peer` is for the log. The
- * address must not be one that handover_listen() listens on: the connection would come back.
+ * Hands `fd`, a connected TCP socket of somebody who was invited, to a child. It is closed here in
+ * every case. The command gets a blocking socket. For the address: what splice.h says, after a name
+ * was looked up. What goes wrong in the child is logged by the child, and the connection closed.
+ * `peer` is for the log. The address must not be one that handover_listen() listens on: the
+ * connection would come back. `now`: clock_now_ms(), here and below.
  */
-void handover_give(struct handover *handover, int fd, const struct addr *peer);
+void handover_give(struct handover *handover, int fd, const struct addr *peer, uint64_t now);
+
+/* An invitation has come from there: the initiator may get to the listener by itself. */
+void handover_expect(struct handover *handover, const struct addr *initiator, uint64_t now);
 
 /* To be called after SIGCHLD. Waits for its own children and for no others. */
 void handover_reap(struct handover *handover);
@@ -83,6 +127,12 @@ void handover_reap(struct handover *handover);
 int handover_listen(const struct addr *local, const char *interface, struct error *error);
 
 /* Takes connections that wait at the listener, up to HANDOVER_MAX, and hands each over. */
-void handover_accept(struct handover *handover, int listener);
+void handover_accept(struct handover *handover, int listener, uint64_t now);
+
+/* When handover_expire() wants to be called, or TIMER_NONE. */
+uint64_t handover_due(const struct handover *handover);
+
+/* Ends the connections of strangers who have been silent for too long. */
+void handover_expire(struct handover *handover, uint64_t now);
 
 #endif

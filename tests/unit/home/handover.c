@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "natpunch/base/timer_heap.h"
 #include "natpunch/borrow/borrow.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
@@ -26,6 +27,9 @@
 #include "unit/ambient.h"
 
 #define DEADLINE 10000
+#define DRIPS    15
+#define DRIP_MS  100
+#define SILENCE  1000 /* more than DRIP_MS, and less than all of them */
 
 static char log_path[] = "/tmp/natpunch-handover-XXXXXX";
 static char self[] = "/proc/self/exe";
@@ -75,6 +79,14 @@ static int act_as_command(const char *mode)
 		while ((got = read(STDIN_FILENO, data, sizeof(data))) > 0)
 			if (write(STDOUT_FILENO, data, (size_t)got) != got)
 				return 1;
+	if (strcmp(mode, "greet") == 0)
+		return write(STDOUT_FILENO, "hello", 5) == 5 ? act_as_command("echo") : 1;
+	if (strcmp(mode, "drip") == 0)
+		for (int i = 0; i < DRIPS; i++) {
+			poll(NULL, 0, DRIP_MS);
+			if (write(STDOUT_FILENO, "x", 1) != 1)
+				return 1;
+		}
 	return 0;
 }
 
@@ -141,17 +153,24 @@ static int listen_at(const char *ip, uint16_t *port)
 	return fd;
 }
 
-static int connect_to(const char *ip, uint16_t port)
+static int connect_from(const char *from, const char *ip, uint16_t port)
 {
 	struct addr addr = address_of(ip, port);
+	struct addr source = address_of(from, 0);
 	struct timeval limit = {.tv_sec = DEADLINE / 1000};
 	int fd =
 		socket(socket_domain((enum addr_family)addr.family), SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	if (fd < 0 || socket_connect(fd, &addr) != 0)
+	if (fd < 0 || (from != NULL && socket_bind(fd, &source) != 0) ||
+		socket_connect(fd, &addr) != 0)
 		bail_out("cannot connect to %s port %u: %s", ip, port, strerror(errno));
 	return fd;
+}
+
+static int connect_to(const char *ip, uint16_t port)
+{
+	return connect_from(NULL, ip, port);
 }
 
 /* Until the end, or until `size` bytes are there. */
@@ -184,6 +203,19 @@ static bool is_reset(int fd)
 	return read(fd, &byte, 1) < 0 && errno == ECONNRESET;
 }
 
+/* What the caller's loop does, until there is something to read. */
+static void serve_until_readable(struct handover *handover, int fd)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	uint64_t now = clock_now_ms();
+	uint64_t end = now + DEADLINE;
+
+	for (; now < end && poll(&ready, 1, 2) == 0; now = clock_now_ms()) {
+		handover_reap(handover);
+		handover_expire(handover, now);
+	}
+}
+
 static bool wait_until_running(struct handover *handover, size_t running)
 {
 	uint64_t end = clock_now_ms() + DEADLINE;
@@ -201,7 +233,7 @@ static void accept_when_ready(struct handover *handover, int listener)
 	struct pollfd ready = {.fd = listener, .events = POLLIN};
 
 	poll(&ready, 1, DEADLINE);
-	handover_accept(handover, listener);
+	handover_accept(handover, listener, clock_now_ms());
 }
 
 static bool has_line(const char *text, const char *line)
@@ -230,11 +262,11 @@ static void test_command(void)
 	accept_when_ready(&handover, listener);
 	ambient_set(false);
 	is_uint(handover.running, 1, "a child runs");
+	ok(wait_until_running(&handover, 0), "the child is reaped");
 	const char *text = read_text(client, 0);
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 		if (!ok(has_line(text, lines[i]), "the command finds: %s", lines[i]))
 			diag("in:\n%s", text);
-	ok(wait_until_running(&handover, 0), "the child is reaped");
 	close(client);
 	close(leak);
 	close(listener);
@@ -254,6 +286,7 @@ static void test_echo(void)
 	is_int(write(client, "hello", 5), 5, "a client speaks");
 	is_str(read_text(client, 5), "hello", "and is answered");
 	shutdown(client, SHUT_WR);
+	serve_until_readable(&handover, client);
 	ok(is_closed(client), "when the command ends, so does the connection");
 	ok(wait_until_running(&handover, 0), "the child is reaped");
 	close(client);
@@ -273,6 +306,7 @@ static void test_cannot_run(void)
 	handover_init(&handover, command, NULL);
 	int client = connect_to("127.0.0.1", port);
 	accept_when_ready(&handover, listener);
+	serve_until_readable(&handover, client);
 	bool refused = is_reset(client);
 	wait_until_running(&handover, 0);
 	is_str(logged(), "natpunch: cannot run /nonexistent/command: No such file or directory\n",
@@ -322,9 +356,10 @@ static void test_to(const char *host)
 	accept_when_ready(&handover, listener);
 	is_int(write(client, "hello", 5), 5, "to %s: a client speaks", host);
 	is_str(read_text(client, 5), "hello", "to %s: and is answered", host);
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)handover.children[0]);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)handover.places[0].pid);
 	is_int(count_in(path), 7, "to %s: the child has stderr, two sockets and two pipes", host);
 	shutdown(client, SHUT_WR);
+	serve_until_readable(&handover, client);
 	ok(is_closed(client), "to %s: half-close goes there and comes back", host);
 	ok(wait_until_running(&handover, 0), "to %s: the child is reaped", host);
 	close(client);
@@ -348,6 +383,7 @@ static void test_to_nobody(void)
 	handover_init(&handover, NULL, &to);
 	int client = connect_to("127.0.0.1", port);
 	accept_when_ready(&handover, listener);
+	serve_until_readable(&handover, client);
 	bool refused = is_reset(client);
 	wait_until_running(&handover, 0);
 	snprintf(wanted, sizeof(wanted),
@@ -360,48 +396,216 @@ static void test_to_nobody(void)
 	handover_end(&handover);
 }
 
+static int crowd[HANDOVER_MAX];
+static unsigned crowd_size;
+
+/* So many connect from there; returns how many got a place. */
+static unsigned come(
+	struct handover *handover, int listener, uint16_t port, const char *from, unsigned count)
+{
+	unsigned places = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		unsigned refused = handover->refused;
+		int fd = connect_from(from, "127.0.0.1", port);
+
+		accept_when_ready(handover, listener);
+		if (handover->refused == refused) {
+			crowd[crowd_size++] = fd;
+			places++;
+			continue;
+		}
+		if (!is_closed(fd))
+			diag("refused, and not closed");
+		close(fd);
+	}
+	return places;
+}
+
+/* Those that were connected to, and not by the listener, get any place. */
+static unsigned come_invited(struct handover *handover, int listener, uint16_t port, unsigned count)
+{
+	struct addr peer = address_of("127.0.0.2", 1);
+	struct pollfd ready = {.fd = listener, .events = POLLIN};
+	unsigned places = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		unsigned refused = handover->refused;
+		int fd = connect_to("127.0.0.1", port);
+
+		poll(&ready, 1, DEADLINE);
+		handover_give(handover, accept4(listener, NULL, NULL, SOCK_CLOEXEC), &peer,
+			clock_now_ms());
+		if (handover->refused == refused) {
+			crowd[crowd_size++] = fd;
+			places++;
+		} else {
+			close(fd);
+		}
+	}
+	return places;
+}
+
+static void go_away(void)
+{
+	while (crowd_size > 0)
+		close(crowd[--crowd_size]);
+}
+
 static void test_limit(void)
 {
+	static const char *const few[] = {"127.0.0.4", "127.0.0.5", "127.0.0.6", "127.0.0.7"};
+	struct addr guest = address_of("127.0.0.9", 1);
 	struct handover handover;
-	int clients[HANDOVER_MAX + 2];
-	char first[64];
 	uint16_t port = 0;
 	int listener = listen_at("127.0.0.1", &port);
 
 	setenv("TEST_COMMAND", "echo", 1);
 	handover_init(&handover, self_command, NULL);
 	log_to_file();
-	for (int i = 0; i < HANDOVER_MAX; i++) {
-		clients[i] = connect_to("127.0.0.1", port);
-		accept_when_ready(&handover, listener);
-	}
+	unsigned one = come(&handover, listener, port, "127.0.0.2", HANDOVER_SOURCE_MAX + 2);
+	unsigned two = come(&handover, listener, port, "127.0.0.3", HANDOVER_SOURCE_MAX);
+	unsigned others = 0;
+	for (size_t i = 0; i < sizeof(few) / sizeof(few[0]); i++)
+		others += come(&handover, listener, port, few[i], HANDOVER_SOURCE_FEW + 1);
+	unsigned late = come(&handover, listener, port, "127.0.0.8", 1);
+	unsigned given = come_invited(&handover, listener, port, 7);
+	handover_expect(&handover, &guest, clock_now_ms() - HANDOVER_GUEST_MS);
+	unsigned long_ago = come(&handover, listener, port, "127.0.0.9", 1);
+	handover_expect(&handover, &guest, clock_now_ms());
+	unsigned expected = come(&handover, listener, port, "127.0.0.9", 1);
 	size_t running = handover.running;
-	bool closed = true;
-	for (int i = HANDOVER_MAX; i < HANDOVER_MAX + 2; i++) {
-		clients[i] = connect_to("127.0.0.1", port);
-		accept_when_ready(&handover, listener);
-		closed = is_closed(clients[i]) && closed;
-		close(clients[i]);
-	}
+	unsigned beyond = come_invited(&handover, listener, port, 1);
 	const char *text = logged();
-	snprintf(first, sizeof(first), "%.24s", text);
-	const char *end = strstr(text, " closed: too many");
+	is_uint(one, HANDOVER_SOURCE_MAX, "one source has its share");
+	is_uint(two, HANDOVER_SCARCE - HANDOVER_SOURCE_MAX, "another what is left of plenty");
+	is_uint(others, 4 * HANDOVER_SOURCE_FEW, "then there are a few for each");
+	is_uint(late, 0, "until strangers have all of theirs");
+	is_uint(given, 7, "who is invited gets in all the same");
+	is_uint(long_ago, 0, "but not who was long ago");
+	is_uint(expected, 1, "also by the listener");
 	is_uint(running, HANDOVER_MAX, "as many run as may");
-	ok(closed, "more are closed");
-	is_uint(handover.refused, 2, "and counted");
-	is_str(first, "natpunch: warning: 127.0", "and the first of them is logged");
-	ok(end != NULL && strchr(end, '\n')[1] == '\0', "the first only");
+	is_uint(beyond, 0, "and no more");
+	is_uint(handover.refused, 2 + HANDOVER_SOURCE_MAX - two + 4 + 1 + 1 + 1, "all are counted");
+	ok(strncmp(text, "natpunch: warning: 127.0.0.2:", 29) == 0, "the first is logged");
+	ok(strchr(text, '\n')[1] == '\0', "the first only");
 
-	close(clients[0]);
+	close(crowd[--crowd_size]);
 	ok(wait_until_running(&handover, HANDOVER_MAX - 1), "one ends and is reaped");
-	clients[0] = connect_to("127.0.0.1", port);
-	accept_when_ready(&handover, listener);
-	is_int(write(clients[0], "x", 1), 1, "there is room for another");
-	is_str(read_text(clients[0], 1), "x", "and it works");
-	for (int i = 0; i < HANDOVER_MAX; i++)
-		close(clients[i]);
+	is_uint(come_invited(&handover, listener, port, 1), 1, "there is room for another");
+	is_int(write(crowd[crowd_size - 1], "x", 1), 1, "it speaks");
+	is_str(read_text(crowd[crowd_size - 1], 1), "x", "and it works");
+	go_away();
 	ok(wait_until_running(&handover, 0), "all end and are reaped");
 	is_int(waitpid(-1, NULL, WNOHANG), -1, "no child is left");
+	close(listener);
+	handover_end(&handover);
+}
+
+/* A site: who has one network of 64 bits may have 65536 of them. ::1 is of the site ::/48. */
+static void test_site(void)
+{
+	static const struct {
+		unsigned networks, each, places;
+		const char *name;
+	} cases[] = {
+		{0, 0, 1, "who is alone gets a place"},
+		{16, 2, 0, "a site has its share, whatever it has its members in"},
+		{15, 2, 1, "and not less"},
+	};
+	uint16_t port = 0;
+	struct addr any = address_of("::1", 0);
+	struct error error;
+	int listener = handover_listen(&any, NULL, &error);
+
+	if (listener < 0) {
+		skip(3, "needs IPv6");
+		return;
+	}
+	socket_local(listener, &any);
+	port = any.port;
+	log_to_file();
+	unsigned got[3];
+	for (size_t i = 0; i < 3; i++) {
+		struct handover handover;
+
+		handover_init(&handover, self_command, NULL);
+		for (unsigned n = 0; n < cases[i].networks * cases[i].each; n++) {
+			struct handover_place *place = &handover.places[n];
+			place->pid = getpid();
+			place->peer = address_of("::1", 1);
+			place->peer.ip[7] = (uint8_t)(1 + n / cases[i].each);
+		}
+		int fd = connect_to("::1", port);
+		accept_when_ready(&handover, listener);
+		got[i] = 1 - handover.refused;
+		close(fd);
+		for (unsigned n = 0; n < HANDOVER_MAX; n++)
+			if (handover.places[n].pid == getpid())
+				handover.places[n].pid = 0;
+		wait_until_running(&handover, 0);
+		handover_end(&handover);
+	}
+	logged();
+	for (size_t i = 0; i < 3; i++)
+		is_uint(got[i], cases[i].places, "%s", cases[i].name);
+	close(listener);
+}
+
+/* A client that says nothing: what becomes of it. */
+static void test_silence(void)
+{
+	struct handover handover;
+	uint16_t port = 0;
+	int listener = listen_at("127.0.0.1", &port);
+
+	setenv("TEST_COMMAND", "echo", 1);
+	handover_init(&handover, self_command, NULL);
+	handover.silence_ms = 100;
+	is_uint(handover_due(&handover), TIMER_NONE, "nobody is watched");
+	int talker = connect_to("127.0.0.1", port);
+	is_int(write(talker, "x", 1), 1, "one has spoken");
+	accept_when_ready(&handover, listener);
+	int silent = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	is_uint(come_invited(&handover, listener, port, 1), 1, "a third was invited");
+	ok(handover_due(&handover) <= clock_now_ms() + 100, "they are looked at soon");
+	serve_until_readable(&handover, silent);
+	ok(is_closed(silent), "who said nothing is ended");
+	ok(wait_until_running(&handover, 2), "and its child, but no other");
+	is_str(read_text(talker, 1), "x", "who spoke is answered");
+	is_int(write(talker, "y", 1), 1, "and may");
+	is_str(read_text(talker, 1), "y", "go on");
+	is_int(write(crowd[0], "z", 1), 1, "who was invited has all the time");
+	is_str(read_text(crowd[0], 1), "z", "in the world");
+	is_uint(handover_due(&handover), TIMER_NONE, "nobody is watched any more");
+	shutdown(talker, SHUT_WR);
+	ok(is_closed(talker), "nor is anything of theirs held");
+	close(talker);
+	close(silent);
+	go_away();
+	wait_until_running(&handover, 0);
+
+	setenv("TEST_COMMAND", "greet", 1);
+	silent = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	is_str(read_text(silent, 5), "hello", "a server speaks first");
+	serve_until_readable(&handover, silent);
+	ok(is_closed(silent), "and its client never: it is ended too");
+	close(silent);
+	wait_until_running(&handover, 0);
+
+	setenv("TEST_COMMAND", "drip", 1);
+	handover.silence_ms = SILENCE;
+	silent = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	for (int i = 0; i < DRIPS; i++) {
+		serve_until_readable(&handover, silent);
+		if (read_text(silent, 1)[0] != 'x')
+			fail("a server that goes on speaking is cut after %d words", i);
+	}
+	close(silent);
+	ok(wait_until_running(&handover, 0), "a server that speaks alone ends by itself");
 	close(listener);
 	handover_end(&handover);
 }
@@ -425,7 +629,7 @@ static void test_no_descriptors(void)
 	none.rlim_cur = (rlim_t)next;
 	poll(&ready, 1, DEADLINE);
 	setrlimit(RLIMIT_NOFILE, &none);
-	handover_accept(&handover, ready.fd);
+	handover_accept(&handover, ready.fd, clock_now_ms());
 	bool waits = poll(&ready, 1, 0) == 1;
 	setrlimit(RLIMIT_NOFILE, &before);
 	ok(strstr(logged(), "closed: no descriptor left\n") != NULL, "no descriptor: said so");
@@ -515,6 +719,8 @@ int main(void)
 	test_to("localhost");
 	test_to_nobody();
 	test_limit();
+	test_site();
+	test_silence();
 	test_no_descriptors();
 	test_listen();
 	test_beside_own();
