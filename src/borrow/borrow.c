@@ -21,6 +21,13 @@ static const struct borrow_method *const methods[] = {
 	&borrow_method_rewrite,
 	&borrow_method_raw,
 };
+/* What does not take the port comes first. */
+static const struct borrow_method *const sparing_methods[] = {
+	&borrow_method_rewrite,
+	&borrow_method_raw,
+	&borrow_method_bind,
+	&borrow_method_repair,
+};
 #define PRIVILEGED_PORTS 1024 /* below it CAP_NET_BIND_SERVICE is needed (ip(7)) */
 #define METHOD_COUNT     (sizeof(methods) / sizeof(methods[0]))
 
@@ -140,20 +147,31 @@ static void add_hint(const struct borrow_method *method, const struct borrow_req
 static enum borrow_result open_first(
 	const struct borrow_request *request, struct borrowed *out, struct error *error)
 {
-	enum borrow_result result = BORROW_CANNOT;
+	bool sparing = request->leave_free && request->protocol == MAPPING_UDP;
+	const struct borrow_method *const *order = sparing ? sparing_methods : methods;
+	bool skipping = request->after != NULL;
+	bool told = false;
 
+	error_set(error, EXIT_STATUS_LOCAL, "no other method is left");
 	for (size_t i = 0; i < METHOD_COUNT; i++) {
+		enum borrow_result result;
 		struct error reason;
-		result = methods[i]->open(request, out, &reason);
+
+		if (skipping) {
+			skipping = order[i] != request->after;
+			continue;
+		}
+		result = order[i]->open(request, out, &reason);
 		if (result == BORROW_OPEN)
 			return result;
-		if (i == 0 || result != BORROW_CANNOT)
+		if (!told || order[i] == &borrow_method_bind || result != BORROW_CANNOT)
 			*error = reason;
+		told = true;
 		if (result != BORROW_CANNOT)
 			return result;
-		log_detail("method %s passed over: %s", methods[i]->name, reason.text);
+		log_detail("method %s passed over: %s", order[i]->name, reason.text);
 	}
-	return result;
+	return BORROW_CANNOT;
 }
 
 enum borrow_result borrow_open(const struct borrow_method *method,
@@ -195,6 +213,18 @@ int borrow_knock(struct borrowed *borrowed)
 int borrow_hear(struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped)
 {
 	return borrowed->method->hear(borrowed, outcome, mapped);
+}
+
+bool borrow_is_in_the_way(const struct borrowed *borrowed, const struct borrow_request *request)
+{
+	return request->leave_free && borrowed->kind == BORROW_DATAGRAM &&
+	       borrowed->method == &borrow_method_bind;
+}
+
+void borrow_let_go(struct borrowed *borrowed)
+{
+	close(borrowed->fd);
+	borrowed->fd = -1;
 }
 
 static void end(struct borrowed *borrowed, bool silently)

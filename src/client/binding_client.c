@@ -5,8 +5,11 @@
  *   WAITING      `due`: opens the port again after BUSY_RETRY_MS
  *   CONNECTING   writable: sends             -
  *   ASKING       readable: one message       readable: all that is there; `due`: sends again
- *   ANSWERED     readable: one message       readable: all that is there is passed over
+ *   ANSWERED     readable: one message       readable: all that is there is passed over;
+ *                                            `due`: a port that is to be left free is let go
  *   FAILED       nothing: the port is closed
+ *
+ * Without a method, one that opens the port and then may not send (EPERM) is passed over as well.
  *
  * What decides in ASKING: the answer with our transaction id, a refusal, and over a stream also its
  * end, its failure, and what is not STUN. There are two exceptions. The text line of a reflector
@@ -66,12 +69,28 @@ static int send_once(struct binding_client *client)
 	return borrow_send(&client->port, bytes, size) < 0 ? -1 : 0;
 }
 
+static void open_port(struct binding_client *client, uint64_t now);
+
+/* The next method, where any will do. */
+static bool open_by_next(struct binding_client *client, uint64_t now)
+{
+	if (client->method != NULL)
+		return false;
+	client->request.after = client->port.method;
+	borrow_close(&client->port);
+	open_port(client, now);
+	return client->state != BINDING_CLIENT_FAILED;
+}
+
 /* Without a connection: sends the question, for the first time or again. */
 static void send_again(struct binding_client *client, uint64_t now)
 {
 	/* What the network says of it, a full queue as well, is left to the next sending. */
 	if (send_once(client) != 0 && errno == EPERM) {
-		fail_with(client, EXIT_STATUS_LOCAL, "cannot ask", strerror(errno));
+		if (open_by_next(client, now))
+			return;
+		fail_with(client, EXIT_STATUS_LOCAL, "cannot ask", strerror(EPERM));
+		client->cannot = false;
 		return;
 	}
 	client->state = BINDING_CLIENT_ASKING;
@@ -177,9 +196,39 @@ void binding_client_ask_again(struct binding_client *client, uint64_t now)
 		send_question(client);
 		return;
 	}
+	if (client->port.fd < 0) {
+		open_port(client, now);
+		return;
+	}
 	if (client->port.kind == BORROW_HANDSHAKE)
 		renew_handshake(&client->port.handshake);
 	send_again(client, now);
+}
+
+/* Leaves a port that is to be free, unless it is needed for a while. */
+static void let_go(struct binding_client *client, uint64_t now)
+{
+	client->due = TIMER_NONE;
+	if (client->port.fd < 0 || !borrow_is_in_the_way(&client->port, &client->request))
+		return;
+	if (now < client->hold_until) {
+		client->due = client->hold_until;
+		return;
+	}
+	client->method = client->port.method;
+	borrow_let_go(&client->port);
+}
+
+void binding_client_hold(struct binding_client *client, uint64_t now)
+{
+	if (!borrow_is_in_the_way(&client->port, &client->request))
+		return;
+	client->hold_until = now + BINDING_CLIENT_HOLD_MS;
+	if (client->port.fd < 0 && borrow_open(client->method, &client->request, &client->port,
+					   &client->error) != BORROW_OPEN)
+		return;
+	if (client->state == BINDING_CLIENT_ANSWERED)
+		client->due = client->hold_until;
 }
 
 /* Anybody's server may name any address: not one that it could not reach itself, nor ours. */
@@ -228,8 +277,8 @@ static void judge_answer(struct binding_client *client, const void *data, size_t
 	case BINDING_MAPPED:
 		client->answer = answer;
 		client->local = client->port.local;
-		client->due = TIMER_NONE;
 		client->state = BINDING_CLIENT_ANSWERED;
+		let_go(client, now);
 		return;
 	case BINDING_REFUSED:
 		take_refusal(client, &answer, now);
@@ -433,6 +482,8 @@ void binding_client_advance(struct binding_client *client, uint64_t now)
 			receive_stream(client, now);
 		else
 			pass_over(client, now);
+		if (now >= client->due)
+			let_go(client, now);
 		return;
 	case BINDING_CLIENT_FAILED:
 		return;

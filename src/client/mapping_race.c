@@ -133,6 +133,7 @@ static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 		.local = race->request->local,
 		.interface = race->request->interface,
 		.owner = race->request->owner,
+		.leave_free = race->request->leave_free,
 	};
 
 	if (attempt == NULL)

@@ -542,6 +542,7 @@ static int run_kept(struct probe_state *state)
 		to = options->to;
 	else
 		to.port = options->request.local.port;
+	config.probe.leave_free = true;
 	handover_init(&handover, options->command, &to);
 	if (check_command(options, &state->error) != 0 ||
 		open_listener(options, &config.listener, &state->error) != 0)

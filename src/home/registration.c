@@ -95,6 +95,7 @@ static void send_registration(struct registration *registration, uint64_t now)
 	};
 	registration->asking = true;
 	registration->due = now + REGISTRATION_ANSWER_MS;
+	binding_client_hold(over, now);
 	name_client_start(&registration->client, &over->port, registration->mapping.reflector,
 		&question, now);
 	take_state(registration, now);

@@ -93,4 +93,30 @@ for method in rewrite raw; do
 	lab_nat_flush home
 done
 
+# The keeper is there first, and its port still wanted by a daemon: with all that root has, and with
+# nothing.
+comes_later()
+{
+	lab_spawn daemon home nc.openbsd -u -l -n 0.0.0.0 5000
+	ok "$1: the daemon comes later, and gets its port" wait_for 5 bound
+	lab_kill daemon
+}
+unbound()
+{
+	! bound
+}
+lab_spawn keep home "$natpunch" probe -k -v -i 1 -u -p 5000 -r "$LAB_REFLECTOR4"
+ok "udp, nobody there: a mapping is there" wait_for 5 agrees udp 5000
+comes_later "udp, nobody there"
+like "udp, nobody there: it takes no port" "$(cat "$LAB_DIR/keep.err")" ' by (rewrite|raw), asking'
+lab_kill keep
+lab_nat_flush home
+lab_spawn keep home setpriv --reuid 65534 --regid 65534 --clear-groups "$natpunch" probe -k -v -i 30 \
+	-u -p 5000 -r "$LAB_REFLECTOR4"
+ok "udp, no privileges: a mapping is there" wait_for 5 agrees udp 5000
+ok "udp, no privileges: the port is let go" wait_for 5 unbound
+comes_later "udp, no privileges"
+like "udp, no privileges: it had the port" "$(cat "$LAB_DIR/keep.err")" ' by bind, asking'
+lab_kill keep
+
 done_testing

@@ -259,7 +259,7 @@ inside mkfifo /run/late
 # shellcheck disable=SC2016 # for the shell that it starts
 inside sh -c 'cp /etc/natpunch/home.conf /etc/natpunch/late.conf
 mkdir "/etc/systemd/system/$1.d"
-sed s/wg-quick@wg0/late/ /usr/share/natpunch/natpunch-probe-after.conf \
+sed s/nginx/late/ /usr/share/natpunch/natpunch-probe-after.conf \
 	>"/etc/systemd/system/$1.d/after.conf"
 printf "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/cat /run/late\n" \
 	>/etc/systemd/system/late.service

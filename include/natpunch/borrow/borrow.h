@@ -8,6 +8,7 @@
 #ifndef NATPUNCH_BORROW_BORROW_H
 #define NATPUNCH_BORROW_BORROW_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "natpunch/base/addr.h"
@@ -20,8 +21,10 @@ const struct borrow_method *borrow_find(const char *name);
 
 /*
  * Opens by `method`, or with NULL by the first one that can, saying at log_detail() why each other
- * was passed over. When none can, *error is the first one's, with a hint that names who holds the
- * port and what to grant. For every result but BORROW_OPEN *error is filled and *out untouched.
+ * was passed over. With `leave_free` those come first over UDP that do not take the port: whoever
+ * does keeps a daemon out that is started later. When none can, *error is that of bind, with a hint
+ * that names who holds the port and what to grant. For every result but BORROW_OPEN *error is
+ * filled and *out untouched.
  */
 enum borrow_result borrow_open(const struct borrow_method *method,
 	const struct borrow_request *request, struct borrowed *out, struct error *error);
@@ -41,6 +44,14 @@ ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity);
 int borrow_knock(struct borrowed *borrowed);
 int borrow_hear(
 	struct borrowed *borrowed, enum raw_handshake_outcome *outcome, struct addr *mapped);
+
+/*
+ * With BORROW_DATAGRAM: does it keep a daemon from the port, which is to be left free? Then
+ * borrow_let_go() leaves the port, for borrow_open() by the same method to take it again: nothing
+ * is sent or received until then, and all else stays as it is.
+ */
+bool borrow_is_in_the_way(const struct borrowed *borrowed, const struct borrow_request *request);
+void borrow_let_go(struct borrowed *borrowed);
 
 /* Ends it in the ordinary way: FIN, or RST for an unfinished handshake. Also after a failed one;
  * twice is once. */

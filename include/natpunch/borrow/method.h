@@ -20,8 +20,11 @@ struct borrow_request {
 	enum mapping_protocol protocol;
 	struct addr local; /* port: the one to borrow; ADDR_NONE as family: any address */
 	struct addr remote;
-	const char *interface;          /* for SO_BINDTODEVICE, or NULL */
-	const struct port_owner *owner; /* of the port, as it was found before; or NULL */
+	const char *interface;             /* for SO_BINDTODEVICE, or NULL */
+	const struct port_owner *owner;    /* of the port, as it was found before; or NULL */
+	bool leave_free;                   /* UDP: a daemon may want the port, which is free now */
+	const struct borrow_method *after; /* borrow_open() with NULL: not these any more, up to it
+					    */
 };
 
 enum borrow_result {

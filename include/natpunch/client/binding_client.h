@@ -14,8 +14,10 @@
  * 6.3.2). Error 300 is followed once to the server that it names (RFC 8489 section 10), if that is
  * of the same family and lies where the first one does: `request.remote` is that server's then. A
  * handshake is the question and the answer itself: no STUN is
- * spoken. Threat: whatever answers at the other end. Its bytes are framed and judged by proto/stun
- * and proto/binding; only a reply to our random transaction id on our own connection counts.
+ * spoken. A UDP port that is to be left free (`request.leave_free`) and can only be had by taking
+ * it is held while a question is under way, and not when it is ANSWERED. Threat: whatever answers
+ * at the other end. Its bytes are framed and judged by proto/stun and proto/binding; only a reply
+ * to our random transaction id on our own connection counts.
  */
 #ifndef NATPUNCH_CLIENT_BINDING_CLIENT_H
 #define NATPUNCH_CLIENT_BINDING_CLIENT_H
@@ -51,6 +53,7 @@ struct binding_client {
 	void *listener_context;
 	struct binding_answer answer; /* when ANSWERED */
 	struct addr local;            /* when ANSWERED: the address and port it was asked from */
+	uint64_t hold_until;          /* a port that is to be left free */
 	uint64_t rto;       /* without a connection: the time until the next sending, in ms */
 	struct error error; /* when FAILED; or the last thing that was passed over */
 	bool cannot;        /* when FAILED: this machine refuses, no other address would do */
@@ -89,6 +92,12 @@ void binding_client_set_listener(struct binding_client *client,
 void binding_client_ask_again(struct binding_client *client, uint64_t now);
 
 /*
+ * ANSWERED: something else is about to be sent over `port`, which is answered within
+ * BINDING_CLIENT_HOLD_MS. So long a port is held that would be left free.
+ */
+void binding_client_hold(struct binding_client *client, uint64_t now);
+
+/*
  * Ends it so that the mapping lives as long as the NAT allows. After FORGET was granted: without a
  * packet. After CLOSE was granted: the reflector's FIN, which is right behind its answer, is waited
  * for (at most BINDING_CLIENT_FIN_WAIT_MS), so that the TIME_WAIT is not ours. Else FIN.
@@ -97,5 +106,6 @@ void binding_client_end(struct binding_client *client);
 
 #define BINDING_CLIENT_FIN_WAIT_MS 250
 #define BINDING_CLIENT_RTO_MS      500 /* RFC 8489 6.2.1 */
+#define BINDING_CLIENT_HOLD_MS     3000
 
 #endif

@@ -49,6 +49,7 @@ struct mapping_race_request {
 	uint16_t hold_seconds;  /* with BINDING_MODE_HOLD: the time between keep-alives */
 	const struct resolve_helper *resolver; /* who looks names up, or NULL */
 	const struct port_owner *owner; /* of the local port, as it was found before; or NULL */
+	bool leave_free; /* UDP: the mapping is kept, and the port is not to be taken meanwhile */
 };
 
 struct mapping_race_result {

@@ -17,6 +17,8 @@
 
 static struct held held;
 static struct key key = {.name = "home", .secret = {1, 2, 3}};
+static uint16_t kept_port; /* 0: any */
+static bool leave_free;
 static unsigned invited;
 static struct invitation invitation;
 
@@ -129,7 +131,8 @@ static struct mapping_race_result win(int type, bool holds)
 	struct mapping_race_result result = {.reflector = REFLECTOR};
 	struct borrow_request request = {
 		.protocol = type == SOCK_STREAM ? MAPPING_TCP : MAPPING_UDP,
-		.local = address("127.0.0.1", 0)};
+		.local = address("127.0.0.1", kept_port),
+		.leave_free = leave_free};
 
 	open_reflector(type, holds, &request.remote);
 	binding_client_start(
@@ -366,6 +369,69 @@ static void test_changed(void)
 	leave();
 }
 
+/* A daemon's socket on the kept port, or -1. */
+static int start_daemon(void)
+{
+	struct addr addr = address("127.0.0.1", kept_port);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (socket_bind(fd, &addr) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static bool is_free(void)
+{
+	int fd = start_daemon();
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* A port whose daemon may be started later. */
+static void test_left_free(void)
+{
+	int fd;
+
+	kept_port = 5000;
+	init(NULL);
+	begin(SOCK_DGRAM, HOLDS, 0);
+	ok(!is_free(), "a port is held all the while");
+	held_end(&held);
+	leave();
+
+	leave_free = true;
+	begin(SOCK_DGRAM, HOLDS, 0);
+	ok(is_free(), "one that is to be left free is not");
+	held_send_keepalive(&held, START);
+	ok(!is_free(), "except for a question");
+	ok(answer(), "a keep-alive, from the same port");
+	is_int(advance(START), HELD_ANSWERED, "which is answered");
+	ok(is_free(), "then it is free again");
+	fd = start_daemon();
+	held_send_keepalive(&held, START);
+	is_int(held_expire(&held, START + HELD_ANSWER_MS), HELD_SILENT,
+		"when the daemon has it, another way is wanted");
+	close(fd);
+	held_end(&held);
+	leave();
+
+	init(&key);
+	begin(SOCK_DGRAM, HOLDS, 0);
+	ok(!is_free() && hear_question(STUN_METHOD_REGISTER), "it is held to register a name");
+	is_int(held_advance(&held, false, START + BINDING_CLIENT_HOLD_MS - 1), HELD_NOTHING,
+		"for a while");
+	ok(!is_free(), "until that is over");
+	is_int(held_advance(&held, false, START + BINDING_CLIENT_HOLD_MS), HELD_NOTHING, "then");
+	ok(is_free(), "it is left");
+	held_end(&held);
+	leave();
+	leave_free = false;
+	kept_port = 0;
+}
+
 int main(void)
 {
 	network_enter();
@@ -378,5 +444,6 @@ int main(void)
 	test_replaced();
 	test_invitations();
 	test_changed();
+	test_left_free();
 	return done_testing();
 }
