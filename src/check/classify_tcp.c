@@ -394,6 +394,8 @@ static int find_mapping(
 			survey->reflector = i;
 			return 0;
 		}
+		survey->report->spoke = survey->report->spoke || result->spoke;
+		survey->report->cannot = survey->report->cannot || result->cannot;
 		if (first.status == EXIT_STATUS_DONE)
 			first = *error;
 		if (error->status == EXIT_STATUS_LOCAL)

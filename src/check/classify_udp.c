@@ -482,6 +482,7 @@ static int ask_reflector(
 	if (evidence_look_up(datagrams->request, index, datagrams->request->family, deadline, asked,
 		    error) != 0)
 		return -1;
+	report->spoke = true;
 	if (open_port(datagrams, asked, error) != 0) {
 		close_port(datagrams);
 		return -1;

@@ -20,13 +20,21 @@ int evidence_look_up(const struct mapping_race_request *request, size_t number,
 	enum addr_family family, uint64_t deadline, struct addr *out, struct error *error)
 {
 	const struct host_port *reflector = &request->reflectors[number];
+	size_t i = 0;
 	struct resolve resolve;
 	int status;
 
-	resolve_start_reflector(&resolve, request->resolver, reflector, family);
+	resolve_start_reflector(&resolve, request->resolver, reflector,
+		request->look_up_both ? ADDR_NONE : family);
 	status = resolve_wait(&resolve, reflector->host, deadline, error);
-	if (status == 0)
-		*out = resolve.found[0];
+	while (status == 0 && i < resolve.count && request->look_up_both &&
+		resolve.found[i].family != family)
+		i++;
+	if (status == 0 && i < resolve.count)
+		*out = resolve.found[i];
+	else if (status == 0)
+		status = error_set(error, EXIT_STATUS_NETWORK,
+			"cannot look up %s: it has no IPv%d address", reflector->host, (int)family);
 	resolve_end(&resolve);
 	return status;
 }

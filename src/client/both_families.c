@@ -155,11 +155,15 @@ static int rank(const struct family_side *side)
 	return value + (side->spoke ? 4 : 0) + (side->cannot ? 8 : 0);
 }
 
+size_t both_families_most_telling(const struct both_families *both)
+{
+	return both->count == 2 && rank(&both->sides[1]) > rank(&both->sides[0]) ? 1 : 0;
+}
+
 int both_families_find(struct both_families *both, struct error *error)
 {
 	uint64_t now = clock_now_ms();
 	uint64_t end = TIMER_NONE;
-	size_t telling = 0;
 
 	start_races(both, now);
 	advance_races(both, NULL, now);
@@ -178,9 +182,7 @@ int both_families_find(struct both_families *both, struct error *error)
 			give_up(&both->sides[i]);
 	if (is_mapped(both))
 		return 0;
-	if (both->count == 2 && rank(&both->sides[1]) > rank(&both->sides[0]))
-		telling = 1;
-	*error = both->sides[telling].error;
+	*error = both->sides[both_families_most_telling(both)].error;
 	return -1;
 }
 

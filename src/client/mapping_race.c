@@ -488,6 +488,7 @@ int mapping_race_run(const struct mapping_race_request *request, struct mapping_
 	struct mapping_race *race = mapping_race_start(request, now);
 	enum mapping_race_state state;
 
+	memset(result, 0, sizeof(*result));
 	if (race == NULL)
 		return error_set(error, EXIT_STATUS_LOCAL, "out of memory");
 	state = mapping_race_advance(race, NULL, now);
@@ -502,6 +503,8 @@ int mapping_race_run(const struct mapping_race_request *request, struct mapping_
 		mapping_race_take(race, result);
 	else
 		*error = *mapping_race_error(race);
+	result->spoke = mapping_race_spoke(race);
+	result->cannot = mapping_race_cannot(race);
 	mapping_race_end(race);
 	return state == MAPPING_RACE_MAPPED ? 0 : -1;
 }

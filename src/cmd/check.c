@@ -1,8 +1,10 @@
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "natpunch/client/both_families.h"
 #include "natpunch/client/client_sandbox.h"
 #include "cmd/check_report.h"
 #include "cmd/common_options.h"
@@ -11,6 +13,7 @@
 #include "natpunch/check/lifetime.h"
 #include "natpunch/check/lifetime_search.h"
 #include "natpunch/base/parse.h"
+#include "natpunch/os/parallel.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/base/text.h"
 
@@ -129,57 +132,143 @@ static void show_progress(void *context, const struct lifetime_progress *progres
 		progress->elapsed, progress->bound, so_far);
 }
 
-/* A signal that would end the program ends the search: what was found out until then is told. */
-static void find_lifetime(const struct check_options *check, struct nat_report *report)
-{
-	bool terminal = isatty(STDERR_FILENO) && !check->common.verbose;
-	struct lifetime_request request = {
-		.probe = &check->request,
-		.asked = report->asked,
-		.reflector = report->asked_number,
-		.bound = check->lifetime,
-		.stop = signals_open(),
-		.progress = terminal ? show_progress : NULL,
-	};
+/* What is asked for, and what comes of it: in each family, or in the only one. */
+struct check_job {
+	const struct check_options *options;
+	struct both_families families;
+	struct check_side sides[2];
+	bool copy; /* this is the other process */
+	int stop;  /* readable: the search for a lifetime is to end; -1: not open yet */
+};
 
-	lifetime_search(&request, &report->lifetime);
-	if (terminal)
-		fputs("\r\033[K", stderr);
-	if (request.stop < 0)
+/*
+ * A signal that would end the program ends the search: what was found out until then is told. The
+ * copy is told to end by its parent.
+ */
+static void open_stop(struct check_job *job)
+{
+	int signals;
+
+	if (!job->copy && job->stop >= 0)
 		return;
-	while (signals_take(request.stop) != 0)
+	signals = signals_open();
+	if (job->copy)
+		signal(SIGIO, SIG_IGN);
+	else
+		job->stop = signals;
+}
+
+static void close_stop(const struct check_job *job)
+{
+	if (job->stop < 0)
+		return;
+	while (signals_take(job->stop) != 0)
 		;
-	close(request.stop);
+	close(job->stop);
 	signals_restore();
 }
 
-/* Returns 0, or -1 with *error filled. */
-static int find_out(
-	const struct check_options *check, struct nat_report *report, struct error *error)
+static void find_lifetime(struct check_job *job, const struct mapping_race_request *probe,
+	struct nat_report *report)
 {
-	struct check_options confined = *check;
-	const struct client_sandbox_plan plan = {
-		.stay = CLIENT_SANDBOX_ONCE, .taps = true, .reflectors = &check->common.reflectors};
-	struct client_sandbox sandbox;
-	int status = -1;
+	bool terminal = isatty(STDERR_FILENO) && !job->options->common.verbose && !job->copy;
+	struct lifetime_request request = {
+		.probe = probe,
+		.asked = report->asked,
+		.reflector = report->asked_number,
+		.bound = job->options->lifetime,
+		.progress = terminal ? show_progress : NULL,
+	};
 
-	confined.request.resolver = &sandbox.resolver;
-	if (client_sandbox_open(&sandbox, &plan, error) == 0) {
-		client_sandbox_find_owner(&sandbox, &confined.request, true);
-		status = client_sandbox_enter(&plan, error);
+	open_stop(job);
+	request.stop = job->stop;
+	lifetime_search(&request, &report->lifetime);
+	if (terminal)
+		fputs("\r\033[K", stderr);
+}
+
+static void judge_side(
+	struct check_job *job, size_t index, const struct client_sandbox *sandbox)
+{
+	struct mapping_race_request *request = &job->families.sides[index].request;
+	struct check_side *side = &job->sides[index];
+
+	request->resolver = &sandbox->resolver;
+	request->owner = &sandbox->owner;
+	side->judged = classify_run(request, &side->report, &side->error) == 0;
+	if (side->judged && job->options->lifetime > 0)
+		find_lifetime(job, request, &side->report);
+}
+
+/* Confined: the sides from `first` to before `end`, one after another. */
+static void judge_sides(struct check_job *job, size_t first, size_t end)
+{
+	struct mapping_race_request any = job->options->request;
+	const struct client_sandbox_plan plan = {.stay = CLIENT_SANDBOX_ONCE,
+		.taps = true,
+		.reflectors = &job->options->common.reflectors};
+	struct error error = {.text = ""};
+	struct client_sandbox sandbox;
+	int status = client_sandbox_open(&sandbox, &plan, &error);
+
+	if (status == 0) {
+		client_sandbox_find_owner(&sandbox, &any, true);
+		status = client_sandbox_enter(&plan, &error);
 	}
-	if (status == 0)
-		status = classify_run(&confined.request, report, error);
-	if (status == 0 && check->lifetime > 0)
-		find_lifetime(&confined, report);
+	for (size_t i = first; i < end; i++) {
+		job->sides[i] = (struct check_side){.error = error, .report = {.cannot = true}};
+		if (status == 0)
+			judge_side(job, i, &sandbox);
+	}
 	client_sandbox_close(&sandbox);
-	return status;
+}
+
+static void judge_in_copy(void *context, int stop)
+{
+	struct check_job *job = context;
+
+	job->copy = true;
+	job->stop = stop;
+	judge_sides(job, 1, 2);
+}
+
+/* Two families at the same time, or where that cannot be, one after the other. */
+static void find_out(struct check_job *job)
+{
+	size_t count = job->families.count;
+	struct check_side *second = &job->sides[1];
+	struct parallel copy = PARALLEL_NONE;
+	bool started = count == 2 && parallel_start(&copy, judge_in_copy, job, second,
+					     sizeof(*second)) == 0;
+
+	judge_sides(job, 0, started ? 1 : count);
+	if (started && job->options->lifetime > 0)
+		open_stop(job);
+	if (started && !parallel_finish(&copy, job->stop, second, sizeof(*second))) {
+		*second = (struct check_side){.judged = false};
+		error_set(&second->error, EXIT_STATUS_LOCAL, "it was not judged to the end");
+	}
+	close_stop(job);
+}
+
+/* No side has a mapping: the failure that tells most. */
+static int fail(struct check_job *job)
+{
+	for (size_t i = 0; i < job->families.count; i++) {
+		struct family_side *side = &job->families.sides[i];
+
+		side->error = job->sides[i].error;
+		side->spoke = job->sides[i].report.spoke;
+		side->cannot = job->sides[i].report.cannot;
+	}
+	return command_fail(&job->sides[both_families_most_telling(&job->families)].error);
 }
 
 static int run(const struct command *row, int argc, char **argv)
 {
 	struct check_options check = {.json = false};
-	struct nat_report report;
+	struct check_job job = {.options = &check, .stop = -1};
+	const struct check_side *best;
 	struct error error;
 
 	if (read_options(&check, row, argc, argv, &error) != 0)
@@ -188,13 +277,16 @@ static int run(const struct command *row, int argc, char **argv)
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
-	if (find_out(&check, &report, &error) != 0)
-		return command_fail(&error);
+	both_families_init(&job.families, &check.request, false);
+	find_out(&job);
+	best = check_report_best(job.sides, job.families.count);
+	if (!best->judged)
+		return fail(&job);
 	if (check.json)
-		check_report_json(&report);
+		check_report_json(job.sides, job.families.count);
 	else
-		check_report_text(&report);
-	return report.direct == NAT_YES ? EXIT_STATUS_DONE : EXIT_STATUS_UNREACHABLE;
+		check_report_text(job.sides, job.families.count);
+	return best->report.direct == NAT_YES ? EXIT_STATUS_DONE : EXIT_STATUS_UNREACHABLE;
 }
 
 const struct command command_check = {

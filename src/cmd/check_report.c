@@ -5,7 +5,47 @@
 
 #include "natpunch/base/text.h"
 
+const struct check_side *check_report_best(const struct check_side *sides, size_t count)
+{
+	static const int ranks[] = {[NAT_NO] = 1, [NAT_UNTOLD] = 2, [NAT_YES] = 3};
+	const struct check_side *best = &sides[0];
+	int most = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		int rank = sides[i].judged ? ranks[sides[i].report.direct] : 0;
+
+		if (rank <= most)
+			continue;
+		most = rank;
+		best = &sides[i];
+	}
+	return best;
+}
+
 /* ---- the verdict -------------------------------------------------------------------------- */
+
+/* Of two, IPv4 is the first. */
+static unsigned family_of(size_t index)
+{
+	return index == 0 ? ADDR_IPV4 : ADDR_IPV6;
+}
+
+/* Two families on one line. */
+static void print_verdict(const struct check_side *sides)
+{
+	static const char *const words[] = {
+		[NAT_YES] = "yes", [NAT_UNTOLD] = "perhaps", [NAT_NO] = "no"};
+	enum nat_answer ipv4 = sides[0].report.direct;
+	enum nat_answer ipv6 = sides[1].report.direct;
+
+	printf("%s: ", words[check_report_best(sides, 2)->report.direct]);
+	if (ipv4 == NAT_YES && ipv6 == NAT_YES)
+		puts("strangers get in over IPv4 and over IPv6");
+	else if (ipv4 == NAT_NO && ipv6 == NAT_NO)
+		puts("strangers get in neither over IPv4 nor over IPv6");
+	else
+		printf("strangers get in: over IPv4 %s, over IPv6 %s\n", words[ipv4], words[ipv6]);
+}
 
 static const char *protocol_word(const struct nat_report *report)
 {
@@ -200,13 +240,30 @@ static void print_table(const struct nat_report *report)
 	print_lifetime(&report->lifetime);
 }
 
-void check_report_text(const struct nat_report *report)
+static void print_side(const struct nat_report *report)
 {
 	print_direct(report);
 	print_punch(report);
 	print_change(report);
-	print_picture(report);
-	print_table(report);
+}
+
+void check_report_text(const struct check_side *sides, size_t count)
+{
+	bool each = count == 2 && sides[0].judged && sides[1].judged;
+
+	if (each)
+		print_verdict(sides);
+	for (size_t i = 0; i < count; i++) {
+		if (!sides[i].judged)
+			continue;
+		if (each)
+			printf("\nIPv%u:\n", family_of(i));
+		print_side(&sides[i].report);
+		if (count == 2 && !each)
+			printf("IPv%u: %s\n", family_of(1 - i), sides[1 - i].error.text);
+		print_picture(&sides[i].report);
+		print_table(&sides[i].report);
+	}
 }
 
 /* ---- for machines ------------------------------------------------------------------------- */
@@ -275,9 +332,9 @@ static void put_seconds(const char *name, uint16_t seconds)
 		printf(",\"%s\":null", name);
 }
 
-void check_report_json(const struct nat_report *report)
+static void put_report(const struct nat_report *report)
 {
-	printf("{\"protocol\":\"%s\"", mapping_protocol_name(report->protocol));
+	printf("\"protocol\":\"%s\"", mapping_protocol_name(report->protocol));
 	put_answer("direct", report->direct);
 	put_answer("connect", report->punch);
 	put_name("obstacle", report->obstacle != NAT_OBSTACLE_UNTOLD,
@@ -309,5 +366,30 @@ void check_report_json(const struct nat_report *report)
 	put_seconds("lifetime_most", report->lifetime.most);
 	put_text("lifetime_evidence",
 		report->lifetime.wanted ? report->lifetime.evidence : "not asked for");
+}
+
+static void put_other(const struct check_side *other, unsigned family)
+{
+	char quoted[2 * sizeof(other->error.text) + 16];
+
+	printf(",\"other\":{");
+	if (other->judged)
+		put_report(&other->report);
+	else
+		printf("\"error\":%s",
+			text_escape_json(quoted, sizeof(quoted), other->error.text));
+	printf(",\"family\":%u}", family);
+}
+
+void check_report_json(const struct check_side *sides, size_t count)
+{
+	size_t best = (size_t)(check_report_best(sides, count) - sides);
+
+	printf("{");
+	put_report(&sides[best].report);
+	if (count == 2) {
+		printf(",\"family\":%u", family_of(best));
+		put_other(&sides[1 - best], family_of(1 - best));
+	}
 	puts("}");
 }

@@ -1,15 +1,36 @@
 /*
  * check_report.h - prints what `natpunch check` found out, for people and for machines.
+ *
+ * A side is a family. One alone is printed without a word about families. Of two, the verdict names
+ * each, IPv4 first; each then has all that it would have alone. A side that could not be judged is
+ * a line.
  */
 #ifndef NATPUNCH_CMD_CHECK_REPORT_H
 #define NATPUNCH_CMD_CHECK_REPORT_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "natpunch/base/error.h"
 #include "natpunch/check/nat_report.h"
 
-/* To standard output: the verdict, a picture of the path, the table. */
-void check_report_text(const struct nat_report *report);
+struct check_side {
+	bool judged;
+	struct nat_report report;
+	struct error error; /* when not judged: why */
+};
+
+/*
+ * The side that the verdict is about: one that is judged before one that is not, and among these in
+ * the order yes, perhaps, no; else the first. `count` is 1 or 2; of two, IPv4 is the first.
+ */
+const struct check_side *check_report_best(const struct check_side *sides, size_t count);
+
+/* Each for sides one of which is judged. To standard output: the verdict, then for each family a
+ * picture of the path and the table. */
+void check_report_text(const struct check_side *sides, size_t count);
 
 /* One line of JSON; natpunch-check(1) lists its fields. */
-void check_report_json(const struct nat_report *report);
+void check_report_json(const struct check_side *sides, size_t count);
 
 #endif

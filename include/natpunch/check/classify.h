@@ -17,7 +17,7 @@
 /*
  * Fills in the whole report. `request` is as for mapping_race_run(); its reflectors are asked in
  * order, one at a time, until one answers. Blocks, for some 10 s at most. Returns 0, or -1 with
- * *error filled when there is no mapping.
+ * *error filled when there is no mapping; of the report `spoke` and `cannot` are valid then.
  */
 int classify_run(
 	const struct mapping_race_request *request, struct nat_report *report, struct error *error);

@@ -76,6 +76,8 @@ struct nat_lifetime {
 };
 
 struct nat_report {
+	bool spoke;  /* there was an address to ask; set without a mapping, too, */
+	bool cannot; /* as is this: the machine refused */
 	enum mapping_protocol protocol;
 	struct addr local;
 	struct addr mapped;

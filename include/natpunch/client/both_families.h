@@ -55,6 +55,9 @@ void both_families_init(
  */
 int both_families_find(struct both_families *both, struct error *error);
 
+/* Of sides that have no mapping: which failure is that one, by `error`, `spoke` and `cannot`? */
+size_t both_families_most_telling(const struct both_families *both);
+
 /*
  * Has the mappings dialled from outside (reachability.h), side by side, until `deadline`
  * (clock_now_ms()) at most. A side that no stranger got through to is mapped no more, and its error
