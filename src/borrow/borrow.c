@@ -1,9 +1,5 @@
 #include "natpunch/borrow/borrow.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,7 +9,6 @@
 #include "natpunch/os/privileges.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
-#include "natpunch/base/text.h"
 
 static const struct borrow_method *const methods[] = {
 	&borrow_method_bind,
@@ -39,21 +34,15 @@ const struct borrow_method *borrow_find(const char *name)
 	return NULL;
 }
 
-/* Who holds the port, as the beginning of a hint: "sshd holds it (pid 12); ". */
-static void describe_owner(const struct borrow_request *request, char *out, size_t size)
+static void describe_owner(const struct borrow_request *request, char out[PORT_OWNER_HOLDER_SIZE])
 {
 	struct addr local = borrow_method_local(request);
 	struct port_owner owner;
 
-	out[0] = '\0';
 	if (port_owner_find_again(request->protocol, (enum addr_family)local.family, local.port,
-		    request->owner, &owner) != 0 ||
-		!owner.listens)
-		return;
-	if (owner.pid == 0)
-		snprintf(out, size, "another process holds it; ");
-	else
-		snprintf(out, size, "%s holds it (pid %ld); ", owner.name, (long)owner.pid);
+		    request->owner, &owner) != 0)
+		owner.listens = false;
+	port_owner_describe_holder(&owner, out);
 }
 
 /*
@@ -76,72 +65,16 @@ static uint64_t find_needed(
 	return method->capability | (method->binds ? low : PRIVILEGES_NONE);
 }
 
-/* Those of the set that this process has. */
-static uint64_t find_held(uint64_t set)
-{
-	uint64_t held = PRIVILEGES_NONE;
-
-	for (uint64_t bit = 1; bit != 0 && bit <= set; bit <<= 1)
-		if ((set & bit) != 0 && privileges_has(bit))
-			held |= bit;
-	return held;
-}
-
-/* As setcap(8) wants them. */
-static const char *list_capabilities(uint64_t set, char *out, size_t size)
-{
-	static const struct {
-		uint64_t bit;
-		const char *name;
-	} rows[] = {
-		{PRIVILEGES_NET_ADMIN, "cap_net_admin"},
-		{PRIVILEGES_NET_RAW, "cap_net_raw"},
-		{PRIVILEGES_NET_BIND_SERVICE, "cap_net_bind_service"},
-	};
-	size_t used = 0;
-
-	out[0] = '\0';
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if ((set & rows[i].bit) != 0 && used < size)
-			used += (size_t)snprintf(
-				out + used, size - used, "%s%s", used > 0 ? "," : "", rows[i].name);
-	return out;
-}
-
-/* This program's file, as setcap(8) wants it: no symbolic link. */
-static const char *show_program(char *out, size_t size)
-{
-	char path[PATH_MAX];
-	ssize_t length = readlinkat(AT_FDCWD, "/proc/self/exe", path, sizeof(path));
-
-	return length > 0 ? text_escape(out, size, path, (size_t)length) : "natpunch";
-}
-
 static void add_hint(const struct borrow_method *method, const struct borrow_request *request,
 	struct error *error)
 {
-	char owner[96];
-	char capabilities[64];
-	char program[128];
-	uint64_t needed;
+	char owner[PORT_OWNER_HOLDER_SIZE];
 
 	if (error->hint[0] != '\0')
 		return;
-	describe_owner(request, owner, sizeof(owner));
-	needed = find_needed(method, request, owner[0] != '\0');
-	if (geteuid() == 0)
-		needed &= ~find_held(needed);
-	list_capabilities(needed, capabilities, sizeof(capabilities));
-	if (needed == PRIVILEGES_NONE)
+	describe_owner(request, owner);
+	if (!privileges_hint(error, find_needed(method, request, owner[0] != '\0'), owner))
 		error_hint(error, "%suse another method: -m auto", owner);
-	else if (geteuid() == 0)
-		error_hint(error,
-			"%sroot lacks %s here: a container or systemd's CapabilityBoundingSet "
-			"takes it away",
-			owner, capabilities);
-	else
-		error_hint(error, "%srun as root, or: setcap %s+ep %s", owner, capabilities,
-			show_program(program, sizeof(program)));
 }
 
 static enum borrow_result open_first(

@@ -23,6 +23,7 @@
 #include "natpunch/os/clock.h"
 #include "natpunch/os/firewall.h"
 #include "natpunch/os/port_owner.h"
+#include "natpunch/os/privileges.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/os/packet.h"
@@ -60,19 +61,19 @@ struct datagrams {
 
 static int refuse(const struct datagrams *datagrams, int problem, struct error *error)
 {
+	char holder[PORT_OWNER_HOLDER_SIZE];
 	struct port_owner owner;
 	uint16_t port = datagrams->request->local.port;
 
+	datagrams->report->cannot = true;
 	error_set(error, EXIT_STATUS_LOCAL, "cannot use port %u: %s", port, strerror(problem));
 	if (port_owner_find_again(MAPPING_UDP, (enum addr_family)datagrams->local.family, port,
 		    datagrams->request->owner, &owner) == 0 &&
 		owner.listens)
-		return error_hint(error,
-			"%s holds it; run as root, or: setcap cap_net_raw+ep natpunch",
-			owner.name[0] != '\0' ? owner.name : "another process");
-	if (problem == EACCES || problem == EPERM)
-		return error_hint(
-			error, "run as root, or: setcap cap_net_bind_service+ep natpunch");
+		privileges_hint(error, PRIVILEGES_NET_RAW,
+			port_owner_describe_holder(&owner, holder));
+	else if (problem == EACCES || problem == EPERM)
+		privileges_hint(error, PRIVILEGES_NET_BIND_SERVICE, "");
 	return -1;
 }
 

@@ -254,6 +254,18 @@ bool port_owner_takes(const struct port_owner *owner, const struct addr *local, 
 	return false;
 }
 
+const char *port_owner_describe_holder(
+	const struct port_owner *owner, char out[PORT_OWNER_HOLDER_SIZE])
+{
+	out[0] = '\0';
+	if (owner->listens && owner->pid == 0)
+		snprintf(out, PORT_OWNER_HOLDER_SIZE, "another process holds it; ");
+	else if (owner->listens)
+		snprintf(out, PORT_OWNER_HOLDER_SIZE, "%s holds it (pid %ld); ", owner->name,
+			(long)owner->pid);
+	return out;
+}
+
 const char *port_owner_describe(const struct port_owner *owner, char *out, size_t size)
 {
 	size_t count =

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -92,6 +94,69 @@ bool privileges_has(uint64_t wanted)
 
 	return get_sets(&sets) == 0 &&
 	       (join(sets.words[0].effective, sets.words[1].effective) & wanted) == wanted;
+}
+
+/* Those of the set that this process has. */
+static uint64_t find_held(uint64_t set)
+{
+	uint64_t held = PRIVILEGES_NONE;
+
+	for (uint64_t bit = 1; bit != 0 && bit <= set; bit <<= 1)
+		if ((set & bit) != 0 && privileges_has(bit))
+			held |= bit;
+	return held;
+}
+
+/* As setcap(8) wants them. */
+static const char *list_capabilities(uint64_t set, char *out, size_t size)
+{
+	static const struct {
+		uint64_t bit;
+		const char *name;
+	} rows[] = {
+		{PRIVILEGES_NET_ADMIN, "cap_net_admin"},
+		{PRIVILEGES_NET_RAW, "cap_net_raw"},
+		{PRIVILEGES_NET_BIND_SERVICE, "cap_net_bind_service"},
+	};
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if ((set & rows[i].bit) != 0 && used < size)
+			used += (size_t)snprintf(
+				out + used, size - used, "%s%s", used > 0 ? "," : "", rows[i].name);
+	return out;
+}
+
+/* This program's file, as setcap(8) wants it: no symbolic link. */
+static const char *show_program(char *out, size_t size)
+{
+	char path[PATH_MAX];
+	ssize_t length = readlinkat(AT_FDCWD, "/proc/self/exe", path, sizeof(path));
+
+	return length > 0 ? text_escape(out, size, path, (size_t)length) : "natpunch";
+}
+
+bool privileges_hint(struct error *error, uint64_t needed, const char *before)
+{
+	char capabilities[64];
+	char program[128];
+	bool root = geteuid() == 0;
+
+	if (root)
+		needed &= ~find_held(needed);
+	if (needed == PRIVILEGES_NONE)
+		return false;
+	list_capabilities(needed, capabilities, sizeof(capabilities));
+	if (root)
+		error_hint(error,
+			"%sroot lacks %s here: a container or systemd's CapabilityBoundingSet "
+			"takes it away",
+			before, capabilities);
+	else
+		error_hint(error, "%srun as root, or: setcap %s+ep %s", before, capabilities,
+			show_program(program, sizeof(program)));
+	return true;
 }
 
 /* Takes CAP_SETPCAP, and goes without it: what is executed cannot gain any, by no_new_privs. */

@@ -11,6 +11,7 @@
 
 #include "natpunch/os/port_owner.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/privileges.h"
 #include "reflector/accept.h"
 #include "reflector/udp.h"
 #include "reflector/alternate.h"
@@ -24,8 +25,7 @@ int listeners_set_error(
 	error_set(error, EXIT_STATUS_LOCAL, "cannot listen on %s %s: %s", addr_format(addr, text),
 		mapping_protocol_name(protocol), strerror(cause));
 	if (cause == EACCES)
-		return error_hint(error, "ports below 1024 need root, or: setcap "
-					 "cap_net_bind_service+ep natpunch");
+		privileges_hint(error, PRIVILEGES_NET_BIND_SERVICE, "");
 	if (cause == EADDRNOTAVAIL)
 		return error_hint(error, "this machine does not have that address");
 	if (cause != EADDRINUSE)

@@ -46,6 +46,12 @@ int port_owner_find_again(enum mapping_protocol protocol, enum addr_family famil
  */
 bool port_owner_takes(const struct port_owner *owner, const struct addr *local, bool bound);
 
+/* Who holds the port, as the beginning of a hint: "sshd holds it (pid 12); ", or "". Returns out.
+ */
+#define PORT_OWNER_HOLDER_SIZE 96
+const char *port_owner_describe_holder(
+	const struct port_owner *owner, char out[PORT_OWNER_HOLDER_SIZE]);
+
 /* "sshd listens on 127.0.0.1 only", or on both of two, or on each of more. Returns out. */
 const char *port_owner_describe(const struct port_owner *owner, char *out, size_t size);
 

@@ -62,6 +62,12 @@ int privileges_clear_inheritable(void) __attribute__((warn_unused_result));
 bool privileges_has(uint64_t wanted);
 
 /*
+ * Hints at how to get what is needed and may be missing: "BEFORErun as root, or: setcap ...", with
+ * the path of this program. Returns false, with no hint, when root lacks none of it, or nothing is.
+ */
+bool privileges_hint(struct error *error, uint64_t needed, const char *before);
+
+/*
  * What of PRIVILEGES_DAC_READ_SEARCH and PRIVILEGES_DAC_OVERRIDE it takes, beside `keep`, to read
  * the file, and if `written` to replace it, as is possible now: root reads the files of others. It
  * is tried. path NULL: nothing.

@@ -84,7 +84,7 @@ static void test_privileged_port(void)
 	server.user = 65534;
 	server.config.listen[0].addr.port = 80;
 	is_int(failed_status(&server, "cannot listen on 0.0.0.0:80 tcp: Permission denied\n",
-		       "hint: ports below 1024 need root, or: setcap cap_net_bind_service+ep"),
+		       "hint: run as root, or: setcap cap_net_bind_service+ep /"),
 		EXIT_STATUS_LOCAL, "a port that needs a privilege: exit 3");
 }
 
