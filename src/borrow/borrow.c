@@ -102,7 +102,8 @@ static enum borrow_result open_first(
 		told = true;
 		if (result != BORROW_CANNOT)
 			return result;
-		log_detail("method %s passed over: %s", order[i]->name, reason.text);
+		if (!request->again)
+			log_detail("method %s passed over: %s", order[i]->name, reason.text);
 	}
 	return BORROW_CANNOT;
 }

@@ -115,6 +115,7 @@ static void open_port(struct binding_client *client, uint64_t now)
 	}
 	if (result == BORROW_BUSY) {
 		client->state = BINDING_CLIENT_WAITING;
+		client->request.again = true;
 		client->due = now + BUSY_RETRY_MS;
 		return;
 	}

@@ -25,6 +25,7 @@ struct borrow_request {
 	bool leave_free;                   /* UDP: a daemon may want the port, which is free now */
 	const struct borrow_method *after; /* borrow_open() with NULL: not these any more, up to it
 					    */
+	bool again; /* it was BORROW_BUSY before: why methods are passed over has been told */
 };
 
 enum borrow_result {
