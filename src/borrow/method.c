@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "natpunch/base/text.h"
+#include "natpunch/os/port_owner.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
@@ -17,6 +18,20 @@ struct addr borrow_method_local(const struct borrow_request *request)
 	if (local.family == ADDR_NONE)
 		local.family = request->remote.family;
 	return local;
+}
+
+static void hint_at_keeper(const struct port_owner *owner, struct error *error)
+{
+	static const char otherwise[] = "meanwhile, or ask another reflector (-r), or one with -a";
+
+	if (owner == NULL || owner->keeper == 0)
+		error_hint(error, "a natpunch probe -k would have one: stop it %s", otherwise);
+	else if (owner->unit[0] == '\0')
+		error_hint(error, "natpunch (pid %ld) has it: stop that %s", (long)owner->keeper,
+			otherwise);
+	else
+		error_hint(error, "natpunch (pid %ld) has it: systemctl stop %s %s",
+			(long)owner->keeper, owner->unit, otherwise);
 }
 
 enum borrow_result borrow_method_connect(
@@ -30,6 +45,7 @@ enum borrow_result borrow_method_connect(
 	if (errno == EADDRNOTAVAIL) {
 		error_set(error, EXIT_STATUS_LOCAL, "port %u already has a connection to %s",
 			request->local.port, remote);
+		hint_at_keeper(request->owner, error);
 		return BORROW_BUSY;
 	}
 	if (errno == EPERM || errno == EACCES) {

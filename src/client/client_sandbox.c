@@ -78,13 +78,21 @@ void client_sandbox_close(struct client_sandbox *sandbox)
 void client_sandbox_find_owner(
 	struct client_sandbox *sandbox, struct mapping_race_request *request, bool always)
 {
+	bool shares = request->method != &borrow_method_bind &&
+		      privileges_has(PRIVILEGES_NET_ADMIN | PRIVILEGES_NET_RAW);
+	uint16_t ports[MAPPING_RACE_REFLECTOR_MAX];
+
 	request->owner = &sandbox->owner;
-	if (!always && request->method != &borrow_method_bind &&
-		privileges_has(PRIVILEGES_NET_ADMIN | PRIVILEGES_NET_RAW))
-		return;
-	if (port_owner_find(request->protocol, (enum addr_family)request->local.family,
-		    request->local.port, &sandbox->owner) != 0)
+	if ((always || !shares) &&
+		port_owner_find(request->protocol, (enum addr_family)request->local.family,
+			request->local.port, &sandbox->owner) != 0)
 		sandbox->owner = (struct port_owner){.listens = false};
+	if (request->protocol != MAPPING_TCP)
+		return;
+	for (size_t i = 0; i < request->reflector_count; i++)
+		ports[i] = request->reflectors[i].port;
+	port_owner_find_keeper(
+		request->local.port, ports, request->reflector_count, &sandbox->owner);
 }
 
 static void give_up_privileges(const struct client_sandbox_plan *plan)

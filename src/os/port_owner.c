@@ -17,6 +17,7 @@
 #include "natpunch/base/text.h"
 
 #define TCP_STATE_LISTEN   0x0A /* TCP_LISTEN of the kernel's net/tcp_states.h */
+#define TCP_STATE_ESTABLISHED 0x01
 #define UDP_STATE_BOUND    0x07 /* TCP_CLOSE: a socket that is bound and not connected */
 #define TCP_TIME_WAIT_TEXT "06"
 
@@ -40,6 +41,7 @@ const struct sandbox_call holder_calls[] = {
 /* One line of /proc/net/tcp: "  0: 00000000:0016 00000000:0000 0A ... uid timeout inode ..." */
 struct table_row {
 	struct addr local;
+	struct addr remote;
 	unsigned state;
 	char inode[24];
 };
@@ -86,6 +88,7 @@ static int read_row(char *line, struct table_row *row)
 {
 	enum {
 		LOCAL = 1,
+		REMOTE = 2,
 		STATE = 3,
 		INODE = 9
 	};
@@ -97,8 +100,8 @@ static int read_row(char *line, struct table_row *row)
 		word = strtok_r(column == 0 ? line : NULL, " \n", &rest);
 		if (word == NULL)
 			return -1;
-		if (column == LOCAL) {
-			if (read_address(word, &row->local) != 0)
+		if (column == LOCAL || column == REMOTE) {
+			if (read_address(word, column == LOCAL ? &row->local : &row->remote) != 0)
 				return -1;
 			found++;
 		} else if (column == STATE) {
@@ -112,7 +115,7 @@ static int read_row(char *line, struct table_row *row)
 			found++;
 		}
 	}
-	return found == 3 ? 0 : -1;
+	return found == 4 ? 0 : -1;
 }
 
 /* Adds the rows of the table that hold the port; the inode is the first one's. Returns 0, or -1. */
@@ -163,24 +166,29 @@ static bool process_holds(const char *pid, const char *wanted)
 	return holds;
 }
 
-static void read_name(const char *pid, char *out, size_t capacity)
+/* What /proc tells of a process, without the newline at its end. Returns its size. */
+static size_t read_about(const char *pid, const char *what, char *out, size_t capacity)
 {
 	char path[320];
-	char raw[32];
 	ssize_t size;
 	int fd;
 
-	out[0] = '\0';
-	snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+	snprintf(path, sizeof(path), "/proc/%s/%s", pid, what);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return;
-	size = read(fd, raw, sizeof(raw));
+		return 0;
+	size = read(fd, out, capacity);
 	close(fd);
-	if (size > 0 && raw[size - 1] == '\n')
+	if (size > 0 && out[size - 1] == '\n')
 		size--;
-	if (size > 0)
-		text_escape(out, capacity, raw, (size_t)size);
+	return size > 0 ? (size_t)size : 0;
+}
+
+static void read_name(const char *pid, char *out, size_t capacity)
+{
+	char raw[32];
+
+	text_escape(out, capacity, raw, read_about(pid, "comm", raw, sizeof(raw)));
 }
 
 /* Of several processes that share the socket (a daemon and its children), the lowest pid. */
@@ -226,6 +234,98 @@ int port_owner_find(enum mapping_protocol protocol, enum addr_family family, uin
 	if (out->listens)
 		find_process(inode, out);
 	return readable ? 0 : -1;
+}
+
+/* ---- the keeper --------------------------------------------------------------------------- */
+
+#define KEEPER_SOCKETS_MAX 8
+
+struct sockets {
+	char inodes[KEEPER_SOCKETS_MAX][24];
+	size_t count;
+};
+
+static bool is_among(uint16_t port, const uint16_t *ports, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (ports[i] == port)
+			return true;
+	return false;
+}
+
+static void find_connections(const char *path, uint16_t port, const uint16_t *remote, size_t count,
+	struct sockets *out)
+{
+	FILE *table = fopen(path, "re");
+	char line[512];
+	struct table_row row;
+
+	if (table == NULL)
+		return;
+	while (out->count < KEEPER_SOCKETS_MAX && fgets(line, sizeof(line), table) != NULL)
+		if (read_row(line, &row) == 0 && row.state == TCP_STATE_ESTABLISHED &&
+			row.local.port == port && is_among(row.remote.port, remote, count))
+			memcpy(out->inodes[out->count++], row.inode, sizeof(row.inode));
+	fclose(table);
+}
+
+static bool holds_one(const char *pid, const struct sockets *sockets)
+{
+	char wanted[64];
+
+	for (size_t i = 0; i < sockets->count; i++) {
+		snprintf(wanted, sizeof(wanted), "socket:[%s]", sockets->inodes[i]);
+		if (process_holds(pid, wanted))
+			return true;
+	}
+	return false;
+}
+
+/* The last part of its control group, where systemd has put a service. */
+static void read_unit(const char *pid, char *out, size_t capacity)
+{
+	static const char suffix[] = ".service";
+	char group[512];
+	size_t size = read_about(pid, "cgroup", group, sizeof(group));
+	size_t begin = size;
+
+	while (begin > 0 && group[begin - 1] != '/' && group[begin - 1] != '\n')
+		begin--;
+	size -= begin;
+	if (size < sizeof(suffix) ||
+		memcmp(group + begin + size - strlen(suffix), suffix, strlen(suffix)) != 0)
+		size = 0;
+	text_escape(out, capacity, group + begin, size);
+}
+
+void port_owner_find_keeper(
+	uint16_t port, const uint16_t *remote, size_t count, struct port_owner *out)
+{
+	struct sockets sockets = {.count = 0};
+	char name[sizeof(out->name)];
+	char own[sizeof(out->name)];
+	struct dirent *entry;
+	DIR *processes;
+
+	find_connections("/proc/net/tcp", port, remote, count, &sockets);
+	find_connections("/proc/net/tcp6", port, remote, count, &sockets);
+	if (sockets.count == 0)
+		return;
+	processes = opendir("/proc");
+	if (processes == NULL)
+		return;
+	read_name("self", own, sizeof(own));
+	while (out->keeper == 0 && (entry = readdir(processes)) != NULL) {
+		uint64_t pid;
+		if (parse_number(entry->d_name, 1, INT32_MAX, &pid) != 0 || (pid_t)pid == getpid())
+			continue;
+		read_name(entry->d_name, name, sizeof(name));
+		if (strcmp(name, own) != 0 || !holds_one(entry->d_name, &sockets))
+			continue;
+		out->keeper = (pid_t)pid;
+		read_unit(entry->d_name, out->unit, sizeof(out->unit));
+	}
+	closedir(processes);
 }
 
 int port_owner_find_again(enum mapping_protocol protocol, enum addr_family family, uint16_t port,

@@ -9,7 +9,8 @@
  * read.
  *
  * No other process can be looked into any more. So the owner of the local port is found before,
- * where it may have to be named (client_sandbox_find_owner()).
+ * where it may have to be named, and so is another natpunch that keeps a mapping of the port
+ * (client_sandbox_find_owner()).
  */
 #ifndef NATPUNCH_CLIENT_CLIENT_SANDBOX_H
 #define NATPUNCH_CLIENT_CLIENT_SANDBOX_H
@@ -70,7 +71,7 @@ int client_sandbox_open(struct client_sandbox *sandbox, const struct client_sand
 /*
  * Finds the owner of the local port, for sandbox->owner and for the request. This looks at every
  * process if the port has an owner. So unless `always`, it is done only for a command that cannot
- * speak from the port beside its owner.
+ * speak from the port beside its owner. The keeper (port_owner.h) is looked for in every case.
  */
 void client_sandbox_find_owner(
 	struct client_sandbox *sandbox, struct mapping_race_request *request, bool always);
