@@ -3,6 +3,10 @@
  * after another. An attempt is a transaction with one address. Lanes start attempts, attempts end;
  * the run ends with the first answer, or when no lane has anything left and no attempt is under
  * way. Everything lives in one struct of fixed size; nothing blocks but the one poll().
+ *
+ * Where a probe -k holds the very connection that an attempt wants, the reflector is asked from any
+ * port (`aside`) where else it listens (OTHER-ADDRESS, RFC 5780 7.4), and that port of the same
+ * address is one more to try.
  */
 #include "natpunch/client/mapping_race.h"
 
@@ -19,6 +23,8 @@
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
+#define ASIDE_AFTER_MS 1000 /* a connection of a probe that ends is gone by then */
+
 enum lane_state {
 	LANE_IDLE,
 	LANE_RESOLVING,
@@ -30,12 +36,15 @@ struct lane {
 	enum lane_state state;
 	struct resolve resolve;
 	size_t next; /* address to try next */
+	bool asked_aside;
 };
 
 struct attempt {
 	bool used;
 	size_t lane;
 	bool put_off; /* answered with an address that is doubtful: the next is asked */
+	bool aside;   /* from any port */
+	uint64_t began;
 	struct binding_client transaction;
 };
 
@@ -143,7 +152,8 @@ static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 		lane->state = LANE_DONE;
 	attempt->used = true;
 	attempt->lane = index;
-	attempt->put_off = false;
+	attempt->put_off = attempt->aside = false;
+	attempt->began = now;
 	binding_client_start(&attempt->transaction, race->method, &request, race->request->mode,
 		race->request->hold_seconds, now);
 	if (attempt->transaction.port.fd >= 0)
@@ -225,6 +235,59 @@ static void take_answer(struct mapping_race *race, struct attempt *attempt, uint
 	race->decided = true;
 }
 
+/* Not to hold a connection there, as one that was held before may be in the way for a while. */
+static bool wants_aside(
+	const struct mapping_race *race, const struct attempt *attempt, uint64_t now)
+{
+	return attempt->transaction.state == BINDING_CLIENT_WAITING &&
+	       race->request->mode != BINDING_MODE_HOLD &&
+	       !race->lanes[attempt->lane].asked_aside && now - attempt->began >= ASIDE_AFTER_MS;
+}
+
+static void ask_aside(struct mapping_race *race, const struct attempt *busy, uint64_t now)
+{
+	struct attempt *attempt = free_attempt(race);
+	struct borrow_request request = busy->transaction.request;
+
+	if (attempt == NULL)
+		return;
+	race->lanes[busy->lane].asked_aside = true;
+	request.local.port = 0;
+	attempt->used = attempt->aside = true;
+	attempt->lane = busy->lane;
+	attempt->put_off = false;
+	binding_client_start(&attempt->transaction, &borrow_method_bind, &request,
+		BINDING_MODE_NONE, 0, now);
+}
+
+/* The new address may be the lane's last, or one of several that are left. */
+static void take_aside(struct mapping_race *race, struct attempt *attempt, uint64_t now)
+{
+	struct binding_client *client = &attempt->transaction;
+	struct lane *lane = &race->lanes[attempt->lane];
+	const struct addr held = client->request.remote;
+	const struct addr other = client->answer.other;
+	bool answered = client->state == BINDING_CLIENT_ANSWERED;
+	struct addr place = held;
+	char held_text[ADDR_TEXT_SIZE];
+	char text[ADDR_TEXT_SIZE];
+
+	if (client->state < BINDING_CLIENT_ANSWERED)
+		return;
+	binding_client_end(client);
+	attempt->used = false;
+	if (!answered || other.family != held.family || other.port == 0 ||
+		other.port == held.port || lane->resolve.count == RESOLVE_MAX)
+		return;
+	place.port = other.port;
+	lane->resolve.found[lane->resolve.count++] = place;
+	lane->state = LANE_TRYING;
+	log_note("port %u already has a connection to %s; asking %s instead",
+		race->request->local.port, addr_format(&held, held_text),
+		addr_format(&place, text));
+	start_attempt(race, attempt->lane, now);
+}
+
 static void take_attempt(struct mapping_race *race, struct attempt *attempt, uint64_t now)
 {
 	struct binding_client *transaction = &attempt->transaction;
@@ -235,6 +298,8 @@ static void take_attempt(struct mapping_race *race, struct attempt *attempt, uin
 			take_answer(race, attempt, now);
 		return;
 	}
+	if (wants_aside(race, attempt, now))
+		ask_aside(race, attempt, now);
 	if (transaction->state != BINDING_CLIENT_FAILED)
 		return;
 	note_error(race, &transaction->error);
@@ -252,7 +317,9 @@ static void take_attempt(struct mapping_race *race, struct attempt *attempt, uin
 static bool take_attempts(struct mapping_race *race, uint64_t now)
 {
 	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX && !race->decided; i++)
-		if (race->attempts[i].used)
+		if (race->attempts[i].used && race->attempts[i].aside)
+			take_aside(race, &race->attempts[i], now);
+		else if (race->attempts[i].used)
 			take_attempt(race, &race->attempts[i], now);
 	return race->decided;
 }
@@ -327,7 +394,7 @@ static void note_timeout(struct mapping_race *race)
 {
 	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++) {
 		const struct attempt *attempt = &race->attempts[i];
-		if (!attempt->used)
+		if (!attempt->used || attempt->aside)
 			continue;
 		/* What it waits for, or a datagram that came and was no answer. */
 		if (attempt->transaction.error.text[0] != '\0')
