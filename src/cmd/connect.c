@@ -118,7 +118,7 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	printf("Host %s\n"
 	       "    HostKeyAlias %s\n"
 	       "    CheckHostIP no\n"
-	       "    ProxyCommand natpunch connect -q%s -r %s -K %s %s\n",
+	       "    ProxyCommand natpunch connect%s -r %s -K %s %s\n",
 		chosen->name, chosen->name, kept, quoted_reflector, quoted_path, chosen->name);
 	return 0;
 }

@@ -178,7 +178,7 @@ is 'the printed configuration works' "$(lab_exec laptop ssh -F "$LAB_DIR/printed
 	-i "$LAB_DIR/user_key" -o UserKnownHostsFile="$LAB_DIR/known_hosts" -o BatchMode=yes \
 	-o GlobalKnownHostsFile=none home echo well </dev/null 2>&1)" well
 like 'other options go with it' "$("$natpunch" connect --ssh-config -4 -t 2.5 \
-	-r "$LAB_REFLECTOR4" -K "$LAB_DIR/home.key" home)" ' connect -q -4 -t 2\.500 -r '
+	-r "$LAB_REFLECTOR4" -K "$LAB_DIR/home.key" home)" ' connect -4 -t 2\.500 -r '
 is 'without the key nothing is printed' "$("$natpunch" connect --ssh-config \
 	-r "$LAB_REFLECTOR4" -K "$LAB_DIR/home.key" other 2>"$LAB_DIR/other.err")" ''
 like 'but the reason' "$(cat "$LAB_DIR/other.err")" 'home\.key has no key for other'
