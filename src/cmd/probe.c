@@ -18,6 +18,7 @@
 #include "natpunch/base/mapping.h"
 #include "natpunch/client/name_client.h"
 #include "natpunch/os/notify.h"
+#include "natpunch/os/program.h"
 #include "natpunch/client/mapping_race.h"
 #include "cmd/probe_options.h"
 #include "cmd/probe_record.h"
@@ -393,18 +394,34 @@ static int run_once_confined(struct probe_state *state)
 	return status;
 }
 
+/* Whom connections are to be handed to that somebody else takes. */
+static void log_unused(const struct probe_options *options, const char *owner)
+{
+	const char *what = options->command != NULL ? "the command" : "--to";
+
+	if (options->command == NULL && options->to.port == 0)
+		return;
+	log_warning("%s is %s: %s listens on port %u itself", what,
+		options->name != NULL ? "for natpunch connect alone" : "not used", owner,
+		options->request.local.port);
+}
+
 /* With -k, once there is a mapping: who gets the connections that come in through it. */
 static void log_receiver(const struct probe_state *state, const struct mapping *mapping)
 {
 	const struct probe_options *options = state->options;
 	const struct addr *local = &options->request.local;
 	struct port_owner owner;
+	const char *name;
 	char where[256];
 	char ip[ADDR_IP_TEXT_SIZE];
 
 	if (port_owner_find_again(options->request.protocol, (enum addr_family)local->family,
 		    local->port, state->owner, &owner) != 0)
 		return;
+	name = owner.name[0] != '\0' ? owner.name : "another process";
+	if (owner.listens && owner.pid != getpid())
+		log_unused(options, name);
 	if (!owner.listens)
 		log_warning("nothing listens on port %u: whoever connects is refused", local->port);
 	else if (owner.pid == getpid())
@@ -416,7 +433,7 @@ static void log_receiver(const struct probe_state *state, const struct mapping *
 			addr_format_ip(&mapping->local, ip));
 	else
 		log_note("%s listens on port %u itself; the mapping is kept, %s",
-			owner.name[0] != '\0' ? owner.name : "another process", local->port,
+			name, local->port,
 			options->verify ? "and strangers get in"
 			: options->request.protocol == MAPPING_UDP
 				? "not verified (natpunch check -u)"
@@ -464,16 +481,14 @@ static bool leads_to_itself(const struct probe_options *options)
 	return local->family == ADDR_NONE ? socket_is_local_ip(&to) : addr_equal_ip(&to, local);
 }
 
-/* An error now, and not when the first connection comes. */
-static int check_command(const struct probe_options *options, struct error *error)
+/* An error now, and not when the first connection comes, or the first mapping. */
+static int check_programs(const struct probe_options *options, struct error *error)
 {
-	char safe[128];
-
-	if (options->command == NULL || access(options->command[0], X_OK) == 0)
-		return 0;
-	text_escape(safe, sizeof(safe), options->command[0], strlen(options->command[0]));
-	error_set(error, EXIT_STATUS_LOCAL, "cannot run %s: %s", safe, strerror(errno));
-	return error_hint(error, "a command is the path of a program");
+	if (options->hook_path != NULL && program_check("hook ", options->hook_path, error) != 0)
+		return error_hint(error, "-e takes the path of a program, which may be a script");
+	if (options->command != NULL && program_check("", options->command[0], error) != 0)
+		return error_hint(error, "a command is the path of a program");
+	return 0;
 }
 
 /* Listens too where there is somebody to hand connections to and nobody who takes them already. */
@@ -544,8 +559,7 @@ static int run_kept(struct probe_state *state)
 		to.port = options->request.local.port;
 	config.probe.leave_free = true;
 	handover_init(&handover, options->command, &to);
-	if (check_command(options, &state->error) != 0 ||
-		open_listener(options, &config.listener, &state->error) != 0)
+	if (open_listener(options, &config.listener, &state->error) != 0)
 		return command_fail(&state->error);
 	notify_open(&notify);
 	status = enter_sandbox(state, &config.probe, &sandbox, &handover);
@@ -571,7 +585,7 @@ static int run(const struct command *row, int argc, char **argv)
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
-	if (check_file(&options, &state.error) != 0)
+	if (check_programs(&options, &state.error) != 0 || check_file(&options, &state.error) != 0)
 		return command_fail(&state.error);
 	hook_init(&state.hook, options.hook_path, options.hook_order);
 	state.hook.events = options.hook_events;

@@ -49,6 +49,7 @@
 #include "natpunch/os/flow.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/privileges.h"
+#include "natpunch/os/program.h"
 #include "natpunch/os/resolve.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/os/socket.h"
@@ -122,10 +123,12 @@ static int set_blocking(int fd)
 static _Noreturn void run_command(char *const *command)
 {
 	char name[NAME_SHOWN_SIZE];
+	char reason[PROGRAM_REASON_SIZE];
 
 	if (set_blocking(STDIN_FILENO) == 0 && privileges_clear_inheritable() == 0)
 		execv(command[0], command);
-	log_error("cannot run %s: %s", show_name(command[0], name), strerror(errno));
+	program_explain(command[0], errno, reason);
+	log_error("cannot run %s: %s", show_name(command[0], name), reason);
 	/* Closed in order, it would be a session that said nothing. */
 	flow_abort(STDIN_FILENO);
 	_exit(EXIT_CANNOT_EXEC);

@@ -27,6 +27,7 @@
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/privileges.h"
+#include "natpunch/os/program.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/base/text.h"
 
@@ -41,14 +42,13 @@ const struct sandbox_call hook_calls[] = {
 };
 
 #define PATH_SHOWN_SIZE  512
-#define INTERPRETER_SIZE 128
 #define LAST_SHARE       6   /* of the time at the end: what the one that runs gets of it */
 #define EXIT_CANNOT_EXEC 127 /* what a shell returns; nobody sees it, the pipe has told */
 
 /* What comes through the pipe. */
 struct refusal {
-	int problem;                        /* an errno value, or 0: it was started */
-	char interpreter[INTERPRETER_SIZE]; /* a script's, which exec(2) did not find, or "" */
+	int problem;                      /* an errno value, or 0: it was started */
+	char reason[PROGRAM_REASON_SIZE]; /* the same in words, where the child says it */
 };
 
 static const char *const event_names[] = {
@@ -208,24 +208,6 @@ static int set_descriptors(int *report)
 	return 0;
 }
 
-/* The interpreter on the first line of a script, with the CR that may end it; else nothing. */
-static void read_interpreter(const char *path, char out[INTERPRETER_SIZE])
-{
-	char line[INTERPRETER_SIZE];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t size = fd >= 0 ? read(fd, line, sizeof(line) - 1) : 0;
-	const char *name = line + 2;
-	size_t length;
-
-	if (size < 2 || memcmp(line, "#!", 2) != 0)
-		return;
-	line[size] = '\0';
-	name += strspn(name, " \t");
-	length = strcspn(name, " \t\n");
-	memcpy(out, name, length);
-	out[length] = '\0';
-}
-
 static _Noreturn void run_child(const struct hook *hook, const struct hook_call *call, int report)
 {
 	struct refusal refusal = {.problem = 0};
@@ -235,8 +217,7 @@ static _Noreturn void run_child(const struct hook *hook, const struct hook_call 
 	if (privileges_clear_inheritable() == 0 && set_descriptors(&report) == 0)
 		run_program(hook, call);
 	refusal.problem = errno;
-	if (refusal.problem == ENOENT)
-		read_interpreter(hook->path, refusal.interpreter);
+	program_explain(hook->path, refusal.problem, refusal.reason);
 	/* Nobody is left to tell when this fails. */
 	if (write(report, &refusal, sizeof(refusal)) < 0)
 		_exit(EXIT_CANNOT_EXEC);
@@ -272,7 +253,7 @@ static void read_report(int report, struct refusal *out)
 	while (size < 0 && errno == EINTR);
 	if (size != (ssize_t)sizeof(*out))
 		out->problem = 0;
-	out->interpreter[INTERPRETER_SIZE - 1] = '\0';
+	out->reason[sizeof(out->reason) - 1] = '\0';
 }
 
 static void reap_now(pid_t pid)
@@ -312,18 +293,10 @@ static int spawn(
 static void log_refusal(const struct hook *hook, const struct refusal *refusal)
 {
 	char path[PATH_SHOWN_SIZE];
-	char interpreter[INTERPRETER_SIZE];
-	size_t length = strlen(refusal->interpreter);
+	bool said = refusal->reason[0] != '\0';
 
-	show_path(hook, path);
-	text_escape(interpreter, sizeof(interpreter), refusal->interpreter, length);
-	if (length == 0)
-		log_error("cannot run hook %s: %s", path, strerror(refusal->problem));
-	else if (refusal->interpreter[length - 1] == '\r')
-		log_error("cannot run hook %s: its first line ends in CR, where LF alone must be",
-			path);
-	else
-		log_error("cannot run hook %s: its interpreter %s is not there", path, interpreter);
+	log_error("cannot run hook %s: %s", show_path(hook, path),
+		said ? refusal->reason : strerror(refusal->problem));
 }
 
 static void conclude(struct hook *hook, bool taken, uint64_t now)
