@@ -58,6 +58,8 @@ enum borrow_result borrow_method_connect(
 	 */
 	error_set(error, errno == ECONNREFUSED ? EXIT_STATUS_NETWORK : EXIT_STATUS_LOCAL,
 		"cannot connect to %s: %s", remote, strerror(errno));
+	if (errno == ENETUNREACH)
+		socket_hint_offline(error);
 	return BORROW_UNREACHABLE;
 }
 

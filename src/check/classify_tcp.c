@@ -34,6 +34,7 @@
 #define ARRIVAL_MAX        32 /* SYNs remembered; rule for more: not */
 #define SIGHT_TIMEOUT_MS   2500
 #define HAIRPIN_TIMEOUT_MS 1000
+#define UDP_TIMEOUT_MS     1000
 
 struct survey {
 	const struct mapping_race_request *request;
@@ -403,6 +404,7 @@ static int find_mapping(
 		log_detail("%s", error->text);
 	}
 	*error = first;
+	mapping_race_hint_at_udp(survey->request, clock_now_ms() + UDP_TIMEOUT_MS, error);
 	return -1;
 }
 

@@ -84,9 +84,10 @@ static int open_port(struct datagrams *datagrams, const struct addr *remote, str
 	struct addr any = {.family = remote->family, .port = datagrams->request->local.port};
 	int problem;
 
-	if (socket_source_for(remote, &datagrams->local) != 0)
-		return error_set(
-			error, EXIT_STATUS_LOCAL, "no way to the reflector: %s", strerror(errno));
+	if (socket_source_for(remote, &datagrams->local) != 0) {
+		error_set(error, EXIT_STATUS_LOCAL, "no way to the reflector: %s", strerror(errno));
+		return socket_hint_offline(error);
+	}
 	datagrams->local.port = any.port;
 	datagrams->tap = tap_open((enum addr_family)remote->family, MAPPING_UDP, any.port);
 	datagrams->fd = socket_open((enum addr_family)remote->family, SOCK_DGRAM, 0);

@@ -23,6 +23,7 @@
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
+#define UDP_HINT_MS    1000
 #define ASIDE_AFTER_MS 1000 /* a connection of a probe that ends is gone by then */
 
 enum lane_state {
@@ -121,6 +122,7 @@ static void take_lookup(struct mapping_race *race, size_t index)
 		return;
 	error_set(&error, lane->resolve.error.status, "cannot look up %s: %s",
 		race->request->reflectors[index].host, lane->resolve.error.text);
+	socket_hint_offline(&error);
 	note_error(race, &error);
 	lane->state = LANE_DONE;
 }
@@ -377,15 +379,37 @@ static void advance_all(struct mapping_race *race, const struct pollfd *fds, uin
 	}
 }
 
-static void note_silence(
-	struct mapping_race *race, size_t lane, const char *before, const char *after)
+/* With -b and without -I: what has an uplink's address may leave by another one. */
+static void hint_at_interface(
+	const struct mapping_race *race, const struct addr *remote, struct error *error)
 {
+	const struct addr *local = &race->request->local;
+	char own[SOCKET_INTERFACE_SIZE];
+	char way[SOCKET_INTERFACE_SIZE];
+	char ip[ADDR_IP_TEXT_SIZE];
+	struct addr source;
+
+	if (local->family == ADDR_NONE || race->request->interface != NULL ||
+		socket_source_for(remote, &source) != 0 || socket_interface_of(local, own) != 0 ||
+		socket_interface_of(&source, way) != 0 || strcmp(own, way) == 0)
+		return;
+	error_hint(error, "%s is an address of %s, and the way there is by %s: add -I %s",
+		addr_format_ip(local, ip), own, way, own);
+}
+
+/* `remote`: an address that was asked, or NULL: it was looked up. */
+static void note_silence(struct mapping_race *race, size_t lane, const struct addr *remote)
+{
+	const char *before = remote != NULL ? "no answer from" : "cannot look up";
+	const char *after = remote != NULL ? "" : ": no answer from a name server";
 	struct error error;
 	char name[300];
 
 	mapping_race_name_reflector(&race->request->reflectors[lane], name, sizeof(name));
 	error_set(&error, EXIT_STATUS_NETWORK, "%s %s%s within %g s", before, name, after,
 		(double)race->request->timeout_ms / 1000);
+	if (remote != NULL)
+		hint_at_interface(race, remote, &error);
 	note_error(race, &error);
 }
 
@@ -400,11 +424,11 @@ static void note_timeout(struct mapping_race *race)
 		if (attempt->transaction.error.text[0] != '\0')
 			note_error(race, &attempt->transaction.error);
 		else
-			note_silence(race, attempt->lane, "no answer from", "");
+			note_silence(race, attempt->lane, &attempt->transaction.request.remote);
 	}
 	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++)
 		if (race->lanes[i].state == LANE_RESOLVING)
-			note_silence(race, i, "cannot look up", ": no answer from a name server");
+			note_silence(race, i, NULL);
 }
 
 /* With must_agree, when nothing more will come: who said what. */
@@ -574,4 +598,27 @@ int mapping_race_run(const struct mapping_race_request *request, struct mapping_
 	result->cannot = mapping_race_cannot(race);
 	mapping_race_end(race);
 	return state == MAPPING_RACE_MAPPED ? 0 : -1;
+}
+
+void mapping_race_hint_at_udp(
+	const struct mapping_race_request *request, uint64_t deadline, struct error *error)
+{
+	struct mapping_race_request datagrams = *request;
+	uint64_t now = clock_now_ms();
+	struct mapping_race_result result;
+	struct error ignored;
+
+	if (request->protocol != MAPPING_TCP || error->status != EXIT_STATUS_NETWORK ||
+		error->hint[0] != '\0' || now >= deadline)
+		return;
+	datagrams.protocol = MAPPING_UDP;
+	datagrams.method = &borrow_method_bind;
+	datagrams.local.port = 0;
+	datagrams.must_agree = false;
+	datagrams.timeout_ms = deadline - now < UDP_HINT_MS ? deadline - now : UDP_HINT_MS;
+	if (mapping_race_run(&datagrams, &result, &ignored) != 0)
+		return;
+	binding_client_end(&result.winner);
+	error_hint(error, "%s answers over UDP: for a TCP port ask another server (-r)",
+		result.mapping.reflector);
 }

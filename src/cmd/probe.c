@@ -357,8 +357,10 @@ static int run_once(struct probe_state *state, const struct mapping_race_request
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
 	both_families_init(&both, &request, options->both);
-	if (both_families_find(&both, &state->error) != 0)
+	if (both_families_find(&both, &state->error) != 0) {
+		mapping_race_hint_at_udp(&request, deadline, &state->error);
 		return command_fail(&state->error);
+	}
 	if (options->verify && both_families_verify(&both, each, deadline) != 0)
 		return fail_unverified(&both);
 	announce_found(state, &both, &later);

@@ -16,10 +16,10 @@
 #include "natpunch/base/parse.h"
 #include "natpunch/base/text.h"
 
-#define TCP_STATE_LISTEN   0x0A /* TCP_LISTEN of the kernel's net/tcp_states.h */
+#define TCP_STATE_LISTEN      0x0A /* TCP_LISTEN of the kernel's net/tcp_states.h */
 #define TCP_STATE_ESTABLISHED 0x01
-#define UDP_STATE_BOUND    0x07 /* TCP_CLOSE: a socket that is bound and not connected */
-#define TCP_TIME_WAIT_TEXT "06"
+#define UDP_STATE_BOUND       0x07 /* TCP_CLOSE: a socket that is bound and not connected */
+#define TCP_TIME_WAIT_TEXT    "06"
 
 const struct sandbox_call holder_calls[] = {
 	SANDBOX_CALL(getdents64),
@@ -253,8 +253,8 @@ static bool is_among(uint16_t port, const uint16_t *ports, size_t count)
 	return false;
 }
 
-static void find_connections(const char *path, uint16_t port, const uint16_t *remote, size_t count,
-	struct sockets *out)
+static void find_connections(
+	const char *path, uint16_t port, const uint16_t *remote, size_t count, struct sockets *out)
 {
 	FILE *table = fopen(path, "re");
 	char line[512];

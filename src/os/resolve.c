@@ -23,7 +23,7 @@
 
 #include "natpunch/os/clock.h"
 #include "natpunch/os/random.h"
-#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
 #include "natpunch/proto/dns_srv.h"
 #include "natpunch/base/text.h"
 
@@ -328,9 +328,10 @@ int resolve_wait(struct resolve *resolve, const char *host, uint64_t deadline, s
 	}
 	if (resolve->count > 0)
 		return 0;
-	return error_set(error, resolve->done ? resolve->error.status : EXIT_STATUS_NETWORK,
+	error_set(error, resolve->done ? resolve->error.status : EXIT_STATUS_NETWORK,
 		"cannot look up %s: %s", host,
 		resolve->done ? resolve->error.text : "no answer from a name server");
+	return socket_hint_offline(error);
 }
 
 void resolve_end(struct resolve *resolve)

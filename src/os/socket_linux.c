@@ -7,6 +7,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -169,17 +170,21 @@ static bool read_interface(const struct ifaddrs *entry, struct addr *out)
 	return true;
 }
 
-/* Finds the first address of this machine that `fits` `ip`. */
+/* Finds the first address of this machine that `fits` `ip`; its interface goes to `name`, if not
+ * NULL. */
 static bool find_interface(const struct addr *ip,
-	bool (*fits)(const struct addr *own, const struct addr *ip), struct addr *out)
+	bool (*fits)(const struct addr *own, const struct addr *ip), struct addr *out, char *name)
 {
 	struct ifaddrs *list = NULL;
 	bool found = false;
 
 	if (getifaddrs(&list) != 0)
 		return false;
-	for (struct ifaddrs *entry = list; entry != NULL && !found; entry = entry->ifa_next)
+	for (struct ifaddrs *entry = list; entry != NULL && !found; entry = entry->ifa_next) {
 		found = read_interface(entry, out) && fits(out, ip);
+		if (found && name != NULL)
+			snprintf(name, SOCKET_INTERFACE_SIZE, "%s", entry->ifa_name);
+	}
 	freeifaddrs(list);
 	return found;
 }
@@ -231,6 +236,22 @@ int socket_source_for(const struct addr *remote, struct addr *out)
 	return result;
 }
 
+int socket_hint_offline(struct error *error)
+{
+	/* Of documentation (RFC 5737, RFC 3849): nobody has a route of their own there. */
+	static const char *const outside[] = {"203.0.113.1", "2001:db8::1"};
+	struct addr remote, source;
+
+	for (size_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++)
+		if (addr_parse_ip(&remote, outside[i]) == 0) {
+			remote.port = 9;
+			if (socket_source_for(&remote, &source) == 0)
+				return -1;
+		}
+	return error_hint(
+		error, "this machine is offline: it has no route out, in IPv4 or in IPv6");
+}
+
 bool socket_is_local_ip(const struct addr *addr)
 {
 	struct addr found;
@@ -238,7 +259,7 @@ bool socket_is_local_ip(const struct addr *addr)
 	/* All of 127/8 is, of which the interface has one (RFC 1122 3.2.1.3). */
 	if (addr_classify(addr) == ADDR_CLASS_LOOPBACK)
 		return true;
-	return find_interface(addr, addr_equal_ip, &found);
+	return find_interface(addr, addr_equal_ip, &found, NULL);
 }
 
 static bool is_beside(const struct addr *own, const struct addr *ip)
@@ -249,5 +270,12 @@ static bool is_beside(const struct addr *own, const struct addr *ip)
 
 int socket_other_ip(const struct addr *ip, struct addr *out)
 {
-	return find_interface(ip, is_beside, out) ? 0 : -1;
+	return find_interface(ip, is_beside, out, NULL) ? 0 : -1;
+}
+
+int socket_interface_of(const struct addr *ip, char out[SOCKET_INTERFACE_SIZE])
+{
+	struct addr found;
+
+	return find_interface(ip, addr_equal_ip, &found, out) ? 0 : -1;
 }

@@ -73,6 +73,14 @@ struct mapping_race_result {
 int mapping_race_run(const struct mapping_race_request *request, struct mapping_race_result *result,
 	struct error *error);
 
+/*
+ * After a failure over TCP, for its error without a hint: hints that a reflector answers over UDP,
+ * as many servers of strangers do that alone, if one does. Asks from any port; blocks until
+ * `deadline`, but for a second at most.
+ */
+void mapping_race_hint_at_udp(
+	const struct mapping_race_request *request, uint64_t deadline, struct error *error);
+
 /* How the reflector is named in results and errors: "HOST:PORT" or "[HOST]:PORT". */
 void mapping_race_name_reflector(const struct host_port *reflector, char *out, size_t size);
 

@@ -42,8 +42,8 @@ void port_owner_find_keeper(
 	uint16_t port, const uint16_t *remote, size_t count, struct port_owner *out);
 
 /*
- * The same as port_owner_find() for who may not look into others any more, and did so before: what it found then, or
- * NULL, fills in which process it is.
+ * The same as port_owner_find() for who may not look into others any more, and did so before: what
+ * it found then, or NULL, fills in which process it is.
  */
 int port_owner_find_again(enum mapping_protocol protocol, enum addr_family family, uint16_t port,
 	const struct port_owner *before, struct port_owner *out);

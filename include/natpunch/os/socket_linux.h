@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
 #include "natpunch/os/sandbox.h"
 
 /* TCP and UDP over IPv4 and IPv6, with socket.h and without; but no setsockopt(2). */
@@ -76,6 +77,12 @@ void socket_prefer_public_source(int fd);
 /* The address that packets to `remote` would leave from; returns 0, or -1 and errno (no route). */
 int socket_source_for(const struct addr *remote, struct addr *out);
 
+/*
+ * Hints that this machine is offline, where there is no route out in any family; no packet is sent.
+ * Returns -1.
+ */
+int socket_hint_offline(struct error *error);
+
 /* Is this one of this machine's own addresses (getifaddrs, or loopback; port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);
 
@@ -84,6 +91,11 @@ bool socket_is_local_ip(const struct addr *addr);
  * be bound to any address (ip_nonlocal_bind, ip(7)) every one is: a yes means that it may be.
  */
 bool socket_can_bind_ip(const struct addr *addr);
+
+#define SOCKET_INTERFACE_SIZE 16 /* IFNAMSIZ of linux/if.h */
+
+/* The name of the interface with this address (port ignored). Returns 0, or -1 for none. */
+int socket_interface_of(const struct addr *ip, char out[SOCKET_INTERFACE_SIZE]);
 
 /*
  * Another address of this machine of the same family as `ip`: the first of the same class
