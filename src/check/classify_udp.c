@@ -70,8 +70,8 @@ static int refuse(const struct datagrams *datagrams, int problem, struct error *
 	if (port_owner_find_again(MAPPING_UDP, (enum addr_family)datagrams->local.family, port,
 		    datagrams->request->owner, &owner) == 0 &&
 		owner.listens)
-		privileges_hint(error, PRIVILEGES_NET_RAW,
-			port_owner_describe_holder(&owner, holder));
+		privileges_hint(
+			error, PRIVILEGES_NET_RAW, port_owner_describe_holder(&owner, holder));
 	else if (problem == EACCES || problem == EPERM)
 		privileges_hint(error, PRIVILEGES_NET_BIND_SERVICE, "");
 	return -1;

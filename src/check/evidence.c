@@ -24,8 +24,8 @@ int evidence_look_up(const struct mapping_race_request *request, size_t number,
 	struct resolve resolve;
 	int status;
 
-	resolve_start_reflector(&resolve, request->resolver, reflector,
-		request->look_up_both ? ADDR_NONE : family);
+	resolve_start_reflector(
+		&resolve, request->resolver, reflector, request->look_up_both ? ADDR_NONE : family);
 	status = resolve_wait(&resolve, reflector->host, deadline, error);
 	while (status == 0 && i < resolve.count && request->look_up_both &&
 		resolve.found[i].family != family)

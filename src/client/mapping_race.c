@@ -258,8 +258,8 @@ static void ask_aside(struct mapping_race *race, const struct attempt *busy, uin
 	attempt->used = attempt->aside = true;
 	attempt->lane = busy->lane;
 	attempt->put_off = false;
-	binding_client_start(&attempt->transaction, &borrow_method_bind, &request,
-		BINDING_MODE_NONE, 0, now);
+	binding_client_start(
+		&attempt->transaction, &borrow_method_bind, &request, BINDING_MODE_NONE, 0, now);
 }
 
 /* The new address may be the lane's last, or one of several that are left. */

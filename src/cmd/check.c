@@ -168,8 +168,8 @@ static void close_stop(const struct check_job *job)
 	signals_restore();
 }
 
-static void find_lifetime(struct check_job *job, const struct mapping_race_request *probe,
-	struct nat_report *report)
+static void find_lifetime(
+	struct check_job *job, const struct mapping_race_request *probe, struct nat_report *report)
 {
 	bool terminal = isatty(STDERR_FILENO) && !job->options->common.verbose && !job->copy;
 	struct lifetime_request request = {
@@ -187,8 +187,7 @@ static void find_lifetime(struct check_job *job, const struct mapping_race_reque
 		fputs("\r\033[K", stderr);
 }
 
-static void judge_side(
-	struct check_job *job, size_t index, const struct client_sandbox *sandbox)
+static void judge_side(struct check_job *job, size_t index, const struct client_sandbox *sandbox)
 {
 	struct mapping_race_request *request = &job->families.sides[index].request;
 	struct check_side *side = &job->sides[index];
@@ -238,8 +237,8 @@ static void find_out(struct check_job *job)
 	size_t count = job->families.count;
 	struct check_side *second = &job->sides[1];
 	struct parallel copy = PARALLEL_NONE;
-	bool started = count == 2 && parallel_start(&copy, judge_in_copy, job, second,
-					     sizeof(*second)) == 0;
+	bool started = count == 2 &&
+		       parallel_start(&copy, judge_in_copy, job, second, sizeof(*second)) == 0;
 
 	judge_sides(job, 0, started ? 1 : count);
 	if (started && job->options->lifetime > 0)

@@ -376,8 +376,7 @@ static void put_other(const struct check_side *other, unsigned family)
 	if (other->judged)
 		put_report(&other->report);
 	else
-		printf("\"error\":%s",
-			text_escape_json(quoted, sizeof(quoted), other->error.text));
+		printf("\"error\":%s", text_escape_json(quoted, sizeof(quoted), other->error.text));
 	printf(",\"family\":%u}", family);
 }
 

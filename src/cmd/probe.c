@@ -434,8 +434,7 @@ static void log_receiver(const struct probe_state *state, const struct mapping *
 			port_owner_describe(&owner, where, sizeof(where)),
 			addr_format_ip(&mapping->local, ip));
 	else
-		log_note("%s listens on port %u itself; the mapping is kept, %s",
-			name, local->port,
+		log_note("%s listens on port %u itself; the mapping is kept, %s", name, local->port,
 			options->verify ? "and strangers get in"
 			: options->request.protocol == MAPPING_UDP
 				? "not verified (natpunch check -u)"

@@ -60,7 +60,8 @@ struct mapping_race_result {
 	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which reflectors the port has spoken to */
 	struct binding_client winner; /* still open, the caller's: binding_client_end() */
 
-	/* What mapping_race_run() sets when it failed, and nothing else: see mapping_race_spoke(). */
+	/* What mapping_race_run() sets when it failed, and nothing else: see mapping_race_spoke().
+	 */
 	bool spoke;
 	bool cannot;
 };

@@ -160,7 +160,7 @@ static void test_connection(void)
 }
 
 /* A process with a name of its own that inherits all sockets and does nothing. */
-static pid_t start_child(uid_t user)
+static pid_t start_child(const char *name)
 {
 	int ready[2];
 	char byte;
@@ -173,9 +173,7 @@ static pid_t start_child(uid_t user)
 		bail_out("fork: %s", strerror(errno));
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		prctl(PR_SET_NAME, OTHER);
-		if (user != 0 && setuid(user) != 0)
-			_exit(1);
+		prctl(PR_SET_NAME, name);
 		if (write(ready[1], "x", 1) != 1)
 			_exit(1);
 		for (;;)
@@ -202,7 +200,7 @@ static void test_shared(void)
 {
 	uint16_t port;
 	int fd = hold(MAPPING_TCP, "0.0.0.0", true, &port);
-	pid_t child = start_child(0);
+	pid_t child = start_child(OTHER);
 	struct port_owner owner = find(MAPPING_TCP, ADDR_IPV4, port);
 
 	is_int(owner.pid, getpid() < child ? getpid() : child, "shared: the lowest pid");
@@ -212,6 +210,38 @@ static void test_shared(void)
 	is_str(owner.name, OTHER, "by its name");
 	end_child(child);
 	ok(!find(MAPPING_TCP, ADDR_IPV4, port).listens, "dead: nobody's");
+}
+
+static pid_t find_keeper(uint16_t port, uint16_t remote)
+{
+	struct port_owner owner = {.keeper = 0};
+
+	port_owner_find_keeper(port, &remote, 1, &owner);
+	return owner.keeper;
+}
+
+static void test_keeper(void)
+{
+	uint16_t remote;
+	int listener = hold(MAPPING_TCP, "127.0.0.1", true, &remote);
+	int near = socket_open(ADDR_IPV4, SOCK_STREAM, 0);
+	struct addr to, from;
+	pid_t child;
+
+	socket_local(listener, &to);
+	if (near < 0 || socket_connect(near, &to) != 0 || socket_local(near, &from) != 0)
+		bail_out("connect: %s", strerror(errno));
+	is_int(find_keeper(from.port, remote), 0, "a connection of our own is no keeper's");
+	child = start_child(NAME);
+	is_int(find_keeper(from.port, remote), child, "one of another process of this name is");
+	is_int(find_keeper(from.port, (uint16_t)(remote ^ 1)), 0, "but not to another port");
+	is_int(find_keeper(remote, from.port), 0, "nor is one that came in");
+	end_child(child);
+	child = start_child(OTHER);
+	is_int(find_keeper(from.port, remote), 0, "nor of a process of another name");
+	end_child(child);
+	close(near);
+	close(listener);
 }
 
 /* In a child, as another user: what it sees of a socket of ours. Exit status: 1 when wrong. */
@@ -259,6 +289,7 @@ int main(void)
 	test_addresses();
 	test_connection();
 	test_shared();
+	test_keeper();
 	test_unprivileged();
 	return done_testing();
 }

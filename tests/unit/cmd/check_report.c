@@ -1,0 +1,158 @@
+/* What is printed of two families: the verdict about both, each by itself, and one that lacks. */
+#include "cmd/check_report.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "natpunch/base/addr.h"
+#include "tap.h"
+
+static struct check_side sides[2];
+
+static struct addr address(const char *ip, uint16_t port)
+{
+	struct addr addr;
+
+	if (addr_parse_ip(&addr, ip) != 0)
+		bail_out("no address: %s", ip);
+	addr.port = port;
+	return addr;
+}
+
+static void set_judged(size_t index, enum nat_answer direct)
+{
+	static const char *const ips[] = {"203.0.113.2", "2001:db8::2"};
+
+	sides[index] = (struct check_side){
+		.judged = true, .report = {.protocol = MAPPING_TCP, .direct = direct}};
+	sides[index].report.local = sides[index].report.mapped = address(ips[index], 22);
+	sides[index].report.nat.answer = NAT_NO;
+}
+
+static void set_lacking(size_t index)
+{
+	sides[index] = (struct check_side){.judged = false};
+	error_set(&sides[index].error, EXIT_STATUS_NETWORK, "it has \"none\"");
+}
+
+/* What `print` writes to standard output. */
+static const char *printed(
+	void (*print)(const struct check_side *sides, size_t count), size_t count)
+{
+	static char text[16384];
+	FILE *file = tmpfile();
+	int kept = dup(STDOUT_FILENO);
+	ssize_t size;
+
+	if (file == NULL || kept < 0)
+		bail_out("no file");
+	fflush(stdout);
+	dup2(fileno(file), STDOUT_FILENO);
+	print(sides, count);
+	fflush(stdout);
+	dup2(kept, STDOUT_FILENO);
+	close(kept);
+	size = pread(fileno(file), text, sizeof(text) - 1, 0);
+	text[size > 0 ? size : 0] = '\0';
+	fclose(file);
+	return text;
+}
+
+static const char *first_line(const char *text)
+{
+	static char line[256];
+
+	snprintf(line, sizeof(line), "%.*s", (int)strcspn(text, "\n"), text);
+	return line;
+}
+
+static bool has(const char *text, const char *part)
+{
+	return strstr(text, part) != NULL;
+}
+
+static void test_best(void)
+{
+	static const struct {
+		enum nat_answer answers[2];
+		size_t best;
+		const char *line;
+	} rows[] = {
+		{{NAT_YES, NAT_YES}, 0, "yes: strangers get in over IPv4 and over IPv6"},
+		{{NAT_YES, NAT_NO}, 0, "yes: strangers get in: over IPv4 yes, over IPv6 no"},
+		{{NAT_NO, NAT_YES}, 1, "yes: strangers get in: over IPv4 no, over IPv6 yes"},
+		{{NAT_UNTOLD, NAT_YES}, 1,
+			"yes: strangers get in: over IPv4 perhaps, over IPv6 yes"},
+		{{NAT_NO, NAT_UNTOLD}, 1,
+			"perhaps: strangers get in: over IPv4 no, over IPv6 perhaps"},
+		{{NAT_UNTOLD, NAT_UNTOLD}, 0,
+			"perhaps: strangers get in: over IPv4 perhaps, over IPv6 perhaps"},
+		{{NAT_NO, NAT_NO}, 0, "no: strangers get in neither over IPv4 nor over IPv6"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		set_judged(0, rows[i].answers[0]);
+		set_judged(1, rows[i].answers[1]);
+		is_uint(check_report_best(sides, 2) - sides, rows[i].best, "%s", rows[i].line);
+		is_str(first_line(printed(check_report_text, 2)), rows[i].line, "its first line");
+	}
+	set_lacking(0);
+	set_judged(1, NAT_NO);
+	is_uint(check_report_best(sides, 2) - sides, 1, "one that is judged, whatever it is");
+	set_lacking(1);
+	is_uint(check_report_best(sides, 2) - sides, 0, "none is");
+	ok(!check_report_best(sides, 2)->judged, "and that can be seen");
+}
+
+static void test_text(void)
+{
+	const char *text;
+	char alone[8192];
+
+	set_judged(0, NAT_YES);
+	set_judged(1, NAT_NO);
+	snprintf(alone, sizeof(alone), "%s", printed(check_report_text, 1));
+	is_str(first_line(alone),
+		"yes: strangers get in to TCP port 22 through 203.0.113.2 port 22",
+		"one family: its verdict is the first line");
+	ok(!has(alone, "IPv"), "one family: no word of families");
+	text = printed(check_report_text, 2);
+	ok(has(text, "\n\nIPv4:\nyes: strangers get in to TCP port 22 through 203.0.113.2"),
+		"two: IPv4's");
+	ok(has(text, "\n\nIPv6:\nno: strangers do not get in to TCP port 22 through 2001:db8::2"),
+		"two: and IPv6's");
+	ok(has(text, alone), "two: with all that one has alone");
+	set_lacking(1);
+	text = printed(check_report_text, 2);
+	is_str(first_line(text), first_line(alone), "one is lacking: the other's verdict");
+	ok(has(text, "\nIPv6: it has \"none\"\n"), "one is lacking: a line says so");
+	ok(!has(text, "IPv4"), "one is lacking: and no other");
+}
+
+static void test_json(void)
+{
+	const char *text;
+	char alone[8192];
+
+	set_judged(0, NAT_NO);
+	set_judged(1, NAT_YES);
+	snprintf(alone, sizeof(alone), "%s", printed(check_report_json, 1));
+	ok(!has(alone, "\"family\"") && !has(alone, "\"other\""), "one family: as ever");
+	text = printed(check_report_json, 2);
+	ok(strncmp(text, "{\"protocol\":\"tcp\",\"direct\":true,", 32) == 0, "two: the better one");
+	ok(has(text, ",\"family\":6,\"other\":{\"protocol\":\"tcp\",\"direct\":false,"),
+		"two: which it is, and the other one");
+	ok(has(text, ",\"family\":4}}\n"), "two: which that is");
+	set_lacking(0);
+	text = printed(check_report_json, 2);
+	ok(has(text, ",\"family\":6,\"other\":{\"error\":\"it has \\\"none\\\"\",\"family\":4}}\n"),
+		"one is lacking: the reason");
+}
+
+int main(void)
+{
+	test_best();
+	test_text();
+	test_json();
+	return done_testing();
+}
