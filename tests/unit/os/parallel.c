@@ -87,17 +87,14 @@ static void test_stop(void)
 		bail_out("no pipe");
 	is_int(parallel_start(&parallel, wait_for_stop, &mine, &mine, sizeof(mine)), 0,
 		"one that goes on until it is told to end");
-	close(stop[1]);
-	ok(parallel_finish(&parallel, stop[0], &theirs, sizeof(theirs)), "ends with a result");
-	is_int(theirs.number, 1, "when it was told");
-	close(stop[0]);
+	is_int(write(stop[1], "!", 1), 1, "it is told");
+	ok(parallel_finish(&parallel, stop[0], &theirs, sizeof(theirs)), "it ends with a result");
+	is_int(theirs.number, 1, "as it heard of it");
 	is_int(parallel_start(&parallel, wait_for_ever, &mine, &mine, sizeof(mine)), 0,
 		"one that does not listen");
-	if (pipe(stop) != 0)
-		bail_out("no pipe");
-	close(stop[1]);
 	ok(!parallel_finish(&parallel, stop[0], &theirs, sizeof(theirs)), "is ended");
 	close(stop[0]);
+	close(stop[1]);
 }
 
 /* The beat's end is seen when all have gone that could write. */
