@@ -4,6 +4,7 @@
 #include "natpunch/base/parse.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "natpunch/base/text.h"
 
@@ -23,6 +24,38 @@ int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
 	if (value < min)
 		return -1;
 	*out = value;
+	return 0;
+}
+
+static int parse_hex(const char *text, uint32_t *out)
+{
+	static const char digits[] = "0123456789abcdefABCDEF";
+	uint32_t value = 0;
+
+	if (*text == '\0')
+		return -1;
+	for (; *text != '\0'; text++) {
+		const char *digit = strchr(digits, *text);
+		uint32_t at;
+
+		if (digit == NULL || value > UINT32_MAX >> 4)
+			return -1;
+		at = (uint32_t)(digit - digits);
+		value = value << 4 | (at < 16 ? at : at - 6);
+	}
+	*out = value;
+	return 0;
+}
+
+int parse_mark(const char *text, uint32_t *out)
+{
+	uint64_t value;
+
+	if (strncmp(text, "0x", 2) == 0)
+		return parse_hex(text + 2, out);
+	if (parse_number(text, 0, UINT32_MAX, &value) < 0)
+		return -1;
+	*out = (uint32_t)value;
 	return 0;
 }
 

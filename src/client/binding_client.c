@@ -3,7 +3,8 @@
  *
  *   state        over a stream               datagrams, a handshake
  *   WAITING      `due`: opens the port again after BUSY_RETRY_MS
- *   CONNECTING   writable: sends             -
+ *   CONNECTING   writable: sends, if it goes -
+ *                to where it should
  *   ASKING       readable: one message       readable: all that is there; `due`: sends again
  *   ANSWERED     readable: one message       readable: all that is there is passed over;
  *                                            `due`: a port that is to be left free is let go
@@ -29,7 +30,9 @@
 
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/proto/first_bytes.h"
+#include "natpunch/os/port_owner.h"
 #include "natpunch/os/random.h"
+#include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
 #define BUSY_RETRY_MS 50
@@ -177,6 +180,46 @@ static void send_question(struct binding_client *client)
 		fail_with(client, EXIT_STATUS_NETWORK, problem, strerror(errno));
 	else
 		client->state = BINDING_CLIENT_ASKING;
+}
+
+/*
+ * Has a process of this machine the other end of a connection to elsewhere? Then a rule of this
+ * machine leads it there, to a transparent proxy, and the server sees a port of that. For a port
+ * that was not chosen, nobody minds.
+ */
+static bool is_redirected(const struct binding_client *client, struct addr *proxy)
+{
+	struct addr local;
+
+	return client->port.kind == BORROW_STREAM && client->request.local.port != 0 &&
+	       socket_local(client->port.fd, &local) == 0 &&
+	       port_owner_find_other_end(&local, proxy) &&
+	       !socket_is_local_ip(&client->request.remote);
+}
+
+static void fail_redirected(struct binding_client *client, const struct addr *proxy)
+{
+	char remote[ADDR_TEXT_SIZE];
+	char text[ADDR_TEXT_SIZE];
+
+	error_set(&client->error, EXIT_STATUS_LOCAL,
+		"a NAT rule of this machine redirects the connection to %s to %s: what is seen "
+		"outside is that proxy's port, not %u",
+		addr_format(&client->request.remote, remote), addr_format(proxy, text),
+		client->request.local.port);
+	error_hint(&client->error,
+		"exempt natpunch from the rule, or have it send as the proxy itself does: --mark");
+	set_failed(client);
+}
+
+static void take_connection(struct binding_client *client)
+{
+	struct addr proxy;
+
+	if (is_redirected(client, &proxy))
+		fail_redirected(client, &proxy);
+	else
+		send_question(client);
 }
 
 /* Another handshake on the same two addresses: NATs take it for a connection begun anew. */
@@ -464,7 +507,7 @@ void binding_client_advance(struct binding_client *client, uint64_t now)
 			open_port(client, now);
 		return;
 	case BINDING_CLIENT_CONNECTING:
-		send_question(client);
+		take_connection(client);
 		return;
 	case BINDING_CLIENT_ASKING:
 		if (client->port.kind == BORROW_STREAM) {

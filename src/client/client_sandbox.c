@@ -101,6 +101,8 @@ static void give_up_privileges(const struct client_sandbox_plan *plan)
 
 	if (plan->stay != CLIENT_SANDBOX_FROM_ANY_PORT)
 		keep = PRIVILEGES_PORT;
+	else if (plan->marks)
+		keep = PRIVILEGES_NET_ADMIN | PRIVILEGES_NET_RAW; /* either; the second from 5.17 */
 	/* A hook may become another user. */
 	if (plan->hook != NULL)
 		keep |= PRIVILEGES_KILL;

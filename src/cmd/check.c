@@ -32,6 +32,7 @@ static const struct option_row options[] = {
 	{'4', NULL, NULL, "IPv4 only", false},
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'f', "format", "text|json", "of what is printed: text or json (text)", false},
+	{COMMON_OPTION_MARK, "mark", "N", "set this mark (SO_MARK) on all sockets", false},
 	{OPTION_LIFETIME, "lifetime", "SECONDS",
 		"find out how long a silent mapping lives, up to so long", false},
 	{'v', "verbose", NULL, "say what is tried and how it went", false},
@@ -276,6 +277,8 @@ static int run(const struct command *row, int argc, char **argv)
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
+	if (common_options_mark(&check.common, &error) != 0)
+		return command_fail(&error);
 	both_families_init(&job.families, &check.request, false);
 	find_out(&job);
 	best = check_report_best(job.sides, job.families.count);

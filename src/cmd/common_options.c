@@ -1,8 +1,12 @@
 #include "cmd/common_options.h"
 
+#include <errno.h>
+#include <string.h>
+
 #include "natpunch/base/parse.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/socket.h"
 
 #define TIMEOUT_MAX_MS (3600 * 1000)
 
@@ -29,6 +33,10 @@ static int set_option(struct common_options *common, const struct option_reader 
 		return 0;
 	case 'v':
 		common->verbose = true;
+		return 0;
+	case COMMON_OPTION_MARK:
+		if (parse_mark(reader->argument, &common->mark) != 0)
+			return option_bad_value(reader, "mark", error);
 		return 0;
 	default:
 		return 1;
@@ -67,6 +75,16 @@ int common_options_settle(struct common_options *common, struct error *error)
 	if (common->verbose)
 		log_set_level(LOG_LEVEL_VERBOSE);
 	return 0;
+}
+
+int common_options_mark(const struct common_options *common, struct error *error)
+{
+	if (common->mark == 0 || socket_set_mark(common->mark) == 0)
+		return 0;
+	error_set(error, EXIT_STATUS_LOCAL, "cannot mark what is sent: %s", strerror(errno));
+	if (errno == EPERM)
+		error_hint(error, "run as root, or: setcap cap_net_admin+ep natpunch");
+	return -1;
 }
 
 void common_options_fill(const struct common_options *common, struct mapping_race_request *request)

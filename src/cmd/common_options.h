@@ -1,6 +1,6 @@
 /*
  * common_options.h - the options that mean the same in every command that has them: -r, -t, -4, -6,
- * -q, -v and -h. The command's table says which of them it has.
+ * -q, -v, -h and --mark. The command's table says which of them it has.
  */
 #ifndef NATPUNCH_CMD_COMMON_OPTIONS_H
 #define NATPUNCH_CMD_COMMON_OPTIONS_H
@@ -13,6 +13,9 @@
 #include "natpunch/client/reflector_list.h"
 #include "natpunch/cmd/command.h"
 
+/* Behind those of each command. */
+#define COMMON_OPTION_MARK (OPTION_LONG_ONLY + 64)
+
 struct mapping_race_request;
 
 struct common_options {
@@ -20,6 +23,7 @@ struct common_options {
 	const char *reflector_text;       /* the last -r as it was written, or NULL */
 	uint64_t timeout_ms;              /* -t; before, the command's default */
 	enum addr_family family;          /* -4, -6, or ADDR_NONE for both; once it is settled */
+	uint32_t mark;                    /* --mark, or 0 */
 	bool ipv4;
 	bool ipv6;
 	bool takes_both; /* set by the command: -4 and -6 may stand together, for one of each */
@@ -40,6 +44,9 @@ int common_options_next(
  * filled (EXIT_STATUS_USAGE): two of them exclude each other.
  */
 int common_options_settle(struct common_options *common, struct error *error);
+
+/* Marks all sockets from here on. Returns 0, or -1 with *error filled (EXIT_STATUS_LOCAL). */
+int common_options_mark(const struct common_options *common, struct error *error);
 
 /* Sets reflectors, family and timeout of the request. *common must outlive it. */
 void common_options_fill(const struct common_options *common, struct mapping_race_request *request);

@@ -29,6 +29,7 @@ static const struct option_row options[] = {
 	{'4', NULL, NULL, "IPv4 only", false},
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'t', "timeout", "SECONDS", "until the connection must stand (10)", false},
+	{COMMON_OPTION_MARK, "mark", "N", "set this mark (SO_MARK) on all sockets", false},
 	{OPTION_SSH_CONFIG, "ssh-config", NULL, "print what to put into ssh_config, and end",
 		false},
 	{'q', "quiet", NULL, "say nothing but errors", false},
@@ -85,13 +86,16 @@ static void write_kept_options(const struct name_options *chosen, char *out, siz
 	const char *family = chosen->common.family == ADDR_IPV4   ? " -4"
 			     : chosen->common.family == ADDR_IPV6 ? " -6"
 								  : "";
+	char timeout[32] = "";
+	char mark[32] = "";
 
-	if (chosen->common.timeout_ms == DEFAULT_TIMEOUT_MS)
-		snprintf(out, size, "%s", family);
-	else
-		snprintf(out, size, "%s -t %" PRIu64 ".%03u", family,
+	if (chosen->common.timeout_ms != DEFAULT_TIMEOUT_MS)
+		snprintf(timeout, sizeof(timeout), " -t %" PRIu64 ".%03u",
 			chosen->common.timeout_ms / 1000,
 			(unsigned)(chosen->common.timeout_ms % 1000));
+	if (chosen->common.mark != 0)
+		snprintf(mark, sizeof(mark), " --mark %" PRIu32, chosen->common.mark);
+	snprintf(out, size, "%s%s%s", family, timeout, mark);
 }
 
 static int print_ssh_config(const struct name_options *chosen, struct error *error)
@@ -141,6 +145,7 @@ static int open_connection(const struct name_options *chosen, struct key *key, s
 	struct initiator_request request = make_request(chosen, key);
 	const struct client_sandbox_plan plan = {.stay = CLIENT_SANDBOX_FROM_ANY_PORT,
 		.reflectors = &chosen->common.reflectors,
+		.marks = chosen->common.mark != 0,
 		.secret = true};
 	struct client_sandbox sandbox;
 	int fd = -1;
@@ -166,9 +171,11 @@ static int open_connection(const struct name_options *chosen, struct key *key, s
 
 static int connect_and_pump(const struct name_options *chosen, struct error *error)
 {
-	struct key key;
-	int fd = open_connection(chosen, &key, error);
+	struct key key = {.name = ""};
+	int fd = -1;
 
+	if (common_options_mark(&chosen->common, error) == 0)
+		fd = open_connection(chosen, &key, error);
 	secret_wipe(&key, sizeof(key));
 	if (fd < 0)
 		return -1;
@@ -199,7 +206,7 @@ static int run(const struct command *row, int argc, char **argv)
 const struct command command_connect = {
 	.name = "connect",
 	.summary = "connect to a home by its name, through both NATs: ssh's ProxyCommand",
-	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-t SECONDS] [--ssh-config] NAME",
+	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-t SECONDS] [--mark N] [--ssh-config] NAME",
 	.options = options,
 	.run = run,
 };

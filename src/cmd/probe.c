@@ -586,7 +586,9 @@ static int run(const struct command *row, int argc, char **argv)
 		command_print_help(row);
 		return EXIT_STATUS_DONE;
 	}
-	if (check_programs(&options, &state.error) != 0 || check_file(&options, &state.error) != 0)
+	if (check_programs(&options, &state.error) != 0 ||
+		check_file(&options, &state.error) != 0 ||
+		common_options_mark(&options.common, &state.error) != 0)
 		return command_fail(&state.error);
 	hook_init(&state.hook, options.hook_path, options.hook_order);
 	state.hook.events = options.hook_events;

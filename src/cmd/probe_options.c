@@ -25,6 +25,7 @@ const struct option_row probe_option_rows[] = {
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'b', "bind", "ADDR", "the local address to send from", false},
 	{'I', "interface", "IFACE", "the network interface to send through", false},
+	{COMMON_OPTION_MARK, "mark", "N", "set this mark (SO_MARK) on all sockets", false},
 	{'m', "method", "METHOD", "auto, bind, repair, rewrite or raw (auto)", false},
 	{'t', "timeout", "SECONDS", "for the whole run (5)", false},
 	{'f', "format", "FORMAT", "text, ssh, json, env or a string with %a %p %A %P %r %m", false},

@@ -18,6 +18,7 @@
 
 #define TCP_STATE_LISTEN      0x0A /* TCP_LISTEN of the kernel's net/tcp_states.h */
 #define TCP_STATE_ESTABLISHED 0x01
+#define TCP_STATE_NEW         0x03 /* TCP_SYN_RECV */
 #define UDP_STATE_BOUND       0x07 /* TCP_CLOSE: a socket that is bound and not connected */
 #define TCP_TIME_WAIT_TEXT    "06"
 
@@ -433,4 +434,34 @@ bool port_owner_has_connection(const struct addr *local, const struct addr *remo
 		return table_has_connection("/proc/net/tcp6", local, remote, false);
 	return table_has_connection("/proc/net/tcp", local, remote, false) ||
 	       table_has_connection("/proc/net/tcp6", local, remote, true);
+}
+
+static bool find_in_table(const char *path, const struct addr *end, struct addr *out)
+{
+	FILE *table = fopen(path, "re");
+	struct table_row row;
+	char line[512];
+	bool found = false;
+
+	if (table == NULL)
+		return false;
+	while (!found && fgets(line, sizeof(line), table) != NULL) {
+		/* Others may be of a connection from the same port that is over. */
+		if (read_row(line, &row) != 0 ||
+			(row.state != TCP_STATE_ESTABLISHED && row.state != TCP_STATE_NEW))
+			continue;
+		addr_unmap(&row.local);
+		addr_unmap(&row.remote);
+		found = addr_equal(&row.remote, end);
+	}
+	fclose(table);
+	if (found)
+		*out = row.local;
+	return found;
+}
+
+bool port_owner_find_other_end(const struct addr *end, struct addr *out)
+{
+	return (end->family == ADDR_IPV4 && find_in_table("/proc/net/tcp", end, out)) ||
+	       find_in_table("/proc/net/tcp6", end, out);
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+static uint32_t current_mark; /* 0: none */
+
 socklen_t socket_from_addr(const struct addr *addr, struct sockaddr_storage *out)
 {
 	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
@@ -67,15 +69,46 @@ static int set_flags(int fd)
 	return -1;
 }
 
+/* Returns the descriptor, or -1 and errno with it closed. */
+static int mark(int fd)
+{
+#ifdef SO_MARK
+	int saved;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_MARK, &current_mark, sizeof(current_mark)) == 0)
+		return fd;
+	saved = errno;
+#else /* nor has it this one */
+	int saved = ENOTSUP;
+#endif
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
 int socket_open(enum addr_family family, int type, int protocol)
 {
 #if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK)
-	return socket(socket_domain(family), type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+	int fd = socket(socket_domain(family), type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
 #else /* POSIX.1-2008 has neither */
 	int fd = socket(socket_domain(family), type, protocol);
 
-	return fd < 0 ? -1 : set_flags(fd);
+	if (fd >= 0)
+		fd = set_flags(fd);
 #endif
+	return fd < 0 || current_mark == 0 ? fd : mark(fd);
+}
+
+int socket_set_mark(uint32_t value)
+{
+	int fd;
+
+	current_mark = value;
+	fd = socket_open(ADDR_IPV4, SOCK_DGRAM, 0);
+	if (fd >= 0)
+		return close(fd);
+	current_mark = 0;
+	return -1;
 }
 
 int socket_set_flag(int fd, int level, int option, int value)

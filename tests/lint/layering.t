@@ -25,10 +25,12 @@ pure_files='check/lifetime check/nat_report reflector/counters reflector/registr
 pure_includes='assert|inttypes|limits|stdalign|stdarg|stdbool|stddef|stdint|stdio|string'
 pure_calls='mem(chr|cmp|cpy|move|set)|str(len|nlen|cmp|ncmp|chr|rchr|spn|cspn|pbrk|str)|v?snprintf|explicit_bzero
 	|__stack_chk_fail|__assert_fail|_GLOBAL_OFFSET_TABLE_'
-# The only variables: how much is said, how often, and for which subcommand.
+# The only variables: how much is said, how often, and for which subcommand; and what all sockets
+# are marked with.
 variables='os/log current_command
 os/log current_level
-os/log current_limit'
+os/log current_limit
+os/socket current_mark'
 # What may write to standard output and standard error.
 printers='main|os/log|cmd/[a-z_]*'
 print_calls='stdout|stderr|printf|vprintf|fprintf|vfprintf|dprintf|puts|fputs|putc|fputc|putchar|perror
@@ -188,7 +190,7 @@ check_symbols()
 		NR == FNR { if ($1 ~ pure && $2 != "U") own[$4]; next }
 		$1 ~ pure && $2 == "U" && !($4 in own) && $4 !~ allowed { print $1 ": " $4 }
 		' "$lint_dir/symbols" "$lint_dir/symbols")"
-	is 'the variables are those of the log' "$(awk '
+	is 'the variables are those of the log, and the mark' "$(awk '
 		$3 ~ /^(\.data|\.bss|\.tdata|\.tbss|\*COM\*)/ && $3 !~ /^\.data\.rel\.ro/ &&
 			$3 != $4 { print $1, $4 }' "$lint_dir/symbols" | sort)" "$variables"
 	none 'only subcommands and the log print' "$(awk -v printers="^($printers)\$" \

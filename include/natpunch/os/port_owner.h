@@ -70,4 +70,11 @@ const char *port_owner_describe(const struct port_owner *owner, char *out, size_
  */
 bool port_owner_has_connection(const struct addr *local, const struct addr *remote);
 
+/*
+ * The socket of this network namespace that a connection from `end`, an address and port of this
+ * machine, has come to: its own address. Returns false when there is none: that end is elsewhere,
+ * or has closed already.
+ */
+bool port_owner_find_other_end(const struct addr *end, struct addr *out);
+
 #endif

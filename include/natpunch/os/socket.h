@@ -21,6 +21,13 @@ void socket_to_addr(const struct sockaddr_storage *sockaddr, struct addr *out);
 
 int socket_domain(enum addr_family family); /* AF_INET, AF_INET6 */
 
+/*
+ * Sets a mark (SO_MARK) on each socket that is opened from here on; 0 for none. Rules of this
+ * machine's firewall and routing tell by it whom they are for. It is the process', as how much is
+ * said. Returns 0, or -1 and errno when that is refused: then none is set.
+ */
+int socket_set_mark(uint32_t mark);
+
 /* SOCK_STREAM or SOCK_DGRAM (or SOCK_RAW with a protocol). Returns a descriptor, or -1 and errno.
  */
 int socket_open(enum addr_family family, int type, int protocol);

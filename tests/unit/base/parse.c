@@ -43,6 +43,25 @@ static void test_port(void)
 	ok(parse_port("65535", &port) == 0 && port == 65535, "65535 is the last");
 }
 
+static void test_mark(void)
+{
+	static const struct {
+		const char *text;
+		uint32_t value;
+	} good[] = {{"0", 0}, {"153", 0x99}, {"4294967295", UINT32_MAX}, {"0x99", 0x99},
+		{"0xCafe0000", 0xcafe0000}, {"0xffffffff", UINT32_MAX}, {"0x00000000001", 1}};
+	static const char *const bad[] = {
+		"", "0x", "0x100000000", "4294967296", "0xg", "0x1 ", "x9", "99h", "-1", "0X9"};
+	uint32_t value = 7;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		ok(parse_mark(bad[i], &value) < 0, "'%s' is no mark", bad[i]);
+	is_uint(value, 7, "and *out was left alone");
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+		ok(parse_mark(good[i].text, &value) == 0 && value == good[i].value, "'%s' is one",
+			good[i].text);
+}
+
 static void test_seconds(void)
 {
 	static const struct {
@@ -147,6 +166,7 @@ int main(void)
 {
 	test_number();
 	test_port();
+	test_mark();
 	test_seconds();
 	test_host_port();
 	test_host_size();

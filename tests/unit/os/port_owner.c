@@ -159,6 +159,39 @@ static void test_connection(void)
 	close(listener);
 }
 
+/* Who has come from an address and port, by whatever name it called the place that it came to. */
+static void test_other_end(void)
+{
+	static const char *const places[] = {"127.0.0.1", "::ffff:127.0.0.1", "::1"};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		bool six = i == 2;
+		uint16_t port;
+		int listener = hold(MAPPING_TCP, six || i == 1 ? "::" : "127.0.0.1", six, &port);
+		struct addr to, from, found = {.port = 0};
+		int near, far;
+
+		if (addr_parse_ip(&to, six ? "::1" : "127.0.0.1") != 0)
+			bail_out("no address");
+		to.port = port;
+		near = socket_open((enum addr_family)to.family, SOCK_STREAM, 0);
+		if (socket_connect(near, &to) != 0 || socket_local(near, &from) != 0)
+			bail_out("connect: %s", strerror(errno));
+		ok(port_owner_find_other_end(&from, &found) && addr_equal(&found, &to),
+			"%s: who was called is found, accepted or not", places[i]);
+		far = accept(listener, NULL, NULL);
+		shutdown(far, SHUT_WR);
+		ok(!port_owner_find_other_end(&from, &found),
+			"%s: but none that has closed already", places[i]);
+		from.port ^= 1;
+		ok(!port_owner_find_other_end(&from, &found), "%s: another port is another",
+			places[i]);
+		close(near);
+		close(far);
+		close(listener);
+	}
+}
+
 /* A process with a name of its own that inherits all sockets and does nothing. */
 static pid_t start_child(const char *name)
 {
@@ -288,6 +321,7 @@ int main(void)
 	test_families();
 	test_addresses();
 	test_connection();
+	test_other_end();
 	test_shared();
 	test_keeper();
 	test_unprivileged();
