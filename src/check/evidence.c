@@ -31,7 +31,7 @@ int evidence_look_up(const struct mapping_race_request *request, size_t number,
 		resolve.found[i].family != family)
 		i++;
 	if (status == 0 && i < resolve.count)
-		*out = resolve.found[i];
+		*out = resolve_target(&resolve, i);
 	else if (status == 0)
 		status = error_set(error, EXIT_STATUS_NETWORK,
 			"cannot look up %s: it has no IPv%d address", reflector->host, (int)family);

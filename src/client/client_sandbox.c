@@ -14,6 +14,7 @@
 #include "natpunch/os/packet.h"
 #include "natpunch/os/privileges.h"
 #include "natpunch/client/mapping_race.h"
+#include "natpunch/os/resolve.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/os/socket_linux.h"
 #include "natpunch/os/tap.h"
@@ -28,10 +29,8 @@ static const struct sandbox_call output_calls[] = {
 
 static bool names_a_host(const struct client_sandbox_plan *plan)
 {
-	struct addr addr;
-
 	for (size_t i = 0; i < plan->reflectors->count; i++)
-		if (addr_parse_ip(&addr, plan->reflectors->all[i].host) != 0)
+		if (resolve_takes_child(&plan->reflectors->all[i], ADDR_NONE))
 			return true;
 	return false;
 }

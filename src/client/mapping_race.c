@@ -149,7 +149,7 @@ static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 
 	if (attempt == NULL)
 		return false;
-	request.remote = lane->resolve.found[lane->next++];
+	request.remote = resolve_target(&lane->resolve, lane->next++);
 	if (lane->next == lane->resolve.count)
 		lane->state = LANE_DONE;
 	attempt->used = true;

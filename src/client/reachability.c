@@ -161,12 +161,12 @@ static void take_lookup(
 		return;
 	lane->resolving = false;
 	for (size_t i = 0; i < lane->resolve.count; i++) {
-		const struct addr *found = &lane->resolve.found[i];
-		if (found->family != reachability->mapped.family)
+		struct addr target = resolve_target(&lane->resolve, i);
+		if (lane->resolve.found[i].family != reachability->mapped.family)
 			continue;
-		if (addr_equal_ip(found, &reachability->asked))
+		if (addr_equal_ip(&target, &reachability->asked))
 			return;
-		start_verify(reachability, lane, found, now);
+		start_verify(reachability, lane, &target, now);
 		return;
 	}
 }

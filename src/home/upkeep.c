@@ -420,8 +420,8 @@ static void take_loss(struct upkeep *upkeep, const struct held_loss *loss, uint6
 	uint64_t wait = 0;
 
 	/*
-	 * A server of a stranger has its own idea of how long a connection may last. Where it was asked
-	 * from another port, as the NAT forgot the old one, it sends a RST.
+	 * A server of a stranger has its own idea of how long a connection may last. Where it was
+	 * asked from another port, as the NAT forgot the old one, it sends a RST.
 	 */
 	upkeep->lost_while_idle = loss->idle && (loss->promised || loss->reset);
 	if (!loss->promised && !loss->idle)

@@ -76,6 +76,7 @@ struct reply {
 	uint8_t found; /* 1: addresses follow; 0: a text */
 	uint8_t count;
 	uint8_t by_service;
+	struct nat64_prefix nat64;
 	struct addr addrs[RESOLVE_MAX];
 	char text[128];
 };
@@ -140,6 +141,81 @@ static void look_up_service(const char *host, enum addr_family family, struct re
 	reply->by_service = reply->count > 0;
 }
 
+/* ---- NAT64 -------------------------------------------------------------------------------- */
+
+static bool has_route(const struct addr *addr)
+{
+	struct addr source;
+
+	return socket_source_for(addr, &source) == 0;
+}
+
+/* An address of NAT64_NAME, in whichever family, with a port to connect to. */
+static bool has_route_to(const char *ip)
+{
+	struct addr addr;
+
+	if (addr_parse_ip(&addr, ip) != 0)
+		return false;
+	addr.port = 1;
+	return has_route(&addr);
+}
+
+/* A network with IPv6 alone: there is a way to all of that, and none to this. */
+static bool may_need_nat64(const struct addr *addr)
+{
+	bool unreached = addr->family == ADDR_IPV4 ? !has_route(addr)
+						   : addr_classify(addr) == ADDR_CLASS_PUBLIC &&
+							     !has_route_to("192.0.0.170");
+
+	return unreached && has_route_to("64:ff9b::192.0.0.170");
+}
+
+/* In a child of our own, so that it ends in time. */
+static void find_prefix(struct nat64_prefix *out)
+{
+	struct resolve names;
+	struct error ignored;
+
+	resolve_start(&names, NAT64_NAME, 0, ADDR_IPV6);
+	if (resolve_wait(&names, NAT64_NAME, clock_now_ms() + RESOLVE_NAT64_MS, &ignored) == 0)
+		nat64_find_prefix(names.found, names.count, out);
+	resolve_end(&names);
+}
+
+static void find_nat64(const struct host_port *host, struct reply *reply)
+{
+	bool needed = false;
+	bool has_ipv4 = false;
+
+	for (size_t i = 0; i < reply->count && !needed; i++)
+		needed = may_need_nat64(&reply->addrs[i]);
+	if (needed)
+		find_prefix(&reply->nat64);
+	if (reply->nat64.length == 0)
+		return;
+	for (size_t i = 0; i < reply->count; i++) {
+		struct addr *addr = &reply->addrs[i];
+
+		nat64_unmap(&reply->nat64, addr, addr);
+		has_ipv4 = has_ipv4 || addr->family == ADDR_IPV4;
+	}
+	/* AI_ADDRCONFIG: where there is IPv6 alone, nothing else was asked for. */
+	if (!has_ipv4 && !reply->by_service)
+		look_up(host->host, host->port, ADDR_IPV4, reply);
+}
+
+struct addr resolve_target(const struct resolve *resolve, size_t index)
+{
+	struct addr target = resolve->found[index];
+
+	if (resolve->nat64.length > 0 && target.family == ADDR_IPV4 && !has_route(&target))
+		nat64_map(&resolve->nat64, &target, &target);
+	return target;
+}
+
+/* ---- the child ---------------------------------------------------------------------------- */
+
 static void fill_reply(const struct host_port *host, enum addr_family family, struct reply *reply)
 {
 	int code = look_up(host->host, host->port, family, reply);
@@ -148,6 +224,8 @@ static void fill_reply(const struct host_port *host, enum addr_family family, st
 	/* Who has no answer now has no SRV record to tell either. */
 	if (code != 0 && code != EAI_AGAIN && code != EAI_SYSTEM && !host->port_named)
 		look_up_service(host->host, family, reply);
+	if (family != ADDR_IPV6)
+		find_nat64(host, reply);
 	reply->found = reply->count > 0;
 	if (reply->found || code == 0)
 		return;
@@ -256,6 +334,18 @@ static void start_child(struct resolve *resolve, const struct resolve_helper *he
 	resolve->leaves = helper != NULL && helper->leaves;
 }
 
+/* ---- in the caller ------------------------------------------------------------------------ */
+
+bool resolve_takes_child(const struct host_port *reflector, enum addr_family family)
+{
+	struct addr addr;
+
+	if (addr_parse_ip(&addr, reflector->host) != 0)
+		return true;
+	addr.port = reflector->port;
+	return family != ADDR_IPV6 && addr.family == ADDR_IPV4 && may_need_nat64(&addr);
+}
+
 void resolve_start_reflector(struct resolve *resolve, const struct resolve_helper *helper,
 	const struct host_port *reflector, enum addr_family family)
 {
@@ -263,7 +353,7 @@ void resolve_start_reflector(struct resolve *resolve, const struct resolve_helpe
 
 	memset(resolve, 0, sizeof(*resolve));
 	resolve->fd = -1;
-	if (addr_parse_ip(first, reflector->host) == 0) {
+	if (!resolve_takes_child(reflector, family) && addr_parse_ip(first, reflector->host) == 0) {
 		resolve->done = true;
 		first->port = reflector->port;
 		if (family == ADDR_NONE || first->family == family) {
@@ -313,6 +403,7 @@ void resolve_advance(struct resolve *resolve)
 	resolve->done = true;
 	resolve->count = reply.count;
 	resolve->by_service = reply.by_service != 0;
+	resolve->nat64 = reply.nat64;
 	memcpy(resolve->found, reply.addrs, sizeof(reply.addrs));
 }
 

@@ -3,7 +3,13 @@
  *
  * getaddrinfo(3) blocks for as long as a dead name server likes, so a name is looked up in a child
  * process that writes what it finds into a pipe; the parent polls the pipe beside everything else
- * and kills the child when it is no longer wanted. A numeric address costs no child.
+ * and kills the child when it is no longer wanted. A numeric address costs no child, except an IPv4
+ * address on a host that has IPv6 alone.
+ *
+ * Such a host reaches IPv4 addresses where its network has a NAT64 (nat64.h). The child looks for
+ * its prefix as well, RESOLVE_NAT64_MS at most, where something was found that there is no IPv4
+ * route to. What is found stays an IPv4 address, also where the name server made it an IPv6 one
+ * (DNS64, RFC 6147); resolve_target() is where to connect to.
  */
 #ifndef NATPUNCH_OS_RESOLVE_H
 #define NATPUNCH_OS_RESOLVE_H
@@ -16,6 +22,7 @@
 #include "natpunch/base/addr.h"
 #include "natpunch/base/error.h"
 #include "natpunch/base/host_port.h"
+#include "natpunch/proto/nat64.h"
 
 #ifdef __linux__
 #include "natpunch/os/sandbox.h"
@@ -28,11 +35,14 @@ extern const struct sandbox_call resolve_kill_calls[];
 #define RESOLVE_MAX                                                                                \
 	16 /* addresses kept of one name; the rest are dropped, in getaddrinfo's order */
 
+#define RESOLVE_NAT64_MS 1000
+
 struct resolve {
 	int fd; /* readable when there is something to take; -1 when the result is there already */
 	pid_t pid; /* the child, or 0 */
 	struct addr found[RESOLVE_MAX];
 	size_t count;
+	struct nat64_prefix nat64; /* of this network, where it is needed */
 	bool by_service; /* when done: by SRV records, so the ports are those that they name */
 	bool done;
 	bool leaves;        /* as the helper has it */
@@ -58,6 +68,9 @@ struct resolve_helper {
 void resolve_answer(int fd, const struct host_port *host, enum addr_family family)
 	__attribute__((noreturn));
 
+/* Does it take a child to look this one up? */
+bool resolve_takes_child(const struct host_port *reflector, enum addr_family family);
+
 /*
  * Starts to look up `host` for `port`; `family` ADDR_NONE takes both. After this, `done` may
  * already be set. resolve_end() must follow in every case.
@@ -81,6 +94,12 @@ void resolve_advance(struct resolve *resolve);
  * Returns 0 when there is an address; else -1 with *error filled: "cannot look up HOST: WHY".
  */
 int resolve_wait(struct resolve *resolve, const char *host, uint64_t deadline, struct error *error);
+
+/*
+ * Where to connect to, to reach found[index]: the address itself, or its own in the NAT64 where
+ * there is no route to it.
+ */
+struct addr resolve_target(const struct resolve *resolve, size_t index);
 
 /* Frees what is held; kills the child if it still runs, and reaps it, or leaves it. */
 void resolve_end(struct resolve *resolve);
