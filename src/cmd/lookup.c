@@ -80,10 +80,10 @@ static bool is_better(
 		return routed;
 	if (record->held != than->held)
 		return record->held;
-	return record->age < than->age;
+	return record->addr.family == ADDR_IPV4;
 }
 
-/* Of the two families the one that can be reached from here, is held, is fresher; or NULL. */
+/* Of the two families the one that can be reached from here, is held, is IPv4; or NULL. */
 static const struct name_message_record *choose(
 	const struct lookup_command *command, const struct name_question *question)
 {
