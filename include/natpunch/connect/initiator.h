@@ -11,6 +11,10 @@
  *   RELAY          where that did not come to stand and the reflector offers it: the connection to
  *                  the reflector becomes the one to home
  *
+ * All of the reflector's addresses are tried, those of both families by turns, and of each family
+ * one at a time once it answers (RFC 8305): so both families punch at once, and one that is dead
+ * costs a quarter of a second. The relay is for when there is no other way in either.
+ *
  * Uses no call that only Linux has: POSIX.1-2008 and SO_REUSEPORT.
  */
 #ifndef NATPUNCH_CONNECT_INITIATOR_H
@@ -23,26 +27,8 @@
 #include "natpunch/base/error.h"
 #include "natpunch/base/key.h"
 #include "natpunch/base/host_port.h"
-#include "natpunch/client/punch.h"
+#include "natpunch/connect/times.h"
 #include "natpunch/os/resolve.h"
-
-/* Deadlines of the phases, in milliseconds. */
-struct initiator_times {
-	uint32_t nonce;        /* how much later than the handshake the nonce may come by UDP */
-	uint32_t next_address; /* of the reflector's: it is tried then */
-	uint32_t answer;       /* to CONNECT */
-	uint32_t first;        /* for a connection, where there is no second try */
-	uint32_t second_after; /* without a connection; a SYN was sent again meanwhile */
-	uint32_t prediction;   /* home's; it takes PORT_SAMPLER_TIMEOUT_MS at most to look */
-	uint32_t second;       /* for the connections of the second try */
-	uint32_t relay;        /* the reflector's own patience with home, and more */
-};
-
-#define INITIATOR_TIMES_DEFAULT                                                                    \
-	{                                                                                          \
-		.nonce = 30, .next_address = 2000, .answer = 5000, .first = PUNCH_TIMEOUT_MS,      \
-		.second_after = 1500, .prediction = 3000, .second = 2500, .relay = 8000,           \
-	}
 
 struct initiator_request {
 	const struct host_port *reflector;
@@ -55,7 +41,8 @@ struct initiator_request {
 
 /*
  * Returns a connected, non-blocking socket, the caller's; or -1 with *error filled:
- * EXIT_STATUS_NETWORK when the reflector cannot be asked or knows no address,
+ * EXIT_STATUS_NETWORK when the reflector cannot be asked or knows no address, none of our family
+ * included that it would relay to,
  * EXIT_STATUS_UNREACHABLE when home is known and there is no way to it.
  */
 int initiator_connect(const struct initiator_request *request, struct error *error);

@@ -6,7 +6,10 @@
  */
 #include "natpunch/connect/initiator.h"
 
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #include "natpunch/proto/invitation.h"
 #include "natpunch/proto/name_messages.h"
@@ -19,6 +22,7 @@
 #define NEXT_PORT  23000 /* what home predicts */
 #define FALSE_PORT 24000 /* what others do */
 #define WELL       "hello from the road"
+#define BOTH       "both.test" /* ::1, then 127.0.0.1 */
 
 /* For the second try: the first ends soon, and so does the wait for connections. */
 static const struct initiator_times soon = {.nonce = 30,
@@ -33,6 +37,7 @@ static const struct initiator_times soon = {.nonce = 30,
 static struct key home, stranger, wrong;
 static struct server server, plain, two;
 static char keys_path[] = "/tmp/natpunch-initiator-XXXXXX";
+static char hosts_path[] = "/tmp/natpunch-hosts-XXXXXX";
 
 static struct key make_key(const char *name)
 {
@@ -51,6 +56,20 @@ static void write_keys(void)
 	if (fd < 0 || dprintf(fd, "%s\n", key_format(&home, line)) < 0)
 		bail_out("no key file: %s", strerror(errno));
 	close(fd);
+}
+
+/* For this process and its children. */
+static void name_addresses(void)
+{
+	int fd = mkstemp(hosts_path);
+
+	if (fd < 0 || dprintf(fd, "::1 " BOTH "\n127.0.0.1 " BOTH "\n") < 0 ||
+		fchmod(fd, 0644) != 0 || unshare(CLONE_NEWNS) != 0 ||
+		mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		mount(hosts_path, "/etc/hosts", NULL, MS_BIND, NULL) != 0)
+		bail_out("no names: %s", strerror(errno));
+	close(fd);
+	unlink(hosts_path);
 }
 
 /* An initiator in a process of its own; what it says of an error goes to a file in memory. */
@@ -352,6 +371,64 @@ static void test_family(void)
 
 	arrives(&road, EXIT_STATUS_NETWORK, "it is known in the other family", "the other family");
 	end_home(held);
+}
+
+/* ---- both families ------------------------------------------------------------------------ */
+
+/* The first is known to the reflector, and home is not known in it. */
+static void test_other_family(void)
+{
+	int listener = listen_on("127.0.0.1", HOME_PORT);
+	struct invitation expected;
+	int held = register_home(&expected);
+	struct road road = travel(BOTH, SERVER_PORT, &home, 5000);
+
+	is_greeted(accept_patiently(listener), "home is asked for in the other one");
+	arrives(&road, 0, "home is not known in IPv6, but in the other family", "the other family");
+	close(listener);
+	end_home(held);
+}
+
+/* One that says nothing costs 250 ms, and not what an address may take. */
+static void test_dead_family(void)
+{
+	int listener = listen_on("127.0.0.1", HOME_PORT);
+	int full = listen_on("::1", TWO_PORT);
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+	struct invitation expected;
+	int held = register_home_at(TWO_PORT, &expected);
+	uint64_t began;
+	struct road road;
+	int fill;
+
+	/* The one place in the queue is taken: the kernel drops what comes. */
+	listen(full, 0);
+	fill = dial("::1", TWO_PORT);
+	times.next_address = PATIENCE;
+	began = clock_now_ms();
+	road = travel_for(BOTH, TWO_PORT, &home, PATIENCE, &times);
+	is_greeted(accept_patiently(listener), "the other family is not waited for");
+	ok(clock_now_ms() - began < PATIENCE / 2, "nor what has no answer");
+	arrives(&road, 0, "connected to 127.0.0.1:22022", "a dead family");
+	end_home(held);
+	close(fill);
+	close(full);
+	close(listener);
+}
+
+/* Both families fail, and each says why: the end is what tells most. */
+static void test_both_fail(void)
+{
+	struct invitation expected;
+	int held = register_home(&expected);
+	struct road road = travel(BOTH, SERVER_PORT, &home, 400);
+
+	arrives(&road, EXIT_STATUS_UNREACHABLE, "no direct way to home at 127.0.0.1:22022",
+		"known in one, and no way to it");
+	end_home(held);
+	road = travel(BOTH, 9, &home, 5000);
+	arrives(&road, EXIT_STATUS_NETWORK, "cannot connect to 127.0.0.1:9: Connection refused",
+		"nobody in either");
 }
 
 /* ---- the second try ----------------------------------------------------------------------- */
@@ -704,6 +781,25 @@ static void test_relay_granted(int listener)
 	arrives(&road, 0, "it said: " BEHIND, "what stands behind the answer");
 }
 
+/* Home is not known in our family: there is nothing to try before. */
+static void test_relay_at_once(void)
+{
+	int listener = listen_on("::1", PLAYED_PORT);
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+	uint8_t request[STUN_MESSAGE_MAX], bytes[STUN_MESSAGE_MAX];
+	struct road road;
+	int fd;
+
+	times.first = times.second_after = PATIENCE;
+	road = travel_for("::1", PLAYED_PORT, &home, 9000, &times);
+	fd = play_connect(listener);
+	ok(hear_message(fd, SOCK_STREAM, request) > 0, "it asks for a relay");
+	say(fd, bytes, grant(STUN_METHOD_RELAY, request, GRANTS_NOTHING, bytes));
+	is_greeted(fd, "by the relay");
+	arrives(&road, 0, "no family in common with home; asking for a relay", "no family");
+	close(listener);
+}
+
 /* While it is asked for, home still gets through; or the reflector does not answer, goes, or raves.
  */
 static void test_relay_not_granted(int listener)
@@ -815,6 +911,7 @@ static void test_phases(void)
 	test_nonce(listener);
 	test_reflector_goes(listener);
 	test_relay_granted(listener);
+	test_relay_at_once();
 	test_relay_not_granted(listener);
 	close(listener);
 }
@@ -846,6 +943,7 @@ static void test_prediction_does_not_come(void)
 int main(void)
 {
 	network_enter();
+	name_addresses();
 	signal(SIGPIPE, SIG_IGN);
 	home = make_key("home");
 	wrong = make_key("home");
@@ -872,6 +970,9 @@ int main(void)
 	test_simultaneous();
 	test_no_way();
 	test_family();
+	test_other_family();
+	test_dead_family();
+	test_both_fail();
 	test_false_predictions();
 	test_neighbours();
 	test_phases();
