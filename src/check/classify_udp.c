@@ -29,7 +29,6 @@
 #include "natpunch/os/packet.h"
 #include "natpunch/os/random.h"
 #include "natpunch/os/socket.h"
-#include "natpunch/os/socket_linux.h"
 #include "natpunch/os/tap.h"
 
 #define SENDINGS     3

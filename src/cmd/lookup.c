@@ -11,7 +11,7 @@
 #include "natpunch/client/name_client.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/base/secret.h"
-#include "natpunch/os/socket_linux.h"
+#include "natpunch/os/socket.h"
 
 #define DEFAULT_TIMEOUT_MS 5000
 

@@ -17,7 +17,7 @@
 #include "home/verification.h"
 #include "natpunch/base/error.h"
 #include "natpunch/client/mapping_race.h"
-#include "natpunch/home/keep.h"
+#include "natpunch/home/keep_config.h"
 
 #define UPKEEP_STATUS_SIZE 160
 

@@ -24,7 +24,6 @@
 #include "natpunch/os/clock.h"
 #include "natpunch/os/random.h"
 #include "natpunch/os/socket.h"
-#include "natpunch/os/socket_linux.h"
 #include "natpunch/proto/dns_srv.h"
 #include "natpunch/base/text.h"
 

@@ -6,6 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+/* RFC 5014 section 5, with the numbers of linux/in6.h, which clashes with the C library's headers.
+ */
+#define ADDRESS_PREFERENCES 72
+#define PREFER_PUBLIC       0x0002
+
 static uint32_t current_mark; /* 0: none */
 
 socklen_t socket_from_addr(const struct addr *addr, struct sockaddr_storage *out)
@@ -180,4 +185,46 @@ int socket_take_error(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &size) != 0)
 		return errno;
 	return value;
+}
+
+void socket_prefer_public_source(int fd)
+{
+#ifdef __linux__
+	socket_set_flag(fd, IPPROTO_IPV6, ADDRESS_PREFERENCES, PREFER_PUBLIC);
+#else
+	(void)fd;
+#endif
+}
+
+int socket_source_for(const struct addr *remote, struct addr *out)
+{
+	int fd = socket_open((enum addr_family)remote->family, SOCK_DGRAM, 0);
+	int result = -1;
+	int saved;
+
+	if (fd < 0)
+		return -1;
+	socket_prefer_public_source(fd);
+	if (socket_connect(fd, remote) == 0)
+		result = socket_local(fd, out);
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return result;
+}
+
+int socket_hint_offline(struct error *error)
+{
+	/* Of documentation (RFC 5737, RFC 3849): nobody has a route of their own there. */
+	static const char *const outside[] = {"203.0.113.1", "2001:db8::1"};
+	struct addr remote, source;
+
+	for (size_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++)
+		if (addr_parse_ip(&remote, outside[i]) == 0) {
+			remote.port = 9;
+			if (socket_source_for(&remote, &source) == 0)
+				return -1;
+		}
+	return error_hint(
+		error, "this machine is offline: it has no route out, in IPv4 or in IPv6");
 }

@@ -15,14 +15,6 @@
 
 #include "natpunch/os/socket.h"
 
-/* RFC 5014 section 5; not every C library has these of linux/in6.h, which clashes with its own. */
-#ifndef IPV6_ADDR_PREFERENCES
-#define IPV6_ADDR_PREFERENCES 72
-#endif
-#ifndef IPV6_PREFER_SRC_PUBLIC
-#define IPV6_PREFER_SRC_PUBLIC 0x0002
-#endif
-
 #define TYPE_MASK 0xf /* SOCK_STREAM and so on; SOCK_CLOEXEC and SOCK_NONBLOCK stand above */
 
 #define OPEN_SOCKET(family, type)                                                                  \
@@ -212,44 +204,6 @@ bool socket_can_bind_ip(const struct addr *addr)
 	can = socket_bind(fd, &ip) == 0;
 	close(fd);
 	return can;
-}
-
-void socket_prefer_public_source(int fd)
-{
-	socket_set_flag(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, IPV6_PREFER_SRC_PUBLIC);
-}
-
-int socket_source_for(const struct addr *remote, struct addr *out)
-{
-	int fd = socket_open((enum addr_family)remote->family, SOCK_DGRAM, 0);
-	int result = -1;
-	int saved;
-
-	if (fd < 0)
-		return -1;
-	socket_prefer_public_source(fd);
-	if (socket_connect(fd, remote) == 0)
-		result = socket_local(fd, out);
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return result;
-}
-
-int socket_hint_offline(struct error *error)
-{
-	/* Of documentation (RFC 5737, RFC 3849): nobody has a route of their own there. */
-	static const char *const outside[] = {"203.0.113.1", "2001:db8::1"};
-	struct addr remote, source;
-
-	for (size_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++)
-		if (addr_parse_ip(&remote, outside[i]) == 0) {
-			remote.port = 9;
-			if (socket_source_for(&remote, &source) == 0)
-				return -1;
-		}
-	return error_hint(
-		error, "this machine is offline: it has no route out, in IPv4 or in IPv6");
 }
 
 bool socket_is_local_ip(const struct addr *addr)

@@ -96,11 +96,8 @@ is "a full disk: no half file stays" "$(cat "$LAB_DIR/full.ls")" other
 is "a full disk: said once" "$(grep -c 'cannot write' "$LAB_DIR/err")" 1
 
 # A hook that fails, or is not there, has not taken the mapping: the next run calls it again.
-cat >"$LAB_DIR/hook" <<END
-#!/bin/sh
-echo "\$NATPUNCH_EVENT \$2" >>"$LAB_DIR/calls"
-test -e "$LAB_DIR/online"
-END
+printf 'no program\n' >"$LAB_DIR/hook"
+chmod +x "$LAB_DIR/hook"
 calls()
 {
 	cat "$LAB_DIR/calls" 2>/dev/null
@@ -110,7 +107,11 @@ probe -e "$LAB_DIR/hook"
 is "a hook that cannot start: exit 3" "$status" 3
 like "the mapping is told" "$(cat "$LAB_DIR/out")" '^203\.0\.113\.9 [0-9]+$'
 port=$(sed 's/.* //' "$LAB_DIR/out")
-chmod +x "$LAB_DIR/hook"
+cat >"$LAB_DIR/hook" <<END
+#!/bin/sh
+echo "\$NATPUNCH_EVENT \$2" >>"$LAB_DIR/calls"
+test -e "$LAB_DIR/online"
+END
 probe -e "$LAB_DIR/hook"
 expect "a hook that fails, told before" 3 ""
 is "it is called again" "$(calls)" "up $port"

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "natpunch/base/addr.h"
+#include "natpunch/base/error.h"
 
 /* Returns the length to hand to the kernel; ADDR_NONE gives 0. */
 socklen_t socket_from_addr(const struct addr *addr, struct sockaddr_storage *out);
@@ -40,5 +41,21 @@ int socket_accept(int listener, struct addr *peer);  /* or -1 and errno; not for
 int socket_local(int fd, struct addr *out);
 int socket_peer(int fd, struct addr *out);
 int socket_take_error(int fd); /* SO_ERROR: 0, or an errno value */
+
+/*
+ * Has an IPv6 socket send from a stable address, where this machine has one, and not from a
+ * temporary one (RFC 5014 section 3, RFC 8981), which is gone within days. Any other socket stays
+ * as it is.
+ */
+void socket_prefer_public_source(int fd);
+
+/* The address that packets to `remote` would leave from; returns 0, or -1 and errno (no route). */
+int socket_source_for(const struct addr *remote, struct addr *out);
+
+/*
+ * Hints that this machine is offline, where there is no route out in any family; no packet is sent.
+ * Returns -1.
+ */
+int socket_hint_offline(struct error *error);
 
 #endif

@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 
 #include "natpunch/base/addr.h"
-#include "natpunch/base/error.h"
 #include "natpunch/os/sandbox.h"
 
 /* TCP and UDP over IPv4 and IPv6, with socket.h and without; but no setsockopt(2). */
@@ -66,22 +65,6 @@ int socket_retransmission_ms(int fd);
 
 /* Packets that were dropped because the socket's buffer was full (SO_MEMINFO, Linux 4.12), or 0. */
 uint32_t socket_dropped(int fd);
-
-/*
- * Has an IPv6 socket send from a stable address, where this machine has one, and not from a
- * temporary one (RFC 5014 section 3, RFC 8981), which is gone within days. Any other socket stays
- * as it is.
- */
-void socket_prefer_public_source(int fd);
-
-/* The address that packets to `remote` would leave from; returns 0, or -1 and errno (no route). */
-int socket_source_for(const struct addr *remote, struct addr *out);
-
-/*
- * Hints that this machine is offline, where there is no route out in any family; no packet is sent.
- * Returns -1.
- */
-int socket_hint_offline(struct error *error);
 
 /* Is this one of this machine's own addresses (getifaddrs, or loopback; port ignored)? */
 bool socket_is_local_ip(const struct addr *addr);
