@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
-need ip nft conntrack setpriv setcap sshd
+need ip nft conntrack setpriv setcap sshd nc.openbsd ss
 
 nobody=65534
 lab_start port-restricted
@@ -93,6 +93,20 @@ cannot "auto, without any" "" \
 	'another process holds it; run as root, or: setcap cap_net_admin,cap_net_bind_service\+ep '"$natpunch"
 cannot "auto, a free port, without any" "" \
 	'hint: run as root, or: setcap cap_net_bind_service\+ep '"$natpunch" -p 222
+
+# check -u beside a daemon takes raw packets.
+lab_spawn daemon home nc.openbsd -u -l -n 0.0.0.0 5022
+daemon_is_there()
+{
+	[ -n "$(lab_exec home ss -lunH 'sport = :5022')" ]
+}
+wait_for 5 daemon_is_there || bail 'no daemon'
+lab_exec home setpriv --reuid $nobody --regid $nobody --clear-groups --bounding-set -all \
+	"$natpunch" check -u -p 5022 -r "$LAB_REFLECTOR4" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+is "check -u, without any: exit 3" $? 3
+like "check -u, without any: the hint" "$(cat "$LAB_DIR/err")" \
+	'^hint: another process holds it; run as root, or: setcap cap_net_raw\+ep '"$natpunch\$"
+lab_kill daemon
 
 # The hint to the letter, which the README has as well.
 probe_with ""
