@@ -19,12 +19,12 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
+#include "natpunch/os/port_owner.h"
 #include "natpunch/os/resolve.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
-#define UDP_HINT_MS    1000
-#define ASIDE_AFTER_MS 1000 /* a connection of a probe that ends is gone by then */
+#define UDP_HINT_MS 1000
 
 enum lane_state {
 	LANE_IDLE,
@@ -45,7 +45,6 @@ struct attempt {
 	size_t lane;
 	bool put_off; /* answered with an address that is doubtful: the next is asked */
 	bool aside;   /* from any port */
-	uint64_t began;
 	struct binding_client transaction;
 };
 
@@ -155,7 +154,6 @@ static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 	attempt->used = true;
 	attempt->lane = index;
 	attempt->put_off = attempt->aside = false;
-	attempt->began = now;
 	binding_client_start(&attempt->transaction, race->method, &request, race->request->mode,
 		race->request->hold_seconds, now);
 	if (attempt->transaction.port.fd >= 0)
@@ -237,13 +235,17 @@ static void take_answer(struct mapping_race *race, struct attempt *attempt, uint
 	race->decided = true;
 }
 
-/* Not to hold a connection there, as one that was held before may be in the way for a while. */
-static bool wants_aside(
-	const struct mapping_race *race, const struct attempt *attempt, uint64_t now)
+/*
+ * A connection of anybody else ends soon. Whoever is to hold one does not go elsewhere: one that
+ * was held before may be in the way for a while.
+ */
+static bool wants_aside(const struct mapping_race *race, const struct attempt *attempt)
 {
+	const struct port_owner *owner = race->request->owner;
+
 	return attempt->transaction.state == BINDING_CLIENT_WAITING &&
-	       race->request->mode != BINDING_MODE_HOLD &&
-	       !race->lanes[attempt->lane].asked_aside && now - attempt->began >= ASIDE_AFTER_MS;
+	       race->request->mode != BINDING_MODE_HOLD && owner != NULL && owner->keeper != 0 &&
+	       !race->lanes[attempt->lane].asked_aside;
 }
 
 static void ask_aside(struct mapping_race *race, const struct attempt *busy, uint64_t now)
@@ -300,7 +302,7 @@ static void take_attempt(struct mapping_race *race, struct attempt *attempt, uin
 			take_answer(race, attempt, now);
 		return;
 	}
-	if (wants_aside(race, attempt, now))
+	if (wants_aside(race, attempt))
 		ask_aside(race, attempt, now);
 	if (transaction->state != BINDING_CLIENT_FAILED)
 		return;

@@ -103,7 +103,7 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	char path[PATH_SIZE] = "";
 	char quoted_path[4 * PATH_SIZE];
 	char quoted_reflector[4 * PATH_SIZE];
-	char kept[64];
+	char kept[96];
 	struct key key;
 
 	/* What could not work is not for a file that stays. */

@@ -282,6 +282,28 @@ static bool holds_one(const char *pid, const struct sockets *sockets)
 	return false;
 }
 
+/* Is this -k or --keep, by itself or behind others that have no argument? */
+static bool is_option_to_keep(const char *word)
+{
+	if (word[0] != '-')
+		return false;
+	if (word[1] == '-')
+		return strncmp(word, "--kee", 5) == 0;
+	return word[1 + strspn(word + 1, "46uVqv")] == 'k';
+}
+
+static bool keeps(const char *pid)
+{
+	char line[4096];
+	size_t size = read_about(pid, "cmdline", line, sizeof(line) - 1);
+	bool found = false;
+
+	line[size] = '\0';
+	for (size_t at = 0; at < size && !found; at += strlen(line + at) + 1)
+		found = is_option_to_keep(line + at);
+	return found;
+}
+
 /* The last part of its control group, where systemd has put a service. */
 static void read_unit(const char *pid, char *out, size_t capacity)
 {
@@ -321,7 +343,8 @@ void port_owner_find_keeper(
 		if (parse_number(entry->d_name, 1, INT32_MAX, &pid) != 0 || (pid_t)pid == getpid())
 			continue;
 		read_name(entry->d_name, name, sizeof(name));
-		if (strcmp(name, own) != 0 || !holds_one(entry->d_name, &sockets))
+		if (strcmp(name, own) != 0 || !keeps(entry->d_name) ||
+			!holds_one(entry->d_name, &sockets))
 			continue;
 		out->keeper = (pid_t)pid;
 		read_unit(entry->d_name, out->unit, sizeof(out->unit));

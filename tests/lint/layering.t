@@ -16,7 +16,7 @@ heights='base=1 proto=2 os=3 borrow=4 client=5 check=6 connect=6 home=6 reflecto
 without_header='borrow/bind borrow/repair borrow/rewrite borrow/raw cmd/check cmd/connect cmd/keygen
 	cmd/lookup cmd/probe cmd/reflect'
 # Headers of types, constants and inline functions alone.
-without_source='base/relaxed_counter connect/times reflector/config'
+without_source='base/relaxed_counter connect/times home/keep_config reflector/config'
 
 # Pure are base and proto, and of the rooms above:
 pure_files='check/lifetime check/nat_report reflector/counters reflector/registry_format

@@ -22,7 +22,7 @@ struct port_owner {
 	char name[32]; /* its command, escaped, or "" */
 	size_t count;  /* of sockets that hold the port, by whomever */
 	struct addr at[PORT_OWNER_ADDRESS_MAX]; /* the addresses of the first ones */
-	pid_t keeper;  /* of another natpunch that has a TCP connection from the port, or 0 */
+	pid_t keeper;  /* of a natpunch probe -k with a TCP connection from the port, or 0 */
 	char unit[64]; /* the service that it is of, escaped, or "" */
 };
 
@@ -35,8 +35,9 @@ int port_owner_find(enum mapping_protocol protocol, enum addr_family family, uin
 	struct port_owner *out);
 
 /*
- * Finds the keeper, with its unit: a process of the same name as this one, with a connection to one
- * of these remote ports. Where it may not be looked into, there is none.
+ * Finds the keeper, with its unit: another process of the same name as this one, with -k among its
+ * options and a connection to one of these remote ports. Where it may not be looked into, there is
+ * none.
  */
 void port_owner_find_keeper(
 	uint16_t port, const uint16_t *remote, size_t count, struct port_owner *out);

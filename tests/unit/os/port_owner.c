@@ -23,6 +23,9 @@
 #define OTHER  "second owner"
 #define NOBODY 65534
 
+#define IDLE     "idle"
+#define READY_FD 19
+
 static struct port_owner find(
 	enum mapping_protocol protocol, enum addr_family family, uint16_t port)
 {
@@ -192,8 +195,25 @@ static void test_other_end(void)
 	}
 }
 
-/* A process with a name of its own that inherits all sockets and does nothing. */
-static pid_t start_child(const char *name)
+/* What start_child() passes on. */
+static void inherit(int fd)
+{
+	if (fcntl(fd, F_SETFD, 0) != 0)
+		bail_out("fcntl: %s", strerror(errno));
+}
+
+/* The other side of start_child(). */
+static int act_as_child(const char *name)
+{
+	prctl(PR_SET_NAME, name);
+	if (write(READY_FD, "x", 1) != 1)
+		return 1;
+	for (;;)
+		pause();
+}
+
+/* A process with a name of its own, and an option, that inherits all sockets and does nothing. */
+static pid_t start_child(const char *name, const char *option)
 {
 	int ready[2];
 	char byte;
@@ -206,11 +226,9 @@ static pid_t start_child(const char *name)
 		bail_out("fork: %s", strerror(errno));
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		prctl(PR_SET_NAME, name);
-		if (write(ready[1], "x", 1) != 1)
-			_exit(1);
-		for (;;)
-			pause();
+		dup2(ready[1], READY_FD);
+		execl("/proc/self/exe", "port_owner", IDLE, name, option, NULL);
+		_exit(1);
 	}
 	close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1)
@@ -233,8 +251,12 @@ static void test_shared(void)
 {
 	uint16_t port;
 	int fd = hold(MAPPING_TCP, "0.0.0.0", true, &port);
-	pid_t child = start_child(OTHER);
-	struct port_owner owner = find(MAPPING_TCP, ADDR_IPV4, port);
+	struct port_owner owner;
+	pid_t child;
+
+	inherit(fd);
+	child = start_child(OTHER, NULL);
+	owner = find(MAPPING_TCP, ADDR_IPV4, port);
 
 	is_int(owner.pid, getpid() < child ? getpid() : child, "shared: the lowest pid");
 	close(fd);
@@ -265,13 +287,20 @@ static void test_keeper(void)
 	if (near < 0 || socket_connect(near, &to) != 0 || socket_local(near, &from) != 0)
 		bail_out("connect: %s", strerror(errno));
 	is_int(find_keeper(from.port, remote), 0, "a connection of our own is no keeper's");
-	child = start_child(NAME);
+	inherit(near);
+	child = start_child(NAME, "-qk");
 	is_int(find_keeper(from.port, remote), child, "one of another process of this name is");
 	is_int(find_keeper(from.port, (uint16_t)(remote ^ 1)), 0, "but not to another port");
 	is_int(find_keeper(remote, from.port), 0, "nor is one that came in");
 	end_child(child);
-	child = start_child(OTHER);
-	is_int(find_keeper(from.port, remote), 0, "nor of a process of another name");
+	child = start_child(NAME, "--keep");
+	is_int(find_keeper(from.port, remote), child, "the option's long name");
+	end_child(child);
+	child = start_child(NAME, "-rk");
+	is_int(find_keeper(from.port, remote), 0, "not one that does not stay: the k is a host");
+	end_child(child);
+	child = start_child(OTHER, "-k");
+	is_int(find_keeper(from.port, remote), 0, "nor a process of another name");
 	end_child(child);
 	close(near);
 	close(listener);
@@ -310,8 +339,10 @@ static void test_unprivileged(void)
 	close(fd);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 2 && strcmp(argv[1], IDLE) == 0)
+		return act_as_child(argv[2]);
 	/* Others' ports out of sight, and ours out of theirs. */
 	if (geteuid() == 0 && unshare(CLONE_NEWNET) != 0)
 		bail_out("unshare: %s", strerror(errno));
