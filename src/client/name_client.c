@@ -16,6 +16,7 @@
 
 #include "natpunch/os/clock.h"
 #include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/os/random.h"
 #include "natpunch/client/binding_client.h"
@@ -200,6 +201,27 @@ int name_client_run(struct name_client *client, uint64_t deadline, struct error 
 	return -1;
 }
 
+bool name_client_report_rival(const struct name_question *question, bool again)
+{
+	const struct addr *rival = &question->rival.addr;
+	const char *name = question->key->name;
+	char text[ADDR_TEXT_SIZE];
+
+	if (rival->family == ADDR_NONE)
+		return false;
+	addr_format(rival, text);
+	if (again)
+		log_detail("another machine, seen as %s, is still registered as %s", text, name);
+	else
+		log_warning("another %s, seen as %s, is registered as %s too: connections go now "
+			    "here, now there; give each a name and a key of its own (natpunch "
+			    "keygen)",
+			addr_equal_ip(rival, &question->records[0].addr) ? "machine or probe here"
+									 : "machine",
+			text, name);
+	return true;
+}
+
 /* Asks once more how the connection goes on; without an answer it is closed in order. */
 static void settle(struct binding_client *winner, enum binding_mode mode)
 {
@@ -296,11 +318,14 @@ int name_client_register(const struct mapping_race_request *request,
 		.protocol = result->mapping.protocol,
 		.local_port = result->mapping.local.port,
 	};
+	random_fill(question.home, sizeof(question.home));
 	if (result->winner.port.kind == BORROW_HANDSHAKE)
 		status = register_by_number(request, result, &question, deadline, error);
 	else
 		status = register_over(result, &question, mode, deadline, error);
-	if (status == 0)
-		*registered = question.records[0];
-	return status;
+	if (status != 0)
+		return status;
+	*registered = question.records[0];
+	name_client_report_rival(&question, false);
+	return 0;
 }

@@ -18,6 +18,8 @@
 static const struct option_row options[] = {
 	{'r', "reflector", "HOST[:PORT]", "ask this reflector", false},
 	{'K', "key", "FILE", "the key file that has the name's key", false},
+	{'u', "udp", NULL, "the address of the UDP port that was registered, not the TCP one",
+		false},
 	{'4', NULL, NULL, "the IPv4 address only", false},
 	{'6', NULL, NULL, "the IPv6 address only", false},
 	{'t', "timeout", "SECONDS", "for the whole run (5)", false},
@@ -31,17 +33,23 @@ struct lookup_command {
 	struct name_options options;
 	struct mapping_race_request request; /* for the connection to the reflector */
 	const char *format;
+	enum mapping_protocol protocol;
 };
 
-static int set_format(
+static int set_option(
 	void *context, const struct option_reader *reader, int code, struct error *error)
 {
 	struct lookup_command *command = context;
-	const char *problem = mapping_check_format(reader->argument);
+	const char *problem;
 
+	if (code == 'u') {
+		command->protocol = MAPPING_UDP;
+		return 0;
+	}
 	if (code != 'f')
 		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
 	command->format = reader->argument;
+	problem = mapping_check_format(reader->argument);
 	if (problem == NULL)
 		return 0;
 	option_bad_value(reader, "format", error);
@@ -84,16 +92,17 @@ static bool is_better(
 }
 
 /* Of the two families the one that can be reached from here, is held, is IPv4; or NULL. */
-static const struct name_message_record *choose(
-	const struct lookup_command *command, const struct name_question *question)
+static const struct name_message_record *choose(const struct lookup_command *command,
+	const struct name_question *question, enum mapping_protocol protocol)
 {
 	const struct name_message_record *best = NULL;
 
 	for (size_t i = 0; i < question->record_count; i++) {
 		const struct name_message_record *record = &question->records[i];
 
-		if (command->options.common.family != ADDR_NONE &&
-			record->addr.family != command->options.common.family)
+		if (record->protocol != protocol ||
+			(command->options.common.family != ADDR_NONE &&
+				record->addr.family != command->options.common.family))
 			continue;
 		if (best == NULL || is_better(record, best))
 			best = record;
@@ -106,13 +115,23 @@ static int set_unregistered_error(const struct lookup_command *command,
 {
 	static const char *const families[] = {
 		[ADDR_NONE] = "", [ADDR_IPV4] = "IPv4 ", [ADDR_IPV6] = "IPv6 "};
+	bool udp = command->protocol == MAPPING_UDP;
+	bool other = choose(command, question, udp ? MAPPING_TCP : MAPPING_UDP) != NULL;
 
-	error_set(error, EXIT_STATUS_NETWORK, "%s knows no %saddress of %s", mapping->reflector,
-		families[command->options.common.family], command->options.name);
+	error_set(error, EXIT_STATUS_NETWORK, "%s knows no %s%saddress of %s", mapping->reflector,
+		families[command->options.common.family],
+		udp     ? "UDP "
+		: other ? "TCP "
+			: "",
+		command->options.name);
+	if (other && udp)
+		return error_hint(error, "it knows a TCP one: leave out -u");
+	if (other)
+		return error_hint(error, "it knows a UDP one: natpunch lookup -u");
 	if (question->record_count > 0)
 		return -1;
-	return error_hint(error, "at home: natpunch probe -r %s -n %s -K FILE", mapping->reflector,
-		command->options.name);
+	return error_hint(error, "at home: natpunch probe%s -r %s -n %s -K FILE", udp ? " -u" : "",
+		mapping->reflector, command->options.name);
 }
 
 /* The forms of probe; those for machines have the age as well. */
@@ -165,7 +184,7 @@ static int look_up(const struct lookup_command *command, const struct key *key, 
 	if (ask_reflector(command, key, &question, &mapping, error) != 0)
 		return -1;
 	log_records(command, &question);
-	record = choose(command, &question);
+	record = choose(command, &question, command->protocol);
 	if (record == NULL)
 		return set_unregistered_error(command, &question, &mapping, error);
 	return print_record(command, record, &mapping, error);
@@ -193,13 +212,14 @@ static int look_up_confined(
 
 static int run(const struct command *row, int argc, char **argv)
 {
-	struct lookup_command command = {
-		.options = {.common = {.timeout_ms = DEFAULT_TIMEOUT_MS}}, .format = "text"};
+	struct lookup_command command = {.options = {.common = {.timeout_ms = DEFAULT_TIMEOUT_MS}},
+		.format = "text",
+		.protocol = MAPPING_TCP};
 	struct error error;
 	struct key key;
 	int status;
 
-	if (name_options_read(&command.options, row, argc, argv, set_format, &command, &error) != 0)
+	if (name_options_read(&command.options, row, argc, argv, set_option, &command, &error) != 0)
 		return command_fail(&error);
 	if (command.options.common.help) {
 		command_print_help(row);
@@ -218,7 +238,7 @@ static int run(const struct command *row, int argc, char **argv)
 const struct command command_lookup = {
 	.name = "lookup",
 	.summary = "print the last known address of a name",
-	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-f FORMAT] [-t SECONDS] NAME",
+	.synopsis = "-r HOST[:PORT] -K FILE [-46quv] [-f FORMAT] [-t SECONDS] NAME",
 	.options = options,
 	.run = run,
 };

@@ -8,7 +8,9 @@
  *
  * Events:
  *   a mapping is held, or it is another one   NONE, WAITING, ASKING -> ASKING
- *   success                                   ASKING -> WAITING; invitations count from 1 again
+ *   success                                   ASKING -> WAITING; invitations count from 1 again;
+ *                                             another home of that name is warned of, once until it
+ *                                             is gone
  *   refused, no answer                        ASKING -> WAITING, with one warning until it goes
  * well what holds the mapping goes               any -> NONE an invitation taken when it is
  * genuine, of the session that was registered last, and new
@@ -34,6 +36,7 @@ void registration_init(struct registration *registration, const struct key *key)
 	memset(registration, 0, sizeof(*registration));
 	registration->key = key;
 	registration->due = TIMER_NONE;
+	random_fill(registration->home, sizeof(registration->home));
 }
 
 /* Said once, until it went well again: a refusal will be the same a minute later. */
@@ -71,6 +74,8 @@ static void take_state(struct registration *registration, uint64_t now)
 			log_note("%s is registered as %s", registration->key->name, text);
 		else
 			log_detail("%s is registered as %s", registration->key->name, text);
+		registration->rival =
+			name_client_report_rival(&client->question, registration->rival);
 		registration->warned = false;
 		registration->asking = false;
 		memcpy(registration->expected.session, client->question.transaction + 4,
@@ -93,6 +98,7 @@ static void send_registration(struct registration *registration, uint64_t now)
 		.local_port = registration->mapping.local.port,
 		.seconds = stream ? 0 : REGISTRATION_PROMISE_UDP_S,
 	};
+	memcpy(question.home, registration->home, sizeof(question.home));
 	registration->asking = true;
 	registration->due = now + REGISTRATION_ANSWER_MS;
 	binding_client_hold(over, now);

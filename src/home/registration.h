@@ -29,8 +29,10 @@ struct registration {
 	struct name_client client;
 	bool asking;
 	bool warned;
-	struct invitation expected; /* what an invitation must be to be taken */
-	uint64_t due;               /* the next registration, or the end of waiting for an answer */
+	bool rival;                           /* another home of that name was warned of */
+	uint8_t home[NAME_MESSAGE_HOME_SIZE]; /* who we are for the reflector */
+	struct invitation expected;           /* what an invitation must be to be taken */
+	uint64_t due; /* the next registration, or the end of waiting for an answer */
 };
 
 void registration_init(struct registration *registration, const struct key *key);

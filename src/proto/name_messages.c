@@ -24,6 +24,9 @@
 #define TRIES_MAX         5
 #define COMPREHENSION     0x8000 /* types below must be understood (RFC 8489 section 14) */
 
+_Static_assert(NAME_MESSAGE_RECORD_SIZE == 4 + RECORD_SIZE, "an attribute with its header");
+_Static_assert(NAME_MESSAGE_PROOF_SIZE == 4 + SHA256_SIZE + 4 + 4, "the same, of both");
+
 static uint16_t get_u16(const uint8_t *bytes)
 {
 	return (uint16_t)(bytes[0] << 8 | bytes[1]);
@@ -66,8 +69,9 @@ int name_message_read_registration(
 	return 0;
 }
 
-void name_message_put_record(struct wire_writer *writer, const struct name_message_record *record,
-	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE])
+static void put_sealed(struct wire_writer *writer, uint16_t type,
+	const struct name_message_record *record, const uint8_t secret[KEY_SECRET_SIZE],
+	const uint8_t salt[NAME_MESSAGE_SALT_SIZE])
 {
 	uint8_t value[RECORD_SIZE];
 	struct wire_writer inner;
@@ -88,7 +92,19 @@ void name_message_put_record(struct wire_writer *writer, const struct name_messa
 	wire_write_bytes(&inner, record->addr.ip, sizeof(record->addr.ip));
 	stun_auth_mask(
 		value + NAME_MESSAGE_SALT_SIZE, PLAIN_SIZE, secret, LABEL, writer->data + 4, salt);
-	stun_put(writer, STUN_NATPUNCH_RECORD, value, sizeof(value));
+	stun_put(writer, type, value, sizeof(value));
+}
+
+void name_message_put_record(struct wire_writer *writer, const struct name_message_record *record,
+	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE])
+{
+	put_sealed(writer, STUN_NATPUNCH_RECORD, record, secret, salt);
+}
+
+void name_message_put_rival(struct wire_writer *writer, const struct name_message_record *record,
+	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE])
+{
+	put_sealed(writer, STUN_NATPUNCH_RIVAL, record, secret, salt);
 }
 
 static int read_plain(const uint8_t plain[PLAIN_SIZE], struct name_message_record *out)
@@ -169,6 +185,14 @@ bool name_message_take_offer(struct name_question *question)
 	return true;
 }
 
+static void put_home(struct wire_writer *writer, const uint8_t home[NAME_MESSAGE_HOME_SIZE])
+{
+	static const uint8_t not_told[NAME_MESSAGE_HOME_SIZE];
+
+	if (memcmp(home, not_told, sizeof(not_told)) != 0)
+		stun_put(writer, STUN_NATPUNCH_HOME, home, NAME_MESSAGE_HOME_SIZE);
+}
+
 size_t name_message_write(
 	struct name_question *question, const uint8_t random[12], void *out, size_t capacity)
 {
@@ -186,13 +210,15 @@ size_t name_message_write(
 		return stun_finish(&writer);
 	}
 	stun_put(&writer, STUN_NONCE, question->nonce, question->nonce_size);
-	if (question->method == STUN_METHOD_REGISTER)
+	if (question->method == STUN_METHOD_REGISTER) {
 		name_message_put_registration(&writer, &question->registration);
+		put_home(&writer, question->home);
+	}
 	if (question->mode != BINDING_MODE_NONE)
 		binding_put_connection(&writer, question->mode, question->mode_seconds);
 	if (question->prediction.port != 0)
 		port_prediction_put(&writer, &question->prediction);
-	put_padding(&writer, 4 + SHA256_SIZE + 8);
+	put_padding(&writer, NAME_MESSAGE_PROOF_SIZE);
 	stun_auth_put(&writer, key->secret, sizeof(key->secret));
 	stun_put_fingerprint(&writer);
 	return stun_finish(&writer);
@@ -250,6 +276,15 @@ static void take_other(struct name_question *question, const struct stun_message
 		question->other = (struct addr){.family = ADDR_NONE};
 }
 
+/* The same goes for this one. */
+static void take_rival(struct name_question *question, const struct stun_message *message,
+	const struct stun_attribute *attribute)
+{
+	if (name_message_read_record(message, attribute, question->key->secret, &question->rival) <
+		0)
+		question->rival = (struct name_message_record){.age = 0};
+}
+
 /* Attributes of a success response whose proof holds. */
 static enum name_message_outcome read_success(
 	struct name_question *question, const struct stun_message *message, const char **why)
@@ -259,6 +294,7 @@ static enum name_message_outcome read_success(
 	uint16_t seconds;
 
 	question->record_count = 0;
+	question->rival = (struct name_message_record){.age = 0};
 	question->granted = BINDING_MODE_NONE;
 	question->offer_size = 0;
 	question->other = (struct addr){.family = ADDR_NONE};
@@ -275,6 +311,8 @@ static enum name_message_outcome read_success(
 			take_offer(question, &attribute);
 		if (attribute.type == STUN_OTHER_ADDRESS)
 			take_other(question, message, &attribute);
+		if (attribute.type == STUN_NATPUNCH_RIVAL)
+			take_rival(question, message, &attribute);
 		if (attribute.type != STUN_NATPUNCH_RECORD || count == NAME_MESSAGE_RECORD_MAX)
 			continue;
 		*why = "malformed record";

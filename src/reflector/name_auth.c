@@ -71,6 +71,9 @@ static void take_attribute(struct name_request *request, const struct stun_attri
 	case STUN_NATPUNCH_REGISTRATION:
 		slot = &request->registration;
 		break;
+	case STUN_NATPUNCH_HOME:
+		slot = &request->home;
+		break;
 	case STUN_NATPUNCH_CONNECTION:
 		slot = &request->connection;
 		break;

@@ -108,10 +108,17 @@ static size_t finish(struct answer *answer)
 	return answer->stream || size <= answer->to->size ? size : 0;
 }
 
-static void put_place(struct answer *answer, const struct registry_entry *entry,
-	const struct registry_place *place, uint64_t now)
+/* For another record? Over UDP an answer must be no larger than its request. */
+static bool has_room(const struct answer *answer)
 {
-	struct name_message_record record = {
+	return answer->stream ||
+	       answer->writer.offset + NAME_MESSAGE_RECORD_SIZE + NAME_MESSAGE_PROOF_SIZE <=
+		       answer->to->size;
+}
+
+static struct name_message_record make_record(const struct registry_place *place, uint64_t now)
+{
+	return (struct name_message_record){
 		.addr = place->addr,
 		.protocol = (enum mapping_protocol)place->protocol,
 		.local_port = place->local_port,
@@ -119,10 +126,26 @@ static void put_place(struct answer *answer, const struct registry_entry *entry,
 		.age = registry_age(place, now),
 		.held = registry_is_held(place, now),
 	};
+}
+
+static void put_place(struct answer *answer, const struct registry_entry *entry,
+	const struct registry_place *place, uint64_t now)
+{
+	struct name_message_record record = make_record(place, now);
 	uint8_t salt[NAME_MESSAGE_SALT_SIZE];
 
 	random_fill(salt, sizeof(salt));
 	name_message_put_record(&answer->writer, &record, entry->key.secret, salt);
+}
+
+static void put_rival(struct answer *answer, const struct registry_entry *entry,
+	const struct registry_place *rival, uint64_t now)
+{
+	struct name_message_record record = make_record(rival, now);
+	uint8_t salt[NAME_MESSAGE_SALT_SIZE];
+
+	random_fill(salt, sizeof(salt));
+	name_message_put_rival(&answer->writer, &record, entry->key.secret, salt);
 }
 
 /* How the connection goes on: as the request asks, or as before. */
@@ -163,13 +186,18 @@ static bool read_place(const struct names_caller *caller, const struct name_requ
 	if (registration.mapped_port != 0)
 		place->addr.port = registration.mapped_port;
 	memcpy(place->session, request->message.transaction + 4, sizeof(place->session));
+	if (request->home.value != NULL && request->home.size == sizeof(place->home))
+		memcpy(place->home, request->home.value, sizeof(place->home));
 	return true;
 }
 
+/* Returns false when the request makes no sense. */
 static bool register_name(struct names *names, uint32_t entry, const struct names_caller *caller,
-	const struct name_request *request, uint64_t now, struct names_effect *effect)
+	const struct name_request *request, uint64_t now, struct answer *answer,
+	struct names_effect *effect)
 {
-	struct registry_place place;
+	const struct registry_entry *known = &names->registry.entries[entry];
+	struct registry_place place, before;
 	enum binding_mode mode;
 
 	if (!read_place(caller, request, now, &place))
@@ -180,8 +208,15 @@ static bool register_name(struct names *names, uint32_t entry, const struct name
 		place.slot = caller->slot;
 		place.generation = caller->generation;
 	}
+	before = *registry_place_of(&names->registry, entry, (enum addr_family)place.addr.family,
+		(enum mapping_protocol)place.protocol);
 	registry_put(&names->registry, entry, &place);
 	effect->entry = entry;
+	put_place(answer, known, &place, now);
+	if (effect->has_mode)
+		binding_put_connection(&answer->writer, effect->mode, effect->seconds);
+	if (registry_is_rival(&before, &place, now) && has_room(answer))
+		put_rival(answer, known, &before, now);
 	return true;
 }
 
@@ -251,14 +286,14 @@ static void add_prediction(struct invitation *invitation, const struct names_cal
 }
 
 /*
- * CONNECT: home is to be told where the initiator was seen, over the connection that holds it in
- * the initiator's family: an address of the other one would be of no use to it.
+ * CONNECT: home is to be told where the initiator was seen, over the connection that holds its TCP
+ * mapping in the initiator's family: an address of the other one would be of no use to it.
  */
 static void invite(struct names *names, uint32_t entry, const struct names_caller *caller,
 	const struct name_request *request, struct names_effect *effect)
 {
-	struct registry_entry *known = &names->registry.entries[entry];
-	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
+	struct registry_place *place = registry_place_of(
+		&names->registry, entry, (enum addr_family)caller->source->family, MAPPING_TCP);
 	struct invitation invitation = {.initiator = *caller->source};
 
 	if (!caller->server->stream)
@@ -266,18 +301,20 @@ static void invite(struct names *names, uint32_t entry, const struct names_calle
 	effect->asked = entry;
 	add_prediction(&invitation, caller, request);
 	if (can_be_told(place))
-		write_invitation(known, place, &invitation, effect);
+		write_invitation(&names->registry.entries[entry], place, &invitation, effect);
 }
 
 /*
- * RELAY: home is to come to this initiator's connection, as it was told over either family. Returns
- * 0, or the error to answer.
+ * RELAY: home is to come to this initiator's connection, as it was told over either family, by who
+ * keeps its TCP mapping. Returns 0, or the error to answer.
  */
 static unsigned invite_to_relay(struct names *names, uint32_t entry,
 	const struct names_caller *caller, struct names_effect *effect)
 {
 	struct registry_entry *known = &names->registry.entries[entry];
-	struct registry_place *place = &known->places[caller->source->family == ADDR_IPV6];
+	enum addr_family family = (enum addr_family)caller->source->family;
+	struct registry_place *place =
+		registry_place_of(&names->registry, entry, family, MAPPING_TCP);
 	struct invitation invitation = {.initiator = *caller->source, .kind = INVITATION_RELAY};
 	unsigned code;
 
@@ -286,7 +323,8 @@ static unsigned invite_to_relay(struct names *names, uint32_t entry,
 	if (names->relay == NULL)
 		return RELAY_MESSAGE_OFF;
 	if (!can_be_told(place))
-		place = &known->places[caller->source->family != ADDR_IPV6];
+		place = registry_place_of(&names->registry, entry,
+			family == ADDR_IPV6 ? ADDR_IPV4 : ADDR_IPV6, MAPPING_TCP);
 	if (!can_be_told(place))
 		return RELAY_MESSAGE_NOT_HOME;
 	code = relay_reserve(names->relay, known->key.name, &invitation.ticket);
@@ -301,7 +339,7 @@ static unsigned invite_to_relay(struct names *names, uint32_t entry,
 static void put_places(struct answer *answer, const struct registry_entry *known, uint64_t now)
 {
 	for (size_t i = 0; i < REGISTRY_PLACES; i++)
-		if (registry_is_known(&known->places[i], now))
+		if (registry_is_known(&known->places[i], now) && has_room(answer))
 			put_place(answer, known, &known->places[i], now);
 }
 
@@ -316,11 +354,8 @@ static unsigned write_answer(struct names *names, const struct name_grant *grant
 
 	switch (request->message.method) {
 	case STUN_METHOD_REGISTER:
-		if (!register_name(names, entry, caller, request, now, effect))
+		if (!register_name(names, entry, caller, request, now, answer, effect))
 			return 400;
-		put_place(answer, known, &known->places[caller->source->family == ADDR_IPV6], now);
-		if (effect->has_mode)
-			binding_put_connection(&answer->writer, effect->mode, effect->seconds);
 		break;
 	case STUN_METHOD_CONNECT:
 		invite(names, entry, caller, request, effect);

@@ -145,14 +145,49 @@ void registry_set_keys(struct registry *registry, const struct key_file *keys)
 			add_name(registry, &keys->rows[i], &free_from);
 }
 
+struct registry_place *registry_place_of(const struct registry *registry, uint32_t entry,
+	enum addr_family family, enum mapping_protocol protocol)
+{
+	size_t at = (protocol == MAPPING_UDP ? 2U : 0U) + (family == ADDR_IPV6 ? 1U : 0U);
+
+	return &registry->entries[entry].places[at];
+}
+
+static bool is_same_home(
+	const uint8_t a[NAME_MESSAGE_HOME_SIZE], const uint8_t b[NAME_MESSAGE_HOME_SIZE])
+{
+	return memcmp(a, b, NAME_MESSAGE_HOME_SIZE) == 0;
+}
+
 void registry_put(struct registry *registry, uint32_t entry, const struct registry_place *place)
 {
 	struct registry_entry *to = &registry->entries[entry];
+	struct registry_place *at = registry_place_of(registry, entry,
+		(enum addr_family)place->addr.family, (enum mapping_protocol)place->protocol);
+	struct registry_place before = *at;
 
-	to->places[place->addr.family == ADDR_IPV6 ? 1 : 0] = *place;
+	*at = *place;
+	memcpy(at->replaced, is_same_home(before.home, at->home) ? before.replaced : before.home,
+		sizeof(at->replaced));
 	to->changes = next_change(registry);
 	to->used_count = 0;
 	registry->changed = true;
+}
+
+bool registry_is_rival(
+	const struct registry_place *there, const struct registry_place *place, uint64_t now)
+{
+	static const uint8_t not_told[NAME_MESSAGE_HOME_SIZE];
+	size_t network = place->addr.family == ADDR_IPV6 ? 8 : 4;
+	int signs = 0;
+
+	if (there->addr.family == ADDR_NONE || is_same_home(place->home, not_told) ||
+		is_same_home(place->home, there->home))
+		return false;
+	signs += registry_is_held(there, now);
+	signs += memcmp(there->addr.ip, place->addr.ip, network) != 0;
+	signs += is_same_home(there->replaced, place->home);
+	return signs >= 2;
 }
 
 bool registry_use(struct registry *registry, uint32_t entry, const uint8_t salt[NONCE_SALT_SIZE])

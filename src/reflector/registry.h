@@ -19,10 +19,11 @@
 #include "natpunch/base/error.h"
 #include "natpunch/os/key_file.h"
 #include "natpunch/base/mapping.h"
+#include "natpunch/proto/name_messages.h"
 #include "natpunch/proto/nonce.h"
 
 #define REGISTRY_NONE     UINT32_MAX
-#define REGISTRY_PLACES   2  /* IPv4, IPv6 */
+#define REGISTRY_PLACES   4  /* TCP by IPv4, by IPv6, UDP by IPv4, by IPv6: in that order */
 #define REGISTRY_USED_MAX 16 /* nonces remembered; rule for more: all that were issued are void */
 
 /* After so long unheard of, a place is forgotten. */
@@ -41,7 +42,7 @@ enum registry_measure {
 	REGISTRY_MEASURES,
 };
 
-/* Where a name was seen in one family. */
+/* Where a name was seen in one family and by one protocol. */
 struct registry_place {
 	struct addr addr; /* ADDR_NONE: nowhere */
 	int64_t heard;    /* ms of the same clock as `now`; before its zero: negative */
@@ -49,9 +50,11 @@ struct registry_place {
 	uint32_t generation;
 	uint16_t local_port;
 	uint16_t seconds;
-	uint8_t protocol;     /* enum mapping_protocol */
-	uint8_t session[12];  /* transaction id of the REGISTER (invitation.h) */
-	uint32_t invitations; /* sent for that */
+	uint8_t protocol;                     /* enum mapping_protocol */
+	uint8_t session[12];                  /* transaction id of the REGISTER (invitation.h) */
+	uint32_t invitations;                 /* sent for that */
+	uint8_t home[NAME_MESSAGE_HOME_SIZE]; /* who said so; all zero: did not tell */
+	uint8_t replaced[NAME_MESSAGE_HOME_SIZE]; /* whose place it was before, another one's */
 };
 
 struct registry_entry {
@@ -90,8 +93,21 @@ void registry_set_keys(struct registry *registry, const struct key_file *keys);
 /* The entry of a name, or REGISTRY_NONE. */
 uint32_t registry_find(const struct registry *registry, const char *name);
 
-/* Writes down where a name is; the place's family is its address'. */
+/* Which of its places is that of this family and protocol. */
+struct registry_place *registry_place_of(const struct registry *registry, uint32_t entry,
+	enum addr_family family, enum mapping_protocol protocol);
+
+/* Writes down where a name is, in the place that is of this family and protocol. */
 void registry_put(struct registry *registry, uint32_t entry, const struct registry_place *place);
+
+/*
+ * Is what stands there another home's, which runs as well as the one that registers `place` now?
+ * Two of three signs say so: it is held; it is at another address; or it has replaced the very home
+ * that comes back now. One alone is also there when a home was started again, changed its address,
+ * or has gone. An IPv6 address counts by its /64, in which one machine has many.
+ */
+bool registry_is_rival(
+	const struct registry_place *there, const struct registry_place *place, uint64_t now);
 
 /*
  * Uses up a nonce, fresh and unused so far (nonce.h), for a request that changes nothing of the

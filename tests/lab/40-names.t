@@ -60,15 +60,15 @@ look_up()
 	status=$?
 }
 
-# NAME: the public port that the state file has for it; empty for none.
+# NAME [PROTOCOL]: the public port that the state file has for it; empty for none.
 stored_port()
 {
-	awk -v name="$1" '$1 == name { print $4 }' "$state"
+	awk -v name="$1" -v protocol="${2:-tcp}" '$1 == name && $2 == protocol { print $4 }' "$state"
 }
 
-has_stored()
+has_stored_udp()
 {
-	[ "$(stored_port "$1")" = "$2" ]
+	[ "$(stored_port "$1" udp)" = "$2" ]
 }
 
 "$natpunch" keygen home >"$keys"
@@ -114,8 +114,22 @@ look_up "$keys" home -6
 is "no IPv6 address was registered" "$status" 1
 register work -u -p 5000
 is "a UDP port registers: exit 0" "$status" 0
-look_up "$keys" work -f '%p'
+look_up "$keys" work -u -f '%p'
 is "and is looked up" "$found" "$(lab_mapping home udp 5000 "$LAB_REFLECTOR4" 3478 | sed 's/.* //')"
+look_up "$keys" work
+is "but not as a TCP port" "$status $found" '1 '
+like "which is told" "$(cat "$LAB_DIR/lookup.err")" 'knows no TCP address of work$'
+like "and what to say instead" "$(cat "$LAB_DIR/lookup.err")" 'hint: .*natpunch lookup -u$'
+look_up "$keys" home -u
+is "nor is home's TCP port a UDP one" "$status $found" '1 '
+like "which is told as well" "$(cat "$LAB_DIR/lookup.err")" 'knows no UDP address of home$'
+like "with what to leave out" "$(cat "$LAB_DIR/lookup.err")" 'hint: .*leave out -u$'
+register home -u -p 5001
+look_up "$keys" home
+is "a UDP port of the same name does not take the TCP port's place" "$found" \
+	"$LAB_HOME_PUBLIC4 $port"
+look_up "$keys" home -u -f '%p'
+is "and is found with -u" "$found" "$(lab_mapping home udp 5001 "$LAB_REFLECTOR4" 3478 | sed 's/.* //')"
 register work -m raw
 is "method raw registers: exit 0" "$status" 0
 look_up "$keys" work
@@ -161,12 +175,12 @@ is "home is where it was" "$found" "$LAB_HOME_PUBLIC4 $port"
 lab_capture datagrams internet reflector "udp port 3478 and src host $LAB_HOME_PUBLIC4"
 register work -u -p 5000
 registered=$(lab_captured datagrams -x | payloads | grep '^02c1' | tail -n 1)
-look_up "$keys" work
+look_up "$keys" work -u
 was=$found
 answer=$(say home "$registered" -u -W 1 -p 6666)
 like "over UDP, again from another port: stale" "$answer" '^03d1.*000900..00000426'
 between "and the answer is no larger" "${#answer}" 1 "${#registered}"
-look_up "$keys" work
+look_up "$keys" work -u
 is "work is where it was" "$found" "$was"
 asked=$(lab_captured datagrams -x | payloads | grep '^02c1' | head -n 1)
 first=$(say third "$asked" -u -W 1)
@@ -237,23 +251,61 @@ not_held()
 ok "home's death ends that" wait_for 5 not_held
 isnt "but not the memory" "$found" ""
 
+# ---- two machines with one name
+# VERDICT: what comes from home to the reflector meets it from here on.
+meet_home_by()
+{
+	lab_exec reflector nft -f - <<-END
+		table ip home {
+			chain input {
+				type filter hook input priority 0
+				ip saddr $LAB_HOME_PUBLIC4 tcp dport 3478 $1
+			}
+		}
+	END
+}
+
+lab_spawn keep home "$natpunch" probe -k -v -i 2 -r "$LAB_REFLECTOR4" -n home -K "$keys"
+wait_for_line 5 "$LAB_DIR/keep.err" 'home is registered as' || bail "home does not register"
+lab_exec third "$natpunch" probe -p 4000 -r "$LAB_REFLECTOR4" -n home -K "$keys" \
+	>/dev/null 2>"$LAB_DIR/second.err"
+is "a second machine registers: exit 0" $? 0
+like "it is told of the first" "$(cat "$LAB_DIR/second.err")" \
+	"warning: another machine, seen as $LAB_HOME_PUBLIC4:[0-9]+, is registered as home too: .*keygen"
+unlike "which has not warned of itself" "$(cat "$LAB_DIR/keep.err")" 'another machine'
+# It registers again each minute, and when it has to connect anew.
+meet_home_by 'reject with tcp reset'
+wait_for_line 20 "$LAB_DIR/keep.err" 'Connection reset' || fail "home does not lose its connection"
+lab_exec reflector nft delete table ip home
+ok "and the first one of the second" wait_for_line 20 "$LAB_DIR/keep.err" \
+	"warning: another machine, seen as $LAB_THIRD4:4000, is registered as home too"
+meet_home_by 'tcp flags & fin == fin drop'
+lab_kill keep KILL
+look_up "$keys" home -f json
+like "a death that the reflector does not hear of" "$found" '"held":true}$'
+# Its old port is still busy with what the reflector does not answer.
+register home -p 2200
+is "home is started again" "$status" 0
+unlike "and is no other machine" "$(cat "$LAB_DIR/register.err")" 'another machine'
+lab_exec reflector nft delete table ip home
+
 # ---- kill -9
 # It was forgotten when its key was not in the file.
 register work -u -p 5000
-ok "the state file has work" wait_for 5 has_stored work "$(sed 's/.* //' "$LAB_DIR/line")"
+ok "the state file has work" wait_for 5 has_stored_udp work "$(sed 's/.* //' "$LAB_DIR/line")"
 lost=0
 for round in $(seq "$rounds"); do
 	# One that stands, and one that may or may not have been written when the blow falls.
 	register work -u -p $((7000 + round))
 	stands=$(sed 's/.* //' "$LAB_DIR/line")
-	wait_for 5 has_stored work "$stands" || fail "round $round: not written"
+	wait_for 5 has_stored_udp work "$stands" || fail "round $round: not written"
 	register work -u -p $((8000 + round))
 	newer=$(sed 's/.* //' "$LAB_DIR/line")
 	random 40
 	wait_for "0.$((10 + drawn))" false || :
 	lab_kill reflect KILL
 	start_reflector
-	look_up "$keys" work -f '%p'
+	look_up "$keys" work -u -f '%p'
 	case $found in
 	"$stands" | "$newer") ;;
 	*)
@@ -265,9 +317,9 @@ for round in $(seq "$rounds"); do
 done
 is "$rounds times killed: what stood or what came after, never less" "$lost" 0
 lab_kill reflect TERM
-has_stored work "$found" && pass "SIGTERM writes what is known" || fail "SIGTERM writes what is known"
+has_stored_udp work "$found" && pass "SIGTERM writes what is known" || fail "SIGTERM writes what is known"
 ok "the state is its owner's alone" sh -c "ls -l '$state' | grep -q '^-rw-------'"
-sed -i 's/ 22 / 23 /' "$state"
+sed -i 's/ tcp / udp /' "$state"
 start_reflector
 like "a damaged state is told" "$(cat "$LAB_DIR/reflect.err")" 'state is damaged \(its checksum does not match\)'
 ok "and set aside" test -e "$state.damaged"

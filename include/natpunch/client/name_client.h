@@ -8,6 +8,7 @@
 #ifndef NATPUNCH_CLIENT_NAME_CLIENT_H
 #define NATPUNCH_CLIENT_NAME_CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -53,11 +54,17 @@ void name_client_expire(struct name_client *client, uint64_t now);
 int name_client_run(struct name_client *client, uint64_t deadline, struct error *error);
 
 /*
+ * After a REGISTER that is DONE: is another home registered under that name too? Then says so, by a
+ * warning, or with `again` as a detail: for one that was warned of before.
+ */
+bool name_client_report_rival(const struct name_question *question, bool again);
+
+/*
  * Registers the mapping that a probe found, over the connection or port that it was found with; for
  * method raw, which has none, over a connection of its own to the same reflector, and by number.
  * The connection then goes on as `mode` says (result->winner.answer.mode is what was granted), also
- * when the registration failed. Returns 0, or -1 with *error filled. `registered` is where the
- * reflector saw home.
+ * when the registration failed. Warns of another home of that name. Returns 0, or -1 with *error
+ * filled. `registered` is where the reflector saw home.
  */
 int name_client_register(const struct mapping_race_request *request,
 	struct mapping_race_result *result, const struct key *key, enum binding_mode mode,

@@ -3,8 +3,8 @@
  *
  *   method      number  request (home or initiator)        success response (reflector)
  *   REGISTER    0x0E1   USERNAME, NONCE, REGISTRATION      RECORD: what stands there now
- *                       [, CONNECTION]                     [, CONNECTION]
- *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to two
+ *                       [, HOME] [, CONNECTION]            [, CONNECTION] [, RIVAL]
+ *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to four
  *   CONNECT     0x0E3   the same, over TCP from the port   the same, and home is sent an INVITE
  *                       that will connect to home          (invitation.h)
  *                       [, PREDICTION]                       [, OTHER-ADDRESS] [, OFFER]
@@ -33,8 +33,12 @@
  *   486  the name has as many relayed connections as it may (RFC 8656 19)
  *   508  the reflector has as many as it can, or no descriptor left (RFC 8656 19)
  *
+ * There is a RECORD for each family and protocol in which the name was seen: TCP by IPv4, by IPv6,
+ * UDP by IPv4, by IPv6, in that order.
+ *
  * Over UDP no answer is larger than its request: the requests are padded to
- * NAME_MESSAGE_REQUEST_MIN, and what would be larger is not sent.
+ * NAME_MESSAGE_REQUEST_MIN, which all records fit into. An answer to a smaller one has those that
+ * fit, from the first on; what would be larger even so is not sent.
  *
  * NATPUNCH-REGISTRATION (0xC6E1), 8 bytes: "this is where I can be reached"
  *
@@ -65,6 +69,12 @@
  *   age     since home was last heard of there
  *   pad     that of stun_auth.h with the label "natpunch record 1"
  *
+ * NATPUNCH-HOME (0xC6EC), 8 bytes: which home it is that registers. Random, and the same for as
+ * long as that process runs.
+ *
+ * NATPUNCH-RIVAL (0xC6ED), 40 bytes as a RECORD: what was registered in this place is another
+ * home's, which runs as well. So two homes bear the name; each is told when it registers.
+ *
  * PREDICTION (port_prediction.h) is in a second CONNECT: no connection came to stand after the
  * first, so both sides tell each other which port they will come from next. What is needed for it
  * is OTHER-ADDRESS (RFC 5780 7.4): there, a connection shows what the NAT does for another
@@ -89,10 +99,15 @@
 #include "natpunch/proto/stun_auth.h"
 #include "natpunch/proto/stun.h"
 
-#define NAME_MESSAGE_RECORD_MAX  2 /* one for each family */
+#define NAME_MESSAGE_RECORD_MAX  4  /* one for each family and protocol */
+#define NAME_MESSAGE_RECORD_SIZE 44 /* bytes of the attribute */
+#define NAME_MESSAGE_PROOF_SIZE  44 /* of MESSAGE-INTEGRITY-SHA256 and FINGERPRINT */
 #define NAME_MESSAGE_SALT_SIZE   STUN_AUTH_SALT_SIZE
-#define NAME_MESSAGE_REQUEST_MIN 160
-#define NAME_MESSAGE_NONCE_MAX   128 /* characters (RFC 8489 14.10) */
+#define NAME_MESSAGE_HOME_SIZE   8
+#define NAME_MESSAGE_REQUEST_MIN                                                                   \
+	(STUN_HEADER_SIZE + NAME_MESSAGE_RECORD_MAX * NAME_MESSAGE_RECORD_SIZE +                   \
+		NAME_MESSAGE_PROOF_SIZE)
+#define NAME_MESSAGE_NONCE_MAX 128 /* characters (RFC 8489 14.10) */
 
 struct name_message_registration {
 	enum mapping_protocol protocol;
@@ -121,7 +136,11 @@ int name_message_read_registration(const struct stun_attribute *attribute,
 void name_message_put_record(struct wire_writer *writer, const struct name_message_record *record,
 	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE]);
 
-/* Returns -1 for what is no record, as every one is under another key. */
+/* The same as a RIVAL. */
+void name_message_put_rival(struct wire_writer *writer, const struct name_message_record *record,
+	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE]);
+
+/* Of either kind. Returns -1 for what is no record, as every one is under another key. */
 int name_message_read_record(const struct stun_message *message,
 	const struct stun_attribute *attribute, const uint8_t secret[KEY_SECRET_SIZE],
 	struct name_message_record *out) __attribute__((warn_unused_result));
@@ -144,7 +163,8 @@ enum name_message_outcome {
 struct name_question {
 	uint16_t method;
 	const struct key *key;                         /* the caller's; must outlive this */
-	struct name_message_registration registration; /* with REGISTER */
+	struct name_message_registration registration; /* with REGISTER, */
+	uint8_t home[NAME_MESSAGE_HOME_SIZE];          /* and who says so; all zero: not told */
 	enum binding_mode mode; /* how the connection is to go on; NONE: as it is */
 	uint16_t mode_seconds;
 	struct port_prediction prediction; /* port 0: there is none */
@@ -156,6 +176,7 @@ struct name_question {
 
 	struct name_message_record records[NAME_MESSAGE_RECORD_MAX];
 	size_t record_count;
+	struct name_message_record rival; /* of REGISTER; its family is ADDR_NONE: there is none */
 	enum binding_mode granted;
 	struct addr other;                     /* OTHER-ADDRESS, or ADDR_NONE */
 	uint8_t offer[NAME_MESSAGE_NONCE_MAX]; /* of a relay */

@@ -81,6 +81,8 @@ enum stun_attribute_type {
 	STUN_NATPUNCH_JOIN = 0xC6E9,
 	STUN_NATPUNCH_PREDICTION = 0xC6EA, /* port_prediction.h */
 	STUN_NATPUNCH_INITIATOR = 0xC6EB,  /* invitation.h */
+	STUN_NATPUNCH_HOME = 0xC6EC,       /* name_messages.h */
+	STUN_NATPUNCH_RIVAL = 0xC6ED,
 };
 
 /* A message that stun_parse() found well formed. Points into the caller's bytes. */

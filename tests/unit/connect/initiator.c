@@ -183,7 +183,8 @@ static int accept_patiently(int listener)
 /* ---- the test's home ---------------------------------------------------------------------- */
 
 /* Registers from HOME_PORT and holds. Sets what invitations are to be. */
-static int register_home_at(uint16_t port, struct invitation *expected)
+static int register_place(
+	uint16_t port, enum mapping_protocol protocol, struct invitation *expected)
 {
 	struct addr from = address("127.0.0.1", HOME_PORT);
 	struct addr to = address("127.0.0.1", port);
@@ -202,8 +203,9 @@ static int register_home_at(uint16_t port, struct invitation *expected)
 	name_message_start(&question, STUN_METHOD_REGISTER, &home);
 	question.mode = BINDING_MODE_HOLD;
 	question.mode_seconds = 60;
-	question.registration.protocol = MAPPING_TCP;
+	question.registration.protocol = protocol;
 	question.registration.local_port = HOME_PORT;
+	question.registration.mapped_port = protocol == MAPPING_UDP ? HOME_PORT : 0;
 	while (outcome == NAME_MESSAGE_AGAIN) {
 		uint8_t bytes[STUN_MESSAGE_MAX];
 		uint8_t random[12];
@@ -217,6 +219,11 @@ static int register_home_at(uint16_t port, struct invitation *expected)
 	memset(expected, 0, sizeof(*expected));
 	memcpy(expected->session, question.transaction + 4, sizeof(expected->session));
 	return fd;
+}
+
+static int register_home_at(uint16_t port, struct invitation *expected)
+{
+	return register_place(port, MAPPING_TCP, expected);
 }
 
 static int register_home(struct invitation *expected)
@@ -278,6 +285,18 @@ static void test_refusals(void)
 		roads[i] = travel(rows[i].ip, rows[i].port, rows[i].key, 5000);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		arrives(&roads[i], EXIT_STATUS_NETWORK, rows[i].words, rows[i].name);
+}
+
+/* A UDP port is no way for a connection, and who keeps one is not told of any. */
+static void test_udp_alone(void)
+{
+	struct invitation expected;
+	int held = register_place(SERVER_PORT, MAPPING_UDP, &expected);
+	struct road road = travel("127.0.0.1", SERVER_PORT, &home, 5000);
+
+	arrives(&road, EXIT_STATUS_NETWORK, "it is known for UDP alone", "a UDP port alone");
+	ok(is_silent(held), "and home is told of nobody");
+	end_home(held);
 }
 
 static void test_direct(void)
@@ -965,6 +984,7 @@ int main(void)
 	test_refusals();
 	test_bad_reflectors();
 	test_late();
+	test_udp_alone();
 	test_direct();
 	test_arrival();
 	test_simultaneous();

@@ -217,6 +217,56 @@ static void test_held(void)
 	caller.slot = caller.generation = 0;
 }
 
+static enum name_message_outcome register_home(uint8_t home_number, struct name_question *client)
+{
+	*client = make_registration(&home);
+	memset(client->home, home_number, sizeof(client->home));
+	client->mode = BINDING_MODE_HOLD;
+	caller.slot = home_number;
+	return converse(client);
+}
+
+/* Two machines with one name: both are told where the other one is. */
+static void test_rivals(void)
+{
+	struct name_question client;
+
+	register_home(1, &client);
+	is_int(client.rival.addr.family, ADDR_NONE, "a home has no rival");
+	caller.source = &elsewhere;
+	register_home(2, &client);
+	ok(addr_equal(&client.rival.addr, &here), "another one is told of it");
+	ok(client.rival.held, "and that it is there");
+	ok(addr_equal(&client.records[0].addr, &elsewhere), "but takes the name");
+	caller.source = &here;
+	register_home(1, &client);
+	ok(addr_equal(&client.rival.addr, &elsewhere), "the first one is told as well");
+	look_up(&home, &client);
+	is_int(client.rival.addr.family, ADDR_NONE, "who looks it up is not");
+	names_release(&names, 0, 1, 0, now);
+	caller.source = &elsewhere;
+	register_home(2, &client);
+	ok(client.rival.addr.family == ADDR_IPV4, "the second one, as the first has come again");
+	register_home(2, &client);
+	is_int(client.rival.addr.family, ADDR_NONE, "but no more when that one has gone");
+	server.stream = false;
+	caller.source = &here;
+	client = make_registration(&work);
+	client.registration.seconds = 150;
+	client.home[0] = 1;
+	converse(&client);
+	caller.source = &elsewhere;
+	client = make_registration(&work);
+	client.home[0] = 2;
+	converse(&client);
+	ok(addr_equal(&client.rival.addr, &here), "over UDP too");
+	ok(received.size <= sent.size, "by %zu bytes for %zu", received.size, sent.size);
+	server.stream = true;
+	names_release(&names, 0, 2, 0, now);
+	caller.source = &here;
+	caller.slot = 0;
+}
+
 /* What a registration may say, and what it cannot. */
 static void test_registration(void)
 {
@@ -238,6 +288,39 @@ static void test_registration(void)
 	client.registration.local_port = 0;
 	is_int(converse(&client), NAME_MESSAGE_FAILED, "nor is there a local port 0");
 	is_int(register_as(&home), NAME_MESSAGE_DONE, "back to the plain one");
+}
+
+/* A UDP port beside the TCP one: neither takes the other's place, and the TCP one is invited. */
+static void test_protocols(void)
+{
+	struct name_question client = make_registration(&home);
+
+	client.mode = BINDING_MODE_HOLD;
+	caller.slot = 5;
+	is_int(converse(&client), NAME_MESSAGE_DONE, "home registers its TCP port");
+	client = make_registration(&home);
+	client.mode = BINDING_MODE_HOLD;
+	client.registration.protocol = MAPPING_UDP;
+	client.registration.mapped_port = 51820;
+	caller.slot = 6;
+	is_int(converse(&client), NAME_MESSAGE_DONE, "and a UDP port");
+	is_uint(client.records[0].addr.port, 51820, "is told that");
+	is_int(client.records[0].protocol, MAPPING_UDP, "and its protocol");
+	is_uint(known_port(), 40022, "the TCP port is what it was");
+	look_up(&home, &client);
+	is_int(client.records[0].protocol, MAPPING_TCP, "TCP comes first");
+	ok(client.records[2].protocol == MAPPING_UDP && client.records[2].addr.port == 51820,
+		"then UDP");
+	name_message_start(&client, STUN_METHOD_CONNECT, &home);
+	is_int(converse(&client), NAME_MESSAGE_DONE, "somebody wants to connect");
+	ok(effect.invitation_size > 0, "home is told");
+	is_uint(effect.home_slot, 5, "over the connection of its TCP port");
+	names_release(&names, 0, 5, 0, now);
+	name_message_start(&client, STUN_METHOD_CONNECT, &home);
+	is_int(converse(&client), NAME_MESSAGE_DONE, "another, when that one has gone");
+	is_uint(effect.invitation_size, 0, "is not announced over the UDP port's");
+	names_release(&names, 0, 6, 0, now);
+	caller.slot = 0;
 }
 
 /* The bytes of two answers, with what is random in both made zero. */
@@ -591,6 +674,41 @@ static void test_false_server(void)
 		"a server that keeps no names is known by its error");
 }
 
+/* As 0.1.0 asks over UDP: there is room for two records, and they are those of TCP. */
+static void look_up_as_before(const struct key *key)
+{
+	enum {
+		SIZE = 160
+	};
+	struct name_question client;
+	struct wire_writer writer;
+	struct message small;
+	const char *why;
+
+	name_message_start(&client, STUN_METHOD_LOOKUP, key);
+	sent = write_next(&client);
+	received = answer(&sent);
+	is_int(client_takes(&client), NAME_MESSAGE_AGAIN, "an old client has its nonce");
+	write_next(&client);
+	stun_begin(&writer, small.bytes, sizeof(small.bytes), STUN_REQUEST, STUN_METHOD_LOOKUP,
+		client.transaction);
+	stun_put(&writer, STUN_USERNAME, key->name, strlen(key->name));
+	stun_put(&writer, STUN_NONCE, client.nonce, client.nonce_size);
+	stun_put(&writer, STUN_NATPUNCH_PADDING, (const uint8_t[SIZE]){0},
+		SIZE - NAME_MESSAGE_PROOF_SIZE - 4 - writer.offset);
+	stun_auth_put(&writer, key->secret, KEY_SECRET_SIZE);
+	stun_put_fingerprint(&writer);
+	small.size = stun_finish(&writer);
+	is_uint(small.size, SIZE, "it asks by less bytes");
+	received = answer(&small);
+	is_int(name_message_read(&client, received.bytes, received.size, &why), NAME_MESSAGE_DONE,
+		"and is answered");
+	ok(received.size <= small.size, "%zu bytes for %zu", received.size, small.size);
+	is_uint(client.record_count, 2, "with two records");
+	ok(client.records[0].protocol == MAPPING_TCP && client.records[1].protocol == MAPPING_TCP,
+		"those of TCP");
+}
+
 /* Over UDP the source may be forged: nobody gets more than was sent in his name. */
 static void test_datagrams(void)
 {
@@ -601,9 +719,13 @@ static void test_datagrams(void)
 
 	server.stream = false;
 	is_int(register_as(&home), NAME_MESSAGE_DONE, "registered over UDP");
+	caller.source = &here6;
+	is_int(register_as(&home), NAME_MESSAGE_DONE, "and by IPv6");
+	caller.source = &here;
 	is_int(look_up(&home, &client), NAME_MESSAGE_DONE, "looked up over UDP");
-	is_uint(client.record_count, 2, "with both families in the answer");
+	is_uint(client.record_count, 4, "with both families and protocols in the answer");
 	ok(received.size <= sent.size, "%zu bytes for %zu", received.size, sent.size);
+	look_up_as_before(&home);
 	name_message_start(&client, STUN_METHOD_LOOKUP, &longest);
 	sent = write_next(&client);
 	received = answer(&sent);
@@ -813,7 +935,9 @@ int main(void)
 		bail_out("%s", error.text);
 	test_happy();
 	test_held();
+	test_rivals();
 	test_registration();
+	test_protocols();
 	test_strangers();
 	test_other_name();
 	test_replay();

@@ -15,6 +15,7 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 #include "reflector/registry_file.h"
+#include "reflector/registry_format.h"
 #include "tap.h"
 
 #define DAY_MS 86400000ULL
@@ -108,6 +109,7 @@ static void test_places(void)
 	static const char *const names[] = {"home"};
 	struct registry_place four = make_place("203.0.113.2", 40022, 1000);
 	struct registry_place six = make_place("2001:db8::2", 22, 5000);
+	struct registry_place udp = make_place("203.0.113.2", 51820, 2000);
 	const struct registry_place *places;
 	struct registry registry;
 
@@ -120,6 +122,13 @@ static void test_places(void)
 	places = registry.entries[0].places;
 	ok(addr_equal(&places[0].addr, &four.addr) && addr_equal(&places[1].addr, &six.addr),
 		"one place for each family");
+	udp.protocol = MAPPING_UDP;
+	registry_put(&registry, 0, &udp);
+	ok(addr_equal(&places[0].addr, &four.addr), "a UDP port does not take the TCP one's place");
+	ok(registry_place_of(&registry, 0, ADDR_IPV4, MAPPING_UDP) == &places[2] &&
+			addr_equal(&places[2].addr, &udp.addr),
+		"but has its own");
+	ok(places[3].addr.family == ADDR_NONE, "as the fourth has");
 	is_uint(registry_age(&places[0], 61000), 60, "age in seconds");
 	is_uint(registry_age(&places[0], 500), 0, "none for a clock that was put back");
 	is_uint(registry_age(&places[1], 61000), 0, "none for what is held");
@@ -138,6 +147,69 @@ static void test_places(void)
 	ok(!registry_is_known(&places[0], 1001 + 30 * DAY_MS), "and then forgotten");
 	ok(!registry_is_known(&(struct registry_place){.slot = REGISTRY_NONE}, 0),
 		"nowhere is not known");
+	registry_close(&registry);
+}
+
+/* Which home registers the place: a byte. */
+static struct registry_place make_home(const char *ip, uint8_t home, bool held)
+{
+	struct registry_place place = make_place(ip, 40022, 0);
+
+	memset(place.home, home, sizeof(place.home));
+	place.slot = held ? home : REGISTRY_NONE;
+	return place;
+}
+
+/* Is the home that registers now told of another one? */
+static bool meets_rival(struct registry *registry, const struct registry_place *place)
+{
+	struct registry_place there = *registry_place_of(registry, 0,
+		(enum addr_family)place->addr.family, (enum mapping_protocol)place->protocol);
+
+	registry_put(registry, 0, place);
+	return registry_is_rival(&there, place, 1000);
+}
+
+static void test_rivals(void)
+{
+	static const char *const names[] = {"home"};
+	struct registry_place first = make_home("203.0.113.2", 1, true);
+	struct registry_place moved = make_home("203.0.113.9", 1, true);
+	struct registry_place again = make_home("203.0.113.2", 2, true);
+	struct registry_place other = make_home("192.0.2.7", 3, true);
+	struct registry_place once = make_home("192.0.2.7", 4, false);
+	struct registry_place old = make_home("198.51.100.1", 0, true);
+	struct registry_place six = make_home("2001:db8::1", 1, true);
+	struct registry_place privately = make_home("2001:db8::2:2", 2, true);
+	struct registry_place six_other = make_home("2001:db8:0:1::1", 3, true);
+	struct registry registry;
+
+	registry_open(&registry);
+	set_keys(&registry, 1, 1, names);
+	ok(!meets_rival(&registry, &first), "the first home has no rival");
+	ok(!meets_rival(&registry, &first), "nor when it registers again");
+	ok(!meets_rival(&registry, &moved), "nor after a change of its address,");
+	ok(!meets_rival(&registry, &first), "nor back");
+	ok(!meets_rival(&registry, &six), "nor in its other family");
+	ok(!meets_rival(&registry, &again), "nor when it was started again before it was let go");
+	ok(!meets_rival(&registry, &again), "and again");
+	ok(meets_rival(&registry, &other), "one from elsewhere is told at once");
+	ok(meets_rival(&registry, &again), "the first one when it comes again");
+	ok(meets_rival(&registry, &other), "and both");
+	ok(meets_rival(&registry, &again), "as long as they run");
+	ok(!meets_rival(&registry, &first), "two behind one NAT: it may be the same, started anew");
+	ok(!meets_rival(&registry, &first), "also when it registers twice,");
+	ok(meets_rival(&registry, &again), "until the first one comes again");
+	ok(meets_rival(&registry, &first), "and then the second");
+	ok(meets_rival(&registry, &once), "one that holds nothing is told");
+	ok(meets_rival(&registry, &first), "and the one that holds is told of it");
+	ok(!meets_rival(&registry, &old),
+		"one of 0.1.0 does not say who it is, and is told nothing");
+	ok(meets_rival(&registry, &first), "but others are told of it");
+	ok(!meets_rival(&registry, &privately), "another address of the same network is no sign");
+	ok(meets_rival(&registry, &six_other), "one of another network is");
+	registry_release(&registry, 0, 1, 0, 500);
+	ok(!meets_rival(&registry, &other), "a home that went is no rival");
 	registry_close(&registry);
 }
 
@@ -221,6 +293,9 @@ static void test_state(void)
 	place.slot = 1;
 	place.seconds = 60;
 	registry_put(&registry, 1, &place);
+	place.protocol = MAPPING_UDP;
+	place.addr.port = 23;
+	registry_put(&registry, 1, &place);
 	registry_file_close(&state, &registry, now + 1000);
 	registry_close(&registry);
 
@@ -230,6 +305,7 @@ static void test_state(void)
 	is_uint(registry.entries[0].places[0].addr.port, 40022, "there is the first");
 	is_uint(registry_age(&registry.entries[0].places[0], 500) / 2, 3, "with its age");
 	is_uint(registry.entries[1].places[1].addr.port, 22, "there is the second");
+	is_uint(registry.entries[1].places[3].addr.port, 23, "with its UDP port");
 	ok(!registry_is_held(&registry.entries[1].places[1], 500), "which nothing holds now");
 	ok(!registry.changed, "reading is no change");
 	registry_file_close(&state, &registry, 500);
@@ -255,6 +331,35 @@ static void write_text(const char *text)
 
 	if (file == NULL || fputs(text, file) < 0 || fclose(file) != 0)
 		bail_out("cannot write %s", path);
+}
+
+/* As 0.1.0 wrote it, with one place for each family, whatever its protocol. */
+static void test_old_file(void)
+{
+	static const char *const names[] = {"home"};
+	struct registry_file state;
+	struct registry registry;
+	struct error error;
+	char text[512];
+	int size;
+
+	registry_open(&registry);
+	set_keys(&registry, 1, 1, names);
+	size = snprintf(text, sizeof(text),
+		"natpunch-registry-2 2\nhome udp 203.0.113.2 51820 51820 0 5 %u\n"
+		"home tcp 2001:db8::2 22 22 0 5 %u\n",
+		(unsigned)key_number(&registry.entries[0].key),
+		(unsigned)key_number(&registry.entries[0].key));
+	registry_format_write_tail(text, (size_t)size, text + size);
+	write_text(text);
+	is_int(registry_file_open(&state, path, &registry, 0, &error), 0, "an old file");
+	is_uint(registry_place_of(&registry, 0, ADDR_IPV4, MAPPING_UDP)->addr.port, 51820,
+		"has a UDP port");
+	is_uint(registry_place_of(&registry, 0, ADDR_IPV6, MAPPING_TCP)->addr.port, 22,
+		"and a TCP one");
+	ok(access(damaged_path, F_OK) != 0, "and is not damaged");
+	registry_close(&registry);
+	unlink(path);
 }
 
 static void test_damaged(void)
@@ -420,8 +525,10 @@ int main(void)
 	log_set_level(LOG_LEVEL_QUIET);
 	test_names();
 	test_places();
+	test_rivals();
 	test_many();
 	test_state();
+	test_old_file();
 	test_damaged();
 	test_failing_writer();
 	test_kill(60);

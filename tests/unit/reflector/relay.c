@@ -357,7 +357,7 @@ static void open_names(void)
 		bail_out("%s", error.text);
 }
 
-static void register_home(uint32_t slot)
+static void register_over(uint32_t slot, enum mapping_protocol protocol)
 {
 	struct name_question client;
 
@@ -367,8 +367,15 @@ static void register_home(uint32_t slot)
 	client.mode = BINDING_MODE_HOLD;
 	client.mode_seconds = 25;
 	client.registration =
-		(struct name_message_registration){.protocol = MAPPING_TCP, .local_port = 22};
+		(struct name_message_registration){.protocol = protocol, .local_port = 22};
+	if (protocol == MAPPING_UDP)
+		client.registration.mapped_port = 51820;
 	is_int(ask(&client), NAME_MESSAGE_DONE, "home registers");
+}
+
+static void register_home(uint32_t slot)
+{
+	register_over(slot, MAPPING_TCP);
 }
 
 static void test_offer(void)
@@ -432,9 +439,17 @@ static void test_askers(void)
 	ask(&client);
 	ok(effect.relay == 0, "there is no relay over UDP");
 	server.stream = true;
+	register_over(6, MAPPING_UDP);
+	caller.slot = 8;
+	client = connect_as(&home_key);
+	ok(name_message_take_offer(&client), "home has a UDP port as well");
+	is_int(ask_once(&client), NAME_MESSAGE_DONE, "and is asked for a relay");
+	is_uint(effect.home_slot, 7, "over the connection of its TCP port");
+	close(wait_for(&(struct relay_ticket){.number = effect.relay}, true).mine);
+	turn();
 	names_release(&names, 0, 7, 1, now);
 	client = connect_as(&home_key);
-	ok(name_message_take_offer(&client), "home goes");
+	ok(name_message_take_offer(&client), "that one goes");
 	is_int(ask(&client), NAME_MESSAGE_FAILED, "and nobody waits for it");
 	is_uint(client.code, RELAY_MESSAGE_NOT_HOME, "for that reason");
 	is_uint(relay.used, 0, "nor has taken a slot");
