@@ -97,6 +97,11 @@ try_one()
 {
 	keep -6 -4 -i 1 -r "$LAB_REFLECTOR4"
 	ok 'the address of an IPv4 reflector' wait_for 10 lab_file_has "$LAB_DIR/keep.out" "^$line4\$"
+	lab_kill reflect
+	ok 'an outage is told' wait_for_line 20 "$LAB_DIR/keep.err" 'trying again$'
+	lab_reflect reflect reflector -K "$key"
+	ok 'and its end' wait_for_line 20 "$LAB_DIR/keep.err" \
+		"there are answers again: ${line4% *}:22 is still the mapping\$"
 	lab_kill keep
 	is 'it ends well' $? 0
 	is 'one line' "$(wc -l <"$LAB_DIR/keep.out")" 1
