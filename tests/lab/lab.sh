@@ -70,7 +70,7 @@
 #   LAB_NAT_ESTABLISHED 7440 (RFC 5382 REQ-5); when set, conntrack gets it too
 #   LAB_NAT_TRANSITORY  240 (RFC 5382 REQ-5); when set, conntrack gets it too
 #   LAB_NAT_UDP         120; when set, conntrack gets it too
-#   LAB_BIN             where delayline is; build/lab at the top of the tree
+#   LAB_BIN             where inside and delayline are; build/lab at the top of the tree
 #   KEEP=1              leave the directory with logs, and say where it is
 #
 # Variables that it sets: LAB (the prefix of all namespaces), LAB_DIR (logs and
@@ -188,7 +188,7 @@ lab_exec()
 {
 	lab_ns=$1
 	shift
-	ip netns exec "$LAB-$lab_ns" "$@"
+	"$LAB_BIN/inside" "$LAB-$lab_ns" "$@"
 }
 
 # COMMAND...: at home, where the names of $LAB_DIR/hosts are known, in /etc/hosts of its own.
@@ -204,7 +204,7 @@ lab_spawn()
 	shift 2
 	# What one of the same name said before must not be taken for its word.
 	rm -f "$LAB_DIR/$lab_name.out" "$LAB_DIR/$lab_name.err"
-	ip netns exec "$LAB-$lab_ns" "$@" </dev/null \
+	"$LAB_BIN/inside" "$LAB-$lab_ns" "$@" </dev/null \
 		>"$LAB_DIR/$lab_name.out" 2>"$LAB_DIR/$lab_name.err" &
 	LAB_PID=$!
 	echo "$LAB_PID" >"$LAB_DIR/$lab_name.pid"
@@ -724,7 +724,7 @@ lab_line_open()
 # a line with delay would cost round trips that a TUN device does not have.
 lab_line_neighbour()
 {
-	lab_mac=$(lab_exec "$3" cat "/sys/class/net/$4/address")
+	lab_mac=$(ip -n "$LAB-$3" -o link show dev "$4" | sed 's/.*link\/ether \([^ ]*\) .*/\1/')
 	for lab_a in "$lab_wan4.$5" "$lab_wan6:$5"; do
 		echo "neigh replace $lab_a lladdr $lab_mac nud permanent dev $2"
 	done | lab_ip "$1" || lab_die "cannot set neighbours"
@@ -809,7 +809,7 @@ lab_sshd_files()
 	END
 	# The machine's root may be locked, which sshd would refuse.
 	printf 'root:*:19000:0:99999:7:::\nsshd:!:19000::::::\n' >"$LAB_DIR/shadow"
-	# ip netns exec has made a mount namespace, so that what is mounted
+	# inside has made a mount namespace, so that what is mounted
 	# here is seen by this sshd and what it starts, and goes with it.
 	cat >"$LAB_DIR/sshd.sh" <<-END
 	mount -t tmpfs -o mode=755 lab /run &&
