@@ -482,10 +482,15 @@ static bool leads_to_itself(const struct probe_options *options)
 	return local->family == ADDR_NONE ? socket_is_local_ip(&to) : addr_equal_ip(&to, local);
 }
 
-/* An error now, and not when the first connection comes, or the first mapping. */
+/*
+ * An error now, and not when the first connection comes. A hook that is there and cannot be run is
+ * one that fails: the mapping is told and kept all the same.
+ */
 static int check_programs(const struct probe_options *options, struct error *error)
 {
-	if (options->hook_path != NULL && program_check("hook ", options->hook_path, error) != 0)
+	const char *hook = options->hook_path;
+
+	if (hook != NULL && access(hook, F_OK) != 0 && program_check("hook ", hook, error) != 0)
 		return error_hint(error, "-e takes the path of a program, which may be a script");
 	if (options->command != NULL && program_check("", options->command[0], error) != 0)
 		return error_hint(error, "a command is the path of a program");

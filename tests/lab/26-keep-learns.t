@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
-need ip nft conntrack
+need ip nft conntrack nc.openbsd
 
 natpunch=$lab_top/natpunch
 export LAB_NAT_ESTABLISHED=8 LAB_NAT_UDP=8
@@ -53,5 +53,19 @@ ok "an address that is not there is waited for" wait_for_line 5 "$LAB_DIR/early.
 lab_exec home ip addr add 192.168.77.2/32 dev lo
 lab_spawn near home "$natpunch" reflect -q
 ok "until it is" wait_for_line 10 "$LAB_DIR/early.out" '^192\.168\.77\.2 2222$'
+
+# The service manager is told at once that it runs, and how far it is; the advice goes with -u.
+lab_spawn manager home nc.openbsd -lkUu "$LAB_DIR/notify"
+wait_for 5 test -S "$LAB_DIR/notify" || bail 'no service manager'
+NOTIFY_SOCKET=$LAB_DIR/notify
+export NOTIFY_SOCKET
+lab_spawn alone home "$natpunch" probe -k -p 2223 -r 198.51.100.77
+ok "nobody answers: it is ready all the same" wait_for_line 5 "$LAB_DIR/manager.out" 'READY=1'
+nok "nobody answers: and has nothing" test -s "$LAB_DIR/alone.out"
+lab_kill alone
+lab_spawn datagrams home "$natpunch" probe -k -u -p 2224 -r "$LAB_REFLECTOR4"
+ok "UDP: the status has an advice that goes with -u" wait_for_line 5 "$LAB_DIR/manager.out" \
+	'STATUS=kept as [^ ]*:[0-9]*, not verified \(natpunch check -u\)'
+unset NOTIFY_SOCKET
 
 done_testing

@@ -38,8 +38,9 @@ chmod 755 "$LAB_DIR/dos" "$LAB_DIR/lost"
 at_home probe -e /nonexistent/hook -r "$LAB_REFLECTOR4"
 expect 'a hook that is not there' 3 '^natpunch probe: cannot run hook /nonexistent/hook: No such file'
 like 'a hook that is not there: a hint' "$err" '^hint: -e takes the path of a program'
-at_home probe -k -e "$LAB_DIR/dos" -r "$LAB_REFLECTOR4"
-expect 'a hook from DOS' 3 ': its first line ends in CR, where LF alone must be$'
+at_home probe -p 2222 -e "$LAB_DIR/dos" -r "$LAB_REFLECTOR4"
+like 'a hook from DOS: it says so' "$err" ': its first line ends in CR, where LF alone must be$'
+isnt 'a hook from DOS: the mapping is told all the same' "$out" ''
 at_home probe -k -r "$LAB_REFLECTOR4" -- "$LAB_DIR/dos"
 expect 'a command from DOS' 3 ": cannot run $LAB_DIR/dos: its first line ends in CR, where LF alone must be\$"
 at_home probe -k -r "$LAB_REFLECTOR4" -- "$LAB_DIR/lost"

@@ -171,6 +171,9 @@ has_mapping()
 	inside grep -q ' NATPUNCH_PUBLIC_PORT=2222 ' /var/lib/natpunch/home/mapping
 }
 ok 'which a file has' has_mapping
+like 'another run beside it names the service' \
+	"$(inside natpunch probe -V -t 1 -p 2222 -r 127.0.0.1 2>&1)" \
+	"^hint: natpunch \\(pid $(show "$probe" MainPID)\\) has it: systemctl stop $probe meanwhile"
 is 'whoever holds the port still has it' "$(inside nc -w 3 127.0.0.1 2222 </dev/null)" hello
 is_known()
 {

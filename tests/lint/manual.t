@@ -60,4 +60,8 @@ for page in man/*; do
 	done)"
 	is "$name: SEE ALSO is in order" "$(see_also "$page")" "$(see_also "$page" | sort -u)"
 done
+# What to do where the first try fails is told beside it.
+# shellcheck disable=SC2016 # Markdown
+like 'the README: where ssh hangs' "$(sed -n '/^3\. From anywhere else:$/,/^`natpunch help probe`/p' README.md)" \
+	'^   If ssh hangs: `natpunch check`\.$'
 done_testing
