@@ -421,6 +421,10 @@ static void test_left_free(void)
 	init(&key);
 	begin(SOCK_DGRAM, HOLDS, 0);
 	ok(!is_free() && hear_question(STUN_METHOD_REGISTER), "it is held to register a name");
+	held_send_keepalive(&held, START);
+	ok(answer(), "a keep-alive meanwhile");
+	is_int(advance(START), HELD_ANSWERED, "is answered");
+	ok(!is_free(), "and it is held still");
 	is_int(held_advance(&held, false, START + BINDING_CLIENT_HOLD_MS - 1), HELD_NOTHING,
 		"for a while");
 	ok(!is_free(), "until that is over");
