@@ -130,7 +130,7 @@ is "three calls" "$(calls)" "$(printf 'up %s\nup %s' "$port" "$port")"
 keep()
 {
 	lab_spawn keep home "$natpunch" probe -k -i 1 -p 2222 -r "$LAB_REFLECTOR4" \
-		-c "$LAB_DIR/state/kept" -e "$LAB_DIR/hook"
+		-c "$LAB_DIR/state/kept" -e "$LAB_DIR/hook" "$@"
 }
 # WORDS: the events so far.
 has_called()
@@ -149,8 +149,41 @@ keep
 wait_for_line 5 "$LAB_DIR/keep.err" '^natpunch probe: keeping ' || bail "not kept"
 lab_kill keep TERM
 ok "after a kill nothing is told again but the end" wait_for 5 has_called 'up down up down '
-rm "$LAB_DIR/online"
+
+# A hook for some events only: those of a list, or those that scripts for natmap expect.
+kept_for_a_while()
+{
+	: >"$LAB_DIR/calls"
+	rm -f "$LAB_DIR/state/kept"
+	keep "$@"
+	wait_for_line 5 "$LAB_DIR/keep.err" '^natpunch probe: keeping ' || bail "not kept"
+	lab_kill keep TERM
+}
+kept_for_a_while --hook-events change,down
+ok "a hook for the end alone" has_called 'down '
+kept_for_a_while --hook-args natmap
+ok "a script for natmap is not called at the end" has_called 'up '
+kept_for_a_while --hook-args natmap --hook-events up,down
+ok "unless it is to be" has_called 'up down '
 rm "$LAB_DIR/state/kept"
+
+# What whoever starts it may leave: SIGCHLD ignored, so that the kernel reaps the hook, and no room
+# for a file.
+left()
+{
+	rm "$state"
+	left_by=$1
+	shift
+	# shellcheck disable=SC2016 # for the shell that it starts
+	lab_exec home sh -c "$left_by"'; exec "$@"' sh "$natpunch" probe -q -r "$LAB_REFLECTOR4" \
+		-c "$state" "$@" 2>"$LAB_DIR/err" | cat >"$LAB_DIR/out"
+	is "$left_by: nothing is wrong" "$(cat "$LAB_DIR/err")" ""
+	like "$left_by: the mapping is told" "$(cat "$LAB_DIR/out")" '^203\.0\.113\.9 [0-9]+$'
+	nok "$left_by: the hook has taken it" grep -q 'not told' "$state"
+}
+left "trap '' CHLD" -e "$LAB_DIR/hook"
+left 'ulimit -S -f 0'
+rm "$LAB_DIR/online"
 
 # Several at once, of which each finds the same change.
 rm "$state"

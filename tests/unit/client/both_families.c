@@ -201,5 +201,5 @@ int main(void)
 	test_refusal();
 	test_failures();
 	is_int(server_stop(&server), 0, "the reflector ends cleanly");
-	done_testing();
+	return done_testing();
 }

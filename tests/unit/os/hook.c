@@ -504,6 +504,13 @@ static void test_replaces(void)
 	hook_finish(&hook);
 	is_uint(hook_due(&hook), TIMER_NONE, "at the end nothing is repeated");
 	ok(hook.failed, "but what failed did");
+
+	hook.repeats = true;
+	hook.path = "/nonexistent/hook";
+	hook_call(&hook, HOOK_UP, &mapping, 1000);
+	hook_expire(&hook, hook_due(&hook));
+	hook_call(&hook, HOOK_CHANGE, &newer, 2000);
+	is_uint(hook_due(&hook), 2000 + HOOK_REPEAT_FIRST_MS, "a newer event has its own pauses");
 	logged();
 }
 

@@ -68,16 +68,35 @@ static int be_started_badly(void)
 	return write(fd, "x", 1) == -1 && errno == EFBIG ? 0 : 5;
 }
 
-static void test_reset(void)
+/* A limit that may be raised is. */
+static int be_started_tight(void)
+{
+	struct rlimit size;
+
+	if (getrlimit(RLIMIT_FSIZE, &size) != 0 || size.rlim_max == 0)
+		return 90;
+	size.rlim_cur = 0;
+	if (setrlimit(RLIMIT_FSIZE, &size) != 0)
+		return 91;
+	signals_reset();
+	return getrlimit(RLIMIT_FSIZE, &size) == 0 && size.rlim_cur == size.rlim_max ? 0 : 1;
+}
+
+static void in_child(int (*run)(void), const char *name)
 {
 	int status = 0;
 	pid_t child = fork();
 
 	if (child == 0)
-		_exit(be_started_badly());
+		_exit(run());
 	waitpid(child, &status, 0);
-	is_int(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), 0,
-		"what was inherited has no effect");
+	is_int(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), 0, "%s", name);
+}
+
+static void test_reset(void)
+{
+	in_child(be_started_badly, "what was inherited has no effect");
+	in_child(be_started_tight, "nor has a limit that is not for ever");
 }
 
 int main(void)
