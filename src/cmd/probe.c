@@ -305,6 +305,19 @@ static void announce_found(
 	state->failed = failed;
 }
 
+/* A one-shot's connection was to end without a packet, and the reflector has closed it in order. */
+static void log_closing(const struct family_side *side, enum binding_mode wanted)
+{
+	const struct binding_client *winner = &side->result.winner;
+
+	if (wanted != BINDING_MODE_FORGET || side->result.no_nat ||
+		winner->port.kind != BORROW_STREAM || winner->answer.mode != BINDING_MODE_CLOSE)
+		return;
+	log_warning("%s closes the connection, for want of CAP_NET_ADMIN or because it was asked "
+		    "too often: many NATs forget this mapping within minutes; keep it with -k",
+		side->result.mapping.reflector);
+}
+
 /* A name has an address in each family. What was not asked for ends no run. */
 static void register_found(
 	struct probe_state *state, struct both_families *both, enum binding_mode mode)
@@ -366,6 +379,9 @@ static int run_once(struct probe_state *state, const struct mapping_race_request
 	announce_found(state, &both, &later);
 	if (options->name != NULL)
 		register_found(state, &both, mode);
+	for (size_t i = 0; i < both.count; i++)
+		if (is_printed(&both, i))
+			log_closing(&both.sides[i], mode);
 	both_families_end(&both);
 	hook_finish(&state->hook);
 	if (later != NULL) {

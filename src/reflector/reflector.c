@@ -15,6 +15,7 @@
 #include "natpunch/os/clock.h"
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/privileges.h"
 #include "reflector/conntrack.h"
 #include "reflector/reflector_sandbox.h"
 #include "reflector/listeners.h"
@@ -267,6 +268,24 @@ static void log_start(const struct worker *worker, unsigned metrics_port)
 	log_note("ready");
 }
 
+/*
+ * Each probe without -k then loses its mapping within minutes, and hears nothing of it. Before it
+ * is confined: it looks where its own file is.
+ */
+static void warn_of_closing(const struct worker *worker)
+{
+	static const char so[] = "connections are closed in order, and NATs forget what a probe "
+				 "without -k found within minutes";
+	struct error error;
+
+	if (worker->tcp.server.can_forget)
+		return;
+	if (privileges_hint(&error, PRIVILEGES_NET_ADMIN, ""))
+		log_warning("without CAP_NET_ADMIN %s; %s", so, error.hint);
+	else
+		log_warning("this kernel has no TCP_REPAIR: %s", so);
+}
+
 /* Names are read by who will read them again, and after that nothing is opened. */
 static int open_all(
 	struct reflector *reflector, const struct reflector_config *config, struct error *error)
@@ -279,9 +298,11 @@ static int open_all(
 	if (open_loop(first, error) != 0 || open_tables(first, config, error) != 0 ||
 		listeners_open(first, config, error) != 0 || open_raw(first, error) != 0 ||
 		open_metrics(first, config, error) != 0 ||
-		open_others(reflector, config, error) != 0 ||
-		reflector_sandbox_drop(config, error) != 0 ||
-		open_names(first, config, error) != 0 || confine(first, config, error) != 0)
+		open_others(reflector, config, error) != 0)
+		return -1;
+	warn_of_closing(first);
+	if (reflector_sandbox_drop(config, error) != 0 || open_names(first, config, error) != 0 ||
+		confine(first, config, error) != 0)
 		return -1;
 	open_dialler(first, config);
 	log_start(first, config->metrics_port);

@@ -226,7 +226,8 @@ for close in silent orderly; do
 	wait_for_line 5 "$LAB_DIR/reflect.err" ready || bail "the reflector does not start"
 	lab_capture home home eth0 'tcp port 3478 and tcp[tcpflags] & (tcp-fin | tcp-rst) != 0'
 	# shellcheck disable=SC2046
-	set -- $(lab_exec home "$natpunch" probe -q -r "$LAB_REFLECTOR4")
+	set -- $(lab_exec home "$natpunch" probe -r "$LAB_REFLECTOR4" 2>"$LAB_DIR/err")
+	told=$(grep -c 'warning: .* closes the connection' "$LAB_DIR/err")
 	# Twice the transitory timeout: with nothing between, only an established entry lives.
 	lab_clock
 	until=$((lab_now + 450))
@@ -237,9 +238,13 @@ for close in silent orderly; do
 	}
 	wait_for 6 gone
 	if [ "$close" = silent ]; then
+		is "silent close: nothing to warn of" "$told" 0
 		is "silent close: no FIN and no RST" "$(lab_captured home | wc -l)" 0
 		ok "silent close: the mapping still leads to sshd" lab_ssh third "$1" "$2" true
 	else
+		is "orderly close: the user is told" "$told" 1
+		like "orderly close: the reflector's owner as well" "$(cat "$LAB_DIR/reflect.err")" \
+			'warning: without CAP_NET_ADMIN'
 		isnt "orderly close: there are FINs" "$(lab_captured home | wc -l)" 0
 		nok "orderly close: the mapping is gone" lab_ssh third "$1" "$2" true 2>/dev/null
 	fi

@@ -237,6 +237,9 @@ static void test_forget_refused(void)
 	server_init(&server);
 	server.user = 65534;
 	server_start(&server);
+	is_uint(server_said(&server, "warning: without CAP_NET_ADMIN connections are closed"), 1,
+		"without privileges: its owner is told,");
+	is_uint(server_said(&server, "setcap cap_net_admin+ep /"), 1, "and what to do");
 	fd = dial("127.0.0.1", SERVER_PORT);
 	ok(ask_mode(fd, SOCK_STREAM, BINDING_MODE_FORGET, 0, &answer),
 		"without privileges: answered");
