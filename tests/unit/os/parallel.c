@@ -41,6 +41,8 @@ static void wait_for_stop(void *context, int stop)
 	struct found *out = context;
 
 	signal(SIGIO, SIG_IGN);
+	if (write(beat[1], "!", 1) != 1)
+		_exit(1);
 	out->number = poll(&watch, 1, PATIENCE_MS);
 }
 
@@ -82,11 +84,13 @@ static void test_stop(void)
 {
 	struct parallel parallel;
 	int stop[2];
+	char byte;
 
 	if (pipe(stop) != 0)
 		bail_out("no pipe");
 	is_int(parallel_start(&parallel, wait_for_stop, &mine, &mine, sizeof(mine)), 0,
 		"one that goes on until it is told to end");
+	is_int(read(beat[0], &byte, 1), 1, "it is at work");
 	is_int(write(stop[1], "!", 1), 1, "it is told");
 	ok(parallel_finish(&parallel, stop[0], &theirs, sizeof(theirs)), "it ends with a result");
 	is_int(theirs.number, 1, "as it heard of it");
