@@ -57,9 +57,9 @@ static int add_listen(
 
 /* A port without an address means every address of either family. */
 static int add_port(struct reflector_config *config, uint16_t port, enum reflector_service service,
-	struct error *error)
+	bool spare, struct error *error)
 {
-	struct reflector_listen listen = {.service = service, .optional = true};
+	struct reflector_listen listen = {.service = service, .optional = true, .spare = spare};
 
 	listen.addr.port = port;
 	listen.addr.family = ADDR_IPV4;
@@ -78,7 +78,7 @@ static int read_listen(const struct option_reader *reader, struct reflector_conf
 	if (host_port_parse_listen(reader->argument, &parsed) != 0)
 		return option_bad_value(reader, "[ADDR:]PORT", error);
 	if (parsed.host[0] == '\0')
-		return add_port(config, parsed.port, service, error);
+		return add_port(config, parsed.port, service, false, error);
 	if (addr_parse_ip(&listen.addr, parsed.host) != 0 ||
 		addr_classify(&listen.addr) == ADDR_CLASS_MULTICAST)
 		return option_bad_value(reader, "address to listen on", error);
@@ -145,6 +145,31 @@ static bool listens_in_full(const struct reflector_config *config)
 	return false;
 }
 
+static bool uses_port(const struct reflector_config *config, uint16_t port)
+{
+	for (size_t i = 0; i < config->listen_count; i++)
+		if (config->listen[i].addr.port == port)
+			return true;
+	return false;
+}
+
+/*
+ * The default port, and the one that follows: a home whose router holds on to the state of an
+ * address that it has lost gets a new one by asking there. With -a it is listened on already.
+ */
+static int add_default_ports(struct reflector_config *config, struct error *error)
+{
+	uint16_t other = STUN_OTHER_PORT(STUN_DEFAULT_PORT);
+
+	if (add_port(config, STUN_DEFAULT_PORT, REFLECTOR_FULL, false, error) != 0)
+		return -1;
+	if (config->alternates[0].family != ADDR_NONE ||
+		config->alternates[1].family != ADDR_NONE || uses_port(config, other) ||
+		config->listen_count + 2 > REFLECTOR_LISTEN_MAX)
+		return 0;
+	return add_port(config, other, REFLECTOR_FULL, true, error);
+}
+
 /* What the whole of the options means. */
 static int check_options(const struct option_reader *reader, struct reflector_config *config,
 	struct common_options *common, struct error *error)
@@ -166,7 +191,7 @@ static int check_options(const struct option_reader *reader, struct reflector_co
 		return error_hint(error, "connections are passed on for names with a key alone");
 	}
 	if (!listens_in_full(config))
-		return add_port(config, STUN_DEFAULT_PORT, REFLECTOR_FULL, error);
+		return add_default_ports(config, error);
 	return 0;
 }
 

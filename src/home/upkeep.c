@@ -24,7 +24,7 @@
  *   HELD_ANSWERED          the mapping was seen: confirm().
  *   HELD_LOST              another race: at once, or after the backoff when it stood for less than
  *                          STOOD_MIN_MS. The lifetime of a stranger's connections is learnt.
- *   HELD_SILENT            another race at once.
+ *   HELD_SILENT            another race at once; of a single reflector, from now on, at two ports.
  *   HELD_ENDING            another race at once, while the connection is still there.
  *   network changed        a keep-alive at once, or with another local address another race.
  *   verdict                it is reported; one that is not there leaves things as they are.
@@ -54,6 +54,7 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/socket.h"
+#include "natpunch/proto/stun.h"
 #include "natpunch/os/socket_linux.h"
 
 #define INTERVAL_MIN_MS  5000 /* what learning never goes below; -i may */
@@ -148,7 +149,8 @@ static void verify(struct upkeep *upkeep, uint64_t now)
 
 	if (held->open)
 		verification_start(&upkeep->verification, &upkeep->known.mapping,
-			&held->binding.request.remote, held->reflector, now);
+			&held->binding.request.remote,
+			upkeep->probe->reflector_count > 1 ? held->reflector : 0, now);
 	else
 		verification_postpone(&upkeep->verification, now);
 }
@@ -215,12 +217,17 @@ static void advance_verification(struct upkeep *upkeep, const struct pollfd *fds
 
 /* ---- races -------------------------------------------------------------------------------- */
 
-/* Another reflector than the held one, the most patient; an unknown patience counts as the best. */
+/*
+ * Another reflector than the held one, the most patient; an unknown patience counts as the best. Of
+ * the ports of one and the same, the one that was asked last.
+ */
 static size_t next_reflector(const struct upkeep *upkeep)
 {
 	size_t count = upkeep->request.reflector_count;
 	size_t best = (upkeep->held.reflector + 1) % count;
 
+	if (upkeep->probe->reflector_count == 1)
+		return upkeep->held.reflector;
 	for (size_t n = 2; n < count; n++) {
 		size_t i = (upkeep->held.reflector + n) % count;
 		uint64_t lifetime = upkeep->lifetime_ms[i];
@@ -229,6 +236,25 @@ static size_t next_reflector(const struct upkeep *upkeep)
 			best = i;
 	}
 	return best;
+}
+
+/*
+ * A router that has lost its address may hold on to the state of it: then no answer comes any more
+ * from where we asked, however often we do, as each packet keeps that state alive. Another port of
+ * the reflector is another flow, which the router maps anew. A server that does not have it costs
+ * nothing.
+ */
+static void add_other_port(struct upkeep *upkeep)
+{
+	const struct mapping_race_request *probe = upkeep->probe;
+
+	if (probe->reflector_count != 1 || upkeep->request.reflector_count == 2)
+		return;
+	upkeep->ports[0] = upkeep->ports[1] = probe->reflectors[0];
+	upkeep->ports[1].port = STUN_OTHER_PORT(upkeep->ports[0].port);
+	upkeep->ports[1].port_named = true;
+	upkeep->request.reflectors = upkeep->ports;
+	upkeep->request.reflector_count = 2;
 }
 
 static void start_race(struct upkeep *upkeep, enum upkeep_purpose purpose, uint64_t now)
@@ -307,7 +333,7 @@ static void take_winner(struct upkeep *upkeep, uint64_t now)
 	confirm(upkeep, &result, now);
 	/* To be verified with, the others must stay strangers; what they dial tells more. */
 	if (!upkeep->compared && !upkeep->request.must_agree && !upkeep->config->verify &&
-		upkeep->request.reflector_count > 1) {
+		upkeep->probe->reflector_count > 1) {
 		upkeep->compared = true;
 		start_race(upkeep, UPKEEP_COMPARE, now);
 	}
@@ -463,6 +489,7 @@ static void take_held_event(struct upkeep *upkeep, enum held_event event, uint64
 		return;
 	case HELD_SILENT:
 		upkeep->lost_while_idle = true;
+		add_other_port(upkeep);
 		begin_anew(upkeep, 0, now);
 		return;
 	}

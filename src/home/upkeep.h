@@ -47,7 +47,8 @@ struct upkeep {
 	const struct keep_config *config;
 	const struct mapping_race_request *probe; /* what is asked, and */
 	struct mapping_race_request request;      /* what of it is asked this time */
-	const struct upkeep *other;               /* the upkeep in the other family, or NULL */
+	struct host_port ports[2];  /* of a single reflector: its port, and the one that follows */
+	const struct upkeep *other; /* the upkeep in the other family, or NULL */
 
 	enum upkeep_state state;
 	/* The mapping that was seen last; its winner is not used. */

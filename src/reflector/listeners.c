@@ -84,12 +84,18 @@ static int open_port(struct worker_listener *port, const struct reflector_listen
 		return 0;
 	}
 	if (port->listener < 0)
-		return listeners_set_error(&listen->addr, MAPPING_TCP, errno, error);
+		return listen->spare
+			       ? 0
+			       : listeners_set_error(&listen->addr, MAPPING_TCP, errno, error);
 	if (listen->service == REFLECTOR_TEXT)
 		return 0;
 	port->datagram = udp_listen(&listen->addr, shared);
-	if (port->datagram < 0)
+	if (port->datagram >= 0)
+		return 0;
+	if (!listen->spare)
 		return listeners_set_error(&listen->addr, MAPPING_UDP, errno, error);
+	close(port->listener);
+	port->listener = -1;
 	return 0;
 }
 
@@ -207,7 +213,10 @@ void listeners_log(const struct worker *worker)
 	for (uint32_t i = 0; i < worker->port_count; i++) {
 		const struct worker_listener *port = &worker->ports[i];
 		char text[ADDR_TEXT_SIZE];
-		if (port->listener >= 0)
+		if (port->listener >= 0 && port->listen.spare)
+			log_detail("listening on %s, too, udp tcp",
+				addr_format(&port->listen.addr, text));
+		else if (port->listener >= 0)
 			log_note("listening on %s %s", addr_format(&port->listen.addr, text),
 				port->datagram >= 0 ? "udp tcp" : "text");
 	}

@@ -27,6 +27,7 @@
 #define STUN_MESSAGE_MAX      1024 /* longest message on a stream, ours or not */
 #define STUN_DATAGRAM_MAX     2048 /* longest in a datagram: one with PADDING, RFC 5780 7.6 */
 #define STUN_DEFAULT_PORT     3478
+#define STUN_OTHER_PORT(port) ((uint16_t)((port) == UINT16_MAX ? (port)-1 : (port) + 1))
 
 enum stun_class {
 	STUN_REQUEST = 0,

@@ -26,6 +26,7 @@ struct reflector_listen {
 	struct addr addr; /* with its port; the unspecified address of a family listens on all */
 	enum reflector_service service;
 	bool optional; /* a family that this kernel lacks is passed over, not an error */
+	bool spare; /* so is one that cannot be listened on for whatever reason, and none is told */
 };
 
 /*
