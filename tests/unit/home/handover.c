@@ -29,7 +29,7 @@
 #define DEADLINE 10000
 #define DRIPS    15
 #define DRIP_MS  100
-#define SILENCE  1000 /* more than DRIP_MS, and less than all of them */
+#define SILENCE  20000 /* longer than a busy machine keeps a child waiting */
 
 static char log_path[] = "/tmp/natpunch-handover-XXXXXX";
 static char self[] = "/proc/self/exe";
