@@ -709,6 +709,21 @@ static void test_late(void)
 	close(listener);
 }
 
+/* It is bad in one family, and nobody is there in the other: the first says more. */
+static void test_telling(void)
+{
+	int listener = listen_on("::1", 4000);
+	struct road road = travel(BOTH, 4000, &home, 5000);
+	int fd = accept_patiently(listener);
+
+	ok(fd >= 0, "it asks in the first family");
+	answer_so(fd, UNPROVEN);
+	arrives(&road, EXIT_STATUS_PEER, "cannot connect to 127.0.0.1:4000: Connection refused",
+		"what tells most");
+	close(fd);
+	close(listener);
+}
+
 /* ---- each phase and its end, at a reflector that the test plays ---------------------------- */
 
 #define PLAYED_PORT 4100
@@ -984,6 +999,7 @@ int main(void)
 	test_refusals();
 	test_bad_reflectors();
 	test_late();
+	test_telling();
 	test_udp_alone();
 	test_direct();
 	test_arrival();

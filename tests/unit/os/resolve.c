@@ -18,7 +18,8 @@
 #define WAIT_MS 20000
 
 static char hosts_path[] = "/tmp/natpunch-hosts-XXXXXX";
-static const char hosts[] = "192.0.2.1 four.test both.test\n"
+static const char hosts[] = "192.0.2.1 four.test both.test mixed.test\n"
+			    "203.0.113.1 mixed.test\n"
 			    "2001:db8::1 both.test six.test\n"
 			    "64:ff9b::c000:201 dns64.test\n";
 
@@ -158,6 +159,26 @@ static void test_route(void)
 	leads_to("four.test", ADDR_NONE, "192.0.2.1", "192.0.2.1");
 }
 
+/* One address that there is a route to, and one that there is none to. */
+static void test_mixed(void)
+{
+	struct host_port reflector = named("mixed.test");
+	struct addr near = address("192.0.2.1"), far = address("64:ff9b::203.0.113.1");
+	struct resolve resolve;
+	struct error error;
+	unsigned reached = 0;
+
+	resolve_start_reflector(&resolve, NULL, &reflector, ADDR_IPV4);
+	resolve_wait(&resolve, reflector.host, clock_now_ms() + WAIT_MS, &error);
+	for (size_t i = 0; i < resolve.count; i++) {
+		struct addr target = resolve_target(&resolve, i);
+
+		reached |= addr_equal(&target, &near) ? 1u : addr_equal(&target, &far) ? 2u : 4u;
+	}
+	is_uint(reached, 3, "each is reached as there is a way to it");
+	resolve_end(&resolve);
+}
+
 int main(void)
 {
 	enter_network();
@@ -166,6 +187,7 @@ int main(void)
 	test_both();
 	test_no_prefix();
 	test_route();
+	test_mixed();
 	unlink(hosts_path);
 	return done_testing();
 }
