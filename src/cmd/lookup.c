@@ -18,8 +18,7 @@
 static const struct option_row options[] = {
 	{'r', "reflector", "HOST[:PORT]", "ask this reflector", false},
 	{'K', "key", "FILE", "the key file that has the name's key", false},
-	{'u', "udp", NULL, "the address of the UDP port that was registered, not the TCP one",
-		false},
+	{'u', "udp", NULL, "the address of the UDP port, not of the TCP port", false},
 	{'4', NULL, NULL, "the IPv4 address only", false},
 	{'6', NULL, NULL, "the IPv6 address only", false},
 	{'t', "timeout", "SECONDS", "for the whole run (5)", false},
