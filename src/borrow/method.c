@@ -88,9 +88,10 @@ enum borrow_result borrow_method_make_socket(
 		return BORROW_UNREACHABLE;
 	}
 	/* An IPv6 wildcard must not claim the port of IPv4 as well. */
-	if (request->remote.family == ADDR_IPV6)
+	if (request->remote.family == ADDR_IPV6) {
 		socket_set_flag(*fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-	socket_prefer_public_source(*fd);
+		socket_prefer_public_source(*fd);
+	}
 	return BORROW_OPEN;
 }
 

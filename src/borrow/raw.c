@@ -87,7 +87,8 @@ static enum borrow_result find_local(
 
 	if (fd < 0)
 		return fail(error, BORROW_UNREACHABLE, "open a socket");
-	socket_prefer_public_source(fd);
+	if (request->remote.family == ADDR_IPV6)
+		socket_prefer_public_source(fd);
 	*local = borrow_method_local(request);
 	local->port = 0;
 	result = tie_socket(fd, request, local, error);

@@ -72,6 +72,7 @@ static int send_once(struct binding_client *client)
 	return borrow_send(&client->port, bytes, size) < 0 ? -1 : 0;
 }
 
+/* NOLINTBEGIN(misc-no-recursion): as deep as there are methods. */
 static void open_port(struct binding_client *client, uint64_t now);
 
 /* The next method, where any will do. */
@@ -125,6 +126,7 @@ static void open_port(struct binding_client *client, uint64_t now)
 	client->cannot = result == BORROW_CANNOT;
 	set_failed(client);
 }
+/* NOLINTEND(misc-no-recursion) */
 
 static void renew_question(struct binding_client *client)
 {

@@ -198,6 +198,8 @@ static void judge_side(struct check_job *job, size_t index, const struct client_
 	side->judged = classify_run(request, &side->report, &side->error) == 0;
 	if (side->judged && job->options->lifetime > 0)
 		find_lifetime(job, request, &side->report);
+	request->resolver = NULL;
+	request->owner = NULL;
 }
 
 /* Confined: the sides from `first` to before `end`, one after another. */

@@ -204,7 +204,8 @@ int socket_source_for(const struct addr *remote, struct addr *out)
 
 	if (fd < 0)
 		return -1;
-	socket_prefer_public_source(fd);
+	if (remote->family == ADDR_IPV6)
+		socket_prefer_public_source(fd);
 	if (socket_connect(fd, remote) == 0)
 		result = socket_local(fd, out);
 	saved = errno;

@@ -77,7 +77,7 @@ arrived()
 	[ "$(lab_captured stranger | wc -l)" -ge 1 ]
 }
 for method in rewrite raw; do
-	lab_spawn daemon home nc.openbsd -u -l -n 0.0.0.0 5000
+	lab_spawn daemon home nc.openbsd -k -u -l -n 0.0.0.0 5000
 	wait_for 5 bound || bail "nothing holds the UDP port"
 	lab_spawn keep home "$natpunch" probe -k -v -i 1 -u -p 5000 -m "$method" -r "$LAB_REFLECTOR4"
 	faults "udp $method" udp 5000
@@ -99,7 +99,7 @@ done
 # nothing.
 comes_later()
 {
-	lab_spawn daemon home nc.openbsd -u -l -n 0.0.0.0 5000
+	lab_spawn daemon home nc.openbsd -k -u -l -n 0.0.0.0 5000
 	ok "$1: the daemon comes later, and gets its port" wait_for 5 bound
 	lab_kill daemon
 }

@@ -44,8 +44,7 @@ int socket_take_error(int fd); /* SO_ERROR: 0, or an errno value */
 
 /*
  * Has an IPv6 socket send from a stable address, where this machine has one, and not from a
- * temporary one (RFC 5014 section 3, RFC 8981), which is gone within days. Any other socket stays
- * as it is.
+ * temporary one (RFC 5014 section 3, RFC 8981), which is gone within days.
  */
 void socket_prefer_public_source(int fd);
 

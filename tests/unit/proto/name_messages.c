@@ -674,7 +674,7 @@ static void test_false_server(void)
 		"a server that keeps no names is known by its error");
 }
 
-/* As 0.1.0 asks over UDP: there is room for two records, and they are those of TCP. */
+/* As the first release asks over UDP: there is room for two records, and they are those of TCP. */
 static void look_up_as_before(const struct key *key)
 {
 	enum {

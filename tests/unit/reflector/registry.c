@@ -204,7 +204,7 @@ static void test_rivals(void)
 	ok(meets_rival(&registry, &once), "one that holds nothing is told");
 	ok(meets_rival(&registry, &first), "and the one that holds is told of it");
 	ok(!meets_rival(&registry, &old),
-		"one of 0.1.0 does not say who it is, and is told nothing");
+		"one of the first release does not say who it is, and is told nothing");
 	ok(meets_rival(&registry, &first), "but others are told of it");
 	ok(!meets_rival(&registry, &privately), "another address of the same network is no sign");
 	ok(meets_rival(&registry, &six_other), "one of another network is");
@@ -333,7 +333,7 @@ static void write_text(const char *text)
 		bail_out("cannot write %s", path);
 }
 
-/* As 0.1.0 wrote it, with one place for each family, whatever its protocol. */
+/* As the first release wrote it, with one place for each family, whatever its protocol. */
 static void test_old_file(void)
 {
 	static const char *const names[] = {"home"};
