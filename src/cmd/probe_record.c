@@ -98,7 +98,7 @@ int probe_record_write(const char *path, const struct probe_records *records, st
 
 	if (second < 0)
 		return error_set(error, EXIT_STATUS_BUG, "the mapping does not fit its record");
-	return file_replace(path, data, (size_t)(first + second), RECORD_MODE, error);
+	return file_replace(path, data, (size_t)first + (size_t)second, RECORD_MODE, error);
 }
 
 int probe_record_lock(const char *path, struct error *error)
