@@ -310,6 +310,7 @@ struct tenancy {
 	struct name_question question;
 	bool busy;
 	bool rightful;
+	bool first; /* of its name */
 };
 
 static void make_key(uint32_t number, struct key *key)
@@ -336,6 +337,7 @@ static void begin_tenancy(struct tenancy *tenancy, uint32_t *begun, uint32_t cou
 	bool first = *begun < count;
 
 	make_key(first ? (*begun)++ : random_below(count), &tenancy->key);
+	tenancy->first = first;
 	tenancy->rightful = first || random_below(2) == 0;
 	if (!tenancy->rightful) {
 		memset(tenancy->key.secret, 0x55, sizeof(tenancy->key.secret));
@@ -348,7 +350,7 @@ static void begin_tenancy(struct tenancy *tenancy, uint32_t *begun, uint32_t cou
 	tenancy->busy = true;
 }
 
-/* Returns whether a name was registered by it. */
+/* Returns whether a name was registered by it for the first time. */
 static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, size_t size)
 {
 	for (int i = 0; i < BURST; i++) {
@@ -369,7 +371,7 @@ static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, s
 			fprintf(stderr, "attack: %s with a wrong key\n", tenancy->key.name);
 			exit(1);
 		}
-		return outcome == NAME_MESSAGE_DONE;
+		return tenancy->first && outcome == NAME_MESSAGE_DONE;
 	}
 	return false;
 }
