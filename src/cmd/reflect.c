@@ -154,20 +154,18 @@ static bool uses_port(const struct reflector_config *config, uint16_t port)
 }
 
 /*
- * The default port, and the one that follows: a home whose router holds on to the state of an
- * address that it has lost gets a new one by asking there. With -a it is listened on already.
+ * The default port, and a spare one: a home whose router holds on to the state of an address that
+ * it has lost gets a new one by asking there.
  */
 static int add_default_ports(struct reflector_config *config, struct error *error)
 {
-	uint16_t other = STUN_OTHER_PORT(STUN_DEFAULT_PORT);
+	uint16_t spare = STUN_SPARE_PORT(STUN_DEFAULT_PORT);
 
 	if (add_port(config, STUN_DEFAULT_PORT, REFLECTOR_FULL, false, error) != 0)
 		return -1;
-	if (config->alternates[0].family != ADDR_NONE ||
-		config->alternates[1].family != ADDR_NONE || uses_port(config, other) ||
-		config->listen_count + 2 > REFLECTOR_LISTEN_MAX)
+	if (uses_port(config, spare) || config->listen_count + 2 > REFLECTOR_LISTEN_MAX)
 		return 0;
-	return add_port(config, other, REFLECTOR_FULL, true, error);
+	return add_port(config, spare, REFLECTOR_FULL, true, error);
 }
 
 /* What the whole of the options means. */

@@ -244,14 +244,14 @@ static size_t next_reflector(const struct upkeep *upkeep)
  * the reflector is another flow, which the router maps anew. A server that does not have it costs
  * nothing.
  */
-static void add_other_port(struct upkeep *upkeep)
+static void add_spare_port(struct upkeep *upkeep)
 {
 	const struct mapping_race_request *probe = upkeep->probe;
 
 	if (probe->reflector_count != 1 || upkeep->request.reflector_count == 2)
 		return;
 	upkeep->ports[0] = upkeep->ports[1] = probe->reflectors[0];
-	upkeep->ports[1].port = STUN_OTHER_PORT(upkeep->ports[0].port);
+	upkeep->ports[1].port = STUN_SPARE_PORT(upkeep->ports[0].port);
 	upkeep->ports[1].port_named = true;
 	upkeep->request.reflectors = upkeep->ports;
 	upkeep->request.reflector_count = 2;
@@ -489,7 +489,7 @@ static void take_held_event(struct upkeep *upkeep, enum held_event event, uint64
 		return;
 	case HELD_SILENT:
 		upkeep->lost_while_idle = true;
-		add_other_port(upkeep);
+		add_spare_port(upkeep);
 		begin_anew(upkeep, 0, now);
 		return;
 	}

@@ -47,7 +47,7 @@ struct upkeep {
 	const struct keep_config *config;
 	const struct mapping_race_request *probe; /* what is asked, and */
 	struct mapping_race_request request;      /* what of it is asked this time */
-	struct host_port ports[2];  /* of a single reflector: its port, and the one that follows */
+	struct host_port ports[2];  /* of a single reflector: its port, and the spare one */
 	const struct upkeep *other; /* the upkeep in the other family, or NULL */
 
 	enum upkeep_state state;

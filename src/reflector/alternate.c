@@ -4,7 +4,6 @@
 
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
-#include "natpunch/proto/stun.h"
 
 static const struct reflector_listen *find_base(
 	const struct reflector_config *config, enum addr_family family)
@@ -48,6 +47,11 @@ static int choose_main(
 	return 0;
 }
 
+static uint16_t other_port(uint16_t port)
+{
+	return (uint16_t)(port == UINT16_MAX ? port - 1 : port + 1);
+}
+
 int alternate_plan(struct alternate *alternate, const struct reflector_config *config, size_t index,
 	struct reflector_listen extra[ALTERNATE_EXTRA], struct error *error)
 {
@@ -65,7 +69,7 @@ int alternate_plan(struct alternate *alternate, const struct reflector_config *c
 		return set_error(error, second, "this machine does not have it");
 	if (choose_main(alternate, base, error) != 0)
 		return -1;
-	alternate->alternate.port = STUN_OTHER_PORT(base->addr.port);
+	alternate->alternate.port = other_port(base->addr.port);
 	wanted[0] = base->addr;
 	wanted[0].port = alternate->alternate.port;
 	wanted[1] = alternate->alternate;

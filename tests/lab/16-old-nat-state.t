@@ -1,7 +1,7 @@
 #!/bin/sh
 # A router that loses its address and holds on to the state that it has made with it, as pf and Linux's
 # snat do: what is in its table goes on to leave with the old address, and no answer comes back. probe
-# -k, with one reflector, asks at that one's other port.
+# -k, with one reflector, asks at that one's spare port.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -36,8 +36,8 @@ tracked()
 
 lab_start open open
 lab_reflect reflect reflector -v
-like 'the reflector listens on another port, too' "$(cat "$LAB_DIR/reflect.err")" \
-	'listening on 0\.0\.0\.0:3479, too, udp tcp$'
+like 'the reflector listens on a spare port, too' "$(cat "$LAB_DIR/reflect.err")" \
+	'listening on 0\.0\.0\.0:13478, too, udp tcp$'
 translate_to $old
 lab_spawn tcp home "$natpunch" probe -k -i 5 -r "$LAB_REFLECTOR4"
 lab_spawn udp home "$natpunch" probe -k -i 5 -u -p 4000 -r "$LAB_REFLECTOR4"

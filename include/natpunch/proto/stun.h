@@ -27,7 +27,10 @@
 #define STUN_MESSAGE_MAX      1024 /* longest message on a stream, ours or not */
 #define STUN_DATAGRAM_MAX     2048 /* longest in a datagram: one with PADDING, RFC 5780 7.6 */
 #define STUN_DEFAULT_PORT     3478
-#define STUN_OTHER_PORT(port) ((uint16_t)((port) == UINT16_MAX ? (port)-1 : (port) + 1))
+
+/* Where a reflector of ours can be asked as well (upkeep.c says what for): far from what else is
+ * used. */
+#define STUN_SPARE_PORT(port) ((uint16_t)((port) > 55535 ? (port)-10000 : (port) + 10000))
 
 enum stun_class {
 	STUN_REQUEST = 0,

@@ -193,10 +193,10 @@ int main(void)
 	test_listens("no options", ARGUMENTS(NULL), 2, "listening on 0.0.0.0:3478 udp tcp\n",
 		"listening on [::]:3478 udp tcp\n");
 	test_listens("-v: the other port as well", ARGUMENTS("-v"), 4,
-		"listening on 0.0.0.0:3479, too, udp tcp\n",
-		"listening on [::]:3479, too, udp tcp\n");
-	test_listens("-v -T 3479", ARGUMENTS("-v", "-T", "3479"), 4,
-		"listening on [::]:3479 text\n", "listening on [::]:3478 udp tcp\n");
+		"listening on 0.0.0.0:13478, too, udp tcp\n",
+		"listening on [::]:13478, too, udp tcp\n");
+	test_listens("-v -T 13478", ARGUMENTS("-v", "-T", "13478"), 4,
+		"listening on [::]:13478 text\n", "listening on [::]:3478 udp tcp\n");
 	test_listens("-T", ARGUMENTS("-T", "1337"), 4, "listening on [::]:1337 text\n",
 		"listening on [::]:3478 udp tcp\n");
 	test_listens("-l twice", ARGUMENTS("--listen", "127.0.0.1:5", "-l", "[::1]:6"), 2,
