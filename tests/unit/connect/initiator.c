@@ -887,7 +887,7 @@ static void test_nonce(int listener)
 	socklen_t size = sizeof(sockaddr);
 	struct stun_message message;
 	struct stun_attribute nonce;
-	struct pollfd ready = {.fd = datagram, .events = POLLIN};
+	struct pollfd ready = {.fd = datagram, .events = POLLIN}, quiet;
 	struct road road;
 	int fd;
 
@@ -899,6 +899,8 @@ static void test_nonce(int listener)
 	poll(&ready, 1, PATIENCE);
 	ok(recvfrom(datagram, request, sizeof(request), 0, (struct sockaddr *)&sockaddr, &size) > 0,
 		"it asks for the nonce by UDP");
+	quiet = (struct pollfd){.fd = fd, .events = POLLIN};
+	is_int(poll(&quiet, 1, 100), 0, "and nothing else before that is there");
 	socket_to_addr(&sockaddr, &peer);
 	socket_connect(datagram, &peer);
 	refuse_with_nonce(datagram, request);
