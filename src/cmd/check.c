@@ -112,6 +112,7 @@ static int read_options(struct check_options *check, const struct command *row, 
 	check->request.local.port = DEFAULT_PORT;
 	check->request.protocol = MAPPING_TCP;
 	check->common.timeout_ms = TIMEOUT_MS;
+	check->common.takes_both = true;
 	option_start(&reader, row, argc, argv);
 	while ((code = common_options_next(&check->common, &reader, error)) > OPTION_END)
 		if (set_option(check, &reader, code, error) != 0)
@@ -142,6 +143,16 @@ struct check_job {
 	int stop;  /* readable: the search for a lifetime is to end; -1: not open yet */
 };
 
+/* Those who look names up end, and the copy does; that is no reason to end. */
+static void ignore_children(void)
+{
+	sigset_t children;
+
+	sigemptyset(&children);
+	sigaddset(&children, SIGCHLD);
+	sigprocmask(SIG_UNBLOCK, &children, NULL);
+}
+
 /*
  * A signal that would end the program ends the search: what was found out until then is told. The
  * copy is told to end by its parent.
@@ -153,6 +164,7 @@ static void open_stop(struct check_job *job)
 	if (!job->copy && job->stop >= 0)
 		return;
 	signals = signals_open();
+	ignore_children();
 	if (job->copy)
 		signal(SIGIO, SIG_IGN);
 	else

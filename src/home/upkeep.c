@@ -374,7 +374,10 @@ static void tell_loss(struct upkeep *upkeep, const struct error *error)
 		log_detail("%s; trying again", error->text);
 		return;
 	}
-	log_warning("%s; trying again", error->text);
+	if (upkeep->other != NULL)
+		log_warning("IPv%d: %s; trying again", (int)upkeep->request.family, error->text);
+	else
+		log_warning("%s; trying again", error->text);
 	if (!is_reported(upkeep))
 		snprintf(upkeep->status, sizeof(upkeep->status), "no mapping: %.100s; trying again",
 			error->text);

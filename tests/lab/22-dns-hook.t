@@ -128,17 +128,17 @@ expect_published 203.0.113.9 "$port"
 # The other family and the other events, as natpunch would call it.
 hook()
 {
-	lab_exec home env NATPUNCH_EVENT="$1" NATPUNCH_PUBLIC_ADDR="$2" \
+	lab_exec home env NATPUNCH_EVENT="$1" NATPUNCH_FAMILY="$4" NATPUNCH_PUBLIC_ADDR="$2" \
 		NATPUNCH_PUBLIC_PORT="$3" "$LAB_DIR/hook" "$2" "$3" '' 22 tcp 192.168.1.2
 }
-ok "down: the hook succeeds" hook down 203.0.113.9 1
+ok "down: the hook succeeds" hook down 203.0.113.9 1 4
 expect_published 203.0.113.9 "$port"
-ok "IPv6: the hook succeeds" hook change 2001:db8::7 50022
-published AAAA home.example.org
+ok "IPv6: the hook succeeds" hook change 2001:db8::7 50022 6
+published AAAA home6.example.org
 is "IPv6: the address" "$answer" 2001:db8::7
-nok "IPv6: the IPv4 address is gone" published A home.example.org
-published SRV _ssh._tcp.home.example.org
-is "IPv6: the port" "$answer" "0 0 50022 home.example.org."
+published SRV _ssh._tcp.home6.example.org
+is "IPv6: the port" "$answer" "0 0 50022 home6.example.org."
+expect_published 203.0.113.9 "$port"
 
 # Another key: the name server says no, and natpunch says that the hook failed.
 sed -i 's/secret ".*"/secret "AAAA"/' "$LAB_DIR/dns/home.key"
@@ -150,7 +150,7 @@ is "a wrong key: the mapping is printed all the same" "$(cut -d ' ' -f 1 "$LAB_D
 like "a wrong key: the hook's failure is told" "$(cat "$LAB_DIR/probe.err")" \
 	'warning: hook .* failed at up: exit status [1-9]'
 published SRV _ssh._tcp.home.example.org
-is "a wrong key: nothing is published" "$answer" "0 0 50022 home.example.org."
+is "a wrong key: nothing is published" "$answer" "0 0 $port home.example.org."
 
 lab_kill dns
 lab_kill reflect

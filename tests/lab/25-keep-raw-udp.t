@@ -39,13 +39,13 @@ lines()
 # NAME PROTO PORT: the faults that only the far side of the router knows.
 faults()
 {
-	ok "$1: a mapping is there" wait_for 5 agrees "$2" "$3"
+	ok "$1: a mapping is there" wait_for 10 agrees "$2" "$3"
 	is "$1: one line" "$(lines)" 1
 	lab_nat_flush home
-	ok "$1: the NAT forgot everything, and holds it again" wait_for 4 agrees "$2" "$3"
+	ok "$1: the NAT forgot everything, and holds it again" wait_for 10 agrees "$2" "$3"
 	lab_nat_address home 203.0.113.20
 	lab_nat_flush home
-	ok "$1: the NAT has another address" wait_for 4 agrees "$2" "$3"
+	ok "$1: the NAT has another address" wait_for 10 agrees "$2" "$3"
 	like "$1: and that was told" "$(tail -n 1 "$LAB_DIR/keep.out")" '^203\.0\.113\.20 '
 	is "$1: in one line" "$(lines)" 2
 	lab_kill reflect KILL
@@ -109,14 +109,14 @@ unbound()
 	! bound
 }
 lab_spawn keep home "$natpunch" probe -k -v -i 1 -u -p 5000 -r "$LAB_REFLECTOR4"
-ok "udp, nobody there: a mapping is there" wait_for 5 agrees udp 5000
+ok "udp, nobody there: a mapping is there" wait_for 10 agrees udp 5000
 comes_later "udp, nobody there"
 like "udp, nobody there: it takes no port" "$(cat "$LAB_DIR/keep.err")" ' by (rewrite|raw), asking'
 lab_kill keep
 lab_nat_flush home
 lab_spawn keep home setpriv --reuid 65534 --regid 65534 --clear-groups "$natpunch" probe -k -v -i 30 \
 	-u -p 5000 -r "$LAB_REFLECTOR4"
-ok "udp, no privileges: a mapping is there" wait_for 5 agrees udp 5000
+ok "udp, no privileges: a mapping is there" wait_for 10 agrees udp 5000
 ok "udp, no privileges: the port is let go" wait_for 5 unbound
 comes_later "udp, no privileges"
 like "udp, no privileges: it had the port" "$(cat "$LAB_DIR/keep.err")" ' by bind, asking'

@@ -17,9 +17,6 @@ begin()
 	lab_reflect two reflector -a "$LAB_REFLECTOR_B4" -a "$LAB_REFLECTOR_B6"
 	printf '%s\n' "$LAB_REFLECTOR6 $name" "$LAB_REFLECTOR4 $name" \
 		"$LAB_REFLECTOR4 four.lab" >"$LAB_DIR/hosts"
-	# shellcheck disable=SC2016
-	printf '%s\n' "mount --bind '$LAB_DIR/hosts' /etc/hosts" \
-		'exec "$@"' >"$LAB_DIR/with-names"
 }
 
 # [option...]: check, where the names are known. Sets $status, $out, $err and $took.
@@ -27,7 +24,7 @@ check()
 {
 	lab_clock
 	begun=$lab_now
-	lab_exec home sh "$LAB_DIR/with-names" "$natpunch" check "$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+	lab_exec_named "$natpunch" check "$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
 	status=$?
 	lab_clock
 	took=$((lab_now - begun))
@@ -66,6 +63,9 @@ IPv6:
 no: strangers do not get in to TCP port 22 through $LAB_HOME_PUBLIC6 port 22"
 	is 'both: two tables' "$(echo "$out" | grep -c '^  filtering ')" 2
 	is 'both: nothing else is said' "$err" ''
+	check -4 -6 --lifetime 3 -r "$name"
+	is 'the lifetime of both: neither ends the search of the other' \
+		"$(echo "$out" | grep -o 'at least [0-9]* s' | tr '\n' ',')" 'at least 3 s,at least 3 s,'
 	check -f json -4 -r "$name"
 	# shellcheck disable=SC2016 # for perl
 	json 'JSON, IPv4 alone: as ever' '1 null null' '$_->{direct}, $_->{family}, $_->{other}'
@@ -118,13 +118,13 @@ are_gone()
 
 try_ends()
 {
-	lab_spawn killed home sh "$LAB_DIR/with-names" "$natpunch" check -v -r "$name"
+	lab_spawn killed home sh "$LAB_DIR/named" "$natpunch" check -v -r "$name"
 	wait_for_line 10 "$LAB_DIR/killed.err" 'dial-back from' || bail 'nobody is dialled'
 	lab_kill killed KILL
 	ok 'killed: its copy ends as well' wait_for 5 are_gone
 
 	lab_nat_flush home
-	lab_spawn search home sh "$LAB_DIR/with-names" "$natpunch" check -v --lifetime 600 -r "$name"
+	lab_spawn search home sh "$LAB_DIR/named" "$natpunch" check -v --lifetime 600 -r "$name"
 	searches()
 	{
 		[ "$(grep -c 'a mapping that was silent for 1 s' "$LAB_DIR/search.err")" -ge 2 ]
