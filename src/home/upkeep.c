@@ -350,7 +350,7 @@ static bool lacks_address(const struct upkeep *upkeep)
 /*
  * What need not be said: the same twice; that a family is missing (IPv4 should not be); a refusal
  * that is to be the end; and of two families that have nobody to ask, IPv4 tells why, for both.
- * What the other one comes to is not known at the first loss.
+ * Nor is anything said before it is known what the first race of the other family comes to.
  */
 static bool is_silent(const struct upkeep *upkeep)
 {
@@ -361,6 +361,8 @@ static bool is_silent(const struct upkeep *upkeep)
 		return true;
 	if (other == NULL || upkeep->has_known)
 		return false;
+	if (other->race != NULL && other->races_lost == 0 && !other->has_known)
+		return true;
 	if (is_absent(upkeep))
 		return is_ipv6 || !upkeep->spoke;
 	if (upkeep->refused)
