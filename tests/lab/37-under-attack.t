@@ -87,7 +87,7 @@ lab_spawn keep home "$natpunch" probe -k -v -m bind -p 5000 -n home -K "$LAB_DIR
 	-r "$LAB_REFLECTOR4"
 wait_for_line 10 "$LAB_DIR/keep.err" 'home is registered' || bail "no home"
 lab_spawn attack third "$attack" names "$LAB_REFLECTOR4" 3478 4000
-wait_for_line 20 "$LAB_DIR/attack.out" ready || bail "the tenant does not register"
+wait_for_line 60 "$LAB_DIR/attack.out" ready || bail "the tenant does not register"
 like "a full registry: every name of the key file" \
 	"$(lab_exec reflector curl -s http://127.0.0.1:9178/metrics | grep 'entries{what="names"')" \
 	' 4001$'
