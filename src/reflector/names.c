@@ -128,24 +128,24 @@ static struct name_message_record make_record(const struct registry_place *place
 	};
 }
 
+/* As name_message_put_record() and name_message_put_rival() write one. */
+typedef void put_record(struct wire_writer *writer, const struct name_message_record *record,
+	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE]);
+
+static void put_sealed(struct answer *answer, const struct registry_entry *entry,
+	const struct registry_place *place, uint64_t now, put_record *put)
+{
+	const struct name_message_record record = make_record(place, now);
+	uint8_t salt[NAME_MESSAGE_SALT_SIZE];
+
+	random_fill(salt, sizeof(salt));
+	put(&answer->writer, &record, entry->key.secret, salt);
+}
+
 static void put_place(struct answer *answer, const struct registry_entry *entry,
 	const struct registry_place *place, uint64_t now)
 {
-	struct name_message_record record = make_record(place, now);
-	uint8_t salt[NAME_MESSAGE_SALT_SIZE];
-
-	random_fill(salt, sizeof(salt));
-	name_message_put_record(&answer->writer, &record, entry->key.secret, salt);
-}
-
-static void put_rival(struct answer *answer, const struct registry_entry *entry,
-	const struct registry_place *rival, uint64_t now)
-{
-	struct name_message_record record = make_record(rival, now);
-	uint8_t salt[NAME_MESSAGE_SALT_SIZE];
-
-	random_fill(salt, sizeof(salt));
-	name_message_put_rival(&answer->writer, &record, entry->key.secret, salt);
+	put_sealed(answer, entry, place, now, name_message_put_record);
 }
 
 /* How the connection goes on: as the request asks, or as before. */
@@ -216,7 +216,7 @@ static bool register_name(struct names *names, uint32_t entry, const struct name
 	if (effect->has_mode)
 		binding_put_connection(&answer->writer, effect->mode, effect->seconds);
 	if (registry_is_rival(&before, &place, now) && has_room(answer))
-		put_rival(answer, known, &before, now);
+		put_sealed(answer, known, &before, now, name_message_put_rival);
 	return true;
 }
 
