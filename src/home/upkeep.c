@@ -361,13 +361,13 @@ static bool is_silent(const struct upkeep *upkeep)
 		return true;
 	if (other == NULL || upkeep->has_known)
 		return false;
-	if (other->race != NULL && other->races_lost == 0 && !other->has_known)
+	if (other->races_lost == 0 && !other->has_known)
 		return true;
 	if (is_absent(upkeep))
 		return is_ipv6 || !upkeep->spoke;
 	if (upkeep->refused)
-		return upkeep->races_lost == 0 || upkeep_is_hopeless(other);
-	return !upkeep->spoke && (is_ipv6 || upkeep->races_lost == 0);
+		return upkeep_is_hopeless(other);
+	return is_ipv6 && !upkeep->spoke;
 }
 
 static void tell_loss(struct upkeep *upkeep, const struct error *error)
@@ -392,7 +392,7 @@ static void take_lost_race(struct upkeep *upkeep, uint64_t now)
 	enum upkeep_purpose purpose = upkeep->purpose;
 	bool cannot = mapping_race_cannot(upkeep->race);
 
-	upkeep->spoke = mapping_race_spoke(upkeep->race);
+	upkeep->spoke = mapping_race_spoke(upkeep->race) && error.status != EXIT_STATUS_LOCAL;
 	abandon_race(upkeep);
 	verification_add_contacted(&upkeep->verification, NULL);
 	if (purpose == UPKEEP_COMPARE)

@@ -65,7 +65,7 @@ struct upkeep {
 	enum upkeep_purpose purpose;
 	unsigned races_lost; /* in a row */
 	bool warned;         /* of that */
-	bool spoke;          /* there was an address of the family to ask */
+	bool spoke;          /* there was an address of the family to ask, and a way to it */
 	bool compared;
 
 	struct verification verification; /* with `verify` */

@@ -126,6 +126,14 @@ try_missing()
 	gateway=$(lab_exec home ip -6 route show default | awk '{ print $3 }')
 	lab_exec home ip -6 route flush default
 	lab_exec home ip -6 addr flush dev eth0 scope global
+	lab_kill reflect
+	keep -i 1 -r "$name"
+	ok 'no IPv6, and no reflector: it is told' wait_for_line 20 "$LAB_DIR/keep.err" 'trying again$'
+	lab_reflect reflect reflector -K "$key"
+	ok 'until there is one' wait_for 20 lab_file_has "$LAB_DIR/keep.out" "^$line4\$"
+	is 'it is told once, of IPv4' "$(grep -c 'warning: IPv4: .*trying again$' "$LAB_DIR/keep.err")" 1
+	unlike 'and not of IPv6' "$(lab_said "$LAB_DIR/keep.err")" 'IPv6:'
+	lab_kill keep
 	keep -i 1 -r "$name"
 	ok 'no IPv6: a line' wait_for 10 lab_file_has "$LAB_DIR/keep.out" "^$line4\$"
 	lab_exec home ip -6 addr add "$address" dev eth0 nodad
