@@ -186,6 +186,19 @@ static void test_help(void)
 	close(log);
 }
 
+/* Somebody else has the spare port, over one of the two protocols. */
+static void test_spare_port_is_taken(int type, const char *name)
+{
+	struct addr addr = address("0.0.0.0", STUN_SPARE_PORT(STUN_DEFAULT_PORT));
+	int fd = socket_open(ADDR_IPV4, type, 0);
+
+	if (socket_bind(fd, &addr) != 0 || (type == SOCK_STREAM && listen(fd, 1) != 0))
+		bail_out("cannot take the port");
+	test_listens(name, ARGUMENTS("-v"), 3, "listening on 0.0.0.0:3478 udp tcp\n",
+		"listening on [::]:13478, too, udp tcp\n");
+	close(fd);
+}
+
 int main(void)
 {
 	network_enter();
@@ -206,6 +219,8 @@ int main(void)
 		"addresses for RFC 5780: 127.0.0.1:7 and 127.0.0.2:8\n");
 	test_listens("-C", ARGUMENTS("-C", "5", "-l", "127.0.0.1:7"), 1,
 		"listening on 127.0.0.1:7 udp tcp\n", "ready\n");
+	test_spare_port_is_taken(SOCK_STREAM, "the spare port is taken over TCP");
+	test_spare_port_is_taken(SOCK_DGRAM, "the spare port is taken over UDP");
 	test_quiet();
 	test_service();
 	test_help();

@@ -514,6 +514,34 @@ static void test_replaces(void)
 	logged();
 }
 
+/* What happens to one family says nothing about the other. */
+static void test_families(void)
+{
+	struct mapping ipv4 = mapping_of("203.0.113.2", 1);
+	struct mapping ipv6 = mapping_of("2001:db8::2", 2);
+	struct hook hook;
+	uint64_t start = clock_now_ms();
+
+	begin(&hook, "event");
+	hook.repeats = true;
+	hook.path = "/nonexistent/hook";
+	hook_call(&hook, HOOK_UP, &ipv4, start);
+	hook_call(&hook, HOOK_UP, &ipv6, start + 1000);
+	is_uint(hook_due(&hook), start + HOOK_REPEAT_FIRST_MS,
+		"IPv4's call is to be repeated still");
+	hook_expire(&hook, start + HOOK_REPEAT_FIRST_MS);
+	is_uint(hook_due(&hook), start + 1000 + HOOK_REPEAT_FIRST_MS, "and then IPv6's");
+	hook.path = SELF;
+	hook_expire(&hook, start + 1000 + HOOK_REPEAT_FIRST_MS);
+	ok(run_until_idle(&hook), "which succeeds");
+	is_str(slurp(report_path), "up 2\n", "with its own event");
+	ok(hook_due(&hook) != TIMER_NONE, "and leaves IPv4's to come");
+	hook_call(&hook, HOOK_DOWN, &ipv4, start + 9000);
+	ok(run_until_idle(&hook), "a newer event of IPv4");
+	is_uint(hook_due(&hook), TIMER_NONE, "takes that one's place");
+	logged();
+}
+
 static void test_hangs(void)
 {
 	struct mapping mapping = mapping_of("203.0.113.2", 1);
@@ -644,6 +672,7 @@ int main(int argc, char **argv)
 	test_failures();
 	test_repeats();
 	test_replaces();
+	test_families();
 	test_hangs();
 	test_queue();
 	test_finish();

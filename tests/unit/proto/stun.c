@@ -458,6 +458,9 @@ static void test_transaction(void)
 
 int main(void)
 {
+	is_uint(STUN_SPARE_PORT(3478), 13478, "the spare port");
+	is_uint(STUN_SPARE_PORT(55535), 65535, "up to the last one,");
+	is_uint(STUN_SPARE_PORT(55536), 45536, "and below from there on");
 	test_crc32();
 	test_vector_request();
 	check_vector_response(vector_response4, sizeof(vector_response4), ADDR_IPV4, "192.0.2.1");
