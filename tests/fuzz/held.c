@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "steps.h"
 #include "home/held.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/borrow/borrow.h"
@@ -48,17 +49,6 @@ static bool holds;
 static uint32_t invited, number;
 static uint8_t session[INVITATION_SESSION_SIZE];
 static uint64_t now;
-
-static const uint8_t *input;
-static size_t left;
-
-static uint8_t take(void)
-{
-	if (left == 0)
-		return 0;
-	left--;
-	return *input++;
-}
 
 static enum borrow_result open_pair(
 	const struct borrow_request *request, struct borrowed *out, struct error *error)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "steps.h"
 #include "natpunch/base/timer_heap.h"
 
 #define TAG     7
@@ -35,17 +36,6 @@ static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static socklen_t address_size;
 static struct client clients[CLIENTS];
 static uint64_t now;
-
-static const uint8_t *input;
-static size_t left;
-
-static uint8_t take(void)
-{
-	if (left == 0)
-		return 0;
-	left--;
-	return *input++;
-}
 
 static void collect(void *context, struct counters *out, uint64_t when)
 {

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "steps.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/file.h"
 #include "natpunch/os/log.h"
@@ -83,17 +84,6 @@ static struct relay_ticket ticket;    /* the last that somebody heard of, */
 static struct invitation_asker asker; /* and this */
 static uint64_t now;
 static uint8_t messages; /* made so far */
-
-static const uint8_t *input;
-static size_t left;
-
-static uint8_t take(void)
-{
-	if (left == 0)
-		return 0;
-	left--;
-	return *input++;
-}
 
 static uint16_t take_two(void)
 {
