@@ -442,7 +442,7 @@ case_cleanup()
 		>"$out" 2>&1 &
 	victim=$!
 	trap 'kill -TERM "-$victim"; exit 143' TERM
-	wait_for_line 20 "$out" '^up ' || diag "$(cat "$out")"
+	wait_for_line 60 "$out" '^up ' || diag "$(cat "$out")"
 	read -r up lab dir pids <"$out"
 	case $1 in
 	INT) kill -INT "-$victim" ;;

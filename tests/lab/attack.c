@@ -310,7 +310,8 @@ struct tenancy {
 	struct name_question question;
 	bool busy;
 	bool rightful;
-	bool first; /* of its name */
+	bool first;  /* of its name */
+	double next; /* when to ask (again), as now_ms() */
 };
 
 static void make_key(uint32_t number, struct key *key)
@@ -348,6 +349,7 @@ static void begin_tenancy(struct tenancy *tenancy, uint32_t *begun, uint32_t cou
 	tenancy->question.registration = (struct name_message_registration){
 		.protocol = MAPPING_UDP, .local_port = 1000, .seconds = 60};
 	tenancy->busy = true;
+	tenancy->next = 0;
 }
 
 /* Returns whether a name was registered by it for the first time. */
@@ -362,8 +364,13 @@ static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, s
 		if (!tenancy->busy)
 			continue;
 		outcome = name_message_read(&tenancy->question, bytes, size, &why);
-		if (outcome == NAME_MESSAGE_UNRELATED || outcome == NAME_MESSAGE_AGAIN)
+		if (outcome == NAME_MESSAGE_UNRELATED)
 			continue;
+		tenancy->next = 0;
+		/* A name that is not registered at the first go is asked for again. */
+		if (outcome == NAME_MESSAGE_AGAIN ||
+			(tenancy->first && outcome != NAME_MESSAGE_DONE))
+			return false;
 		tenancy->busy = false;
 		/* Its proof is under the right key, so for us it is no answer. */
 		if (!tenancy->rightful && stun_parse(&message, bytes, size) >= 0 &&
@@ -371,12 +378,15 @@ static bool take_answer(struct tenancy tenancies[BURST], const uint8_t *bytes, s
 			fprintf(stderr, "attack: %s with a wrong key\n", tenancy->key.name);
 			exit(1);
 		}
-		return tenancy->first && outcome == NAME_MESSAGE_DONE;
+		return tenancy->first;
 	}
 	return false;
 }
 
-/* One request of each in a turn; the answers that have come by its end. */
+/*
+ * A request of each that has its answer, in a turn. One that waits for it asks again after a while
+ * only: each request has a transaction of its own, so that an answer to the one before is lost.
+ */
 static void run_names(uint32_t count)
 {
 	static struct tenancy tenancies[BURST];
@@ -396,6 +406,9 @@ static void run_names(uint32_t count)
 
 			if (!tenancies[i].busy)
 				begin_tenancy(&tenancies[i], &begun, count);
+			if (now_ms() < tenancies[i].next)
+				continue;
+			tenancies[i].next = now_ms() + AGAIN_MS;
 			random_fill(random, sizeof(random));
 			size = name_message_write(
 				&tenancies[i].question, random, bytes, sizeof(bytes));
