@@ -6,12 +6,12 @@
 . "$(dirname "$0")/lint.sh"
 
 need shellcheck
-scripts=$(find . \( -name .git -o -path ./build \) -prune -o -type f -print | while read -r file; do
-	case $file in
-	*.sh | *.t) echo "${file#./}" ;;
-	*) head -n 1 "$file" | tr -d '\0' | grep -q '^#!.*/sh$' && echo "${file#./}" ;;
-	esac
-done | sort)
+scripts=$({
+	find . \( -name .git -o -path ./build \) -prune -o -name '*.sh' -print -o -name '*.t' -print
+	# The first line alone: awk goes on to the next file after it.
+	find . \( -name .git -o -path ./build -o -path ./tests/fuzz/corpus \) -prune -o -type f \
+		-exec awk '/^#!.*\/sh$/ { print FILENAME } { nextfile }' {} +
+} | sed 's,^\./,,' | sort -u)
 for script in $scripts; do
 	case $script in
 	# What is sourced sets variables for others.
