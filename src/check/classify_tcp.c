@@ -1,10 +1,11 @@
 /*
- * Over TCP. What tells a NAT from a firewall and from a port where nobody listens is a tap on the
- * port, which sees the SYNs that reach this machine: one that came in was let in by all NATs,
- * whatever became of it then.
+ * Over TCP. What tells a NAT from a firewall, from a port where nobody listens and from another
+ * machine is a tap, which sees the SYNs that reach this machine (arrivals.h): one that came in was
+ * let in by all NATs, whatever became of it then.
  *
  *   dial-back       tap saw it   what it means
- *   connected       -            let in
+ *   connected       yes, no tap  let in
+ *   connected       no           a NAT leads it to another machine: says nothing of this one
  *   refused         yes          let in; nobody listens, or a firewall of this machine's rejects
  *   timed out       yes          let in; a firewall of this machine's drops
  *   refused         no           a NAT answers for us
@@ -31,7 +32,6 @@
 #include "natpunch/os/tap.h"
 #include "natpunch/client/binding_client.h"
 
-#define ARRIVAL_MAX        32 /* SYNs remembered; rule for more: not */
 #define SIGHT_TIMEOUT_MS   2500
 #define HAIRPIN_TIMEOUT_MS 1000
 #define UDP_TIMEOUT_MS     1000
@@ -44,68 +44,59 @@ struct survey {
 	struct addr other; /* OTHER-ADDRESS, or ADDR_NONE */
 	enum binding_mode mode;
 	const struct borrow_method *method;
-	int tap; /* or -1 */
-	struct addr arrivals[ARRIVAL_MAX];
-	size_t arrived;
 };
-
-/* ---- the tap ------------------------------------------------------------------------------ */
-
-static void read_tap(struct survey *survey)
-{
-	struct addr source;
-	size_t size;
-	int got = 0;
-
-	while (survey->tap >= 0 && got >= 0) {
-		got = tap_receive(survey->tap, MAPPING_TCP, &source, NULL, 0, &size);
-		if (got == 1 && survey->arrived < ARRIVAL_MAX)
-			survey->arrivals[survey->arrived++] = source;
-	}
-}
-
-static bool has_arrived(const struct survey *survey, const struct addr *from)
-{
-	for (size_t i = 0; i < survey->arrived; i++)
-		if (addr_equal_ip(&survey->arrivals[i], from) &&
-			survey->arrivals[i].port == from->port)
-			return true;
-	return false;
-}
 
 /* ---- filtering ---------------------------------------------------------------------------- */
 
-/* Did the NATs let this one in? */
-static enum nat_answer judge_knock(const struct survey *survey, const struct dialback_result *knock)
+/* A dial-back, and whether it came to this machine. */
+struct knock {
+	struct dialback_result result; /* place 0: nobody dialled */
+	enum arrival arrival;
+};
+
+/* Nothing came, as far as that could be seen. */
+static bool did_not_come(const struct knock *knock)
 {
-	if (knock->place == 0)
-		return NAT_UNTOLD;
-	if (dialback_is_through(knock->outcome) || has_arrived(survey, &knock->from))
-		return NAT_YES;
-	return survey->tap >= 0 ? NAT_NO : NAT_UNTOLD;
+	return knock->arrival == ARRIVAL_MISSING || knock->arrival == ARRIVAL_DOUBTFUL;
 }
 
-static int describe(
-	const struct survey *survey, const struct dialback_result *knock, char *out, size_t size)
+static bool is_through(const struct knock *knock)
+{
+	return knock->result.place != 0 && dialback_is_through(knock->result.outcome) &&
+	       knock->arrival != ARRIVAL_MISSING;
+}
+
+/* Did the NATs let this one in? */
+static enum nat_answer judge_knock(const struct knock *knock)
+{
+	if (knock->result.place == 0)
+		return NAT_UNTOLD;
+	if (is_through(knock) || knock->arrival == ARRIVAL_SEEN)
+		return NAT_YES;
+	if (dialback_is_through(knock->result.outcome))
+		return NAT_UNTOLD;
+	return did_not_come(knock) ? NAT_NO : NAT_UNTOLD;
+}
+
+static int describe(const struct knock *knock, char *out, size_t size)
 {
 	char from[ADDR_TEXT_SIZE];
 	const char *seen = "";
 
-	if (knock->place == 0)
+	if (knock->result.place == 0)
 		return snprintf(out, size, "%s", "");
-	if (!dialback_is_through(knock->outcome) && survey->tap >= 0)
-		seen = has_arrived(survey, &knock->from) ? ", its SYN came here"
-							 : ", its SYN did not come here";
-	return snprintf(out, size, "%s: %s%s", addr_format(&knock->from, from),
-		dialback_outcome_name(knock->outcome), seen);
+	if (!is_through(knock))
+		seen = knock->arrival == ARRIVAL_SEEN ? ", its SYN came here"
+		       : did_not_come(knock)          ? ", its SYN did not come here"
+						      : "";
+	return snprintf(out, size, "%s: %s%s", addr_format(&knock->result.from, from),
+		dialback_outcome_name(knock->result.outcome), seen);
 }
 
-static void judge_unsolicited(const struct survey *survey, const struct dialback_result *knock)
+static void judge_unsolicited(struct nat_report *report, const struct knock *knock)
 {
-	struct nat_report *report = survey->report;
-
-	describe(survey, knock, report->unsolicited_evidence, sizeof(report->unsolicited_evidence));
-	switch (judge_knock(survey, knock)) {
+	describe(knock, report->unsolicited_evidence, sizeof(report->unsolicited_evidence));
+	switch (judge_knock(knock)) {
 	case NAT_YES:
 		report->unsolicited = NAT_UNSOLICITED_LET_IN;
 		return;
@@ -115,38 +106,40 @@ static void judge_unsolicited(const struct survey *survey, const struct dialback
 				"nobody dialled");
 		return;
 	case NAT_NO:
-		report->unsolicited = knock->outcome == DIALBACK_REFUSED ? NAT_UNSOLICITED_RESET
-				      : knock->outcome == DIALBACK_UNREACHABLE
-					      ? NAT_UNSOLICITED_ICMP
-					      : NAT_UNSOLICITED_DROPPED;
+		report->unsolicited =
+			knock->result.outcome == DIALBACK_REFUSED       ? NAT_UNSOLICITED_RESET
+			: knock->result.outcome == DIALBACK_UNREACHABLE ? NAT_UNSOLICITED_ICMP
+									: NAT_UNSOLICITED_DROPPED;
 		return;
 	}
 }
 
-static void judge_firewall(const struct survey *survey, const struct dialback_result *knock)
+static void judge_firewall(
+	struct nat_report *report, const struct arrivals *arrivals, const struct knock *knock)
 {
-	struct nat_report *report = survey->report;
 	struct nat_finding *finding = &report->firewall;
 	char name[FIREWALL_NAME_SIZE];
+	char why[ARRIVALS_WHY_SIZE];
 	char from[ADDR_TEXT_SIZE];
 
-	if (knock->place != 0 && dialback_is_through(knock->outcome)) {
+	if (is_through(knock)) {
 		finding->answer = NAT_NO;
 		snprintf(finding->evidence, sizeof(finding->evidence), "a connection came through");
 		return;
 	}
-	if (survey->tap < 0) {
-		snprintf(finding->evidence, sizeof(finding->evidence),
-			"to see what comes to this machine takes CAP_NET_RAW");
+	if (knock->arrival == ARRIVAL_UNTOLD &&
+		(knock->result.place != 0 || arrivals->problem != 0)) {
+		arrivals_explain(arrivals, knock->arrival, why);
+		snprintf(finding->evidence, sizeof(finding->evidence), "%s", why);
 		return;
 	}
-	if (knock->place == 0 || !has_arrived(survey, &knock->from)) {
+	if (knock->result.place == 0 || knock->arrival != ARRIVAL_SEEN) {
 		snprintf(finding->evidence, sizeof(finding->evidence),
 			"nothing came as far as this machine");
 		return;
 	}
-	addr_format(&knock->from, from);
-	if (knock->outcome == DIALBACK_REFUSED && report->listens.answer == NAT_NO) {
+	addr_format(&knock->result.from, from);
+	if (knock->result.outcome == DIALBACK_REFUSED && report->listens.answer == NAT_NO) {
 		finding->answer = NAT_NO;
 		snprintf(finding->evidence, sizeof(finding->evidence),
 			"this machine itself refused %s, as nothing listens", from);
@@ -156,13 +149,14 @@ static void judge_firewall(const struct survey *survey, const struct dialback_re
 	finding->answer = NAT_YES;
 	snprintf(finding->evidence, sizeof(finding->evidence),
 		"a SYN of %s came to this machine and was %s here%s%s", from,
-		knock->outcome == DIALBACK_TIMED_OUT ? "dropped" : "rejected",
+		knock->result.outcome == DIALBACK_TIMED_OUT ? "dropped" : "rejected",
 		name[0] != '\0' ? ", by one of: " : "", name);
 }
 
-static void judge_stranger(const struct survey *survey, const struct reachability *dialled)
+static void judge_stranger(
+	struct nat_report *report, const struct reachability *dialled, const struct knock *knock)
 {
-	struct nat_finding *finding = &survey->report->stranger;
+	struct nat_finding *finding = &report->stranger;
 
 	if (!dialled->stranger) {
 		snprintf(finding->evidence, sizeof(finding->evidence), "%s",
@@ -171,56 +165,97 @@ static void judge_stranger(const struct survey *survey, const struct reachabilit
 				: "no reflector has an address that was never contacted");
 		return;
 	}
-	finding->answer = dialback_is_through(dialled->evidence.outcome) ? NAT_YES : NAT_NO;
-	describe(survey, &dialled->evidence, finding->evidence, sizeof(finding->evidence));
+	finding->answer = is_through(knock) ? NAT_YES : NAT_NO;
+	describe(knock, finding->evidence, sizeof(finding->evidence));
+}
+
+/* The machine that was reached in place of this one. */
+static void note_other(struct nat_report *report, const struct dialback_result *result)
+{
+	char banner[4 * DIALBACK_BANNER_MAX + 1];
+
+	dialback_format_banner(result, banner, sizeof(banner));
+	snprintf(report->other, sizeof(report->other), "another machine%s%s%s",
+		banner[0] != '\0' ? " (its greeting: " : "", banner, banner[0] != '\0' ? ")" : "");
+}
+
+static void judge_arrival(
+	struct nat_report *report, const struct arrivals *arrivals, const struct knock *knock)
+{
+	struct nat_finding *finding = &report->arrived;
+	size_t size = sizeof(finding->evidence);
+	char from[ADDR_TEXT_SIZE];
+	char why[ARRIVALS_WHY_SIZE];
+	int used;
+
+	if (knock->result.place == 0) {
+		snprintf(finding->evidence, size, "nobody dialled");
+		return;
+	}
+	addr_format(&knock->result.from, from);
+	if (knock->arrival == ARRIVAL_UNTOLD || (is_through(knock) && did_not_come(knock))) {
+		arrivals_explain(arrivals, knock->arrival, why);
+		snprintf(finding->evidence, size, "%s", why);
+		return;
+	}
+	finding->answer = knock->arrival == ARRIVAL_SEEN ? NAT_YES : NAT_NO;
+	used = snprintf(finding->evidence, size, "the SYN from %s %s to this machine", from,
+		finding->answer == NAT_YES ? "came" : "did not come");
+	if (!reachability_is_elsewhere(&knock->result, knock->arrival))
+		return;
+	note_other(report, &knock->result);
+	snprintf(finding->evidence + used, size - (size_t)used, "; it was answered by %s",
+		report->other);
+}
+
+static void describe_filtering(
+	struct nat_report *report, const struct knock *stranger, const struct knock *known)
+{
+	size_t size = sizeof(report->filtering_evidence);
+	int used = describe(stranger, report->filtering_evidence, size);
+
+	if (known->result.place == 0 || used < 0 || (size_t)used + 2 >= size)
+		return;
+	if (used > 0)
+		used += snprintf(report->filtering_evidence + used, size - (size_t)used, "; ");
+	describe(known, report->filtering_evidence + used, size - (size_t)used);
 }
 
 static void look_at_filtering(struct survey *survey)
 {
-	static const struct dialback_result nobody;
+	static const struct knock nobody;
 	struct nat_report *report = survey->report;
 	struct reachability dialled;
 	struct reachability_request request = {
+		.local = report->local,
 		.mapped = report->mapped,
 		.asked = survey->asked,
 		.probe = survey->request,
 		.reflector = survey->reflector,
 		.timeout_ms = DIALBACK_CLIENT_TIMEOUT_MS,
 	};
-	const struct dialback_result *stranger;
-	int used;
+	struct knock evidence, known;
+	const struct knock *stranger;
 
 	for (size_t i = 0; i < survey->reflector; i++)
 		request.contacted[i] = true;
 	reachability_run(&dialled, &request);
-	read_tap(survey);
-	stranger = dialled.stranger ? &dialled.evidence : &nobody;
-	report->filtering = nat_report_judge_filtering(
-		judge_knock(survey, stranger), judge_knock(survey, &dialled.known));
-	used = describe(
-		survey, stranger, report->filtering_evidence, sizeof(report->filtering_evidence));
-	if (dialled.known.place != 0 && used >= 0 &&
-		(size_t)used + 2 < sizeof(report->filtering_evidence)) {
-		char *out = report->filtering_evidence + used;
-		size_t left = sizeof(report->filtering_evidence) - (size_t)used;
-		if (used > 0) {
-			memcpy(out, "; ", 3);
-			out += 2;
-			left -= 2;
-		}
-		describe(survey, &dialled.known, out, left);
-	}
-	judge_stranger(survey, &dialled);
+	evidence = (struct knock){dialled.evidence, dialled.evidence_arrival};
+	known = (struct knock){dialled.known, dialled.known_arrival};
+	stranger = dialled.stranger ? &evidence : &nobody;
+	report->filtering = nat_report_judge_filtering(judge_knock(stranger), judge_knock(&known));
+	describe_filtering(report, stranger, &known);
+	judge_stranger(report, &dialled, stranger);
 	if (report->filtering_evidence[0] == '\0')
 		snprintf(report->filtering_evidence, sizeof(report->filtering_evidence), "%s",
 			dialled.error.text);
+	judge_arrival(report, &dialled.arrivals, dialled.stranger ? stranger : &known);
 	/* A stranger tells most; where it did not come this far, a known address may have. */
-	if (!dialled.stranger || judge_knock(survey, stranger) == NAT_UNTOLD)
-		stranger = dialled.known.place != 0 ? &dialled.known : stranger;
-	judge_unsolicited(survey, stranger);
-	judge_firewall(survey, dialled.known.place != 0 && judge_knock(survey, stranger) != NAT_YES
-				       ? &dialled.known
-				       : stranger);
+	if (!dialled.stranger || judge_knock(stranger) == NAT_UNTOLD)
+		stranger = known.result.place != 0 ? &known : stranger;
+	judge_unsolicited(report, stranger);
+	judge_firewall(report, &dialled.arrivals,
+		known.result.place != 0 && judge_knock(stranger) != NAT_YES ? &known : stranger);
 }
 
 /* ---- mapping ------------------------------------------------------------------------------ */
@@ -345,27 +380,41 @@ static int dial_mapping(const struct survey *survey)
 	return problem;
 }
 
+/* The first SYN that has come, if any. */
+static bool take_syn(int tap, struct addr *source)
+{
+	size_t size;
+	int got = 0;
+
+	while (tap >= 0 && got >= 0) {
+		got = tap_receive(tap, MAPPING_TCP, source, NULL, NULL, 0, &size);
+		if (got == 1)
+			return true;
+	}
+	return false;
+}
+
 static void look_at_hairpin(struct survey *survey)
 {
-	struct nat_finding *finding = &survey->report->hairpin;
+	struct nat_report *report = survey->report;
+	struct nat_finding *finding = &report->hairpin;
+	struct addr source;
 	char from[ADDR_TEXT_SIZE];
-	size_t before;
 	int problem;
+	int tap;
 
-	if (survey->report->nat.answer == NAT_NO) {
+	if (report->nat.answer == NAT_NO) {
 		snprintf(finding->evidence, sizeof(finding->evidence), "there is no NAT");
 		return;
 	}
-	read_tap(survey);
-	before = survey->arrived;
+	tap = tap_open((enum addr_family)report->local.family, MAPPING_TCP, report->local.port);
 	problem = dial_mapping(survey);
-	read_tap(survey);
-	if (survey->arrived > before) {
+	if (take_syn(tap, &source)) {
 		finding->answer = NAT_YES;
 		snprintf(finding->evidence, sizeof(finding->evidence),
 			"a SYN from here to the mapping came back, from %s",
-			addr_format(&survey->arrivals[before], from));
-	} else if (problem != 0 || survey->tap >= 0) {
+			addr_format(&source, from));
+	} else if (problem != 0 || tap >= 0) {
 		finding->answer = NAT_NO;
 		snprintf(finding->evidence, sizeof(finding->evidence),
 			"connecting to the mapping from here: %s",
@@ -374,6 +423,8 @@ static void look_at_hairpin(struct survey *survey)
 		snprintf(finding->evidence, sizeof(finding->evidence),
 			"the mapping answered; whether it was this machine cannot be seen");
 	}
+	if (tap >= 0)
+		close(tap);
 }
 
 /* ------------------------------------------------------------------------------------------- */
@@ -429,17 +480,10 @@ int classify_tcp(
 	report->mapped = result.mapping.public_addr;
 	memcpy(report->reflector, result.mapping.reflector, sizeof(report->reflector));
 	memcpy(report->method, result.mapping.method, sizeof(report->method));
-	survey.tap =
-		tap_open((enum addr_family)report->local.family, MAPPING_TCP, report->local.port);
-	if (survey.tap < 0)
-		log_detail("cannot watch what comes to port %u: %s", report->local.port,
-			strerror(errno));
 	evidence_find_surroundings(request, &survey.asked, report);
 	look_at_filtering(&survey);
 	look_at_hairpin(&survey);
 	look_at_mapping(&survey);
-	if (survey.tap >= 0)
-		close(survey.tap);
 	binding_client_end(&result.winner);
 	return 0;
 }

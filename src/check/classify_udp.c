@@ -209,7 +209,7 @@ static void receive_all(struct datagrams *datagrams)
 	while ((got = receive_one(datagrams, &source, bytes, sizeof(bytes), &size)) >= 0)
 		if (got == 1)
 			judge(datagrams, bytes, size, &source, false);
-	while (datagrams->tap >= 0 && (got = tap_receive(datagrams->tap, MAPPING_UDP, &source,
+	while (datagrams->tap >= 0 && (got = tap_receive(datagrams->tap, MAPPING_UDP, &source, NULL,
 					       bytes, sizeof(bytes), &size)) >= 0)
 		if (got == 1)
 			judge(datagrams, bytes, size, &source, true);
@@ -450,8 +450,8 @@ static void look_at_hairpin(struct datagrams *datagrams)
 		poll(fds, 2, clock_poll_ms(now, deadline)) > 0) {
 		int got = receive_one(datagrams, &source, bytes, sizeof(bytes), &size);
 		if (got < 0 && datagrams->tap >= 0)
-			got = tap_receive(
-				datagrams->tap, MAPPING_UDP, &source, bytes, sizeof(bytes), &size);
+			got = tap_receive(datagrams->tap, MAPPING_UDP, &source, NULL, bytes,
+				sizeof(bytes), &size);
 		if (got == 1 && size == sizeof(marker) && memcmp(bytes, marker, size) == 0)
 			finding->answer = NAT_YES;
 		now = clock_now_ms();

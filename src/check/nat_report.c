@@ -57,6 +57,7 @@ const char *nat_obstacle_name(enum nat_obstacle obstacle)
 	static const char *const names[] = {
 		[NAT_OBSTACLE_NONE] = "none",
 		[NAT_OBSTACLE_UNTOLD] = "cannot be told",
+		[NAT_OBSTACLE_OTHER_MACHINE] = "another machine",
 		[NAT_OBSTACLE_NOTHING_LISTENS] = "nothing listens",
 		[NAT_OBSTACLE_LISTENS_ELSEWHERE] = "listens elsewhere",
 		[NAT_OBSTACLE_FIREWALL] = "local firewall",
@@ -138,6 +139,9 @@ static enum nat_obstacle find_obstacle(const struct nat_report *report)
 {
 	if (report->stranger.answer == NAT_YES)
 		return NAT_OBSTACLE_NONE;
+	/* Whoever connects gets there, whatever is wrong here. */
+	if (report->other[0] != '\0')
+		return NAT_OBSTACLE_OTHER_MACHINE;
 	if (nobody_answers(report))
 		return report->elsewhere[0] != '\0' ? NAT_OBSTACLE_LISTENS_ELSEWHERE
 						    : NAT_OBSTACLE_NOTHING_LISTENS;
@@ -154,7 +158,7 @@ static enum nat_answer judge_direct(const struct nat_report *report)
 {
 	if (report->stranger.answer != NAT_UNTOLD)
 		return report->stranger.answer;
-	if (nobody_answers(report))
+	if (nobody_answers(report) || report->other[0] != '\0')
 		return NAT_NO;
 	if (keeps_strangers_out(report) || report->firewall.answer == NAT_YES)
 		return NAT_NO;

@@ -194,6 +194,7 @@ static void start_dialback(
 	const struct mapping_race_result *result = &side->result;
 	uint64_t now = clock_now_ms();
 	struct reachability_request question = {
+		.local = result->mapping.local,
 		.mapped = result->mapping.public_addr,
 		.asked = result->winner.request.remote,
 		.probe = &side->request,
@@ -259,8 +260,10 @@ static void run_dialbacks(
 /* Notes the verdict about a side: without one, it is given up. */
 static void judge(struct family_side *side, const struct reachability *reachability)
 {
-	if (lets_in(reachability))
+	if (lets_in(reachability)) {
+		reachability_log_doubt(reachability);
 		return;
+	}
 	if (reachability->verdict == REACHABILITY_SHUT)
 		reachability_explain(reachability, &side->result.mapping, &side->error);
 	else if (reachability->verdict == REACHABILITY_UNTOLD)

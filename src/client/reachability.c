@@ -41,11 +41,40 @@ static void say(const struct dialback_result *result, const struct addr *reflect
 			result->milliseconds, banner[0] != '\0' ? ": " : "", banner);
 }
 
-static void keep_better(struct dialback_result *kept, const struct dialback_result *result)
+bool reachability_is_elsewhere(const struct dialback_result *result, enum arrival arrival)
 {
-	if (kept->place == 0 ||
-		(!dialback_is_through(kept->outcome) && dialback_is_through(result->outcome)))
-		*kept = *result;
+	return dialback_is_through(result->outcome) && arrival == ARRIVAL_MISSING;
+}
+
+static bool gets_here(const struct dialback_result *result, enum arrival arrival)
+{
+	return dialback_is_through(result->outcome) && arrival != ARRIVAL_MISSING;
+}
+
+static void keep_better(struct dialback_result *kept, enum arrival *kept_arrival,
+	const struct dialback_result *result, enum arrival arrival)
+{
+	if (kept->place != 0 && (gets_here(kept, *kept_arrival) || !gets_here(result, arrival)))
+		return;
+	*kept = *result;
+	*kept_arrival = arrival;
+}
+
+static enum arrival find_arrival(
+	struct reachability *reachability, const struct dialback_result *result)
+{
+	enum arrival arrival = arrivals_find(&reachability->arrivals, &result->from);
+	char from[ADDR_TEXT_SIZE];
+	char why[ARRIVALS_WHY_SIZE];
+
+	addr_format(&result->from, from);
+	if (arrival == ARRIVAL_SEEN || arrival == ARRIVAL_MISSING)
+		log_detail("the SYN from %s %s to this machine", from,
+			arrival == ARRIVAL_SEEN ? "came" : "did not come");
+	else
+		log_detail("whether the SYN from %s came to this machine cannot be told: %s", from,
+			arrivals_explain(&reachability->arrivals, arrival, why));
+	return arrival;
 }
 
 static void note_error(struct reachability *reachability, const struct error *error)
@@ -60,6 +89,7 @@ static void take_result(struct reachability *reachability, const struct reachabi
 	char text[ADDR_TEXT_SIZE];
 	struct error error;
 	bool stranger = lane->stranger;
+	enum arrival arrival;
 
 	say(result, &lane->verify.reflector);
 	if (!was_tried(result->outcome)) {
@@ -75,7 +105,12 @@ static void take_result(struct reachability *reachability, const struct reachabi
 	if (result->place == DIALBACK_OTHER_ADDRESS)
 		stranger = !addr_equal_ip(&result->from, &lane->verify.reflector) &&
 			   !addr_equal_ip(&result->from, &reachability->asked);
-	keep_better(stranger ? &reachability->evidence : &reachability->known, result);
+	arrival = find_arrival(reachability, result);
+	if (stranger)
+		keep_better(
+			&reachability->evidence, &reachability->evidence_arrival, result, arrival);
+	else
+		keep_better(&reachability->known, &reachability->known_arrival, result, arrival);
 }
 
 static void take_answer(struct reachability *reachability, const struct reachability_lane *lane)
@@ -115,9 +150,10 @@ static void decide(struct reachability *reachability)
 {
 	reachability->stranger = reachability->evidence.place != 0;
 	if (reachability->stranger) {
-		reachability->verdict = dialback_is_through(reachability->evidence.outcome)
-						? REACHABILITY_OPEN
-						: REACHABILITY_SHUT;
+		reachability->verdict =
+			gets_here(&reachability->evidence, reachability->evidence_arrival)
+				? REACHABILITY_OPEN
+				: REACHABILITY_SHUT;
 		return;
 	}
 	if (reachability->known.place == 0) {
@@ -126,7 +162,8 @@ static void decide(struct reachability *reachability)
 		return;
 	}
 	reachability->evidence = reachability->known;
-	if (!dialback_is_through(reachability->evidence.outcome)) {
+	reachability->evidence_arrival = reachability->known_arrival;
+	if (!gets_here(&reachability->evidence, reachability->evidence_arrival)) {
 		reachability->verdict = REACHABILITY_SHUT;
 		return;
 	}
@@ -149,6 +186,7 @@ static void start_verify(struct reachability *reachability, struct reachability_
 	};
 
 	request.local.port = 0;
+	arrivals_expect(&reachability->arrivals, reflector);
 	lane->verifying = true;
 	dialback_client_start(&lane->verify, &request, now);
 }
@@ -193,6 +231,7 @@ void reachability_start(
 	reachability->probe = request->probe;
 	reachability->deadline = now + request->timeout_ms;
 	reachability->unsupported = true;
+	arrivals_open(&reachability->arrivals, &request->local, &request->mapped);
 	reachability->lanes[0].used = true;
 	start_verify(reachability, &reachability->lanes[0], &request->asked, now);
 	for (int contacted = 0; contacted < 2; contacted++)
@@ -223,6 +262,8 @@ uint64_t reachability_watch(
 		else if (lane->verify.due < due)
 			due = lane->verify.due;
 	}
+	fds[2 * REACHABILITY_LANE_MAX] =
+		(struct pollfd){.fd = reachability->arrivals.tap, .events = POLLIN};
 	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++)
 		if (reachability->lanes[i].waiting && reachability->lanes[i].again_at < due)
 			due = reachability->lanes[i].again_at;
@@ -279,6 +320,7 @@ enum reachability_verdict reachability_advance(
 
 	if (reachability->verdict != REACHABILITY_PENDING)
 		return reachability->verdict;
+	arrivals_read(&reachability->arrivals);
 	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++) {
 		struct reachability_lane *lane = &reachability->lanes[i];
 		if (lane->resolving && fds != NULL && fds[2 * i].revents != 0) {
@@ -298,13 +340,14 @@ enum reachability_verdict reachability_advance(
 		reachability->unsupported = false;
 	if (!busy || now >= reachability->deadline ||
 		(reachability->evidence.place != 0 &&
-			dialback_is_through(reachability->evidence.outcome)))
+			gets_here(&reachability->evidence, reachability->evidence_arrival)))
 		decide(reachability);
 	return reachability->verdict;
 }
 
 void reachability_end(struct reachability *reachability)
 {
+	arrivals_close(&reachability->arrivals);
 	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++) {
 		struct reachability_lane *lane = &reachability->lanes[i];
 		if (!lane->used)
@@ -335,6 +378,29 @@ enum reachability_verdict reachability_run(
 	return reachability->verdict;
 }
 
+bool reachability_find_doubt(const struct reachability *reachability, char out[ARRIVALS_WHY_SIZE])
+{
+	enum arrival arrival = reachability->evidence_arrival;
+
+	out[0] = '\0';
+	if ((reachability->verdict != REACHABILITY_OPEN &&
+		    reachability->verdict != REACHABILITY_KNOWN) ||
+		arrival == ARRIVAL_SEEN)
+		return false;
+	arrivals_explain(&reachability->arrivals, arrival, out);
+	return true;
+}
+
+void reachability_log_doubt(const struct reachability *reachability)
+{
+	char why[ARRIVALS_WHY_SIZE];
+	char mapped[ADDR_TEXT_SIZE];
+
+	if (reachability_find_doubt(reachability, why))
+		log_note("%s is answered; not proved that it is by this machine: %s",
+			addr_format(&reachability->mapped, mapped), why);
+}
+
 /* The hint about who listens on the local port. Returns false when that is not what is wrong. */
 static bool hint_at_owner(
 	const struct reachability *reachability, const struct mapping *mapping, struct error *error)
@@ -359,6 +425,25 @@ static bool hint_at_owner(
 	return true;
 }
 
+/* Connected, though not to this machine. */
+static void explain_elsewhere(
+	const struct reachability *reachability, const struct mapping *mapping, struct error *error)
+{
+	char banner[4 * DIALBACK_BANNER_MAX + 1];
+	char mapped[ADDR_TEXT_SIZE];
+	char local[ADDR_IP_TEXT_SIZE];
+
+	addr_format(&reachability->mapped, mapped);
+	dialback_format_banner(&reachability->evidence, banner, sizeof(banner));
+	error_set(error, EXIT_STATUS_UNREACHABLE,
+		"%s is answered, by another machine: nothing arrived here%s%s%s", mapped,
+		banner[0] != '\0' ? " (its greeting: " : "", banner, banner[0] != '\0' ? ")" : "");
+	error_hint(error,
+		"the router forwards port %u to another machine, or answers itself: have it "
+		"forward that to %s, or take another local port with -p",
+		reachability->mapped.port, addr_format_ip(&mapping->local, local));
+}
+
 void reachability_explain(
 	const struct reachability *reachability, const struct mapping *mapping, struct error *error)
 {
@@ -366,8 +451,13 @@ void reachability_explain(
 	const struct dialback_result *known = &reachability->known;
 	char mapped[ADDR_TEXT_SIZE];
 	char from[ADDR_IP_TEXT_SIZE];
-	bool known_through = known->place != 0 && dialback_is_through(known->outcome);
+	bool known_through = known->place != 0 && gets_here(known, reachability->known_arrival);
+	enum arrival arrival = reachability->evidence_arrival;
 
+	if (reachability_is_elsewhere(evidence, arrival)) {
+		explain_elsewhere(reachability, mapping, error);
+		return;
+	}
 	addr_format(&reachability->mapped, mapped);
 	addr_format_ip(&evidence->from, from);
 	error_set(error, EXIT_STATUS_UNREACHABLE, "%s is not reachable from elsewhere: %s from %s",
@@ -376,7 +466,17 @@ void reachability_explain(
 		error_hint(error,
 			"the NAT lets in only addresses that were contacted (address-dependent "
 			"filtering); natpunch connect may get through, natpunch check says more");
-	else if (!hint_at_owner(reachability, mapping, error))
+	else if (evidence->outcome == DIALBACK_REFUSED && arrival == ARRIVAL_MISSING)
+		error_hint(error, "it was not this machine that refused: the NAT does, or the "
+				  "router forwards "
+				  "that port to another machine; natpunch check says more");
+	else if (hint_at_owner(reachability, mapping, error))
+		return;
+	else if (arrival == ARRIVAL_SEEN)
+		error_hint(error,
+			"it came as far as this machine: a firewall of this machine keeps "
+			"strangers out; natpunch check says more");
+	else
 		error_hint(error, "the NAT or a firewall keeps strangers out; natpunch check says "
 				  "which, and what works instead");
 }

@@ -69,6 +69,9 @@ static void print_direct(const struct nat_report *report)
 		else if (report->listens.answer == NAT_NO)
 			printf("  but nothing listens on port %u yet; start the service\n",
 				report->local.port);
+		if (report->protocol == MAPPING_TCP && report->arrived.answer == NAT_UNTOLD)
+			printf("  not proved that it is to this machine: %s\n",
+				report->arrived.evidence);
 		return;
 	case NAT_NO:
 		printf("no: strangers do not get in to %s port %u through %s port %u\n",
@@ -119,8 +122,15 @@ static void print_change(const struct nat_report *report)
 {
 	unsigned port = report->local.port;
 	char ip[ADDR_IP_TEXT_SIZE];
+	char mapped[ADDR_IP_TEXT_SIZE];
 
 	switch (report->obstacle) {
+	case NAT_OBSTACLE_OTHER_MACHINE:
+		printf("what would change it: %s port %u leads to %s; have the router forward "
+		       "it to this machine, or take another port\n",
+			addr_format_ip(&report->mapped, mapped), report->mapped.port,
+			report->other);
+		return;
 	case NAT_OBSTACLE_NOTHING_LISTENS:
 		printf("what would change it: nothing listens on port %u; start the service\n",
 			port);
@@ -236,6 +246,8 @@ static void print_table(const struct nat_report *report)
 	print_finding("parity preserved", &report->parity);
 	print_finding("hairpinning", &report->hairpin);
 	print_finding("local firewall", &report->firewall);
+	if (report->protocol == MAPPING_TCP)
+		print_finding("arrived here", &report->arrived);
 	print_finding("stranger got in", &report->stranger);
 	print_lifetime(&report->lifetime);
 }
@@ -361,6 +373,7 @@ static void put_report(const struct nat_report *report)
 	put_finding("parity_preserved", &report->parity);
 	put_finding("hairpinning", &report->hairpin);
 	put_finding("local_firewall", &report->firewall);
+	put_finding("arrived", &report->arrived);
 	put_finding("stranger", &report->stranger);
 	put_seconds("lifetime_least", report->lifetime.least);
 	put_seconds("lifetime_most", report->lifetime.most);

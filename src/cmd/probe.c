@@ -249,6 +249,7 @@ static struct client_sandbox_plan make_plan(
 		.reflectors = &options->common.reflectors,
 		.hook = options->hook_path != NULL ? &state->hook : NULL,
 		.changed_file = options->changed_file,
+		.taps = options->verify,
 		.secret = options->name != NULL,
 	};
 }

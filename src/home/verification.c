@@ -6,7 +6,8 @@
  *
  * Events, the verdicts of a run (reachability.h), and what follows:
  *   OPEN, KNOWN  strangers get in, or the known addresses that alone could try:
- *                VERIFICATION_REACHABLE, unless that was reported of this mapping already.
+ *                VERIFICATION_REACHABLE, unless that was reported of this mapping already. Where it
+ *                is not proved that this machine was reached, that is noted.
  *   SHUT         they do not: VERIFICATION_UNREACHABLE, on the same condition; the reason is
  *                logged.
  *   UNTOLD       nobody could try: all stays as it was reported, with one warning until there is a
@@ -59,6 +60,7 @@ void verification_start(struct verification *verification, const struct mapping 
 	const struct addr *asked, size_t reflector, uint64_t now)
 {
 	struct reachability_request request = {
+		.local = mapping->local,
 		.mapped = mapping->public_addr,
 		.asked = *asked,
 		.probe = verification->probe,
@@ -142,6 +144,15 @@ static enum verification_event take_shut(struct verification *verification)
 	return event;
 }
 
+static enum verification_event take_open(struct verification *verification)
+{
+	enum verification_event event = take_told(verification, VERIFICATION_REACHABLE);
+
+	if (event != VERIFICATION_NOTHING)
+		reachability_log_doubt(&verification->reachability);
+	return event;
+}
+
 static enum verification_event take_verdict(
 	struct verification *verification, enum reachability_verdict verdict, uint64_t now)
 {
@@ -157,7 +168,7 @@ static enum verification_event take_verdict(
 	case REACHABILITY_OPEN:
 	case REACHABILITY_KNOWN:
 		verification->due = now + verification->open_ms;
-		return take_told(verification, VERIFICATION_REACHABLE);
+		return take_open(verification);
 	}
 	return VERIFICATION_NOTHING;
 }

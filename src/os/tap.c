@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
-#include <netpacket/packet.h>
+#include <linux/if_packet.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -43,8 +43,9 @@ static unsigned short build_filter(struct sock_filter code[CODE_MAX], enum addr_
 	code[n++] = v4 ? (struct sock_filter)BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0)
 		       : (struct sock_filter)BPF_STMT(BPF_LDX | BPF_W | BPF_IMM, IPV6_SIZE);
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_IND, AT_DESTINATION);
-	code[n++] = (struct sock_filter)BPF_JUMP(
-		BPF_JMP | BPF_JEQ | BPF_K, port, 0, (uint8_t)(left - 1));
+	code[n++] = port != TAP_ANY_PORT ? (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+						   port, 0, (uint8_t)(left - 1))
+					 : (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, 0);
 	if (tcp) {
 		code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_B | BPF_IND, TCP_FLAGS);
 		code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K,
@@ -94,8 +95,14 @@ static int read_ipv6(struct segment_packet *out, const uint8_t *data, size_t siz
 	return 0;
 }
 
-int tap_receive(int fd, enum mapping_protocol protocol, struct addr *source, void *data,
-	size_t capacity, size_t *size)
+/* What goes out; what a network without a switch, or a bridge, shows and is for another host. */
+static bool is_for_others(const struct sockaddr_ll *from)
+{
+	return from->sll_pkttype == PACKET_OUTGOING || from->sll_pkttype == PACKET_OTHERHOST;
+}
+
+int tap_receive(int fd, enum mapping_protocol protocol, struct addr *source,
+	struct addr *destination, void *data, size_t capacity, size_t *size)
 {
 	uint8_t bytes[PACKET_SIZE];
 	struct sockaddr_ll from = {.sll_protocol = 0};
@@ -108,7 +115,7 @@ int tap_receive(int fd, enum mapping_protocol protocol, struct addr *source, voi
 	*size = 0;
 	if (got < 0)
 		return -1;
-	if (from.sll_pkttype == PACKET_OUTGOING)
+	if (is_for_others(&from))
 		return 0;
 	if (from.sll_protocol == htons(ETH_P_IP)
 			? segment_read_ipv4(&packet, bytes, (size_t)got) != 0
@@ -118,12 +125,25 @@ int tap_receive(int fd, enum mapping_protocol protocol, struct addr *source, voi
 		if (segment_read_tcp(&segment, &packet) != 0)
 			return 0;
 		*source = segment.source;
+		if (destination != NULL)
+			*destination = segment.destination;
 		return 1;
 	}
 	if (segment_read_udp(&datagram, &packet) != 0)
 		return 0;
 	*source = datagram.source;
+	if (destination != NULL)
+		*destination = datagram.destination;
 	*size = datagram.data_size < capacity ? datagram.data_size : capacity;
 	memcpy(data, datagram.data, *size);
 	return 1;
+}
+
+bool tap_has_lost(int fd)
+{
+	struct tpacket_stats seen;
+	socklen_t size = sizeof(seen);
+
+	return getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &seen, &size) != 0 ||
+	       seen.tp_drops > 0;
 }

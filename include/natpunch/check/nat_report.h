@@ -60,6 +60,7 @@ struct nat_finding {
 enum nat_obstacle {
 	NAT_OBSTACLE_NONE,
 	NAT_OBSTACLE_UNTOLD,
+	NAT_OBSTACLE_OTHER_MACHINE, /* is reached in place of this one */
 	NAT_OBSTACLE_NOTHING_LISTENS,
 	NAT_OBSTACLE_LISTENS_ELSEWHERE, /* on the port, but not on the local address */
 	NAT_OBSTACLE_FIREWALL,          /* of this machine */
@@ -105,6 +106,8 @@ struct nat_report {
 	struct nat_finding hairpin;   /* RFC 4787 6 */
 	struct nat_finding firewall;  /* does one of this machine keep strangers out? */
 	struct nat_finding stranger;  /* did somebody get through who was never contacted? */
+	struct nat_finding arrived;   /* over TCP: did a dial-back come to this machine? */
+	char other[320];              /* who answered it in place of this machine, or "" */
 	struct nat_lifetime lifetime; /* not by classify_run(), but by lifetime_search() */
 
 	/* What follows, by nat_report_judge(). */

@@ -6,6 +6,11 @@
  * that saw the mapping, to dial from another port and from its other address, and up to
  * REACHABILITY_LANE_MAX - 1 more, first those that were never contacted from the port in question.
  *
+ * To get through is to connect, and to this machine: what comes to it is watched meanwhile
+ * (arrivals.h). A dial-back of which nothing came here was answered by another machine. Where that
+ * cannot be seen, or not for sure, it counts as if it came, without proof
+ * (reachability_find_doubt()).
+ *
  * What counts, in this order:
  *   a stranger gets through      -> REACHABILITY_OPEN, at once
  *   a stranger does not          -> REACHABILITY_SHUT
@@ -31,12 +36,13 @@
 #include "natpunch/base/addr.h"
 #include "natpunch/proto/dialback.h"
 #include "natpunch/base/error.h"
+#include "natpunch/client/arrivals.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/os/resolve.h"
 #include "natpunch/client/dialback_client.h"
 
 #define REACHABILITY_LANE_MAX  4
-#define REACHABILITY_WATCH_MAX (2 * REACHABILITY_LANE_MAX)
+#define REACHABILITY_WATCH_MAX (2 * REACHABILITY_LANE_MAX + 1)
 #define REACHABILITY_AGAIN_MS  500
 
 enum reachability_verdict {
@@ -48,6 +54,7 @@ enum reachability_verdict {
 };
 
 struct reachability_request {
+	struct addr local; /* the two ends of the mapping */
 	struct addr mapped;
 	struct addr asked;                          /* the address of the reflector that saw it */
 	const struct mapping_race_request *probe;   /* reflectors, family, local address, interface;
@@ -73,15 +80,18 @@ struct reachability {
 	enum reachability_verdict verdict;
 	struct dialback_result evidence; /* what it rests on; with UNTOLD nothing */
 	struct dialback_result known;    /* how a known address fared; place 0: none tried */
-	bool stranger;                   /* the evidence is a stranger's */
-	bool unsupported;                /* UNTOLD: not one of them dials anybody, */
-	bool silent;                     /* as it seems: one or more never said a word */
-	struct error error;              /* UNTOLD: why; status NETWORK or what it was */
+	enum arrival evidence_arrival;   /* and did each come to this machine? */
+	enum arrival known_arrival;
+	bool stranger;      /* the evidence is a stranger's */
+	bool unsupported;   /* UNTOLD: not one of them dials anybody, */
+	bool silent;        /* as it seems: one or more never said a word */
+	struct error error; /* UNTOLD: why; status NETWORK or what it was */
 	struct addr mapped;
 	struct addr asked;
 	const struct mapping_race_request *probe;
 	uint64_t deadline;
 	size_t answered;
+	struct arrivals arrivals;
 	struct reachability_lane lanes[REACHABILITY_LANE_MAX];
 };
 
@@ -103,6 +113,18 @@ void reachability_end(struct reachability *reachability);
 /* All of it, blocking. */
 enum reachability_verdict reachability_run(
 	struct reachability *reachability, const struct reachability_request *request);
+
+/* Was the dial-back answered, though not by this machine? */
+bool reachability_is_elsewhere(const struct dialback_result *result, enum arrival arrival);
+
+/*
+ * OPEN or KNOWN: is it proved that this machine was reached? Returns true, with why in `out`, when
+ * it is not.
+ */
+bool reachability_find_doubt(const struct reachability *reachability, char out[ARRIVALS_WHY_SIZE]);
+
+/* The same, as a note, if there is a doubt. */
+void reachability_log_doubt(const struct reachability *reachability);
 
 /*
  * SHUT, as an error of status UNREACHABLE: who tried and how it went, with the next step as a hint,

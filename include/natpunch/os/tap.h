@@ -8,6 +8,7 @@
 #ifndef NATPUNCH_OS_TAP_H
 #define NATPUNCH_OS_TAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -19,6 +20,8 @@
 /* Beside those of a socket. */
 extern const struct sandbox_call tap_calls[];
 
+#define TAP_ANY_PORT 0
+
 /*
  * Opens one for what is sent to `port` of this machine: over TCP only the SYNs that begin a
  * connection, over UDP all. Returns a non-blocking descriptor, or -1 and errno (EPERM: no
@@ -27,10 +30,15 @@ extern const struct sandbox_call tap_calls[];
 int tap_open(enum addr_family family, enum mapping_protocol protocol, uint16_t port);
 
 /*
- * Takes one packet: where it came from, with its port, and up to `capacity` bytes of what it
- * carries. Returns 1, 0 for one that is unreadable or not for us, or -1 and errno (EAGAIN: none).
+ * Takes one packet: where it came from, and was sent to, with the ports, and up to `capacity` bytes
+ * of what it carries; destination may be NULL. Returns 1, 0 for one that is unreadable or not for
+ * us by its link layer, or -1 and errno (EAGAIN: none). Its destination need not be an address of
+ * this machine, which may be a router.
  */
-int tap_receive(int fd, enum mapping_protocol protocol, struct addr *source, void *data,
-	size_t capacity, size_t *size);
+int tap_receive(int fd, enum mapping_protocol protocol, struct addr *source,
+	struct addr *destination, void *data, size_t capacity, size_t *size);
+
+/* Has anything come, since this was asked last, that there was no room for? */
+bool tap_has_lost(int fd);
 
 #endif
