@@ -55,6 +55,13 @@ forward()
 	END
 }
 
+# A reflector that has dialled nobody yet: one dials only so often.
+reflect_anew()
+{
+	lab_kill two
+	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
+}
+
 # NAME ARG...: to another machine: exit 5, and in which words.
 judge_elsewhere()
 {
@@ -107,6 +114,7 @@ try_probe()
 # What does come to home.
 try_here()
 {
+	reflect_anew
 	forward 192.168.1.2
 	judge_here 'forwarded to home'
 	forward 192.168.1.2 masquerade
@@ -134,6 +142,7 @@ try_here()
 # A copy of what goes to the neighbour, as a network without a switch shows it.
 try_hub()
 {
+	reflect_anew
 	lab_exec home-router ip neigh replace 192.168.1.9 lladdr 02:00:00:00:00:09 nud permanent dev lan
 	lab_exec home-router nft -f - <<-END || return 1
 		table ip hub {
@@ -153,6 +162,7 @@ try_hub()
 # Without CAP_NET_RAW nothing is claimed that is not known.
 try_unprivileged()
 {
+	reflect_anew
 	forward 192.168.2.2
 	# shellcheck disable=SC2086 # a command and its options
 	line=$(lab_exec home $no_raw "$natpunch" probe -V -t 10 -r "$LAB_REFLECTOR4" 2>"$LAB_DIR/said")
@@ -167,6 +177,7 @@ try_unprivileged()
 	is 'check without CAP_NET_RAW: why' "$(check_field "$LAB_DIR/tcp.out" arrived_evidence)" \
 		'"to see what comes to this machine takes CAP_NET_RAW"'
 	check_keep_json
+	reflect_anew
 	# shellcheck disable=SC2086
 	like 'check without CAP_NET_RAW: text' \
 		"$(lab_exec home $no_raw "$natpunch" check -r "$LAB_REFLECTOR4")" \
@@ -175,6 +186,7 @@ try_unprivileged()
 
 try_check()
 {
+	reflect_anew
 	forward 192.168.2.2
 	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
 	is 'check: exit 5' $? 5
@@ -187,6 +199,7 @@ try_check()
 	is 'check: nobody got in' "$(check_field "$LAB_DIR/tcp.out" stranger)" false
 	is 'check: of the NAT it tells nothing' "$(check_field "$LAB_DIR/tcp.out" filtering)" null
 	is 'check: nor of a firewall here' "$(check_field "$LAB_DIR/tcp.out" local_firewall)" null
+	reflect_anew
 	text=$(lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4" 2>"$LAB_DIR/said")
 	like 'check: the first line' "$(echo "$text" | head -n 1)" '^no: strangers do not get in to TCP port 22 '
 	like 'check: what would change it' "$text" \

@@ -140,6 +140,15 @@ static void test_verdict(void)
 	is_judged(&report, NAT_UNTOLD, NAT_YES, NAT_OBSTACLE_UNTOLD, "no stranger at hand");
 
 	report = strict_nat();
+	report.filtering = NAT_FILTERING_UNTOLD;
+	snprintf(report.other, sizeof(report.other), "another machine");
+	is_judged(&report, NAT_NO, NAT_YES, NAT_OBSTACLE_OTHER_MACHINE, "another machine");
+	report.stranger.answer = NAT_UNTOLD;
+	is_judged(&report, NAT_NO, NAT_YES, NAT_OBSTACLE_OTHER_MACHINE, "and no stranger");
+	report.listens.answer = NAT_NO;
+	is_judged(&report, NAT_NO, NAT_YES, NAT_OBSTACLE_OTHER_MACHINE, "nor a listener");
+
+	report = strict_nat();
 	report.protocol = MAPPING_UDP;
 	report.listens.answer = NAT_NO;
 	is_judged(&report, NAT_NO, NAT_NO, NAT_OBSTACLE_ROUTER, "UDP");

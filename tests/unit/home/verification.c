@@ -153,6 +153,70 @@ static void test_another_mapping(void)
 	stop_reflector();
 }
 
+/* As if nothing came to this machine: a tap of no protocol. */
+static void go_deaf(void)
+{
+	struct arrivals *arrivals = &verification.reachability.arrivals;
+
+	arrivals_close(arrivals);
+	arrivals->tap = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (arrivals->tap < 0)
+		bail_out("no packet socket: %s", strerror(errno));
+}
+
+static bool doubts(const char *text)
+{
+	char why[ARRIVALS_WHY_SIZE];
+
+	return reachability_find_doubt(&verification.reachability, why) &&
+	       strstr(why, text) != NULL;
+}
+
+/* Whoever answers is believed to be this machine if the dial-back came to it. */
+static void test_elsewhere(void)
+{
+	struct reachability *reachability = &verification.reachability;
+	struct error error;
+	uint64_t now = 1000;
+
+	start_reflector();
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
+	open_door();
+	start(SERVER_PORT, now);
+	is_int(await(now), VERIFICATION_REACHABLE, "it comes to this machine");
+	is_int(reachability->evidence_arrival, ARRIVAL_SEEN, "that was seen");
+	ok(!doubts(""), "there is no doubt");
+	start(SERVER_PORT, now);
+	go_deaf();
+	is_int(await(now), VERIFICATION_UNREACHABLE, "answered, and nothing came: unreachable");
+	is_uint(verification.due, now + AGAIN_MS, "asked again soon");
+	reachability_explain(reachability, &mapping, &error);
+	is_int(error.status, EXIT_STATUS_UNREACHABLE, "its status");
+	ok(strstr(error.text, "by another machine: nothing arrived here (its greeting: "
+			      "SSH-2.0-door)") != NULL,
+		"%s", error.text);
+	ok(strstr(error.hint, "forward that to 127.0.0.1,") != NULL, "%s", error.hint);
+	start(SERVER_PORT, now);
+	go_deaf();
+	reachability->arrivals.lost = true;
+	is_int(await(now), VERIFICATION_REACHABLE, "not all was seen: believed");
+	ok(doubts("more came at once"), "with a doubt");
+	start(SERVER_PORT, now);
+	arrivals_close(&reachability->arrivals);
+	reachability->arrivals.problem = EPERM;
+	is_int(await(now), VERIFICATION_NOTHING, "nothing could be seen: believed");
+	ok(doubts("CAP_NET_RAW"), "with a doubt");
+	close_door();
+	start(SERVER_PORT, now);
+	go_deaf();
+	is_int(await(now), VERIFICATION_UNREACHABLE, "refused, and nothing came: unreachable");
+	ok(!doubts(""), "which is no matter of doubt");
+	reachability_explain(reachability, &mapping, &error);
+	ok(strstr(error.hint, "it was not this machine that refused") != NULL, "%s", error.hint);
+	verification_end(&verification);
+	stop_reflector();
+}
+
 /* The reflector is gone: no verdict about the mapping, and another try soon. */
 static void test_untold(void)
 {
@@ -315,6 +379,7 @@ int main(void)
 	server_start(&no_dial);
 	test_again_and_again();
 	test_another_mapping();
+	test_elsewhere();
 	test_untold();
 	test_impossible();
 	test_cut();
