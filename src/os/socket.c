@@ -104,6 +104,11 @@ int socket_open(enum addr_family family, int type, int protocol)
 	return fd < 0 || current_mark == 0 ? fd : mark(fd);
 }
 
+uint32_t socket_get_mark(void)
+{
+	return current_mark;
+}
+
 int socket_set_mark(uint32_t value)
 {
 	int fd;

@@ -28,6 +28,7 @@ int socket_domain(enum addr_family family); /* AF_INET, AF_INET6 */
  * said. Returns 0, or -1 and errno when that is refused: then none is set.
  */
 int socket_set_mark(uint32_t mark);
+uint32_t socket_get_mark(void);
 
 /* SOCK_STREAM or SOCK_DGRAM (or SOCK_RAW with a protocol). Returns a descriptor, or -1 and errno.
  */
