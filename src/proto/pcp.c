@@ -178,14 +178,12 @@ static enum pcp_reading read_nat_pmp(
 /* Does it say, in the other protocol, that ours is not spoken here? */
 static bool is_other_version(const uint8_t *data, size_t size, uint8_t own)
 {
-	uint8_t result;
-
-	if (size < OTHER_ANSWER_SIZE || data[0] == own || (data[1] & RESPONSE) == 0)
+	if (size < PMP_ERROR_SIZE || data[0] == own || (data[1] & RESPONSE) == 0 ||
+		data[3] != UNSUPP_VERSION)
 		return false;
-	result = data[3];
 	if (data[0] == VERSION_NAT_PMP)
-		return size == PMP_ERROR_SIZE && data[2] == 0 && result == UNSUPP_VERSION;
-	return data[0] == VERSION_PCP && result != PCP_RESULT_DONE;
+		return size == PMP_ERROR_SIZE && data[2] == 0;
+	return data[0] == VERSION_PCP && size >= HEADER_SIZE;
 }
 
 enum pcp_reading pcp_read(

@@ -185,6 +185,9 @@ static void test_errors(void)
 	is_read(PCP_MAP, pmp_refuses_version, 7, PCP_READ_NOTHING, "a part of that");
 	is_read(PCP_MAP, pmp_granted, 16, PCP_READ_NOTHING, "NAT-PMP that grants");
 	is_read(PCP_NAT_PMP_MAP, bytes, 24, PCP_READ_OTHER_VERSION, "PCP alone");
+	is_read(PCP_NAT_PMP_MAP, bytes, 23, PCP_READ_NOTHING, "a part of that, too");
+	bytes[3] = PCP_RESULT_NOT_AUTHORIZED;
+	is_read(PCP_NAT_PMP_MAP, bytes, 24, PCP_READ_NOTHING, "a refusal of PCP is not NAT-PMP's");
 	is_read(PCP_NAT_PMP_ADDRESS, granted, sizeof(granted), PCP_READ_NOTHING, "PCP that grants");
 	memcpy(bytes, pmp_refuses_version, 8);
 	bytes[1] = 130;
