@@ -123,6 +123,10 @@ enum field {
 	FIELD_METHOD,
 	FIELD_REFLECTOR,
 	FIELD_FAMILY, /* not in a record, where it would be told twice */
+	FIELD_ROUTER,
+	FIELD_ROUTER_METHOD,
+	FIELD_ROUTER_PORT, /* in a record where there is one: it is asked for again */
+	FIELD_LEASE,
 	FIELD_COUNT,
 	FIELD_RECORD_COUNT = FIELD_FAMILY,
 };
@@ -141,6 +145,10 @@ static const struct {
 	[FIELD_METHOD] = {"method", "NATPUNCH_METHOD", false},
 	[FIELD_REFLECTOR] = {"reflector", "NATPUNCH_SEEN_BY", false},
 	[FIELD_FAMILY] = {"family", "NATPUNCH_FAMILY", true},
+	[FIELD_ROUTER] = {"router", "NATPUNCH_ROUTER", false},
+	[FIELD_ROUTER_METHOD] = {"router_method", "NATPUNCH_ROUTER_METHOD", false},
+	[FIELD_ROUTER_PORT] = {"router_port", "NATPUNCH_ROUTER_PORT", true},
+	[FIELD_LEASE] = {"lease", "NATPUNCH_LEASE", true},
 };
 
 /* A field's plain text; `buffer` is there for those that have to be made. */
@@ -169,6 +177,18 @@ static const char *field_text(
 		return mapping->reflector;
 	case FIELD_FAMILY:
 		snprintf(buffer, ADDR_IP_TEXT_SIZE, "%u", mapping->public_addr.family);
+		return buffer;
+	case FIELD_ROUTER:
+		return addr_ip_size(&mapping->router) == 0
+			       ? ""
+			       : addr_format_ip(&mapping->router, buffer);
+	case FIELD_ROUTER_METHOD:
+		return mapping->router_method;
+	case FIELD_ROUTER_PORT:
+		snprintf(buffer, ADDR_IP_TEXT_SIZE, "%u", mapping->router_port);
+		return buffer;
+	case FIELD_LEASE:
+		snprintf(buffer, ADDR_IP_TEXT_SIZE, "%u", mapping->lease);
 		return buffer;
 	case FIELD_COUNT:
 		break;
@@ -246,6 +266,8 @@ int mapping_encode_record(const struct mapping *mapping, char out[MAPPING_RECORD
 		return -1;
 	append(&line, RECORD_MAGIC " ");
 	append_env(&line, mapping, FIELD_RECORD_COUNT);
+	if (mapping->router_port != 0)
+		append(&line, " %s=%u", fields[FIELD_ROUTER_PORT].env, mapping->router_port);
 	append(&line, "\n");
 	return line.failed ? -1 : 0;
 }
@@ -298,12 +320,27 @@ static int take_field(struct mapping *out, enum field field, const char *word)
 	case FIELD_REFLECTOR:
 		memcpy(out->reflector, word, strlen(word) + 1);
 		return 0;
+	case FIELD_ROUTER_PORT:
+		return parse_port(word, &out->router_port);
 	case FIELD_IP4P:
 	case FIELD_FAMILY:
+	case FIELD_ROUTER:
+	case FIELD_ROUTER_METHOD:
+	case FIELD_LEASE:
 	case FIELD_COUNT:
 		break;
 	}
 	return 0;
+}
+
+/* One field, with the blank before it. Returns what is behind it, or NULL. */
+static const char *read_field(struct mapping *out, enum field field, const char *at)
+{
+	char word[sizeof(out->reflector)];
+
+	at = skip(skip(skip(at, " "), fields[field].env), "=");
+	at = take_word(at, word, sizeof(word));
+	return at && take_field(out, field, word) == 0 ? at : NULL;
 }
 
 /*
@@ -313,7 +350,7 @@ static int take_field(struct mapping *out, enum field field, const char *word)
 int mapping_decode_record(struct mapping *out, const char *data, size_t size)
 {
 	struct mapping mapping = {.method = ""};
-	char record[MAPPING_RECORD_SIZE], word[sizeof(mapping.reflector)];
+	char record[MAPPING_RECORD_SIZE];
 	const char *at;
 
 	if (size == 0 || size >= sizeof(record))
@@ -322,11 +359,12 @@ int mapping_decode_record(struct mapping *out, const char *data, size_t size)
 	record[size] = '\0';
 	at = skip(record, RECORD_MAGIC);
 	for (enum field field = 0; field < FIELD_RECORD_COUNT; field++) {
-		at = skip(skip(skip(at, " "), fields[field].env), "=");
-		at = take_word(at, word, sizeof(word));
-		if (!at || take_field(&mapping, field, word) < 0)
+		at = read_field(&mapping, field, at);
+		if (!at)
 			return -1;
 	}
+	if (*at == ' ' && !read_field(&mapping, FIELD_ROUTER_PORT, at))
+		return -1;
 	if (mapping_encode_record(&mapping, record) < 0)
 		return -1;
 	if (strlen(record) != size || memcmp(record, data, size) != 0)

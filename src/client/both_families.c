@@ -67,6 +67,17 @@ void both_families_init(
 	both->sides[0].request = *request;
 }
 
+size_t both_families_ask_routers(
+	struct both_families *both, const struct forward_options *options, uint64_t deadline)
+{
+	struct forward *const forwards[] = {&both->sides[0].forward, &both->sides[1].forward};
+	const struct mapping_race_request *requests[] = {
+		&both->sides[0].request, &both->sides[1].request};
+
+	forward_ask(forwards, requests, both->count, options, deadline);
+	return (size_t)forwards[0]->asked + (size_t)forwards[1]->asked;
+}
+
 /* ---- the races ---------------------------------------------------------------------------- */
 
 static void end_race(struct family_side *side)
@@ -87,6 +98,12 @@ static void start_races(struct both_families *both, uint64_t now)
 	}
 }
 
+static void take_mapping(struct family_side *side)
+{
+	mapping_race_take(side->race, &side->result);
+	forward_note(&side->forward, &side->result.mapping);
+}
+
 static void advance_races(struct both_families *both, const struct pollfd *fds, uint64_t now)
 {
 	for (size_t i = 0; i < both->count; i++) {
@@ -102,7 +119,7 @@ static void advance_races(struct both_families *both, const struct pollfd *fds, 
 		side->mapped = state == MAPPING_RACE_MAPPED;
 		side->cannot = mapping_race_cannot(side->race);
 		if (side->mapped)
-			mapping_race_take(side->race, &side->result);
+			take_mapping(side);
 		else
 			side->error = *mapping_race_error(side->race);
 		end_race(side);
@@ -212,6 +229,12 @@ static bool lets_in(const struct reachability *reachability)
 	       reachability->verdict == REACHABILITY_KNOWN;
 }
 
+/* Is it for the dial-backs that run now to find out? */
+static bool is_to_judge(const struct family_side *side)
+{
+	return side->mapped && !side->judged;
+}
+
 /* Goes on with all of them; returns false once what comes could not change the outcome. */
 static bool advance_dialbacks(const struct both_families *both, struct reachability dialbacks[2],
 	const struct pollfd *fds, uint64_t now, bool each)
@@ -219,7 +242,7 @@ static bool advance_dialbacks(const struct both_families *both, struct reachabil
 	bool pending = false;
 
 	for (size_t i = 0; i < both->count; i++) {
-		if (!both->sides[i].mapped)
+		if (!is_to_judge(&both->sides[i]))
 			continue;
 		reachability_advance(
 			&dialbacks[i], fds != NULL ? fds + i * REACHABILITY_WATCH_MAX : NULL, now);
@@ -246,7 +269,8 @@ static void run_dialbacks(
 		for (size_t i = 0; i < 2; i++) {
 			uint64_t own;
 
-			if (!both->sides[i].mapped || dialbacks[i].verdict != REACHABILITY_PENDING)
+			if (!is_to_judge(&both->sides[i]) ||
+				dialbacks[i].verdict != REACHABILITY_PENDING)
 				continue;
 			own = reachability_watch(&dialbacks[i], fds + i * REACHABILITY_WATCH_MAX);
 			due = own < due ? own : due;
@@ -257,34 +281,79 @@ static void run_dialbacks(
 	}
 }
 
-/* Notes the verdict about a side: without one, it is given up. */
-static void judge(struct family_side *side, const struct reachability *reachability)
+/* A side gets the next mapping that its router may have made possible, or has none any more. */
+static void take_next(struct family_side *side, bool goes_on, uint64_t deadline)
 {
-	if (lets_in(reachability)) {
+	enum forward_step step = FORWARD_END;
+
+	if (goes_on)
+		step = forward_next(&side->forward, &side->request, &side->result, deadline);
+	if (step == FORWARD_END)
+		binding_client_end(&side->result.winner);
+	side->mapped = step == FORWARD_TRY;
+}
+
+/* Notes the verdict about a side. Of several failures the most telling is the first. */
+static void judge(
+	struct family_side *side, const struct reachability *reachability, uint64_t deadline)
+{
+	struct error error = reachability->error;
+
+	side->judged = lets_in(reachability);
+	if (side->judged) {
 		reachability_log_doubt(reachability);
+		side->error.text[0] = '\0';
 		return;
 	}
 	if (reachability->verdict == REACHABILITY_SHUT)
-		reachability_explain(reachability, &side->result.mapping, &side->error);
-	else if (reachability->verdict == REACHABILITY_UNTOLD)
-		side->error = reachability->error;
-	binding_client_end(&side->result.winner);
-	side->mapped = false;
+		reachability_explain(reachability, &side->result.mapping, &error);
+	if (reachability->verdict != REACHABILITY_PENDING && side->error.text[0] == '\0') {
+		side->error = error;
+		forward_explain(&side->forward, &side->request, &side->error);
+	}
+	take_next(side, reachability->verdict == REACHABILITY_SHUT, deadline);
+}
+
+/* Dials what is to be judged. Returns whether there is more: a side got another mapping. */
+static bool verify_once(struct both_families *both, bool each, uint64_t deadline)
+{
+	struct reachability dialbacks[2];
+	bool goes_on = false;
+
+	for (size_t i = 0; i < both->count; i++)
+		if (is_to_judge(&both->sides[i]))
+			start_dialback(&dialbacks[i], &both->sides[i], deadline);
+	run_dialbacks(both, dialbacks, each);
+	for (size_t i = 0; i < both->count; i++) {
+		struct family_side *side = &both->sides[i];
+
+		if (!is_to_judge(side))
+			continue;
+		reachability_end(&dialbacks[i]);
+		judge(side, &dialbacks[i], deadline);
+		goes_on = goes_on || is_to_judge(side);
+	}
+	return goes_on;
+}
+
+static bool is_verified(const struct family_side *side)
+{
+	return side->mapped && side->judged;
 }
 
 int both_families_verify(struct both_families *both, bool each, uint64_t deadline)
 {
-	struct reachability dialbacks[2];
-
 	for (size_t i = 0; i < both->count; i++)
 		if (both->sides[i].mapped)
-			start_dialback(&dialbacks[i], &both->sides[i], deadline);
-	run_dialbacks(both, dialbacks, each);
+			take_next(&both->sides[i], true, deadline);
+	while (verify_once(both, each, deadline))
+		if (!each && (is_verified(&both->sides[0]) || is_verified(&both->sides[1])))
+			break;
 	for (size_t i = 0; i < both->count; i++) {
-		if (!both->sides[i].mapped)
+		if (!is_to_judge(&both->sides[i]))
 			continue;
-		reachability_end(&dialbacks[i]);
-		judge(&both->sides[i], &dialbacks[i]);
+		binding_client_end(&both->sides[i].result.winner);
+		both->sides[i].mapped = false;
 	}
 	return is_mapped(both) ? 0 : -1;
 }

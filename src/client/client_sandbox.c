@@ -15,6 +15,7 @@
 #include "natpunch/os/privileges.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/os/resolve.h"
+#include "natpunch/os/route.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/os/socket_linux.h"
 #include "natpunch/os/tap.h"
@@ -131,6 +132,7 @@ static void add_port(struct confinement_lists *lists, const struct client_sandbo
 	confinement_add_calls(lists, file_read_calls);
 	confinement_add_calls(lists, holder_calls);
 	confinement_add_calls(lists, packet_calls);
+	confinement_add_calls(lists, route_calls);
 	confinement_add_calls(lists, signals_calls);
 	confinement_add_calls(lists, translation_calls);
 	if (plan->hook != NULL)

@@ -45,6 +45,7 @@ struct probe_state {
 	bool receiver_logged;
 	const struct port_owner *owner; /* with -k: of the local port, as it was found before */
 	struct key key;                 /* with -n */
+	struct forward_options forward; /* with -F */
 	bool failed;                    /* a result could not be announced; error says why */
 	bool complained;                /* with -k: that was said */
 	struct error error;
@@ -362,6 +363,61 @@ static int fail_unverified(const struct both_families *both)
 	return status;
 }
 
+/* The port that a router granted last is asked for again: with another, it would forward both. */
+static void take_wish(struct probe_state *state, const struct probe_record *record)
+{
+	const struct mapping_race_request *request = &state->options->request;
+
+	if (record->known && record->mapping.local.port == request->local.port &&
+		record->mapping.protocol == request->protocol)
+		state->forward.wish[0] = record->mapping.router_port;
+}
+
+/* With -F: what is known before there are no files any more. */
+static int prepare_forward(struct probe_state *state)
+{
+	const char *path = state->options->changed_file;
+	struct probe_records records;
+
+	state->forward = state->options->forward;
+	if (!state->forward.wanted)
+		return 0;
+	router_read_secret(&state->forward.secret);
+	if (path == NULL)
+		return 0;
+	if (probe_record_read(path, &records, &state->error) != 0)
+		return -1;
+	take_wish(state, &records.ipv4);
+	return 0;
+}
+
+/* --lease 0: nothing else is done. */
+static int take_back(struct probe_state *state, struct both_families *both, uint64_t deadline)
+{
+	size_t asked = both_families_ask_routers(both, &state->forward, deadline);
+	int status = EXIT_STATUS_DONE;
+
+	if (asked == 0) {
+		error_set(&state->error, EXIT_STATUS_NETWORK, "there is no router to ask");
+		return command_fail(&state->error);
+	}
+	for (size_t i = 0; i < both->count; i++) {
+		const struct forward *forward = &both->sides[i].forward;
+		int own = forward->asked ? forward_taken_back(forward, &state->error)
+					 : EXIT_STATUS_DONE;
+
+		/* Of two families one may have nobody who answers. */
+		if (own == EXIT_STATUS_NETWORK && asked == 2 && i == 1 &&
+			status == EXIT_STATUS_DONE)
+			own = EXIT_STATUS_DONE;
+		if (own != EXIT_STATUS_DONE)
+			log_print_error(&state->error);
+		if (status == EXIT_STATUS_DONE || own == EXIT_STATUS_UNREACHABLE)
+			status = own;
+	}
+	return status;
+}
+
 static int run_once(struct probe_state *state, const struct mapping_race_request *asked)
 {
 	const struct probe_options *options = state->options;
@@ -376,6 +432,10 @@ static int run_once(struct probe_state *state, const struct mapping_race_request
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
 	both_families_init(&both, &request, options->both);
+	if (state->forward.wanted && state->forward.lease == 0)
+		return take_back(state, &both, deadline);
+	if (state->forward.wanted)
+		both_families_ask_routers(&both, &state->forward, deadline);
 	if (both_families_find(&both, &state->error) != 0) {
 		mapping_race_hint_at_udp(&request, deadline, &state->error);
 		return command_fail(&state->error);
@@ -405,7 +465,8 @@ static int run_once_confined(struct probe_state *state)
 	struct client_sandbox sandbox;
 	int status;
 
-	if (client_sandbox_open(&sandbox, &plan, &state->error) != 0 || load_key(state) != 0) {
+	if (client_sandbox_open(&sandbox, &plan, &state->error) != 0 || load_key(state) != 0 ||
+		prepare_forward(state) != 0) {
 		status = command_fail(&state->error);
 	} else {
 		request.resolver = &sandbox.resolver;

@@ -15,6 +15,9 @@ enum {
 	OPTION_HOOK_ARGS = OPTION_LONG_ONLY,
 	OPTION_HOOK_EVENTS,
 	OPTION_TO,
+	OPTION_FORWARD_BY,
+	OPTION_ROUTER,
+	OPTION_LEASE,
 };
 
 const struct option_row probe_option_rows[] = {
@@ -36,6 +39,12 @@ const struct option_row probe_option_rows[] = {
 	{OPTION_HOOK_EVENTS, "hook-events", "LIST",
 		"which -e is run for: up,change,unreachable,down (all)", false},
 	{'V', "verify", NULL, "have it dialled from outside before success is claimed", false},
+	{'F', "forward", NULL, "ask the router first to forward a port to the local port", false},
+	{OPTION_FORWARD_BY, "forward-by", "LIST", "with -F: only by these: pcp,nat-pmp (all)",
+		false},
+	{OPTION_ROUTER, "router", "ADDR", "with -F: ask this router (the gateway)", false},
+	{OPTION_LEASE, "lease", "SECONDS", "with -F: for how long (7200); 0: take it back and end",
+		false},
 	{'k', "keep", NULL, "stay, keep the mapping alive, print a line at every change", false},
 	{'i', "interval", "SECONDS", "between keep-alives with -k (25)", false},
 	{OPTION_TO, "to", "HOST:PORT", "with -k: splice connections that come in to HOST:PORT",
@@ -112,6 +121,46 @@ static int set_hook_events(
 	return 0;
 }
 
+static int set_router(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	struct addr *router = &options->forward.router;
+	enum addr_class class;
+
+	options->forward_given = true;
+	if (addr_parse_ip(router, reader->argument) != 0)
+		return option_bad_value(reader, "address", error);
+	class = addr_classify(router);
+	if (class == ADDR_CLASS_MULTICAST || class == ADDR_CLASS_UNSPECIFIED)
+		return option_bad_value(reader, "address", error);
+	return 0;
+}
+
+static int set_lease(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	uint64_t seconds;
+
+	options->forward_given = true;
+	if (parse_number(reader->argument, 0, ROUTER_LEASE_MAX, &seconds) != 0 ||
+		(seconds > 0 && seconds < ROUTER_LEASE_MIN)) {
+		option_bad_value(reader, "lease", error);
+		return error_hint(error, "%d to %d seconds, or 0 to take the forward back",
+			ROUTER_LEASE_MIN, ROUTER_LEASE_MAX);
+	}
+	options->forward.lease = (uint32_t)seconds;
+	return 0;
+}
+
+static int set_methods(
+	struct probe_options *options, const struct option_reader *reader, struct error *error)
+{
+	options->forward_given = true;
+	if (router_parse_methods(reader->argument, &options->forward.methods) != 0)
+		return option_bad_value(reader, "list of protocols", error);
+	return 0;
+}
+
 static int set_option(struct probe_options *options, const struct option_reader *reader, int code,
 	struct error *error)
 {
@@ -156,6 +205,15 @@ static int set_option(struct probe_options *options, const struct option_reader 
 			options->to.host[0] == '\0' || options->to.port == 0)
 			return option_bad_value(reader, "address", error);
 		return 0;
+	case 'F':
+		options->forward.wanted = true;
+		return 0;
+	case OPTION_FORWARD_BY:
+		return set_methods(options, reader, error);
+	case OPTION_ROUTER:
+		return set_router(options, reader, error);
+	case OPTION_LEASE:
+		return set_lease(options, reader, error);
 	case 'n':
 		options->name = reader->argument;
 		return option_check_name(options->name, error);
@@ -181,6 +239,28 @@ static int settle_family(struct probe_options *options, struct error *error)
 		return error_set(error, EXIT_STATUS_USAGE,
 			"the address of -b is not an IPv%d address", (int)*family);
 	*family = local;
+	return 0;
+}
+
+/* -F and what belongs to it. */
+static int check_forward(const struct probe_options *options, struct error *error)
+{
+	const struct forward_options *forward = &options->forward;
+	enum addr_family family = options->common.family;
+
+	if (!forward->wanted && options->forward_given)
+		return error_set(
+			error, EXIT_STATUS_USAGE, "--forward-by, --router and --lease need -F");
+	if (!forward->wanted)
+		return 0;
+	if (options->keep)
+		return error_set(error, EXIT_STATUS_USAGE, "-F does not go with -k");
+	if (family != ADDR_NONE && forward->router.family != ADDR_NONE &&
+		family != (enum addr_family)forward->router.family)
+		return error_set(error, EXIT_STATUS_USAGE,
+			"the address of --router is not an IPv%d address", (int)family);
+	if (family == ADDR_IPV6 && (forward->methods & (1U << ROUTER_PCP)) == 0)
+		return error_set(error, EXIT_STATUS_USAGE, "NAT-PMP is for IPv4 alone");
 	return 0;
 }
 
@@ -241,6 +321,8 @@ static void set_defaults(struct probe_options *options)
 {
 	memset(options, 0, sizeof(*options));
 	options->format = "text";
+	options->forward.methods = ROUTER_ALL_METHODS;
+	options->forward.lease = ROUTER_LEASE_DEFAULT;
 	options->request.local.port = DEFAULT_PORT;
 	options->request.protocol = MAPPING_TCP;
 	options->common.timeout_ms = DEFAULT_TIMEOUT_MS;
@@ -284,7 +366,7 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 		return -1;
 	options->both = options->common.ipv4 && options->common.ipv6;
 	if (check_combination(options, error) != 0 || settle_family(options, error) != 0 ||
-		settle_reflectors(options, error) != 0)
+		check_forward(options, error) != 0 || settle_reflectors(options, error) != 0)
 		return -1;
 	common_options_fill(&options->common, &options->request);
 	/* Scripts of natmap and Natter take every call for a new mapping. */

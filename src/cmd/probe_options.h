@@ -12,6 +12,7 @@
 #include "natpunch/base/error.h"
 #include "natpunch/os/hook.h"
 #include "natpunch/base/host_port.h"
+#include "natpunch/client/forward.h"
 #include "natpunch/client/mapping_race.h"
 
 struct probe_options {
@@ -24,9 +25,11 @@ struct probe_options {
 	bool hook_order_given;
 	unsigned hook_events; /* --hook-events, or what goes with the order */
 	bool hook_events_given;
-	const char *name;     /* -n, or NULL */
-	const char *key_path; /* -K, or NULL */
-	bool both;            /* -4 -6: a line for each */
+	const char *name;               /* -n, or NULL */
+	const char *key_path;           /* -K, or NULL */
+	bool both;                      /* -4 -6: a line for each */
+	struct forward_options forward; /* all but the secret and the wish */
+	bool forward_given;             /* --forward-by, --router or --lease */
 	bool verify;
 	bool keep;
 	uint64_t interval_ms;

@@ -140,6 +140,9 @@ struct words {
 	char local_addr[ADDR_IP_TEXT_SIZE];
 	char local_port[8];
 	char family[4];
+	char router[ADDR_IP_TEXT_SIZE];
+	char router_port[8];
+	char lease[TEXT_DECIMAL_SIZE];
 	const char *protocol;
 };
 
@@ -151,6 +154,11 @@ static void write_words(struct words *words, const struct mapping *mapping)
 	addr_format_ip(&mapping->local, words->local_addr);
 	snprintf(words->local_port, sizeof(words->local_port), "%u", mapping->local.port);
 	snprintf(words->family, sizeof(words->family), "%u", mapping->public_addr.family);
+	words->router[0] = '\0';
+	if (mapping->router.family != ADDR_NONE)
+		addr_format_ip(&mapping->router, words->router);
+	snprintf(words->router_port, sizeof(words->router_port), "%u", mapping->router_port);
+	snprintf(words->lease, sizeof(words->lease), "%u", mapping->lease);
 	words->protocol = mapping_protocol_name(mapping->protocol);
 }
 
@@ -167,6 +175,10 @@ static int set_environment(const struct words *words, const struct hook_call *ca
 		{"NATPUNCH_METHOD", call->mapping.method},
 		{"NATPUNCH_SEEN_BY", call->mapping.reflector},
 		{"NATPUNCH_FAMILY", words->family},
+		{"NATPUNCH_ROUTER", words->router},
+		{"NATPUNCH_ROUTER_METHOD", call->mapping.router_method},
+		{"NATPUNCH_ROUTER_PORT", words->router_port},
+		{"NATPUNCH_LEASE", words->lease},
 	};
 
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)

@@ -121,7 +121,7 @@ try_both()
 6 $line6"
 	probe -6 -4 -r "$name" -f json
 	is '-6 -4: IPv4 is the first all the same' \
-		"$(echo "$out" | sed 's/.*"public_addr":"\([^"]*\)".*"family":\([46]\)}$/\1 \2/')" \
+		"$(echo "$out" | sed 's/.*"public_addr":"\([^"]*\)".*"family":\([46]\),.*}$/\1 \2/')" \
 		"$LAB_HOME_PUBLIC4 4
 $LAB_HOME_PUBLIC6 6"
 	probe -4 -6 -r "$LAB_REFLECTOR4"

@@ -46,6 +46,8 @@ static struct mapping pick_mapping(bool wild)
 		.protocol = random_once(&rng, 2) ? MAPPING_TCP : MAPPING_UDP,
 	};
 
+	if (random_once(&rng, 2))
+		mapping.router_port = (uint16_t)random_number(&rng);
 	pick_text(mapping.reflector, sizeof(mapping.reflector), wild);
 	pick_text(mapping.method, sizeof(mapping.method), wild);
 	return mapping;
@@ -55,7 +57,7 @@ static bool same(const struct mapping *a, const struct mapping *b)
 {
 	return mapping_equal(a, b) && addr_equal(&a->local, &b->local) &&
 	       a->public_addr.scope == b->public_addr.scope && a->local.scope == b->local.scope &&
-	       strcmp(a->reflector, b->reflector) == 0 && strcmp(a->method, b->method) == 0;
+	       a->router_port == b->router_port && strcmp(a->reflector, b->reflector) == 0 && strcmp(a->method, b->method) == 0;
 }
 
 static int decode(struct mapping *out, const char *text, size_t size)

@@ -23,6 +23,12 @@ struct mapping {
 	char reflector[272]; /* as the user named it: HOST:PORT */
 	char method[16];     /* bind, repair, rewrite, raw */
 	enum mapping_protocol protocol;
+	/* A router that forwards a port to the local one, as it says; router is ADDR_NONE, and the
+	 * rest is empty, where none was asked or none does. */
+	struct addr router;
+	char router_method[8]; /* pcp, nat-pmp */
+	uint16_t router_port;
+	uint32_t lease; /* seconds */
 };
 
 const char *mapping_protocol_name(enum mapping_protocol protocol); /* "tcp", "udp" */
@@ -41,7 +47,8 @@ const char *mapping_check_format(const char *format);
  *   text  ADDR PORT
  *   ssh   ssh -p PORT ADDR
  *   json  {"public_addr":"...","public_port":N,"ip4p":"...","local_addr":"...","local_port":N,
- *          "protocol":"tcp","method":"...","reflector":"...","family":4}
+ *          "protocol":"tcp","method":"...","reflector":"...","family":4,"router":"...",
+ *          "router_method":"pcp","router_port":N,"lease":N}
  *   env   NATPUNCH_PUBLIC_ADDR=... NATPUNCH_PUBLIC_PORT=... and so on, safe for a shell's eval
  * Returns 0, or -1 when it does not fit.
  */
@@ -49,9 +56,9 @@ int mapping_format(const struct mapping *mapping, const char *format, char out[M
 	__attribute__((warn_unused_result));
 
 /*
- * The content of a -c FILE: the env form, all but the family, with a version word in front and a
- * newline behind. mapping_decode_record() takes back just what mapping_encode_record() writes;
- * anything else, by a byte more or less, is -1.
+ * The content of a -c FILE: the env form up to the reflector and the router's port if there is one,
+ * with a version word in front and a newline behind. mapping_decode_record() takes back just what
+ * mapping_encode_record() writes; anything else, by a byte more or less, is -1.
  */
 int mapping_encode_record(const struct mapping *mapping, char out[MAPPING_RECORD_SIZE])
 	__attribute__((warn_unused_result));

@@ -19,6 +19,7 @@
 
 #include "natpunch/base/error.h"
 #include "natpunch/base/host_port.h"
+#include "natpunch/client/forward.h"
 #include "natpunch/client/mapping_race.h"
 
 #define BOTH_FAMILIES_GRACE_MS MAPPING_RACE_STAGGER_MS
@@ -31,6 +32,8 @@ struct family_side {
 	bool spoke;  /* there was an address of the family to ask */
 	bool cannot; /* this machine refused */
 	struct mapping_race_result result;
+	struct forward forward; /* what a router has to do with it */
+	bool judged;            /* verified: mapped says with which verdict */
 	struct error
 		error; /* when not mapped, or not verified: why not; "": was not wanted any more */
 };
@@ -49,6 +52,13 @@ void both_families_init(
 	struct both_families *both, const struct mapping_race_request *request, bool all);
 
 /*
+ * Asks the routers of both sides first (forward.h); what they do becomes part of the mappings. May
+ * be left out. Returns how many were asked.
+ */
+size_t both_families_ask_routers(
+	struct both_families *both, const struct forward_options *options, uint64_t deadline);
+
+/*
  * Blocks until it is known which sides have a mapping. Returns 0 when one has; else -1 with *error
  * filled, the most telling of the failures: a refusal of this machine's, which holds for both; then
  * that of a side that had an address to ask; then in the order PEER, NETWORK, LOCAL.
@@ -61,8 +71,9 @@ size_t both_families_most_telling(const struct both_families *both);
 /*
  * Has the mappings dialled from outside (reachability.h), side by side, until `deadline`
  * (clock_now_ms()) at most. A side that no stranger got through to is mapped no more, and its error
- * says why. Without `each`, the first side that is open ends it, and a later one is given up.
- * Returns 0 when a side is left, else -1.
+ * says why. Without `each`, the first side that is open ends it, and a later one is given up. A
+ * side whose router forwards has all that this may lead to dialled, and becomes the first that is
+ * open. Returns 0 when a side is left, else -1.
  */
 int both_families_verify(struct both_families *both, bool each, uint64_t deadline);
 

@@ -13,6 +13,8 @@
  *   NATPUNCH_METHOD        bind, repair, rewrite, raw
  *   NATPUNCH_SEEN_BY       the reflector, HOST:PORT
  *   NATPUNCH_FAMILY        4 or 6
+ *   NATPUNCH_ROUTER, NATPUNCH_ROUTER_METHOD, NATPUNCH_ROUTER_PORT, NATPUNCH_LEASE
+ *                          of a router that forwards a port (mapping.h); else "", "", 0 and 0
  *
  * One that takes longer than HOOK_TIMEOUT_MS is killed with all that it started (it leads a process
  * group of its own) and logged; one that cannot be run or fails is logged; none stops the mapping.

@@ -35,12 +35,15 @@ static void test_lines(void)
 		"{\"public_addr\":\"192.0.2.1\",\"public_port\":40022,\"ip4p\":\"2001::9c56:c000:"
 		"0201\","
 		"\"local_addr\":\"10.0.0.2\",\"local_port\":22,\"protocol\":\"tcp\","
-		"\"method\":\"repair\",\"reflector\":\"example.org:3478\",\"family\":4}");
+		"\"method\":\"repair\",\"reflector\":\"example.org:3478\",\"family\":4,"
+		"\"router\":\"\",\"router_method\":\"\",\"router_port\":0,\"lease\":0}");
 	is_line(&mapping, "env",
 		"NATPUNCH_PUBLIC_ADDR=192.0.2.1 NATPUNCH_PUBLIC_PORT=40022 "
 		"NATPUNCH_IP4P=2001::9c56:c000:0201 NATPUNCH_LOCAL_ADDR=10.0.0.2 "
 		"NATPUNCH_LOCAL_PORT=22 NATPUNCH_PROTOCOL=tcp NATPUNCH_METHOD=repair "
-		"NATPUNCH_SEEN_BY=example.org:3478 NATPUNCH_FAMILY=4");
+		"NATPUNCH_SEEN_BY=example.org:3478 NATPUNCH_FAMILY=4 "
+		"NATPUNCH_ROUTER='' NATPUNCH_ROUTER_METHOD='' NATPUNCH_ROUTER_PORT=0 "
+		"NATPUNCH_LEASE=0");
 	is_line(&mapping, "%a:%p <- %A:%P %r %m 100%%",
 		"192.0.2.1:40022 <- 10.0.0.2:22 example.org:3478 repair 100%");
 	is_line(&mapping, "%%", "%");
@@ -56,7 +59,36 @@ static void test_lines(void)
 		"NATPUNCH_PUBLIC_ADDR=2001:db8::1 NATPUNCH_PUBLIC_PORT=40022 NATPUNCH_IP4P='' "
 		"NATPUNCH_LOCAL_ADDR=fe80::1%2 NATPUNCH_LOCAL_PORT=22 NATPUNCH_PROTOCOL=udp "
 		"NATPUNCH_METHOD=repair NATPUNCH_SEEN_BY='[::1]:3478' "
-		"NATPUNCH_FAMILY=6");
+		"NATPUNCH_FAMILY=6 NATPUNCH_ROUTER='' NATPUNCH_ROUTER_METHOD='' "
+		"NATPUNCH_ROUTER_PORT=0 NATPUNCH_LEASE=0");
+}
+
+static void test_router(void)
+{
+	static const char before[] = "natpunch-mapping-1 NATPUNCH_PUBLIC_ADDR=192.0.2.1 ";
+	struct mapping mapping = make("192.0.2.1", "10.0.0.2"), back;
+	char record[MAPPING_RECORD_SIZE], plain[MAPPING_RECORD_SIZE];
+	char line[MAPPING_LINE_SIZE];
+
+	is_int(mapping_encode_record(&mapping, plain), 0, "a record without a router");
+	ok(strstr(plain, "ROUTER") == NULL, "says nothing of one");
+	if (addr_parse_ip(&mapping.router, "10.0.0.1") != 0)
+		bail_out("no address");
+	snprintf(mapping.router_method, sizeof(mapping.router_method), "nat-pmp");
+	mapping.router_port = 1024;
+	mapping.lease = 7200;
+	is_int(mapping_format(&mapping, "json", line), 0, "a router in JSON");
+	ok(strstr(line, ",\"router\":\"10.0.0.1\",\"router_method\":\"nat-pmp\","
+			"\"router_port\":1024,\"lease\":7200}") != NULL,
+		"all of it");
+	is_int(mapping_encode_record(&mapping, record), 0, "a record of it");
+	ok(strncmp(record, before, sizeof(before) - 1) == 0, "is like any other");
+	ok(strncmp(record, plain, strlen(plain) - 1) == 0, "up to the end");
+	is_str(record + strlen(plain) - 1, " NATPUNCH_ROUTER_PORT=1024\n", "where its port is");
+	is_int(mapping_decode_record(&back, record, strlen(record)), 0, "and can be read");
+	is_uint(back.router_port, 1024, "again");
+	memcpy(record + strlen(record) - 2, "0x\n", 4);
+	is_int(mapping_decode_record(&back, record, strlen(record)), -1, "strictly");
 }
 
 static void test_hostile_text(void)
@@ -69,12 +101,15 @@ static void test_hostile_text(void)
 		"{\"public_addr\":\"192.0.2.1\",\"public_port\":40022,\"ip4p\":\"2001::9c56:c000:"
 		"0201\","
 		"\"local_addr\":\"10.0.0.2\",\"local_port\":22,\"protocol\":\"tcp\","
-		"\"method\":\"repair\",\"reflector\":\"a\\u000a';$(id)\\\"\\\\\",\"family\":4}");
+		"\"method\":\"repair\",\"reflector\":\"a\\u000a';$(id)\\\"\\\\\",\"family\":4,"
+		"\"router\":\"\",\"router_method\":\"\",\"router_port\":0,\"lease\":0}");
 	is_line(&mapping, "env",
 		"NATPUNCH_PUBLIC_ADDR=192.0.2.1 NATPUNCH_PUBLIC_PORT=40022 "
 		"NATPUNCH_IP4P=2001::9c56:c000:0201 NATPUNCH_LOCAL_ADDR=10.0.0.2 "
 		"NATPUNCH_LOCAL_PORT=22 NATPUNCH_PROTOCOL=tcp NATPUNCH_METHOD=repair "
-		"NATPUNCH_SEEN_BY='a\\x0a'\\'';$(id)\"\\\\' NATPUNCH_FAMILY=4");
+		"NATPUNCH_SEEN_BY='a\\x0a'\\'';$(id)\"\\\\' NATPUNCH_FAMILY=4 "
+		"NATPUNCH_ROUTER='' NATPUNCH_ROUTER_METHOD='' NATPUNCH_ROUTER_PORT=0 "
+		"NATPUNCH_LEASE=0");
 	snprintf(mapping.method, sizeof(mapping.method), "\x1b");
 	is_line(&mapping, "%m", "\\x1b");
 }
@@ -256,6 +291,7 @@ static void test_unrecordable(void)
 int main(void)
 {
 	test_lines();
+	test_router();
 	test_hostile_text();
 	test_formats();
 	test_limits();

@@ -170,6 +170,10 @@ static void test_nobody(void)
 	router_start(&scene.router, &scene.request, START);
 	is_int(at(&scene, 0), ROUTER_SILENT, "which is known at once");
 	is_int(scene.router.result.problem, ECONNREFUSED, "by ICMP");
+	scene.request.methods = 1U << ROUTER_PCP;
+	router_start(&scene.router, &scene.request, START);
+	is_int(at(&scene, 0), ROUTER_SILENT, "with one protocol, too");
+	is_int(scene.router.result.problem, ECONNREFUSED, "when nothing more is sent");
 	scene.fd = -1;
 	scene_end(&scene);
 }

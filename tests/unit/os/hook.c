@@ -54,7 +54,8 @@ static void report_descriptors(FILE *out)
 static void report_all(FILE *out, int argc, char **argv)
 {
 	static const char *const names[] = {"EVENT", "PUBLIC_ADDR", "PUBLIC_PORT", "IP4P",
-		"LOCAL_ADDR", "LOCAL_PORT", "PROTOCOL", "METHOD", "SEEN_BY", "FAMILY", "REFLECTOR"};
+		"LOCAL_ADDR", "LOCAL_PORT", "PROTOCOL", "METHOD", "SEEN_BY", "FAMILY", "REFLECTOR",
+		"ROUTER", "ROUTER_METHOD", "ROUTER_PORT", "LEASE"};
 	struct stat in, output, error;
 	sigset_t blocked;
 
@@ -114,9 +115,14 @@ static int act_as_hook(int argc, char **argv)
 
 static struct mapping mapping_of(const char *public_ip, uint16_t port)
 {
-	struct mapping mapping = {.protocol = MAPPING_TCP, .method = "repair"};
+	struct mapping mapping = {.protocol = MAPPING_TCP,
+		.method = "repair",
+		.router_method = "pcp",
+		.router_port = 1024,
+		.lease = 7200};
 
 	if (addr_parse_ip(&mapping.public_addr, public_ip) != 0 ||
+		addr_parse_ip(&mapping.router, "10.0.0.1") != 0 ||
 		addr_parse_ip(&mapping.local, "192.168.1.2") != 0)
 		bail_out("an address of the test is wrong");
 	mapping.public_addr.port = port;
@@ -319,6 +325,10 @@ static void test_what_it_gets(void)
 	has_line(text, "METHOD=repair", "the method");
 	has_line(text, "SEEN_BY=reflector.example.org:3478", "the reflector");
 	has_line(text, "FAMILY=4", "the family");
+	has_line(text, "ROUTER=10.0.0.1", "the router");
+	has_line(text, "ROUTER_METHOD=pcp", "how it was asked");
+	has_line(text, "ROUTER_PORT=1024", "its port");
+	has_line(text, "LEASE=7200", "and for how long");
 	has_line(text, "REFLECTOR=input.example.org", "the rest of the environment is inherited");
 	has_line(text, "descriptors 0 1 2", "no descriptor but three");
 	if (ambient)

@@ -1,0 +1,83 @@
+/*
+ * forward.h - a probe that asks the home router first (router.h), and what may come of the answer.
+ *
+ * The router is the gateway that leads to the reflector, for packets of the address that the probe
+ * sends from. Nobody is asked where there is none, or where that address is no private one. In
+ * IPv6 it is a firewall that opens.
+ *
+ * The router forwards its port E to the local port. What a stranger is to use then, one of these,
+ * each of which is to be proved from outside before it is told:
+ *
+ *   FORWARD_SEEN    what the reflector saw, as ever: the router keeps ports, or there is none
+ *   FORWARD_PORT    that address, and port E: the router sends from another port than it forwards
+ *   FORWARD_PUNCH   what the reflector sees of local port E, when that is another than the one
+ *                   that is forwarded to: a router that keeps ports sends from E then, so a NAT
+ *                   beyond it has a mapping of E
+ */
+#ifndef NATPUNCH_CLIENT_FORWARD_H
+#define NATPUNCH_CLIENT_FORWARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "natpunch/base/error.h"
+#include "natpunch/client/mapping_race.h"
+#include "natpunch/client/router.h"
+
+struct forward_options {
+	bool wanted;
+	unsigned methods;   /* router.h */
+	struct addr router; /* to be asked instead of the gateway; ADDR_NONE: the gateway */
+	uint32_t lease;     /* seconds; 0: take the forward back */
+	uint16_t wish[2];   /* IPv4, IPv6: the port that was granted last, or 0 */
+	struct router_secret secret;
+};
+
+enum forward_candidate {
+	FORWARD_SEEN,
+	FORWARD_PORT,
+	FORWARD_PUNCH,
+	FORWARD_CANDIDATE_COUNT,
+};
+
+enum forward_step {
+	FORWARD_TRY,  /* a candidate, with its winner open */
+	FORWARD_END,  /* there is no other; the winner is open still */
+	FORWARD_LOST, /* nor a winner */
+};
+
+struct forward {
+	bool asked; /* there was somebody to ask: `result` says what came of it */
+	enum router_state state;
+	struct router_result result;
+	size_t tried;     /* candidates */
+	struct addr seen; /* by the reflector, once one was tried */
+};
+
+/*
+ * Asks the routers of `count` probes (one or two) at the same time, and says on stderr what they
+ * do. Blocks: for ROUTER_SILENCE_MS where nobody answers, ROUTER_DEADLINE_MS at most, and for the
+ * look-up of a reflector's name, until `deadline` (clock_now_ms()).
+ */
+void forward_ask(struct forward *const forwards[], const struct mapping_race_request *requests[],
+	size_t count, const struct forward_options *options, uint64_t deadline);
+
+/* What the router does, if it does, as part of the mapping. */
+void forward_note(const struct forward *forward, struct mapping *mapping);
+
+/*
+ * Makes *result, which is what the reflector saw and whose winner is open, the first candidate; and
+ * after one that strangers do not get through, the next. The first may be the only one. May block
+ * until `deadline`, as mapping_race_run() does.
+ */
+enum forward_step forward_next(struct forward *forward, const struct mapping_race_request *request,
+	struct mapping_race_result *result, uint64_t deadline);
+
+/* -V, and no candidate was proved: what the router has to do with it, as the hint. */
+void forward_explain(const struct forward *forward, const struct mapping_race_request *request,
+	struct error *error);
+
+/* --lease 0: is it forgotten? Returns the status to exit with. */
+int forward_taken_back(const struct forward *forward, struct error *error);
+
+#endif

@@ -1,0 +1,381 @@
+#include "natpunch/client/forward.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "natpunch/os/clock.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/route.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+
+#define LEASE_SHORT   600 /* seconds: a cron job that comes every ten minutes is late */
+#define DURATION_SIZE 40
+#define PRIVILEGED    1024 /* ports below this one: many routers do not forward to them */
+
+/* ---- whom to ask -------------------------------------------------------------------------- */
+
+/* An address of the reflectors, of the request's family. Returns false for none. */
+static bool find_remote(
+	const struct mapping_race_request *request, uint64_t deadline, struct addr *out)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < request->reflector_count && !found; i++) {
+		struct error ignored;
+		struct resolve names;
+
+		resolve_start_reflector(
+			&names, request->resolver, &request->reflectors[i], request->family);
+		found = resolve_wait(&names, request->reflectors[i].host, deadline, &ignored) == 0;
+		if (found)
+			*out = resolve_target(&names, 0);
+		resolve_end(&names);
+	}
+	return found;
+}
+
+/* The address that the probe will send from. Returns 0, or -1 and errno. */
+static int find_source(
+	const struct mapping_race_request *request, const struct addr *remote, struct addr *out)
+{
+	int result = -1;
+	int saved;
+	int fd;
+
+	if (request->local.family == remote->family) {
+		*out = request->local;
+		return 0;
+	}
+	fd = socket_open((enum addr_family)remote->family, SOCK_DGRAM, 0);
+	if (fd < 0)
+		return -1;
+	if (remote->family == ADDR_IPV6)
+		socket_prefer_public_source(fd);
+	if ((request->interface == NULL || socket_bind_interface(fd, request->interface) == 0) &&
+		socket_connect(fd, remote) == 0)
+		result = socket_local(fd, out);
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return result;
+}
+
+/* Can a router in front of this address have anything to forward or to open? */
+static bool is_behind_router(const struct addr *source)
+{
+	enum addr_class class = addr_classify(source);
+
+	if (source->family == ADDR_IPV6)
+		return class == ADDR_CLASS_PUBLIC || class == ADDR_CLASS_PRIVATE;
+	return class == ADDR_CLASS_PRIVATE || class == ADDR_CLASS_SHARED;
+}
+
+/* Returns whether there is somebody to ask; else it is said why not. */
+static bool find_router(const struct mapping_race_request *request,
+	const struct forward_options *options, uint64_t deadline, struct router_request *out)
+{
+	char ip[ADDR_IP_TEXT_SIZE], from[ADDR_IP_TEXT_SIZE];
+	struct addr remote;
+	struct route route;
+
+	if (!find_remote(request, deadline, &remote) ||
+		find_source(request, &remote, &out->source) != 0)
+		return false; /* the probe says so itself */
+	addr_format_ip(&out->source, from);
+	if (!is_behind_router(&out->source)) {
+		log_note("no router is asked: %s is a %s address", from,
+			addr_class_name(addr_classify(&out->source)));
+		return false;
+	}
+	if (options->router.family != ADDR_NONE && options->router.family != remote.family)
+		return false;
+	if (route_find(&remote, &out->source, request->interface, &route) != 0)
+		route = (struct route){.interface = 0};
+	out->router = route.gateway;
+	if (options->router.family != ADDR_NONE) {
+		out->router = options->router;
+		if (addr_classify(&out->router) == ADDR_CLASS_LINK_LOCAL && out->router.scope == 0)
+			out->router.scope = route.interface;
+	}
+	if (out->router.family != ADDR_NONE)
+		return true;
+	log_note("no router is asked: no gateway leads from %s to %s; --router names one", from,
+		addr_format_ip(&remote, ip));
+	return false;
+}
+
+/* ---- what it says ------------------------------------------------------------------------- */
+
+static const char *format_duration(uint32_t seconds, char out[DURATION_SIZE])
+{
+	static const struct {
+		uint32_t seconds;
+		const char *name;
+	} units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
+	size_t i = 0;
+
+	while (seconds % units[i].seconds != 0)
+		i++;
+	snprintf(out, DURATION_SIZE, "%u %s%s", seconds / units[i].seconds, units[i].name,
+		seconds == units[i].seconds ? "" : "s");
+	return out;
+}
+
+static void log_forward(const struct forward *forward, const struct mapping_race_request *request,
+	const struct forward_options *options)
+{
+	const struct router_result *result = &forward->result;
+	const char *title = router_method_title(result->method);
+	char ip[ADDR_IP_TEXT_SIZE], duration[DURATION_SIZE];
+
+	addr_format_ip(&result->router, ip);
+	format_duration(result->lease, duration);
+	if (result->router.family == ADDR_IPV6)
+		log_note("the router %s lets port %u in, by %s, for %s", ip, request->local.port,
+			title, duration);
+	else
+		log_note("the router %s forwards its port %u to port %u here, by %s, for %s", ip,
+			result->port, request->local.port, title, duration);
+	if (result->lease < LEASE_SHORT && result->lease < options->lease)
+		log_warning("the router %s forwards for %s only", ip, duration);
+}
+
+static bool is_private_outside(const struct router_result *result)
+{
+	return result->external.family == ADDR_IPV4 &&
+	       addr_classify(&result->external) != ADDR_CLASS_PUBLIC;
+}
+
+static void explain_refusal(const struct router_result *result, uint16_t port, struct error *error)
+{
+	char ip[ADDR_IP_TEXT_SIZE], external[ADDR_IP_TEXT_SIZE];
+
+	addr_format_ip(&result->router, ip);
+	if (is_private_outside(result) && result->result != PCP_RESULT_NOT_AUTHORIZED) {
+		error_set(error, EXIT_STATUS_UNREACHABLE,
+			"the router %s refuses to forward port %u: its own address is %s (%s: %s)",
+			ip, port, addr_format_ip(&result->external, external),
+			router_method_title(result->method), result->refusal);
+		error_hint(error, "there is another NAT beyond the router; miniupnpd forwards "
+				  "nevertheless with ext_ip=, set to any public address");
+		return;
+	}
+	error_set(error, EXIT_STATUS_UNREACHABLE,
+		"the router %s refuses to forward port %u (%s: %s)", ip, port,
+		router_method_title(result->method), result->refusal);
+	if (port < PRIVILEGED && result->result == PCP_RESULT_NOT_AUTHORIZED)
+		error_hint(error,
+			"many routers forward to ports from %u only: have the server "
+			"listen on one of these as well, and name it with -p",
+			PRIVILEGED);
+}
+
+static void explain_silence(const struct router_result *result, struct error *error)
+{
+	char ip[ADDR_IP_TEXT_SIZE];
+	const char *why = result->heard ? "it does not answer what it is asked" : "no answer";
+
+	if (result->problem != 0)
+		why = strerror(result->problem);
+	error_set(error, EXIT_STATUS_NETWORK, "the router %s cannot be asked to forward: %s",
+		addr_format_ip(&result->router, ip), why);
+}
+
+static void log_outcome(const struct forward *forward, const struct mapping_race_request *request,
+	const struct forward_options *options)
+{
+	struct error error;
+
+	if (forward->state == ROUTER_DONE) {
+		log_forward(forward, request, options);
+		return;
+	}
+	if (forward->state == ROUTER_REFUSED)
+		explain_refusal(&forward->result, request->local.port, &error);
+	else
+		explain_silence(&forward->result, &error);
+	log_warning("%s", error.text);
+}
+
+/* ---- asking ------------------------------------------------------------------------------- */
+
+void forward_ask(struct forward *const forwards[], const struct mapping_race_request *requests[],
+	size_t count, const struct forward_options *options, uint64_t deadline)
+{
+	struct router routers[2];
+	size_t of[2]; /* whose each is */
+	size_t asked = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct router_request question = {
+			.interface = requests[i]->interface,
+			.secret = &options->secret,
+			.protocol = requests[i]->protocol,
+			.port = requests[i]->local.port,
+			.lease = options->lease,
+			.methods = options->methods,
+		};
+
+		*forwards[i] = (struct forward){.asked = false};
+		if (!find_router(requests[i], options, deadline, &question))
+			continue;
+		question.wish = options->wish[question.source.family == ADDR_IPV6];
+		if (question.wish == 0 || question.source.family == ADDR_IPV6)
+			question.wish = question.port;
+		of[asked] = i;
+		router_start(&routers[asked++], &question, clock_now_ms());
+	}
+	router_run(routers, asked);
+	for (size_t i = 0; i < asked; i++) {
+		struct forward *forward = forwards[of[i]];
+
+		forward->asked = true;
+		forward->state = routers[i].state;
+		forward->result = routers[i].result;
+		router_end(&routers[i]);
+		if (options->lease > 0)
+			log_outcome(forward, requests[of[i]], options);
+	}
+}
+
+static bool is_granted(const struct forward *forward)
+{
+	return forward->asked && forward->state == ROUTER_DONE;
+}
+
+void forward_note(const struct forward *forward, struct mapping *mapping)
+{
+	const struct router_result *result = &forward->result;
+
+	if (!is_granted(forward))
+		return;
+	mapping->router = result->router;
+	mapping->router_port = result->port;
+	mapping->lease = result->lease;
+	snprintf(mapping->router_method, sizeof(mapping->router_method), "%s",
+		router_method_name(result->method));
+}
+
+/* ---- the candidates ----------------------------------------------------------------------- */
+
+/*
+ * What is likely comes first, as a candidate that fails takes seconds. A router that has the
+ * address that was seen is the only NAT, so it is its port that counts. With a NAT beyond it, that
+ * port is another one there.
+ */
+static const enum forward_candidate *order_of(const struct forward *forward)
+{
+	static const enum forward_candidate alone[FORWARD_CANDIDATE_COUNT] = {
+		FORWARD_PORT, FORWARD_PUNCH, FORWARD_SEEN};
+	static const enum forward_candidate beyond[FORWARD_CANDIDATE_COUNT] = {
+		FORWARD_SEEN, FORWARD_PUNCH, FORWARD_PORT};
+	bool is_alone = addr_equal_ip(&forward->result.external, &forward->seen) &&
+			forward->result.port != forward->seen.port;
+
+	return is_alone ? alone : beyond;
+}
+
+static bool applies(const struct forward *forward, enum forward_candidate candidate,
+	const struct mapping_race_request *request)
+{
+	uint16_t port = forward->result.port;
+
+	if (candidate == FORWARD_SEEN)
+		return true;
+	if (!is_granted(forward) || forward->seen.family != ADDR_IPV4)
+		return false;
+	return port != (candidate == FORWARD_PORT ? forward->seen.port : request->local.port);
+}
+
+/* A punch from local port E: what is told of it is of the port that is forwarded to. */
+static int punch_from(const struct forward *forward, const struct mapping_race_request *request,
+	struct mapping_race_result *result, uint64_t deadline)
+{
+	struct mapping_race_request other = *request;
+	uint64_t now = clock_now_ms();
+	struct error error;
+
+	other.local.port = forward->result.port;
+	other.timeout_ms = deadline > now ? deadline - now : 0;
+	if (mapping_race_run(&other, result, &error) != 0) {
+		log_detail("from local port %u: %s", other.local.port, error.text);
+		return -1;
+	}
+	result->mapping.local.port = request->local.port;
+	forward_note(forward, &result->mapping);
+	return 0;
+}
+
+enum forward_step forward_next(struct forward *forward, const struct mapping_race_request *request,
+	struct mapping_race_result *result, uint64_t deadline)
+{
+	const enum forward_candidate *order;
+	char text[ADDR_TEXT_SIZE];
+
+	if (forward->tried == 0)
+		forward->seen = result->mapping.public_addr;
+	order = order_of(forward);
+	while (forward->tried < FORWARD_CANDIDATE_COUNT) {
+		enum forward_candidate candidate = order[forward->tried++];
+
+		if (!applies(forward, candidate, request))
+			continue;
+		if (candidate == FORWARD_SEEN)
+			result->mapping.public_addr = forward->seen;
+		if (candidate == FORWARD_PORT)
+			result->mapping.public_addr.port = forward->result.port;
+		if (candidate == FORWARD_PUNCH) {
+			binding_client_end(&result->winner);
+			if (punch_from(forward, request, result, deadline) != 0)
+				return FORWARD_LOST;
+		}
+		if (is_granted(forward))
+			log_detail("trying %s", addr_format(&result->mapping.public_addr, text));
+		return FORWARD_TRY;
+	}
+	return FORWARD_END;
+}
+
+void forward_explain(const struct forward *forward, const struct mapping_race_request *request,
+	struct error *error)
+{
+	char ip[ADDR_IP_TEXT_SIZE];
+	struct error why;
+
+	if (!forward->asked || error->status != EXIT_STATUS_UNREACHABLE)
+		return;
+	if (is_granted(forward)) {
+		error_hint(error,
+			"the router %s forwards, but a NAT or a firewall beyond it, or on "
+			"this machine, keeps strangers out",
+			addr_format_ip(&forward->result.router, ip));
+		return;
+	}
+	if (forward->state != ROUTER_REFUSED)
+		return;
+	explain_refusal(&forward->result, request->local.port, &why);
+	if (why.hint[0] != '\0')
+		error_hint(error, "%s", why.hint);
+	else
+		error_hint(error, "%s", why.text);
+}
+
+int forward_taken_back(const struct forward *forward, struct error *error)
+{
+	char ip[ADDR_IP_TEXT_SIZE];
+
+	if (forward->state == ROUTER_DONE)
+		return EXIT_STATUS_DONE;
+	if (forward->state == ROUTER_REFUSED) {
+		error_set(error, EXIT_STATUS_UNREACHABLE,
+			"the router %s refuses to take the forward back (%s: %s)",
+			addr_format_ip(&forward->result.router, ip),
+			router_method_title(forward->result.method), forward->result.refusal);
+		return (int)error->status;
+	}
+	explain_silence(&forward->result, error);
+	return (int)error->status;
+}
