@@ -158,7 +158,10 @@ static enum router_method find_grant(const struct router *router)
 	return i > 0 ? (enum router_method)(i - 1) : ROUTER_NO_METHOD;
 }
 
-/* Is there anything to wait for? With a grant, for those that were asked to map after it. */
+/*
+ * Is there anything to wait for? With a grant, for those that were asked to map after it. To take
+ * back is to ask all: one refuses what another one has mapped.
+ */
 static bool waits(const struct router *router, enum router_method grant)
 {
 	bool granted = router->request.lease > 0 && grant != ROUTER_NO_METHOD;
@@ -170,7 +173,7 @@ static bool waits(const struct router *router, enum router_method grant)
 	return false;
 }
 
-/* Ends it when there is nothing to wait for, or no time. To take back is to take back by all. */
+/* Ends it when there is nothing to wait for, or no time. */
 static void settle(struct router *router, bool late)
 {
 	enum router_method grant = find_grant(router);
@@ -178,7 +181,7 @@ static void settle(struct router *router, bool late)
 
 	if (!late && waits(router, grant))
 		return;
-	if (grant != ROUTER_NO_METHOD && (router->request.lease > 0 || refused == ROUTER_NO_METHOD))
+	if (grant != ROUTER_NO_METHOD)
 		finish(router, ROUTER_DONE, grant);
 	else if (refused != ROUTER_NO_METHOD)
 		finish(router, ROUTER_REFUSED, refused);

@@ -80,7 +80,7 @@ struct router_request {
 
 enum router_state {
 	ROUTER_ASKING,
-	ROUTER_DONE,    /* it forwards, or with lease 0 has forgotten */
+	ROUTER_DONE,    /* it forwards, or with lease 0 has forgotten by one protocol at least */
 	ROUTER_REFUSED, /* `refusal` says why, as the router has it */
 	ROUTER_SILENT,  /* no answer, or none to the request itself (heard) */
 };

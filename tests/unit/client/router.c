@@ -338,9 +338,15 @@ static void test_back(void)
 	is_int(at(&scene, 6), ROUTER_DONE, "it has forgotten");
 	router_start(&scene.router, &scene.request, START);
 	take_requests(&scene);
-	say_pcp(&scene, 0, 0);
+	say_pcp(&scene, 2, 0);
+	is_int(at(&scene, 5), ROUTER_ASKING, "PCP refuses what NAT-PMP has mapped");
+	say_pmp(&scene, 0, 0);
+	is_int(at(&scene, 6), ROUTER_DONE, "which NAT-PMP forgets");
+	router_start(&scene.router, &scene.request, START);
+	take_requests(&scene);
+	say_pcp(&scene, 2, 0);
 	say_pmp(&scene, 2, 0);
-	is_int(at(&scene, 6), ROUTER_REFUSED, "one of them refuses");
+	is_int(at(&scene, 6), ROUTER_REFUSED, "both refuse");
 	router_start(&scene.router, &scene.request, START);
 	take_requests(&scene);
 	say_pmp(&scene, 0, 0);

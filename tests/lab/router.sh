@@ -1,0 +1,79 @@
+# shellcheck shell=sh
+#
+# A home router that forwards ports when it is asked: Debian's miniupnpd. Source lab.sh and tap.sh
+# first; after lab_start:
+#
+#   router_start LINE...    starts it with these lines in its configuration besides ours. It serves
+#                           nothing where its own address is no public one, and the laboratory's are
+#                           of documentation: ext_ip=$router_public mends that, and then the address
+#                           that it tells is a wrong one
+#   router_stop             ends it; what it forwards, it forwards no more
+#
+# A router that is to open IPv6 wants LAB_IPV6=none, as the firewall is then this one.
+
+# shellcheck disable=SC2034 # for those who source this file
+router_public=88.66.88.66
+
+# The chains that it works on. IPv4 has the filters of the laboratory, which let in what is translated.
+router_prepare()
+{
+	lab_exec home-router nft -f - <<-END
+	table inet filter
+	delete table inet filter
+	table inet filter {
+		chain miniupnpd { }
+		chain forward {
+			type filter hook forward priority 0; policy drop
+			ct state established,related accept
+			meta nfproto ipv4 accept
+			iifname "lan" accept
+			meta l4proto ipv6-icmp accept
+			jump miniupnpd
+		}
+		chain prerouting_miniupnpd { }
+		chain prerouting {
+			type nat hook prerouting priority -100; policy accept
+			jump prerouting_miniupnpd
+		}
+		chain postrouting_miniupnpd { }
+		chain postrouting {
+			type nat hook postrouting priority 90; policy accept
+			jump postrouting_miniupnpd
+		}
+	}
+	END
+}
+
+router_listens()
+{
+	lab_exec home-router ss -Hlun 'sport = :5351' | grep -q .
+}
+
+router_start()
+{
+	router_prepare
+	{
+		printf '%s\n' ext_ifname=wan listening_ip=lan http_port=5000 enable_upnp=no \
+			enable_natpmp=yes system_uptime=no secure_mode=yes \
+			uuid=00000000-1111-2222-3333-444444444444
+		[ $# -eq 0 ] || printf '%s\n' "$@"
+	} >"$LAB_DIR/miniupnpd.conf"
+	rm -f "$LAB_DIR/miniupnpd.pid"
+	lab_exec home-router miniupnpd -f "$LAB_DIR/miniupnpd.conf" -P "$LAB_DIR/miniupnpd.pid"
+	wait_for 10 router_listens && wait_for 10 test -s "$LAB_DIR/miniupnpd.pid" ||
+		bail 'miniupnpd does not start'
+}
+
+# It is a daemon: no child of ours, but a process of that namespace.
+router_is_gone()
+{
+	! kill -0 "$router_pid" 2>/dev/null
+}
+
+router_stop()
+{
+	read -r router_pid <"$LAB_DIR/miniupnpd.pid"
+	kill "$router_pid"
+	wait_for 10 router_is_gone || bail 'miniupnpd does not end'
+	lab_exec home-router nft delete table inet filter
+}
