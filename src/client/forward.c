@@ -73,37 +73,54 @@ static bool is_behind_router(const struct addr *source)
 	return class == ADDR_CLASS_PRIVATE || class == ADDR_CLASS_SHARED;
 }
 
-/* Returns whether there is somebody to ask; else it is said why not. */
+/* The gateway that leads there, or the router that was named. Returns false for none. */
 static bool find_router(const struct mapping_race_request *request,
-	const struct forward_options *options, uint64_t deadline, struct router_request *out)
+	const struct forward_options *options, const struct addr *remote, const struct addr *source,
+	struct addr *out)
 {
-	char ip[ADDR_IP_TEXT_SIZE], from[ADDR_IP_TEXT_SIZE];
-	struct addr remote;
 	struct route route;
 
-	if (!find_remote(request, deadline, &remote) ||
-		find_source(request, &remote, &out->source) != 0)
-		return false; /* the probe says so itself */
+	if (route_find(remote, source, request->interface, &route) != 0)
+		route = (struct route){.interface = 0};
+	*out = route.gateway;
+	if (options->router.family == ADDR_NONE)
+		return out->family != ADDR_NONE;
+	*out = options->router;
+	if (addr_classify(out) == ADDR_CLASS_LINK_LOCAL && out->scope == 0)
+		out->scope = route.interface;
+	return true;
+}
+
+bool forward_plan(const struct mapping_race_request *request, const struct forward_options *options,
+	const struct addr *remote, bool tell, struct router_request *out)
+{
+	char ip[ADDR_IP_TEXT_SIZE], from[ADDR_IP_TEXT_SIZE];
+	uint16_t wish = options->wish[remote->family == ADDR_IPV6];
+
+	*out = (struct router_request){
+		.interface = request->interface,
+		.secret = &options->secret,
+		.protocol = request->protocol,
+		.port = request->local.port,
+		.wish = wish != 0 ? wish : request->local.port,
+		.lease = options->lease,
+		.methods = options->methods,
+	};
+	if (find_source(request, remote, &out->source) != 0 ||
+		(options->router.family != ADDR_NONE && options->router.family != remote->family))
+		return false;
 	addr_format_ip(&out->source, from);
 	if (!is_behind_router(&out->source)) {
-		log_note("no router is asked: %s is a %s address", from,
-			addr_class_name(addr_classify(&out->source)));
+		if (tell)
+			log_note("no router is asked: %s is a %s address", from,
+				addr_class_name(addr_classify(&out->source)));
 		return false;
 	}
-	if (options->router.family != ADDR_NONE && options->router.family != remote.family)
-		return false;
-	if (route_find(&remote, &out->source, request->interface, &route) != 0)
-		route = (struct route){.interface = 0};
-	out->router = route.gateway;
-	if (options->router.family != ADDR_NONE) {
-		out->router = options->router;
-		if (addr_classify(&out->router) == ADDR_CLASS_LINK_LOCAL && out->router.scope == 0)
-			out->router.scope = route.interface;
-	}
-	if (out->router.family != ADDR_NONE)
+	if (find_router(request, options, remote, &out->source, &out->router))
 		return true;
-	log_note("no router is asked: no gateway leads from %s to %s; --router names one", from,
-		addr_format_ip(&remote, ip));
+	if (tell)
+		log_note("no router is asked: no gateway leads from %s to %s; --router names one",
+			from, addr_format_ip(remote, ip));
 	return false;
 }
 
@@ -202,6 +219,30 @@ static void log_outcome(const struct forward *forward, const struct mapping_race
 
 /* ---- asking ------------------------------------------------------------------------------- */
 
+static bool says_the_same(
+	const struct forward *before, enum router_state state, const struct router_result *result)
+{
+	const struct router_result *old = &before->result;
+
+	return before->asked && before->state == state && old->port == result->port &&
+	       old->method == result->method && old->result == result->result &&
+	       old->problem == result->problem && addr_equal_ip(&old->router, &result->router);
+}
+
+void forward_take(struct forward *forward, const struct router *router,
+	const struct mapping_race_request *request, const struct forward_options *options)
+{
+	bool same = says_the_same(forward, router->state, &router->result);
+
+	forward->asked = true;
+	forward->state = router->state;
+	forward->result = router->result;
+	if (same)
+		log_detail("the router says the same as before");
+	else if (options->lease > 0)
+		log_outcome(forward, request, options);
+}
+
 void forward_ask(struct forward *const forwards[], const struct mapping_race_request *requests[],
 	size_t count, const struct forward_options *options, uint64_t deadline)
 {
@@ -210,38 +251,26 @@ void forward_ask(struct forward *const forwards[], const struct mapping_race_req
 	size_t asked = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		struct router_request question = {
-			.interface = requests[i]->interface,
-			.secret = &options->secret,
-			.protocol = requests[i]->protocol,
-			.port = requests[i]->local.port,
-			.lease = options->lease,
-			.methods = options->methods,
-		};
+		struct router_request question;
+		struct addr remote;
 
 		*forwards[i] = (struct forward){.asked = false};
-		if (!find_router(requests[i], options, deadline, &question))
+		if (!find_remote(requests[i], deadline, &remote))
+			continue; /* the probe says so itself */
+		forwards[i]->remote = remote;
+		if (!forward_plan(requests[i], options, &remote, true, &question))
 			continue;
-		question.wish = options->wish[question.source.family == ADDR_IPV6];
-		if (question.wish == 0 || question.source.family == ADDR_IPV6)
-			question.wish = question.port;
 		of[asked] = i;
 		router_start(&routers[asked++], &question, clock_now_ms());
 	}
 	router_run(routers, asked);
 	for (size_t i = 0; i < asked; i++) {
-		struct forward *forward = forwards[of[i]];
-
-		forward->asked = true;
-		forward->state = routers[i].state;
-		forward->result = routers[i].result;
+		forward_take(forwards[of[i]], &routers[i], requests[of[i]], options);
 		router_end(&routers[i]);
-		if (options->lease > 0)
-			log_outcome(forward, requests[of[i]], options);
 	}
 }
 
-static bool is_granted(const struct forward *forward)
+bool forward_is_granted(const struct forward *forward)
 {
 	return forward->asked && forward->state == ROUTER_DONE;
 }
@@ -250,7 +279,11 @@ void forward_note(const struct forward *forward, struct mapping *mapping)
 {
 	const struct router_result *result = &forward->result;
 
-	if (!is_granted(forward))
+	mapping->router = (struct addr){.family = ADDR_NONE};
+	mapping->router_port = 0;
+	mapping->lease = 0;
+	mapping->router_method[0] = '\0';
+	if (!forward_is_granted(forward))
 		return;
 	mapping->router = result->router;
 	mapping->router_port = result->port;
@@ -285,7 +318,7 @@ static bool applies(const struct forward *forward, enum forward_candidate candid
 
 	if (candidate == FORWARD_SEEN)
 		return true;
-	if (!is_granted(forward) || forward->seen.family != ADDR_IPV4)
+	if (!forward_is_granted(forward) || forward->seen.family != ADDR_IPV4)
 		return false;
 	return port != (candidate == FORWARD_PORT ? forward->seen.port : request->local.port);
 }
@@ -332,7 +365,7 @@ enum forward_step forward_next(struct forward *forward, const struct mapping_rac
 			if (punch_from(forward, request, result, deadline) != 0)
 				return FORWARD_LOST;
 		}
-		if (is_granted(forward))
+		if (forward_is_granted(forward))
 			log_detail("trying %s", addr_format(&result->mapping.public_addr, text));
 		return FORWARD_TRY;
 	}
@@ -347,7 +380,7 @@ void forward_explain(const struct forward *forward, const struct mapping_race_re
 
 	if (!forward->asked || error->status != EXIT_STATUS_UNREACHABLE)
 		return;
-	if (is_granted(forward)) {
+	if (forward_is_granted(forward)) {
 		error_hint(error,
 			"the router %s forwards, but a NAT or a firewall beyond it, or on "
 			"this machine, keeps strangers out",

@@ -264,6 +264,34 @@ static int load_key(struct probe_state *state)
 	return key_file_load_one(options->key_path, options->name, &state->key, &state->error);
 }
 
+/* The port that a router granted last is asked for again: with another, it would forward both. */
+static void take_wish(struct probe_state *state, const struct probe_record *record)
+{
+	const struct mapping_race_request *request = &state->options->request;
+
+	if (record->known && record->mapping.local.port == request->local.port &&
+		record->mapping.protocol == request->protocol)
+		state->forward.wish[0] = record->mapping.router_port;
+}
+
+/* With -F: what is known before there are no files any more. */
+static int prepare_forward(struct probe_state *state)
+{
+	const char *path = state->options->changed_file;
+	struct probe_records records;
+
+	state->forward = state->options->forward;
+	if (!state->forward.wanted)
+		return 0;
+	router_read_secret(&state->forward.secret);
+	if (path == NULL)
+		return 0;
+	if (probe_record_read(path, &records, &state->error) != 0)
+		return -1;
+	take_wish(state, &records.ipv4);
+	return 0;
+}
+
 /* IPv4 where there is one; with -4 -6 each. */
 static bool is_printed(const struct both_families *both, size_t index)
 {
@@ -361,34 +389,6 @@ static int fail_unverified(const struct both_families *both)
 			status = (int)side->error.status;
 	}
 	return status;
-}
-
-/* The port that a router granted last is asked for again: with another, it would forward both. */
-static void take_wish(struct probe_state *state, const struct probe_record *record)
-{
-	const struct mapping_race_request *request = &state->options->request;
-
-	if (record->known && record->mapping.local.port == request->local.port &&
-		record->mapping.protocol == request->protocol)
-		state->forward.wish[0] = record->mapping.router_port;
-}
-
-/* With -F: what is known before there are no files any more. */
-static int prepare_forward(struct probe_state *state)
-{
-	const char *path = state->options->changed_file;
-	struct probe_records records;
-
-	state->forward = state->options->forward;
-	if (!state->forward.wanted)
-		return 0;
-	router_read_secret(&state->forward.secret);
-	if (path == NULL)
-		return 0;
-	if (probe_record_read(path, &records, &state->error) != 0)
-		return -1;
-	take_wish(state, &records.ipv4);
-	return 0;
 }
 
 /* --lease 0: nothing else is done. */
@@ -608,7 +608,8 @@ static int enter_sandbox(struct probe_state *state, struct mapping_race_request 
 
 	plan.caller_task = handover_task(handover);
 	plan.caller_file = HANDOVER_SPARE_FILE;
-	if (client_sandbox_open(sandbox, &plan, &state->error) != 0 || load_key(state) != 0)
+	if (client_sandbox_open(sandbox, &plan, &state->error) != 0 || load_key(state) != 0 ||
+		prepare_forward(state) != 0)
 		return -1;
 	handover->launcher = &sandbox->launcher;
 	handover->task = CLIENT_SANDBOX_TASK_CALLER;
@@ -631,6 +632,7 @@ static int run_kept(struct probe_state *state)
 		.verify = options->verify,
 		.verify_open_ms = KEEP_VERIFY_OPEN_MS,
 		.verify_again_ms = KEEP_VERIFY_AGAIN_MS,
+		.forward = options->forward.wanted ? &state->forward : NULL,
 		.key = options->name != NULL ? &state->key : NULL,
 		.hook = &state->hook,
 		.handover = &handover,

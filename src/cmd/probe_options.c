@@ -253,8 +253,9 @@ static int check_forward(const struct probe_options *options, struct error *erro
 			error, EXIT_STATUS_USAGE, "--forward-by, --router and --lease need -F");
 	if (!forward->wanted)
 		return 0;
-	if (options->keep)
-		return error_set(error, EXIT_STATUS_USAGE, "-F does not go with -k");
+	if (options->keep && forward->lease == 0)
+		return error_set(error, EXIT_STATUS_USAGE,
+			"--lease 0 takes the forward back and ends, which does not go with -k");
 	if (family != ADDR_NONE && forward->router.family != ADDR_NONE &&
 		family != (enum addr_family)forward->router.family)
 		return error_set(error, EXIT_STATUS_USAGE,

@@ -181,6 +181,20 @@ static void take_events(struct keep *keep, const struct pollfd fds[WATCH_MAX], u
 	give_up_if_refused(keep);
 }
 
+/* Before the first packet: where the router forwards, it may send from another port. */
+static void ask_routers(struct keep *keep)
+{
+	uint64_t now = clock_now_ms();
+
+	if (keep->config->forward == NULL)
+		return;
+	both_families_ask_routers(
+		&keep->families, keep->config->forward, now + keep->config->probe.timeout_ms);
+	for (size_t i = 0; i < keep->count; i++)
+		lease_begin(
+			&keep->upkeeps[i].lease, &keep->families.sides[i].forward, clock_now_ms());
+}
+
 static void start(struct keep *keep, const struct keep_config *config, uint64_t now)
 {
 	memset(keep, 0, sizeof(*keep));
@@ -194,6 +208,7 @@ static void start(struct keep *keep, const struct keep_config *config, uint64_t 
 			keep->count > 1 ? &keep->upkeeps[1 - i] : NULL);
 	netwatch_open(&keep->watch);
 	notify_ready(config->notify);
+	ask_routers(keep);
 	notify_status(config->notify, "looking for a mapping");
 	for (size_t i = 0; i < keep->count; i++)
 		upkeep_start(&keep->upkeeps[i], now);

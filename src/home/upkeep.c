@@ -27,6 +27,7 @@
  *   HELD_SILENT            another race at once; of a single reflector, from now on, at two ports.
  *   HELD_ENDING            another race at once, while the connection is still there.
  *   network changed        a keep-alive at once, or with another local address another race.
+ *   the router forwards anew, or no more: it is dialled again (lease.c).
  *   verdict                it is reported; one that is not there leaves things as they are.
  *
  * Timers, here (those of the parts are in their files):
@@ -329,6 +330,8 @@ static void take_winner(struct upkeep *upkeep, uint64_t now)
 	/* With one reflector only, the pair of addresses is taken until the old one is gone. */
 	if (upkeep->request.reflector_count > 1)
 		lifetime_ms = upkeep->lifetime_ms[result.reflector];
+	lease_set_remote(&upkeep->lease, &result.winner.request.remote, now);
+	forward_note(&upkeep->lease.forward, &result.mapping);
 	held_begin(&upkeep->held, &result, lifetime_ms, now);
 	confirm(upkeep, &result, now);
 	/* To be verified with, the others must stay strangers; what they dial tells more. */
@@ -502,11 +505,22 @@ static void take_held_event(struct upkeep *upkeep, enum held_event event, uint64
 
 /* ---- what happens ------------------------------------------------------------------------- */
 
+/* What the router does is something else now: it may be it that lets strangers in. */
+static void advance_lease(struct upkeep *upkeep, uint64_t now)
+{
+	if (!lease_advance(&upkeep->lease, now))
+		return;
+	forward_note(&upkeep->lease.forward, &upkeep->known.mapping);
+	if (upkeep->has_known && upkeep->config->verify)
+		verify(upkeep, now);
+}
+
 /* Does the held connection still leave from where it did? */
 void upkeep_check_network(struct upkeep *upkeep, uint64_t now)
 {
 	struct addr source;
 
+	lease_check_network(&upkeep->lease, now);
 	if (!upkeep->held.open) {
 		/* A race that began before the change may wait for what cannot come. */
 		if (upkeep->race != NULL && upkeep->purpose == UPKEEP_REPLACE)
@@ -549,6 +563,7 @@ uint64_t upkeep_watch(const struct upkeep *upkeep, struct pollfd fds[UPKEEP_WATC
 		due, responder_watch(&upkeep->responder, fds + UPKEEP_WATCH_RESPONDER));
 	due = timers_earlier(
 		due, verification_watch(&upkeep->verification, fds + UPKEEP_WATCH_VERIFICATION));
+	due = timers_earlier(due, lease_watch(&upkeep->lease, fds + UPKEEP_WATCH_LEASE));
 	for (size_t i = UPKEEP_WATCH_RACE; i < UPKEEP_WATCH_MAX; i++)
 		fds[i] = (struct pollfd){.fd = -1};
 	if (upkeep->race != NULL)
@@ -566,6 +581,7 @@ void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_
 	responder_advance(&upkeep->responder, fds + UPKEEP_WATCH_RESPONDER, now);
 	take_held_event(upkeep, held_advance(&upkeep->held, happened, now), now);
 	take_timers(upkeep, now);
+	advance_lease(upkeep, now);
 	/* What poll() found belongs to the race that was running then. */
 	advance_race(upkeep, upkeep->race == watched ? fds + UPKEEP_WATCH_RACE : NULL, now);
 }
@@ -585,6 +601,7 @@ void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
 	verification_init(
 		&upkeep->verification, probe, config->verify_open_ms, config->verify_again_ms);
 	responder_init(&upkeep->responder, config->handover, &upkeep->held.registration);
+	lease_init(&upkeep->lease, config->forward, probe);
 }
 
 void upkeep_start(struct upkeep *upkeep, uint64_t now)
@@ -600,4 +617,5 @@ void upkeep_end(struct upkeep *upkeep)
 	responder_end(&upkeep->responder);
 	held_end(&upkeep->held);
 	report_down(upkeep);
+	lease_end(&upkeep->lease);
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "home/held.h"
+#include "home/lease.h"
 #include "home/responder.h"
 #include "home/verification.h"
 #include "natpunch/base/error.h"
@@ -26,7 +27,8 @@ enum upkeep_watch {
 	UPKEEP_WATCH_HELD,
 	UPKEEP_WATCH_RESPONDER,
 	UPKEEP_WATCH_VERIFICATION = UPKEEP_WATCH_RESPONDER + RESPONDER_WATCH_MAX,
-	UPKEEP_WATCH_RACE = UPKEEP_WATCH_VERIFICATION + REACHABILITY_WATCH_MAX,
+	UPKEEP_WATCH_LEASE = UPKEEP_WATCH_VERIFICATION + REACHABILITY_WATCH_MAX,
+	UPKEEP_WATCH_RACE = UPKEEP_WATCH_LEASE + ROUTER_WATCH_MAX,
 	UPKEEP_WATCH_MAX = UPKEEP_WATCH_RACE + MAPPING_RACE_WATCH_MAX,
 };
 
@@ -70,6 +72,7 @@ struct upkeep {
 
 	struct verification verification; /* with `verify` */
 	struct responder responder;
+	struct lease lease; /* of a router that forwards */
 
 	uint64_t race_due;
 	uint64_t down_due;

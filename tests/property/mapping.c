@@ -57,7 +57,8 @@ static bool same(const struct mapping *a, const struct mapping *b)
 {
 	return mapping_equal(a, b) && addr_equal(&a->local, &b->local) &&
 	       a->public_addr.scope == b->public_addr.scope && a->local.scope == b->local.scope &&
-	       a->router_port == b->router_port && strcmp(a->reflector, b->reflector) == 0 && strcmp(a->method, b->method) == 0;
+	       a->router_port == b->router_port && strcmp(a->reflector, b->reflector) == 0 &&
+	       strcmp(a->method, b->method) == 0;
 }
 
 static int decode(struct mapping *out, const char *text, size_t size)

@@ -50,8 +50,9 @@ struct forward {
 	bool asked; /* there was somebody to ask: `result` says what came of it */
 	enum router_state state;
 	struct router_result result;
-	size_t tried;     /* candidates */
-	struct addr seen; /* by the reflector, once one was tried */
+	struct addr remote; /* the reflector that it was on the way to; ADDR_NONE: unknown */
+	size_t tried;       /* candidates */
+	struct addr seen;   /* by the reflector, once one was tried */
 };
 
 /*
@@ -62,7 +63,21 @@ struct forward {
 void forward_ask(struct forward *const forwards[], const struct mapping_race_request *requests[],
 	size_t count, const struct forward_options *options, uint64_t deadline);
 
-/* What the router does, if it does, as part of the mapping. */
+/*
+ * The same in steps, for a caller that asks again and again: fills in *out for router_start(), for
+ * a reflector at `remote`. Returns false when there is nobody to ask; `tell`: and says why.
+ */
+bool forward_plan(const struct mapping_race_request *request, const struct forward_options *options,
+	const struct addr *remote, bool tell, struct router_request *out);
+
+/* Takes what a router has said. It is told, unless it is what it said before. */
+void forward_take(struct forward *forward, const struct router *router,
+	const struct mapping_race_request *request, const struct forward_options *options);
+
+/* Does the router forward? */
+bool forward_is_granted(const struct forward *forward);
+
+/* What the router does, if it does, as part of the mapping; else nothing of a router is in it. */
 void forward_note(const struct forward *forward, struct mapping *mapping);
 
 /*

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "natpunch/base/key.h"
+#include "natpunch/client/forward.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/home/handover.h"
 #include "natpunch/os/hook.h"
@@ -23,10 +24,11 @@ struct keep_config {
 		probe; /* its mode, hold_seconds and first are set by keep_run() */
 	uint64_t interval_ms;
 	bool verify; /* a mapping is reported once a reflector's dial-back got through */
-	uint64_t verify_open_ms;  /* with `verify`: until it is dialled again, */
-	uint64_t verify_again_ms; /* and when that did not get through */
-	const struct key *key;    /* the name to keep registered (its secret too), or NULL */
-	struct hook *hook;        /* reaped and expired here */
+	uint64_t verify_open_ms;               /* with `verify`: until it is dialled again, */
+	uint64_t verify_again_ms;              /* and when that did not get through */
+	const struct forward_options *forward; /* what to ask the router for, or NULL */
+	const struct key *key; /* the name to keep registered (its secret too), or NULL */
+	struct hook *hook;     /* reaped and expired here */
 	/* Reaped here; gets what the listener accepts, and what initiators were let in by. */
 	struct handover *handover;
 	struct launcher *launcher; /* that both use, or NULL */

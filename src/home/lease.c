@@ -1,0 +1,184 @@
+/*
+ * States: nothing to ask for (options NULL), waiting (due), asking.
+ *
+ * Events:
+ *   granted           the next question when a half to five eighths of the lease are over (RFC 6887
+ *                     section 11.2.1, so that many homes do not ask in step).
+ *   refused, silent   with a forward that stands: when half of what is left is over. Else after
+ *                     LEASE_AGAIN_MS.
+ *   expired           there is no forward any more.
+ *   network changed, a reflector at another address: at once.
+ *   the epoch fell    the router lost what it forwarded; the answer that says so has made it anew.
+ *
+ * Threat: whoever answers in the router's name chooses how often it is asked: LEASE_CALM_MS bounds
+ * it. Invariant: the router is open only while asking.
+ */
+#include "home/lease.h"
+
+#include <string.h>
+
+#include "home/timers.h"
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/random.h"
+
+void lease_init(struct lease *lease, const struct forward_options *options,
+	const struct mapping_race_request *probe)
+{
+	memset(lease, 0, sizeof(*lease));
+	lease->options = options;
+	lease->probe = probe;
+	lease->due = lease->expires = TIMER_NONE;
+}
+
+static void schedule(struct lease *lease, bool granted, uint64_t now)
+{
+	uint64_t whole = (uint64_t)lease->forward.result.lease * 1000;
+	uint64_t wait = timers_with_jitter(LEASE_AGAIN_MS);
+
+	if (granted) {
+		wait = whole / 2 + random_below((uint32_t)(whole / 8) + 1);
+		lease->expires = now + whole;
+	} else if (lease->expires != TIMER_NONE) {
+		wait = (lease->expires - now) / 2;
+		if (wait < LEASE_HURRY_MS)
+			wait = LEASE_HURRY_MS;
+	}
+	if (wait < LEASE_CALM_MS)
+		wait = LEASE_CALM_MS;
+	lease->due = now + wait;
+}
+
+static void take_epoch(struct lease *lease, uint64_t now)
+{
+	if (!pcp_epoch_take(&lease->epoch, lease->forward.result.epoch, now / 1000))
+		log_note("the router has lost what it forwarded, and forwards anew");
+}
+
+void lease_begin(struct lease *lease, const struct forward *forward, uint64_t now)
+{
+	if (lease->options == NULL)
+		return;
+	lease->forward = *forward;
+	lease->remote = forward->remote;
+	lease->asked_at = now;
+	if (forward_is_granted(forward))
+		take_epoch(lease, now);
+	lease->told = true;
+	schedule(lease, forward_is_granted(forward), now);
+}
+
+static void hurry(struct lease *lease, uint64_t now)
+{
+	uint64_t calm = lease->asked_at + LEASE_CALM_MS;
+
+	if (lease->options != NULL && lease->remote.family != ADDR_NONE)
+		lease->due = calm > now ? calm : now;
+}
+
+void lease_set_remote(struct lease *lease, const struct addr *remote, uint64_t now)
+{
+	bool known = addr_equal_ip(&lease->remote, remote);
+
+	lease->remote = *remote;
+	if (!known)
+		hurry(lease, now);
+}
+
+void lease_check_network(struct lease *lease, uint64_t now)
+{
+	hurry(lease, now);
+}
+
+static void ask(struct lease *lease, uint64_t now)
+{
+	struct router_request question;
+
+	lease->asked_at = now;
+	if (!forward_plan(lease->probe, lease->options, &lease->remote, !lease->told, &question)) {
+		lease->told = true;
+		schedule(lease, false, now);
+		return;
+	}
+	/* What stands is asked for again, so that there is no second one. */
+	if (lease->forward.result.port != 0)
+		question.wish = lease->forward.result.port;
+	router_start(&lease->router, &question, now);
+	lease->asking = true;
+	lease->due = TIMER_NONE;
+}
+
+/* Returns whether it says something else. A forward that stands is not given up for a silence. */
+static bool take_answer(struct lease *lease, uint64_t now)
+{
+	bool granted = lease->router.state == ROUTER_DONE;
+	bool stood = forward_is_granted(&lease->forward);
+	uint16_t before = lease->forward.result.port;
+
+	router_end(&lease->router);
+	lease->asking = false;
+	if (granted || !stood)
+		forward_take(&lease->forward, &lease->router, lease->probe, lease->options);
+	else
+		log_detail("the router has not renewed its forward");
+	if (granted)
+		take_epoch(lease, now);
+	schedule(lease, granted, now);
+	return granted && (!stood || lease->forward.result.port != before);
+}
+
+static bool expire(struct lease *lease)
+{
+	log_warning("the router does not forward any more: it has not renewed the lease");
+	lease->expires = TIMER_NONE;
+	lease->forward.asked = false;
+	return true;
+}
+
+uint64_t lease_watch(const struct lease *lease, struct pollfd fds[ROUTER_WATCH_MAX])
+{
+	uint64_t due = timers_earlier(lease->due, lease->expires);
+
+	for (size_t i = 0; i < ROUTER_WATCH_MAX; i++)
+		fds[i] = (struct pollfd){.fd = -1};
+	if (lease->asking)
+		due = timers_earlier(due, router_watch(&lease->router, fds));
+	return due;
+}
+
+bool lease_advance(struct lease *lease, uint64_t now)
+{
+	bool changed = false;
+
+	if (lease->options == NULL)
+		return false;
+	if (lease->asking && router_advance(&lease->router, now) != ROUTER_ASKING)
+		changed = take_answer(lease, now);
+	if (!lease->asking && timers_take_due(&lease->due, now))
+		ask(lease, now);
+	if (lease->expires <= now)
+		changed = expire(lease);
+	return changed;
+}
+
+void lease_end(struct lease *lease)
+{
+	struct router_request question;
+
+	if (lease->asking)
+		router_end(&lease->router);
+	lease->asking = false;
+	lease->due = TIMER_NONE;
+	if (lease->options == NULL || !forward_is_granted(&lease->forward) ||
+		!forward_plan(lease->probe, lease->options, &lease->remote, false, &question))
+		return;
+	question.lease = 0;
+	question.methods = 1U << lease->forward.result.method;
+	router_start(&lease->router, &question, clock_now_ms());
+	router_run(&lease->router, 1);
+	log_detail(lease->router.state == ROUTER_DONE
+			   ? "the router has forgotten its forward"
+			   : "the router keeps its forward until it lapses");
+	lease->forward.asked = false;
+}
