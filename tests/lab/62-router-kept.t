@@ -1,0 +1,82 @@
+#!/bin/sh
+# probe -k -F: the home router's forward is asked for, renewed when the router has lost it, and given
+# back at the end. Where the router forwards to high ports alone, a port of our own leads to sshd.
+
+# shellcheck source=tests/lab/lab.sh
+. "$(dirname "$0")/lab.sh"
+# shellcheck source=tests/lab/tap.sh
+. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/lab/router.sh
+. "$(dirname "$0")/router.sh"
+need ip nft conntrack miniupnpd
+
+natpunch=$lab_top/natpunch
+
+# ARG...: at home, in the background.
+keep()
+{
+	lab_spawn keep home "$natpunch" probe -k -F -V -v -r "$LAB_REFLECTOR4" "$@"
+}
+
+said()
+{
+	cat "$LAB_DIR/keep.err"
+}
+
+forwards()
+{
+	lab_exec home-router nft list chain inet filter prerouting_miniupnpd | grep -q "dnat"
+}
+
+forgot()
+{
+	! forwards
+}
+
+logs_in()
+{
+	[ "$(lab_ssh third "$LAB_HOME_PUBLIC4" "$1" echo in 2>/dev/null)" = in ]
+}
+
+lab_start port-restricted
+router_start "ext_ip=$router_public"
+lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
+
+keep
+ok 'it is verified' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$"
+like 'through the router' "$(said)" 'the router 192\.168\.1\.1 forwards its port 22 to port 22 here, by PCP'
+ok 'a stranger logs in' logs_in 22
+
+router_stop
+router_start "ext_ip=$router_public"
+nok 'a router that has started anew has forgotten it' forwards
+# As netwatch would: it asks at once, or when the last question is some seconds old.
+
+kill -HUP "$(cat "$LAB_DIR/keep.pid")"
+ok 'it is asked for again' wait_for 30 forwards
+ok 'and a stranger logs in' wait_for 20 logs_in 22
+
+lab_kill keep
+is 'it ends: exit 0' "$?" 0
+ok 'and the forward is given back' forgot
+router_stop
+
+# As OpenWrt has it.
+router_start "ext_ip=$router_public" 'allow 1024-65535 0.0.0.0/0 1024-65535' 'deny 0-65535 0.0.0.0/0 0-65535'
+lab_nat_flush home
+keep -p 2222 --to 127.0.0.1:22
+ok 'a router that forwards high ports alone' \
+	wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 2222\$"
+ok 'a stranger logs in' logs_in 2222
+lab_kill keep KILL
+ok 'one that is killed leaves it' forwards
+router_stop
+
+# Nobody there: kept all the same, not reachable.
+lab_nat_flush home
+lab_spawn keep home "$natpunch" probe -k -F -r "$LAB_REFLECTOR4"
+ok 'no router: the mapping is kept' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$"
+like 'it is told' "$(said)" 'the router 192\.168\.1\.1 cannot be asked to forward: Connection refused'
+lab_kill keep
+lab_stop
+done_testing
