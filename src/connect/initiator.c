@@ -21,13 +21,17 @@
  */
 #include "natpunch/connect/initiator.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <sys/socket.h>
 
 #include "connect/attempt.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/socket.h"
 
 #define ATTEMPT_MAX RESOLVE_MAX
 
@@ -178,6 +182,17 @@ static int rank(const struct error *error)
 	}
 }
 
+/*
+ * As ssh has a connection that it made itself: a key is sent when it is struck, and not kept back
+ * until the one before was acknowledged (RFC 9293 section 3.7.4), and a peer that is gone is
+ * noticed. A connection that has died has no options to set.
+ */
+static void prepare(int fd)
+{
+	socket_set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	socket_set_flag(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+}
+
 /* The connection of the winner; or -1 and the most telling error. All are ended. */
 static int finish(struct race *race, struct error *error)
 {
@@ -195,6 +210,8 @@ static int finish(struct race *race, struct error *error)
 	}
 	if (telling != NULL)
 		*error = *telling;
+	if (fd >= 0)
+		prepare(fd);
 	for (size_t i = 0; i < race->count; i++)
 		attempt_end(&race->attempts[i]);
 	return fd;

@@ -40,7 +40,8 @@ struct initiator_request {
 };
 
 /*
- * Returns a connected, non-blocking socket, the caller's; or -1 with *error filled:
+ * Returns a connected, non-blocking socket with TCP_NODELAY and SO_KEEPALIVE set, of which not a
+ * byte has been read, the caller's; or -1 with *error filled:
  * EXIT_STATUS_NETWORK when the reflector cannot be asked or knows no address, none of our family
  * included that it would relay to,
  * EXIT_STATUS_UNREACHABLE when home is known and there is no way to it.

@@ -6,6 +6,7 @@
  */
 #include "natpunch/connect/initiator.h"
 
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -78,6 +79,16 @@ struct road {
 	int said;
 };
 
+/* As ssh would have it: a key goes out at once, and a peer that is gone is noticed. */
+static bool feels_like_ssh(int fd)
+{
+	int nodelay = 0, keepalive = 0;
+	socklen_t size = sizeof(int);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &size) == 0 && nodelay != 0 &&
+	       getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keepalive, &size) == 0 && keepalive != 0;
+}
+
 /* What comes from the other end is shown, as far as it comes at once. */
 static int greet(int fd)
 {
@@ -85,6 +96,8 @@ static int greet(int fd)
 	char text[64];
 	ssize_t got;
 
+	if (!feels_like_ssh(fd))
+		return 98;
 	if (send(fd, WELL, sizeof(WELL), MSG_NOSIGNAL) != sizeof(WELL))
 		return 99;
 	poll(&ready, 1, PATIENCE);

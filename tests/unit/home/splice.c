@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -288,6 +289,32 @@ static void test_both_ways(void)
 	close(rig.server);
 }
 
+/* Seen at second descriptors of both sockets, while it runs. */
+static void test_nodelay(void)
+{
+	int left[2], right[2], kept[2], values[2] = {0, 0};
+	struct transfer way;
+	struct rig rig;
+
+	connect_pair(left, false);
+	connect_pair(right, false);
+	kept[0] = fcntl(left[1], F_DUPFD_CLOEXEC, 0);
+	kept[1] = fcntl(right[0], F_DUPFD_CLOEXEC, 0);
+	rig = start_with(left, right);
+	way = transfer(rig.client, rig.server, 8, 1000);
+	carry(&way, 1);
+	for (int i = 0; i < 2; i++) {
+		socklen_t size = sizeof(values[i]);
+
+		getsockopt(kept[i], IPPROTO_TCP, TCP_NODELAY, &values[i], &size);
+		close(kept[i]);
+	}
+	ok(values[0] != 0 && values[1] != 0, "a key that is struck goes on at once, either way");
+	close(rig.client);
+	close(rig.server);
+	exit_of(&rig);
+}
+
 /* The one that ends first sends all, then FIN; the other goes on for a while. */
 static void test_half_close(bool client_first)
 {
@@ -415,6 +442,7 @@ static void test_unix_sockets(void)
 int main(void)
 {
 	test_both_ways();
+	test_nodelay();
 	test_half_close(true);
 	test_half_close(false);
 	test_end_behind_data();
