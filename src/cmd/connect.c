@@ -11,6 +11,7 @@
 #include "natpunch/cmd/command.h"
 #include "natpunch/os/key_file.h"
 #include "cmd/name_options.h"
+#include "natpunch/connect/socket_pass.h"
 #include "natpunch/connect/stdio_pump.h"
 #include "natpunch/base/secret.h"
 #include "natpunch/base/text.h"
@@ -21,6 +22,7 @@
 
 enum {
 	OPTION_SSH_CONFIG = OPTION_LONG_ONLY,
+	OPTION_FDPASS,
 };
 
 static const struct option_row options[] = {
@@ -30,6 +32,8 @@ static const struct option_row options[] = {
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'t', "timeout", "SECONDS", "until the connection must stand (10)", false},
 	{COMMON_OPTION_MARK, "mark", "N", "set this mark (SO_MARK) on all sockets", false},
+	{OPTION_FDPASS, "fdpass", NULL, "pass the connection to ssh, and end: ProxyUseFdpass yes",
+		false},
 	{OPTION_SSH_CONFIG, "ssh-config", NULL, "print what to put into ssh_config, and end",
 		false},
 	{'q', "quiet", NULL, "say nothing but errors", false},
@@ -40,6 +44,7 @@ static const struct option_row options[] = {
 struct connect_command {
 	struct name_options options;
 	bool ssh_config;
+	bool fdpass;
 };
 
 static int set_own(void *context, const struct option_reader *reader, int code, struct error *error)
@@ -47,10 +52,16 @@ static int set_own(void *context, const struct option_reader *reader, int code, 
 	struct connect_command *command = context;
 
 	(void)reader;
-	if (code != OPTION_SSH_CONFIG)
+	switch (code) {
+	case OPTION_SSH_CONFIG:
+		command->ssh_config = true;
+		return 0;
+	case OPTION_FDPASS:
+		command->fdpass = true;
+		return 0;
+	default:
 		return error_set(error, EXIT_STATUS_BUG, "option -%c is not handled", code);
-	command->ssh_config = true;
-	return 0;
+	}
 }
 
 /* What text_escape() has nothing to do for, and ssh does not take for one of its own tokens. */
@@ -122,7 +133,8 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	printf("Host %s\n"
 	       "    HostKeyAlias %s\n"
 	       "    CheckHostIP no\n"
-	       "    ProxyCommand natpunch connect%s -r %s -K %s %s\n",
+	       "    ProxyUseFdpass yes\n"
+	       "    ProxyCommand natpunch connect%s -r %s -K %s --fdpass %s\n",
 		chosen->name, chosen->name, kept, quoted_reflector, quoted_path, chosen->name);
 	return 0;
 }
@@ -169,16 +181,21 @@ static int open_connection(const struct name_options *chosen, struct key *key, s
 }
 #endif
 
-static int connect_and_pump(const struct name_options *chosen, struct error *error)
+static int connect_and_serve(const struct connect_command *command, struct error *error)
 {
+	const struct name_options *chosen = &command->options;
 	struct key key = {.name = ""};
 	int fd = -1;
 
+	if (command->fdpass && socket_pass_check(STDOUT_FILENO, error) != 0)
+		return -1;
 	if (common_options_mark(&chosen->common, error) == 0)
 		fd = open_connection(chosen, &key, error);
 	secret_wipe(&key, sizeof(key));
 	if (fd < 0)
 		return -1;
+	if (command->fdpass)
+		return socket_pass_run(STDOUT_FILENO, fd, error);
 	return stdio_pump_run(STDIN_FILENO, STDOUT_FILENO, fd, error);
 }
 
@@ -199,14 +216,15 @@ static int run(const struct command *row, int argc, char **argv)
 	if (command.ssh_config)
 		status = print_ssh_config(&command.options, &error);
 	else
-		status = connect_and_pump(&command.options, &error);
+		status = connect_and_serve(&command, &error);
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&error);
 }
 
 const struct command command_connect = {
 	.name = "connect",
 	.summary = "connect to a home by its name, through both NATs: ssh's ProxyCommand",
-	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-t SECONDS] [--mark N] [--ssh-config] NAME",
+	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-t SECONDS] [--mark N] [--fdpass] "
+		    "[--ssh-config] NAME",
 	.options = options,
 	.run = run,
 };

@@ -6,8 +6,8 @@
 . "$(dirname "$0")/lint.sh"
 
 files="src/cmd/connect.c src/cmd/command.c src/cmd/common_options.c src/cmd/name_options.c
-	src/connect/initiator.c src/connect/attempt.c src/connect/stdio_pump.c src/client/punch.c
-	src/client/port_sampler.c src/client/stun_stream.c src/os/key_file.c src/os/clock.c
+	src/connect/initiator.c src/connect/attempt.c src/connect/stdio_pump.c
+	src/connect/socket_pass.c src/client/punch.c src/client/port_sampler.c src/client/stun_stream.c src/os/key_file.c src/os/clock.c
 	src/os/file.c src/os/log.c src/os/random.c src/client/reflector_list.c src/os/resolve.c
 	src/os/socket.c src/connect/reflector_session.c
 	$(echo src/base/*.c src/proto/*.c)"
@@ -44,7 +44,7 @@ posix='abort|accept|access|bind|calloc|clock_gettime|close|connect|dup|dup2|errn
 posix="$posix|fcntl|fflush|fork|fprintf|fputc|fputs|free|freeaddrinfo|fstat|fwrite|gai_strerror"
 posix="$posix|getaddrinfo|getcwd|geteuid|getpeername|getpid|getsockname|getsockopt|isatty|kill|listen|malloc|memchr"
 posix="$posix|memcmp|memcpy|memmove|memset|open|opterr|optarg|optind|optopt|getopt_long|pipe|poll|printf"
-posix="$posix|putc|putchar|puts|read|recv|send|setsockopt|shutdown|sigaction|sigemptyset|signal"
+posix="$posix|putc|putchar|puts|read|recv|send|sendmsg|setsockopt|shutdown|sigaction|sigemptyset|signal"
 posix="$posix|sigprocmask|snprintf|socket|stderr|stdout|strchr|strcmp|strcspn|strerror|strlen"
 posix="$posix|strncmp|strnlen|strrchr|strspn|vsnprintf|waitpid|write|realloc|qsort|bsearch"
 imported=$(nm -uD "$lint_dir/connect-gcc" | awk '{ sub(/@.*/, "", $2); print $2 }' |
