@@ -622,7 +622,7 @@ static int enter_sandbox(struct probe_state *state, struct mapping_race_request 
 static int run_kept(struct probe_state *state)
 {
 	const struct probe_options *options = state->options;
-	struct host_port to = {.host = "localhost"};
+	struct host_port to = {.host = ""};
 	struct client_sandbox sandbox;
 	struct handover handover;
 	struct notify notify;
@@ -643,7 +643,7 @@ static int run_kept(struct probe_state *state)
 	};
 	int status;
 
-	/* Without --to, an initiator's connection goes to whoever listens on the port. */
+	/* Without --to, an initiator's connection goes to the server that listens on the port. */
 	if (options->to.port != 0)
 		to = options->to;
 	else

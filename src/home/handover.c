@@ -11,6 +11,8 @@
  *   SIGCHLD                           handover_reap() frees the places of those that ended.
  *   in the child                      the command is executed, or the address looked up, connected
  *                                     to and spliced; where that fails, the connection is aborted.
+ *                                     Without an address, the socket tables tell where the port's
+ *                                     server listens: it may have begun anew on another address.
  *
  * Timers: `look_at`, each LOOK_MS while there is a stranger whose client has not said a word. When
  * neither end has for `silence_ms`, the connection is shut down, and the child ends as at any end.
@@ -48,6 +50,7 @@
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/flow.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/port_owner.h"
 #include "natpunch/os/privileges.h"
 #include "natpunch/os/program.h"
 #include "natpunch/os/resolve.h"
@@ -156,22 +159,52 @@ static int connect_to(const struct addr *addr)
 	return -1;
 }
 
+/* Returns the first that takes a connection, or -1 and errno. */
+static int connect_to_any(const struct addr *addrs, size_t count)
+{
+	int fd = -1;
+
+	for (size_t i = 0; i < count && fd < 0; i++)
+		fd = connect_to(&addrs[i]);
+	return fd;
+}
+
 /* Tries the addresses of a name in the resolver's order. */
-static int connect_to_any(const struct host_port *to)
+static int connect_to_host(const struct host_port *to)
 {
 	struct resolve resolve;
 	struct error error;
 	char name[NAME_SHOWN_SIZE];
-	int fd = -1;
+	int fd;
 
 	resolve_start(&resolve, to->host, to->port, ADDR_NONE);
 	resolve_wait(&resolve, to->host, TIMER_NONE, &error);
-	for (size_t i = 0; i < resolve.count && fd < 0; i++)
-		fd = connect_to(&resolve.found[i]);
+	fd = connect_to_any(resolve.found, resolve.count);
 	if (fd < 0)
 		log_warning("cannot hand over to %s port %u: %s", show_name(to->host, name),
 			to->port, resolve.count > 0 ? strerror(errno) : resolve.error.text);
 	resolve_end(&resolve);
+	return fd;
+}
+
+/* The server of the port, whatever `outside` came to. */
+static int connect_to_server(uint16_t port, int outside)
+{
+	struct addr found[PORT_OWNER_SERVER_MAX];
+	struct addr at = {.family = ADDR_NONE};
+	char text[ADDR_TEXT_SIZE];
+	size_t count;
+	int fd;
+
+	if (socket_local(outside, &at) != 0)
+		at.family = ADDR_NONE;
+	count = port_owner_find_server(port, &at, found);
+	fd = connect_to_any(found, count);
+	if (fd < 0 && count == 0)
+		log_warning("cannot hand over: nothing listens on port %u", port);
+	else if (fd < 0)
+		log_warning("cannot hand over to %s: %s", addr_format(&found[count - 1], text),
+			strerror(errno));
 	return fd;
 }
 
@@ -182,7 +215,8 @@ static _Noreturn void run_splice(const struct host_port *to, const struct addr *
 	int outside, inside;
 
 	signal(SIGPIPE, SIG_IGN);
-	inside = connect_to_any(to);
+	inside = to->host[0] != '\0' ? connect_to_host(to)
+				     : connect_to_server(to->port, STDIN_FILENO);
 	outside = dup(STDIN_FILENO);
 	if (inside < 0 || outside < 0) {
 		flow_abort(STDIN_FILENO);
@@ -279,9 +313,12 @@ static void log_given(const struct handover *handover, const struct addr *peer, 
 	if (handover->command != NULL)
 		log_detail("%s goes to %s (pid %d)", text, show_name(handover->command[0], name),
 			(int)pid);
-	else
+	else if (handover->to.host[0] != '\0')
 		log_detail("%s goes to %s port %u (pid %d)", text,
 			show_name(handover->to.host, name), handover->to.port, (int)pid);
+	else
+		log_detail("%s goes to the server of port %u (pid %d)", text, handover->to.port,
+			(int)pid);
 }
 
 /* Strangers decide how often it happens. */

@@ -237,6 +237,74 @@ int port_owner_find(enum mapping_protocol protocol, enum addr_family family, uin
 	return readable ? 0 : -1;
 }
 
+/* ---- the server ----------------------------------------------------------------------------- */
+
+struct servers {
+	struct addr *all; /* PORT_OWNER_SERVER_MAX */
+	size_t count;
+	uint16_t port;
+};
+
+static void add_server(struct servers *servers, const struct addr *ip)
+{
+	for (size_t i = 0; i < servers->count; i++)
+		if (addr_equal_ip(&servers->all[i], ip))
+			return;
+	servers->all[servers->count] = *ip;
+	servers->all[servers->count++].port = servers->port;
+}
+
+static const struct addr loopback4 = {.family = ADDR_IPV4, .ip = {127, 0, 0, 1}};
+static const struct addr loopback6 = {.family = ADDR_IPV6, .ip = {[15] = 1}};
+
+enum server_rank {
+	SERVER_AT,
+	SERVER_IPV4, /* all addresses */
+	SERVER_IPV6,
+	SERVER_ELSEWHERE,
+	SERVER_RANKS,
+};
+
+static enum server_rank rank_server(const struct addr *listener, const struct addr *at)
+{
+	if (addr_equal_ip(listener, at))
+		return SERVER_AT;
+	if (addr_classify(listener) != ADDR_CLASS_UNSPECIFIED)
+		return SERVER_ELSEWHERE;
+	return listener->family == ADDR_IPV4 ? SERVER_IPV4 : SERVER_IPV6;
+}
+
+/* One of all IPv6 addresses may take IPv4 too, and be all that a machine without ::1 has. */
+static void add_servers(struct servers *servers, const struct addr *listener, enum server_rank rank)
+{
+	if (rank == SERVER_AT || rank == SERVER_ELSEWHERE)
+		add_server(servers, listener);
+	if (rank == SERVER_IPV6)
+		add_server(servers, &loopback6);
+	if (rank == SERVER_IPV4 || rank == SERVER_IPV6)
+		add_server(servers, &loopback4);
+}
+
+size_t port_owner_find_server(
+	uint16_t port, const struct addr *at, struct addr out[PORT_OWNER_SERVER_MAX])
+{
+	struct servers servers = {.all = out, .port = port};
+	struct port_owner owner = {.count = 0};
+	char inode[24];
+	int read4 = search_table("/proc/net/tcp", port, TCP_STATE_LISTEN, &owner, inode);
+	int read6 = search_table("/proc/net/tcp6", port, TCP_STATE_LISTEN, &owner, inode);
+
+	if (read4 != 0 && read6 != 0) {
+		add_server(&servers, &loopback4);
+		add_server(&servers, &loopback6);
+	}
+	for (int rank = 0; rank < SERVER_RANKS; rank++)
+		for (size_t i = 0; i < owner.count && i < PORT_OWNER_ADDRESS_MAX; i++)
+			if ((int)rank_server(&owner.at[i], at) == rank)
+				add_servers(&servers, &owner.at[i], (enum server_rank)rank);
+	return servers.count;
+}
+
 /* ---- the keeper --------------------------------------------------------------------------- */
 
 #define KEEPER_SOCKETS_MAX 8

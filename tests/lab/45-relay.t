@@ -147,7 +147,7 @@ lab_kill many2 KILL
 ok "the initiator is killed: the relay ends" wait_for 5 descriptors_are \
 	$((before + 6 * (limit - 2)))
 ok "and so does what home had begun for it" wait_for 5 said_times keep 'pid [0-9]+ ended' $((ended + 1))
-child=$(awk '/goes to localhost/ { sub(/\)/, "", $NF); pid = $NF } END { print pid }' "$LAB_DIR/keep.err")
+child=$(awk '/goes to the server of port 22/ { sub(/\)/, "", $NF); pid = $NF } END { print pid }' "$LAB_DIR/keep.err")
 kill -KILL "$child"
 ok "home's end is killed: the relay ends" wait_for 5 descriptors_are $((before + 6 * (limit - 3)))
 for i in $(seq 3 $limit); do

@@ -1,5 +1,6 @@
 /*
- * handover.h - a connection from outside goes to a command or to another address.
+ * handover.h - a connection from outside goes to a command, to another address, or to the server
+ * that listens on the local port.
  *
  * Each connection gets a child of its own, at most HANDOVER_MAX at once, and those of strangers
  * within their share; rule for more: the newcomer is closed and counted, and one a minute logged. A
@@ -75,7 +76,7 @@ struct handover_guest {
 
 struct handover {
 	char *const *command; /* argv for execv(3), or NULL */
-	struct host_port to;  /* else: spliced to this address */
+	struct host_port to;  /* else: spliced to this address; host "": to the port's server */
 	struct handover_place places[HANDOVER_MAX];
 	size_t running;
 	struct handover_guest guests[HANDOVER_GUEST_MAX];
@@ -106,9 +107,10 @@ void handover_end(struct handover *handover);
 /*
  * Hands `fd`, a connected TCP socket of somebody who was invited, to a child. It is closed here in
  * every case. The command gets a blocking socket. For the address: what splice.h says, after a name
- * was looked up. What goes wrong in the child is logged by the child, and the connection closed.
- * `peer` is for the log. The address must not be one that handover_listen() listens on: the
- * connection would come back. `now`: clock_now_ms(), here and below.
+ * was looked up, or the address found that the port's server listens on right now
+ * (port_owner_find_server()). What goes wrong in the child is logged by the child, and the
+ * connection closed. `peer` is for the log. The address must not be one that handover_listen()
+ * listens on: the connection would come back. `now`: clock_now_ms(), here and below.
  */
 void handover_give(struct handover *handover, int fd, const struct addr *peer, uint64_t now);
 

@@ -56,6 +56,16 @@ int port_owner_find_again(enum mapping_protocol protocol, enum addr_family famil
  */
 bool port_owner_takes(const struct port_owner *owner, const struct addr *local, bool bound);
 
+/*
+ * Where a client on this machine reaches the server of a TCP port, in the order to try: the address
+ * `at` itself, when a server listens on it; the loopback of a family, when one listens on all its
+ * addresses, IPv4 first; other addresses. `at` may be ADDR_NONE. Without /proc both loopbacks are
+ * to be tried. Returns how many; 0: nothing listens.
+ */
+#define PORT_OWNER_SERVER_MAX (PORT_OWNER_ADDRESS_MAX + 2)
+size_t port_owner_find_server(
+	uint16_t port, const struct addr *at, struct addr out[PORT_OWNER_SERVER_MAX]);
+
 /* Who holds the port, as the beginning of a hint: "sshd holds it (pid 12); ", or "". Returns out.
  */
 #define PORT_OWNER_HOLDER_SIZE 96

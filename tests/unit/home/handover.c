@@ -369,16 +369,42 @@ static void test_to(const char *host)
 	waitpid(server, NULL, 0);
 }
 
-static void test_to_nobody(void)
+/* The server of a port, which is on that address alone. */
+static void test_server(const char *ip)
 {
 	struct handover handover;
-	struct host_port to = {.host = "127.0.0.1"};
+	struct host_port to = {.host = ""};
+	uint16_t port = 0;
+	int listener = listen_at("127.0.0.1", &port);
+	int server = listen_at(ip, &to.port);
+	int client, inside;
+
+	handover_init(&handover, NULL, &to);
+	client = connect_to("127.0.0.1", port);
+	accept_when_ready(&handover, listener);
+	serve_until_readable(&handover, server);
+	inside = accept(server, NULL, NULL);
+	ok(inside >= 0 && write(inside, "hello", 5) == 5, "a server on %s gets it", ip);
+	is_str(read_text(client, 5), "hello", "a server on %s: and answers", ip);
+	close(inside);
+	close(client);
+	ok(wait_until_running(&handover, 0), "a server on %s: the child is reaped", ip);
+	close(server);
+	close(listener);
+	handover_end(&handover);
+}
+
+static void test_to_nobody(const char *host, const char *warning)
+{
+	struct handover handover;
+	struct host_port to = {.port = 0};
 	uint16_t port = 0;
 	char wanted[200];
 	int listener = listen_at("127.0.0.1", &port);
 	int unused = listen_at("127.0.0.1", &to.port);
 
 	close(unused);
+	snprintf(to.host, sizeof(to.host), "%s", host);
 	log_to_file();
 	handover_init(&handover, NULL, &to);
 	int client = connect_to("127.0.0.1", port);
@@ -386,11 +412,10 @@ static void test_to_nobody(void)
 	serve_until_readable(&handover, client);
 	bool refused = is_reset(client);
 	wait_until_running(&handover, 0);
-	snprintf(wanted, sizeof(wanted),
-		"natpunch: warning: cannot hand over to 127.0.0.1 port %u: Connection refused\n",
-		to.port);
-	is_str(logged(), wanted, "nobody at the other address: said so");
-	ok(refused, "and the connection reset");
+	snprintf(wanted, sizeof(wanted), "natpunch: warning: cannot hand over%s port %u%s\n",
+		warning, to.port, host[0] != '\0' ? ": Connection refused" : "");
+	is_str(logged(), wanted, "nobody there: said so");
+	ok(refused, "nobody there: and the connection reset");
 	close(client);
 	close(listener);
 	handover_end(&handover);
@@ -717,7 +742,11 @@ int main(void)
 	test_cannot_run();
 	test_to("127.0.0.1");
 	test_to("localhost");
-	test_to_nobody();
+	test_server("127.0.0.1");
+	test_server("127.0.0.2");
+	test_server("::1");
+	test_to_nobody("127.0.0.1", " to 127.0.0.1");
+	test_to_nobody("", ": nothing listens on");
 	test_limit();
 	test_site();
 	test_silence();

@@ -124,6 +124,63 @@ static void test_addresses(void)
 		"more than are kept may be anywhere");
 }
 
+static char *list_servers(uint16_t port, const char *at, char text[256])
+{
+	struct addr found[PORT_OWNER_SERVER_MAX];
+	struct addr local = {.family = ADDR_NONE};
+	char ip[ADDR_IP_TEXT_SIZE];
+	size_t count;
+
+	if (at != NULL && addr_parse_ip(&local, at) != 0)
+		bail_out("not an address: %s", at);
+	count = port_owner_find_server(port, &local, found);
+	text[0] = '\0';
+	for (size_t i = 0; i < count; i++) {
+		size_t used = strlen(text);
+		snprintf(text + used, 256 - used, "%s%s%s", i > 0 ? " " : "",
+			addr_format_ip(&found[i], ip), found[i].port == port ? "" : " WRONG PORT");
+	}
+	return text;
+}
+
+static void serves(const char *ip, bool v6only, const char *at, const char *wanted)
+{
+	char text[256];
+	uint16_t port;
+	int fd = hold(MAPPING_TCP, ip, v6only, &port);
+
+	is_str(list_servers(port, at, text), wanted, "a server on %s is reached at %s", ip, wanted);
+	close(fd);
+	is_str(list_servers(port, at, text), "", "a server on %s: gone", ip);
+}
+
+static void test_servers(void)
+{
+	struct addr second;
+	char text[256];
+	uint16_t port;
+	int fd, other;
+
+	serves("0.0.0.0", true, "192.0.2.1", "127.0.0.1");
+	serves("::", true, NULL, "::1 127.0.0.1");
+	serves("127.0.0.2", true, "192.0.2.1", "127.0.0.2");
+	serves("::1", true, NULL, "::1");
+	serves("::ffff:127.0.0.2", false, NULL, "127.0.0.2");
+
+	fd = hold(MAPPING_TCP, "127.0.0.2", true, &port);
+	other = socket_open(ADDR_IPV4, SOCK_STREAM, IPPROTO_TCP);
+	if (addr_parse_ip(&second, "127.0.0.3") != 0)
+		bail_out("not an address");
+	second.port = port;
+	if (socket_bind(other, &second) != 0 || listen(other, 1) != 0)
+		bail_out("127.0.0.3: %s", strerror(errno));
+	is_str(list_servers(port, "127.0.0.3", text), "127.0.0.3 127.0.0.2",
+		"of two, the one that a connection came to is first");
+	is_str(list_servers(port, "127.0.0.2", text), "127.0.0.2 127.0.0.3", "and the other way");
+	close(fd);
+	close(other);
+}
+
 static void test_families(void)
 {
 	uint16_t port;
@@ -350,6 +407,7 @@ int main(int argc, char **argv)
 		bail_out("ip link set lo up");
 	prctl(PR_SET_NAME, NAME);
 	test_families();
+	test_servers();
 	test_addresses();
 	test_connection();
 	test_other_end();
