@@ -185,7 +185,11 @@ void evidence_find_surroundings(const struct mapping_race_request *request,
 	struct hops hops;
 
 	find_listener(request, report);
-	report->nat.answer = socket_is_local_ip(&report->mapped) ? NAT_NO : NAT_YES;
+	/* A NAT in user space may have this machine's address, and give it another port. */
+	report->nat.answer =
+		socket_is_local_ip(&report->mapped) && report->mapped.port == report->local.port
+			? NAT_NO
+			: NAT_YES;
 	snprintf(report->nat.evidence, sizeof(report->nat.evidence), "%s here is %s outside",
 		addr_format(&report->local, local), addr_format(&report->mapped, mapped));
 	hops_find(&hops, reflector, request->interface, HOPS_TIMEOUT_MS);

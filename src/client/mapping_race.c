@@ -540,7 +540,8 @@ void mapping_race_take(struct mapping_race *race, struct mapping_race_result *re
 	mapping->protocol = race->request->protocol;
 	name_winner(race, winner, mapping);
 	snprintf(mapping->method, sizeof(mapping->method), "%s", result->winner.port.method->name);
-	result->no_nat = socket_is_local_ip(&mapping->public_addr);
+	result->no_nat = socket_is_local_ip(&mapping->public_addr) &&
+			 mapping->public_addr.port == mapping->local.port;
 }
 
 const struct error *mapping_race_error(const struct mapping_race *race)

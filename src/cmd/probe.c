@@ -64,13 +64,13 @@ static void log_caveats(const struct mapping_race_result *result)
 	enum addr_class class = addr_classify(&result->mapping.public_addr);
 
 	addr_format_ip(&result->mapping.public_addr, ip);
-	if (result->no_nat && result->mapping.public_addr.port != result->mapping.local.port)
-		log_warning(
-			"a NAT rule of this machine, or a connection that it has not forgotten, "
-			"sends from port %u and not from %u: strangers will not get through",
-			result->mapping.public_addr.port, result->mapping.local.port);
-	else if (result->no_nat)
+	if (result->no_nat)
 		log_note("no NAT: %s is an address of this machine", ip);
+	else if (socket_is_local_ip(&result->mapping.public_addr))
+		log_warning("a NAT makes port %u of %s, an address of this machine, port %u: by a "
+			    "rule of this machine, a connection that it has not forgotten, or in "
+			    "user space (pasta); strangers will not get through",
+			result->mapping.local.port, ip, result->mapping.public_addr.port);
 	else if (class != ADDR_CLASS_PUBLIC)
 		log_warning("%s is a %s address: it is not reachable from everywhere", ip,
 			addr_class_name(class));
