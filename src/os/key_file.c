@@ -79,11 +79,11 @@ static int copy_sorted(
 		const char *name = order[i]->key.name;
 
 		out->rows[i] = order[i]->key;
-		if (i == 0 || strcmp(order[i - 1]->key.name, name) != 0)
+		if (i < 2 || strcmp(order[i - 2]->key.name, name) != 0)
 			continue;
-		fail_at(path, order[i]->line, "a second key for a name", error);
-		return error_hint(
-			error, "line %u has the first key for %s", order[i - 1]->line, name);
+		fail_at(path, order[i]->line, "a third key for a name", error);
+		return error_hint(error, "lines %u and %u have the new and the old key for %s",
+			order[i - 2]->line, order[i - 1]->line, name);
 	}
 	return 0;
 }
@@ -150,9 +150,14 @@ static int compare_name(const void *name, const void *key)
 
 const struct key *key_file_find(const struct key_file *keys, const char *name)
 {
+	const struct key *found;
+
 	if (keys->count == 0)
 		return NULL;
-	return bsearch(name, keys->rows, keys->count, sizeof(*keys->rows), compare_name);
+	found = bsearch(name, keys->rows, keys->count, sizeof(*keys->rows), compare_name);
+	if (found != NULL && found > keys->rows && strcmp(found[-1].name, name) == 0)
+		found--;
+	return found;
 }
 
 int key_file_load_one(const char *path, const char *name, struct key *out, struct error *error)

@@ -28,8 +28,9 @@
  *     use it up. A source is charged once a fresh nonce has shown that it is no forged one.
  *
  * The work is the same as well. The HMAC of the proof is computed first, whatever will be answered;
- * where there is no such name, with a key that nobody knows. The comparison takes the same time for
- * all bytes (secret.h).
+ * where there is no such name, with a key that nobody knows. A name may have two keys while it is
+ * changed, so a proof that does not hold by the first is computed by a second, whoever has one. The
+ * comparison takes the same time for all bytes (secret.h).
  *
  * Invariants: before the second proof nothing is read of the name's entry except its key; the entry
  * is written to only by a request that is proven.
@@ -133,18 +134,35 @@ static bool use_nonce(struct registry *registry, uint32_t entry, const struct na
 }
 
 /*
+ * By the new key of the name or by its old one. Two are tried for each proof that does not hold by
+ * the first, whether there is such a name, with two keys, or not.
+ */
+static enum stun_auth_result prove(const struct name_auth *auth, const struct registry *registry,
+	uint32_t number, const struct stun_message *message, bool *old)
+{
+	const struct registry_entry *entry =
+		number != REGISTRY_NONE ? &registry->entries[number] : NULL;
+	const uint8_t *first = entry != NULL ? entry->key.secret : auth->stranger;
+	const uint8_t *second = entry != NULL && entry->has_old ? entry->old : auth->stranger;
+	enum stun_auth_result proof = stun_auth_check(message, first, KEY_SECRET_SIZE);
+
+	*old = false;
+	if (proof == STUN_AUTH_VALID || proof == STUN_AUTH_ABSENT)
+		return proof;
+	*old = stun_auth_check(message, second, KEY_SECRET_SIZE) == STUN_AUTH_VALID;
+	return *old ? STUN_AUTH_VALID : proof;
+}
+
+/*
  * All checks but the limits, in their order. 0 when the request has shown that it knows the key
  * just now; else the error to answer. *fresh: whether it has shown a nonce that its source was
  * sent.
  */
 static unsigned judge(const struct name_auth *auth, struct registry *registry,
-	const struct name_request *request, const struct name_grant *grant, uint64_t now,
-	bool *fresh)
+	const struct name_request *request, struct name_grant *grant, uint64_t now, bool *fresh)
 {
-	const uint8_t *secret = grant->entry != REGISTRY_NONE
-					? registry->entries[grant->entry].key.secret
-					: auth->stranger;
-	enum stun_auth_result proof = stun_auth_check(&request->message, secret, KEY_SECRET_SIZE);
+	enum stun_auth_result proof =
+		prove(auth, registry, grant->entry, &request->message, &grant->old);
 	const struct stun_attribute *nonce = &request->nonce;
 
 	*fresh = false;
@@ -227,19 +245,20 @@ bool name_auth_check(const struct name_auth *auth, struct registry *registry,
 	return sender->stream;
 }
 
-uint32_t name_auth_check_indication(
-	const struct registry *registry, const struct stun_message *message)
+uint32_t name_auth_check_indication(const struct name_auth *auth, const struct registry *registry,
+	const struct stun_message *message)
 {
 	struct stun_attribute username;
 	char name[KEY_NAME_SIZE];
 	uint32_t entry;
+	bool old;
 
 	if (message->class != STUN_INDICATION || !stun_find(message, STUN_USERNAME, &username))
 		return REGISTRY_NONE;
 	take_name(name, &username);
 	entry = registry_find(registry, name);
-	if (entry == REGISTRY_NONE || stun_auth_check(message, registry->entries[entry].key.secret,
-					      KEY_SECRET_SIZE) != STUN_AUTH_VALID)
+	if (entry == REGISTRY_NONE ||
+		prove(auth, registry, entry, message, &old) != STUN_AUTH_VALID)
 		return REGISTRY_NONE;
 	return entry;
 }

@@ -49,6 +49,7 @@ struct name_sender {
 struct name_grant {
 	unsigned code;                /* 0: it is proven; else the error to answer */
 	uint32_t entry;               /* with code 0: of the name */
+	bool old;                     /* with code 0: proven by the name's old key */
 	struct nonce_subject subject; /* of a nonce in the answer; points into request and sender */
 };
 
@@ -82,7 +83,7 @@ void name_auth_put_nonce(const struct name_auth *auth, struct wire_writer *write
  * Judges an indication, which is proven by the key alone: it gets no answer, and where it goes to
  * is the caller's to check. Returns the entry of its name, or REGISTRY_NONE.
  */
-uint32_t name_auth_check_indication(
-	const struct registry *registry, const struct stun_message *message);
+uint32_t name_auth_check_indication(const struct name_auth *auth, const struct registry *registry,
+	const struct stun_message *message);
 
 #endif

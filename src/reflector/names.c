@@ -12,6 +12,19 @@
 #include "natpunch/base/secret.h"
 #include "natpunch/proto/stun_auth.h"
 
+/* A change of keys that is not over is not to be forgotten. */
+static void log_names(const struct registry *registry, const char *before)
+{
+	uint32_t old = registry_count_old(registry);
+	const char *plural = registry->count == 1 ? "" : "s";
+
+	if (old == 0)
+		log_note("%s%u name%s", before, registry->count, plural);
+	else
+		log_note("%s%u name%s, %u of them with an old key", before, registry->count, plural,
+			old);
+}
+
 int names_open(struct names *names, const char *keys_path, const char *state_path, uint64_t now,
 	struct error *error)
 {
@@ -32,7 +45,7 @@ int names_open(struct names *names, const char *keys_path, const char *state_pat
 	}
 	name_auth_open(&names->auth);
 	names->keys_path = keys_path;
-	log_note("%u name%s", names->registry.count, names->registry.count == 1 ? "" : "s");
+	log_names(&names->registry, "");
 	return 0;
 }
 
@@ -57,8 +70,7 @@ void names_reload(struct names *names)
 	}
 	registry_set_keys(&names->registry, &keys);
 	key_file_free(&keys);
-	log_note("keys read again: %u name%s", names->registry.count,
-		names->registry.count == 1 ? "" : "s");
+	log_names(&names->registry, "keys read again: ");
 }
 
 uint64_t names_next(struct names *names, uint64_t now)
@@ -86,6 +98,7 @@ void names_release(
 struct answer {
 	struct wire_writer writer;
 	const struct stun_message *to;
+	const uint8_t *secret; /* a success: of the key that the request is proven by */
 	bool stream;
 };
 
@@ -132,20 +145,19 @@ static struct name_message_record make_record(const struct registry_place *place
 typedef void put_record(struct wire_writer *writer, const struct name_message_record *record,
 	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE]);
 
-static void put_sealed(struct answer *answer, const struct registry_entry *entry,
-	const struct registry_place *place, uint64_t now, put_record *put)
+static void put_sealed(
+	struct answer *answer, const struct registry_place *place, uint64_t now, put_record *put)
 {
 	const struct name_message_record record = make_record(place, now);
 	uint8_t salt[NAME_MESSAGE_SALT_SIZE];
 
 	random_fill(salt, sizeof(salt));
-	put(&answer->writer, &record, entry->key.secret, salt);
+	put(&answer->writer, &record, answer->secret, salt);
 }
 
-static void put_place(struct answer *answer, const struct registry_entry *entry,
-	const struct registry_place *place, uint64_t now)
+static void put_place(struct answer *answer, const struct registry_place *place, uint64_t now)
 {
-	put_sealed(answer, entry, place, now, name_message_put_record);
+	put_sealed(answer, place, now, name_message_put_record);
 }
 
 /* How the connection goes on: as the request asks, or as before. */
@@ -192,16 +204,17 @@ static bool read_place(const struct names_caller *caller, const struct name_requ
 }
 
 /* Returns false when the request makes no sense. */
-static bool register_name(struct names *names, uint32_t entry, const struct names_caller *caller,
-	const struct name_request *request, uint64_t now, struct answer *answer,
-	struct names_effect *effect)
+static bool register_name(struct names *names, const struct name_grant *grant,
+	const struct names_caller *caller, const struct name_request *request, uint64_t now,
+	struct answer *answer, struct names_effect *effect)
 {
-	const struct registry_entry *known = &names->registry.entries[entry];
+	uint32_t entry = grant->entry;
 	struct registry_place place, before;
 	enum binding_mode mode;
 
 	if (!read_place(caller, request, now, &place))
 		return false;
+	place.by_old = grant->old;
 	settle_mode(caller, request, effect);
 	mode = effect->has_mode ? effect->mode : caller->mode;
 	if (caller->server->stream && mode == BINDING_MODE_HOLD) {
@@ -212,11 +225,11 @@ static bool register_name(struct names *names, uint32_t entry, const struct name
 		(enum mapping_protocol)place.protocol);
 	registry_put(&names->registry, entry, &place);
 	effect->entry = entry;
-	put_place(answer, known, &place, now);
+	put_place(answer, &place, now);
 	if (effect->has_mode)
 		binding_put_connection(&answer->writer, effect->mode, effect->seconds);
 	if (registry_is_rival(&before, &place, now) && has_room(answer))
-		put_sealed(answer, known, &before, now, name_message_put_rival);
+		put_sealed(answer, &before, now, name_message_put_rival);
 	return true;
 }
 
@@ -267,8 +280,9 @@ static void write_invitation(const struct registry_entry *known, struct registry
 	invitation->number = ++place->invitations;
 	effect->home_slot = place->slot;
 	effect->home_generation = place->generation;
-	effect->invitation_size = invitation_write(invitation, known->key.secret, random, salt,
-		effect->invitation, sizeof(effect->invitation));
+	effect->invitation_size =
+		invitation_write(invitation, registry_secret(known, place->by_old), random, salt,
+			effect->invitation, sizeof(effect->invitation));
 }
 
 /* The initiator's prediction, and how home's comes back to it. */
@@ -340,7 +354,7 @@ static void put_places(struct answer *answer, const struct registry_entry *known
 {
 	for (size_t i = 0; i < REGISTRY_PLACES; i++)
 		if (registry_is_known(&known->places[i], now) && has_room(answer))
-			put_place(answer, known, &known->places[i], now);
+			put_place(answer, &known->places[i], now);
 }
 
 /* The request is proven. Returns 0, or the error to answer all the same. */
@@ -352,9 +366,10 @@ static unsigned write_answer(struct names *names, const struct name_grant *grant
 	uint32_t entry = grant->entry;
 	unsigned code;
 
+	answer->secret = registry_secret(known, grant->old);
 	switch (request->message.method) {
 	case STUN_METHOD_REGISTER:
-		if (!register_name(names, entry, caller, request, now, answer, effect))
+		if (!register_name(names, grant, caller, request, now, answer, effect))
 			return 400;
 		break;
 	case STUN_METHOD_CONNECT:
@@ -371,7 +386,7 @@ static unsigned write_answer(struct names *names, const struct name_grant *grant
 	default:
 		put_places(answer, known, now);
 	}
-	stun_auth_put(&answer->writer, known->key.secret, KEY_SECRET_SIZE);
+	stun_auth_put(&answer->writer, answer->secret, KEY_SECRET_SIZE);
 	return 0;
 }
 
@@ -430,7 +445,7 @@ uint32_t names_read_prediction(
 	*connection = 0;
 	if (names->keys_path == NULL || stun_parse(&message, data, size) < 0)
 		return REGISTRY_NONE;
-	entry = name_auth_check_indication(&names->registry, &message);
+	entry = name_auth_check_indication(&names->auth, &names->registry, &message);
 	if (entry == REGISTRY_NONE || !stun_find(&message, STUN_NATPUNCH_INITIATOR, &attribute) ||
 		invitation_read_asker(&attribute, &asker) < 0)
 		return REGISTRY_NONE;

@@ -39,6 +39,11 @@ static void deliver(
 	tcp_deliver(context, asker, data, size, now);
 }
 
+static void end_revoked(void *context, uint32_t slot, uint32_t generation)
+{
+	tcp_revoke(context, slot, generation, clock_now_ms());
+}
+
 /* After the ports: a dialler knows what it must not dial. */
 static void open_dialler(struct worker *worker, const struct reflector_config *config)
 {
@@ -160,6 +165,8 @@ static int open_names(
 			error_hint(error, "with -U this is done as that user");
 		return -1;
 	}
+	worker->names.registry.ended = end_revoked;
+	worker->names.registry.context = &worker->tcp;
 	worker->names.auth.counters = &worker->counters;
 	worker->names.auth.sources = worker->tcp.sources;
 	worker->names.auth.each = config->limits.name;

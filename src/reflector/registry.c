@@ -64,15 +64,37 @@ static uint32_t next_change(struct registry *registry)
 	return registry->changes;
 }
 
+const uint8_t *registry_secret(const struct registry_entry *entry, bool old)
+{
+	return old ? entry->old : entry->key.secret;
+}
+
+static void forget_place(struct registry *registry, struct registry_place *place)
+{
+	struct registry_place before = *place;
+
+	*place = (struct registry_place){.slot = REGISTRY_NONE};
+	registry->changed = true;
+	if (before.addr.family != ADDR_NONE && before.slot != REGISTRY_NONE &&
+		registry->ended != NULL)
+		registry->ended(registry->context, before.slot, before.generation);
+}
+
+static void drop_entry(struct registry *registry, struct registry_entry *entry)
+{
+	if (entry->key.name[0] != '\0')
+		for (size_t i = 0; i < REGISTRY_PLACES; i++)
+			forget_place(registry, &entry->places[i]);
+	secret_wipe(entry, sizeof(*entry));
+}
+
 static void drop_unmarked(struct registry *registry)
 {
 	for (uint32_t i = 0; i < registry->fresh; i++) {
 		struct registry_entry *entry = &registry->entries[i];
 
-		if (entry->key.name[0] != '\0' && !entry->marked)
-			registry->changed = true;
 		if (!entry->marked)
-			secret_wipe(entry, sizeof(*entry));
+			drop_entry(registry, entry);
 	}
 	/* Taking single names out of open addressing would leave holes; all are put in anew. */
 	memset(registry->index, 0, INDEX_SIZE * sizeof(*registry->index));
@@ -87,18 +109,18 @@ static void drop_unmarked(struct registry *registry)
 	}
 }
 
-static void begin_entry(
-	struct registry *registry, struct registry_entry *entry, const struct key *key)
+static void put_keys(struct registry_entry *entry, const struct key *key, const struct key *old)
 {
-	memset(entry, 0, sizeof(*entry));
 	entry->key = *key;
-	entry->changes = next_change(registry);
-	/* 0 is a connection like any other. */
-	for (size_t place = 0; place < REGISTRY_PLACES; place++)
-		entry->places[place].slot = REGISTRY_NONE;
+	entry->has_old = old != NULL;
+	if (old != NULL)
+		memcpy(entry->old, old->secret, sizeof(entry->old));
+	else
+		secret_wipe(entry->old, sizeof(entry->old));
 }
 
-static void add_name(struct registry *registry, const struct key *key, uint32_t *free_from)
+static void add_name(struct registry *registry, const struct key *key, const struct key *old,
+	uint32_t *free_from)
 {
 	uint32_t i = *free_from;
 	struct registry_entry *entry;
@@ -109,18 +131,61 @@ static void add_name(struct registry *registry, const struct key *key, uint32_t 
 		registry->fresh++;
 	*free_from = i + 1;
 	entry = &registry->entries[i];
-	begin_entry(registry, entry, key);
+	memset(entry, 0, sizeof(*entry));
+	put_keys(entry, key, old);
+	entry->changes = next_change(registry);
+	/* 0 is a connection like any other. */
+	for (size_t place = 0; place < REGISTRY_PLACES; place++)
+		entry->places[place].slot = REGISTRY_NONE;
 	registry->index[find_position(registry, key->name)] = i + 1;
 	registry->count++;
 }
 
-/* Whoever said where it is may be who the new key is to keep out: all of that is forgotten. */
-static void change_key(
-	struct registry *registry, struct registry_entry *entry, const struct key *key)
+static bool has_keys(
+	const struct registry_entry *entry, const struct key *key, const struct key *old)
 {
-	secret_wipe(entry, sizeof(*entry));
-	begin_entry(registry, entry, key);
+	return secret_equal(entry->key.secret, key->secret, KEY_SECRET_SIZE) &&
+	       entry->has_old == (old != NULL) &&
+	       (old == NULL || secret_equal(entry->old, old->secret, KEY_SECRET_SIZE));
+}
+
+/* Whoever said with another key where it is may be who the new one is to keep out. */
+static void judge_place(struct registry *registry, const struct registry_entry *entry,
+	struct registry_place *place, const uint8_t secret[KEY_SECRET_SIZE])
+{
+	place->by_old = !secret_equal(entry->key.secret, secret, KEY_SECRET_SIZE);
+	if (place->by_old && !(entry->has_old && secret_equal(entry->old, secret, KEY_SECRET_SIZE)))
+		forget_place(registry, place);
+}
+
+static void change_keys(struct registry *registry, struct registry_entry *entry,
+	const struct key *key, const struct key *old)
+{
+	struct registry_entry before = *entry;
+
+	put_keys(entry, key, old);
+	entry->changes = next_change(registry);
+	entry->used_count = 0;
+	memset(entry->spent_us, 0, sizeof(entry->spent_us));
 	registry->changed = true;
+	for (size_t i = 0; i < REGISTRY_PLACES; i++)
+		judge_place(registry, entry, &entry->places[i],
+			registry_secret(&before, before.places[i].by_old));
+	secret_wipe(&before, sizeof(before));
+}
+
+/* The old key that stands behind the new one at `i`, or NULL. */
+static const struct key *find_old(const struct key_file *keys, size_t i)
+{
+	if (i + 1 == keys->count || strcmp(keys->rows[i].name, keys->rows[i + 1].name) != 0)
+		return NULL;
+	return &keys->rows[i + 1];
+}
+
+/* Is this the new key of its name, or the only one? */
+static bool is_first(const struct key_file *keys, size_t i)
+{
+	return i == 0 || strcmp(keys->rows[i - 1].name, keys->rows[i].name) != 0;
 }
 
 void registry_set_keys(struct registry *registry, const struct key_file *keys)
@@ -130,19 +195,30 @@ void registry_set_keys(struct registry *registry, const struct key_file *keys)
 	for (uint32_t i = 0; i < registry->fresh; i++)
 		registry->entries[i].marked = false;
 	for (size_t i = 0; i < keys->count; i++) {
-		uint32_t found = registry_find(registry, keys->rows[i].name);
+		const struct key *key = &keys->rows[i];
+		uint32_t found = registry_find(registry, key->name);
+		struct registry_entry *entry;
 
-		if (found == REGISTRY_NONE)
+		if (found == REGISTRY_NONE || !is_first(keys, i))
 			continue;
-		if (!secret_equal(registry->entries[found].key.secret, keys->rows[i].secret,
-			    KEY_SECRET_SIZE))
-			change_key(registry, &registry->entries[found], &keys->rows[i]);
-		registry->entries[found].marked = true;
+		entry = &registry->entries[found];
+		if (!has_keys(entry, key, find_old(keys, i)))
+			change_keys(registry, entry, key, find_old(keys, i));
+		entry->marked = true;
 	}
 	drop_unmarked(registry);
 	for (size_t i = 0; i < keys->count; i++)
 		if (registry_find(registry, keys->rows[i].name) == REGISTRY_NONE)
-			add_name(registry, &keys->rows[i], &free_from);
+			add_name(registry, &keys->rows[i], find_old(keys, i), &free_from);
+}
+
+uint32_t registry_count_old(const struct registry *registry)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < registry->fresh; i++)
+		count += registry->entries[i].has_old;
+	return count;
 }
 
 struct registry_place *registry_place_of(const struct registry *registry, uint32_t entry,

@@ -51,6 +51,7 @@ struct registry_place {
 	uint16_t local_port;
 	uint16_t seconds;
 	uint8_t protocol;                     /* enum mapping_protocol */
+	bool by_old;                          /* said with the name's old key */
 	uint8_t session[12];                  /* transaction id of the REGISTER (invitation.h) */
 	uint32_t invitations;                 /* sent for that */
 	uint8_t home[NAME_MESSAGE_HOME_SIZE]; /* who said so; all zero: did not tell */
@@ -58,7 +59,9 @@ struct registry_place {
 };
 
 struct registry_entry {
-	struct key key;   /* name "": free */
+	struct key key;               /* name "": free */
+	uint8_t old[KEY_SECRET_SIZE]; /* with has_old: the key before, which is good as well */
+	bool has_old;
 	uint32_t changes; /* another number after each change (nonce.h); never 0 */
 	/* Salts of the nonces that were used up since; of those before no nonce is good any more.
 	 */
@@ -76,6 +79,11 @@ struct registry {
 	uint32_t count;   /* names */
 	uint32_t changes; /* made so far */
 	bool changed;     /* since registry_file_save() looked */
+
+	/* Set after registry_open(), or NULL: what was said over this connection is forgotten, as
+	 * its key is good no more. */
+	void (*ended)(void *context, uint32_t slot, uint32_t generation);
+	void *context;
 };
 
 /* Returns 0, or -1 when there is no memory. */
@@ -86,9 +94,16 @@ void registry_close(struct registry *registry);
 
 /*
  * Takes over the keys: names that are new begin empty, names that are gone are forgotten, and so is
- * where those were seen whose key is another one now.
+ * what was said with a key that is neither the name's new one nor its old one now. ended() is
+ * called for each connection that held something of it.
  */
 void registry_set_keys(struct registry *registry, const struct key_file *keys);
+
+/* How many names have an old key as well. */
+uint32_t registry_count_old(const struct registry *registry);
+
+/* The secret of a key that a name has; `old` only where there is one. */
+const uint8_t *registry_secret(const struct registry_entry *entry, bool old);
 
 /* The entry of a name, or REGISTRY_NONE. */
 uint32_t registry_find(const struct registry *registry, const char *name);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "natpunch/os/clock.h"
+#include "natpunch/base/secret.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/file.h"
 #include "natpunch/os/log.h"
@@ -36,6 +37,18 @@ const struct sandbox_call registry_file_calls[] = {
 #endif
 	SANDBOX_END,
 };
+
+/* key_number() of the name's new key, or of its old one. */
+static uint32_t number_key(const struct registry_entry *entry, bool old)
+{
+	struct key key = entry->key;
+	uint32_t number;
+
+	memcpy(key.secret, registry_secret(entry, old), sizeof(key.secret));
+	number = key_number(&key);
+	secret_wipe(&key, sizeof(key));
+	return number;
+}
 
 /* The whole file as it ought to be now, to be freed; NULL without memory. */
 static char *compose(const struct registry *registry, uint64_t now, size_t *size)
@@ -67,7 +80,7 @@ static char *compose(const struct registry *registry, uint64_t now, size_t *size
 		/* A connection does not outlive this process, and neither does what it promises. */
 		record.seconds = place->slot != REGISTRY_NONE ? 0 : place->seconds;
 		record.heard = age < wall ? wall - age : 0;
-		record.key = key_number(&entry->key);
+		record.key = number_key(entry, place->by_old);
 		at += registry_format_write_record(&record, at);
 	}
 	at += registry_format_write_tail(data, (size_t)(at - data), at);
@@ -96,6 +109,7 @@ static void take_record(struct registry *registry, const struct registry_record 
 	uint64_t wall, uint64_t now)
 {
 	uint32_t entry = registry_find(registry, record->name);
+	const struct registry_entry *known;
 	uint64_t age = record->heard < wall ? wall - record->heard : 0;
 	struct registry_place place = {
 		.addr = record->addr,
@@ -106,9 +120,13 @@ static void take_record(struct registry *registry, const struct registry_record 
 		.protocol = (uint8_t)record->protocol,
 	};
 
-	if (entry == REGISTRY_NONE)
+	if (entry == REGISTRY_NONE) {
 		log_detail("forgotten, for want of a key: %s", record->name);
-	else if (record->key != key_number(&registry->entries[entry].key))
+		return;
+	}
+	known = &registry->entries[entry];
+	place.by_old = record->key != number_key(known, false);
+	if (place.by_old && !(known->has_old && record->key == number_key(known, true)))
 		log_detail("forgotten, as its key is another one now: %s", record->name);
 	else
 		registry_put(registry, entry, &place);

@@ -510,6 +510,16 @@ void tcp_deliver(
 		end_connection(tcp, asker.slot, TCP_FATE_CLOSE, now);
 }
 
+void tcp_revoke(struct tcp_server *tcp, uint32_t slot, uint32_t generation, uint64_t now)
+{
+	const struct loop_tag tag = {.kind = tcp->tag_kind, .slot = slot, .generation = generation};
+
+	if (!tcp_connection_is_there(tcp, tag))
+		return;
+	tcp_connection_log(tcp_connection_at(tcp, slot), "closed: its key is good no more");
+	end_connection(tcp, slot, TCP_FATE_CLOSE, now);
+}
+
 void tcp_event(struct tcp_server *tcp, struct loop_tag tag, uint64_t now)
 {
 	enum tcp_fate fate;

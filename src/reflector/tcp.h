@@ -38,6 +38,9 @@ void tcp_event(struct tcp_server *tcp, struct loop_tag tag, uint64_t now);
 void tcp_deliver(
 	struct tcp_server *tcp, struct loop_tag asker, const void *data, size_t size, uint64_t now);
 
+/* Ends a held connection whose name's key is good no more; nothing when it is gone. */
+void tcp_revoke(struct tcp_server *tcp, uint32_t slot, uint32_t generation, uint64_t now);
+
 /* When tcp_expire() has something to do next, or TIMER_NONE. */
 uint64_t tcp_next(struct tcp_server *tcp);
 void tcp_expire(struct tcp_server *tcp, uint64_t now);

@@ -1,5 +1,8 @@
 /*
  * key_file.h - a whole key file in memory.
+ *
+ * A name has one key; while it is changed it may have two, of which the one that stands first in
+ * the file is the new one.
  */
 #ifndef NATPUNCH_OS_KEY_FILE_H
 #define NATPUNCH_OS_KEY_FILE_H
@@ -12,26 +15,27 @@
 #define KEY_FILE_MAX 100000
 
 struct key_file {
-	struct key *rows; /* in the order of their names */
+	struct key
+		*rows; /* in the order of their names; the new key of a name before its old one */
 	size_t count;
 };
 
 /*
  * Reads path whole or not at all. Returns 0, and key_file_free() must follow; or -1 with *error
- * filled (EXIT_STATUS_LOCAL): unreadable, open to others, a bad line, a name twice, more than
- * KEY_FILE_MAX; what concerns a line is named by its number.
+ * filled (EXIT_STATUS_LOCAL): unreadable, open to others, a bad line, a third key for a name, more
+ * than KEY_FILE_MAX; what concerns a line is named by its number.
  */
 int key_file_load(const char *path, struct key_file *out, struct error *error);
 
 /* Wipes and frees; what memset() left behind is fine. */
 void key_file_free(struct key_file *keys);
 
-/* The key of a name, or NULL. */
+/* The key of a name, the new one of two; or NULL. */
 const struct key *key_file_find(const struct key_file *keys, const char *name);
 
 /*
- * The one key of `name`, for those who speak for one name only. Returns 0, or -1 with *error
- * filled, also when the file has other names alone. The caller wipes *out.
+ * The key of `name`, the new one of two, for those who speak for one name only. Returns 0, or -1
+ * with *error filled, also when the file has other names alone. The caller wipes *out.
  */
 int key_file_load_one(const char *path, const char *name, struct key *out, struct error *error);
 

@@ -79,14 +79,31 @@ static void test_contents(void)
 	ok(strstr(error.text, "has no key for elsewhere") != NULL, "says so: %s", error.text);
 
 	file = create(0600);
-	put_line(file, "home", 1);
-	fprintf(file, "\n# again\n");
+	put_line(file, "home", 9);
+	put_line(file, "work", 5);
+	fprintf(file, "\n# before\n");
 	put_line(file, "home", 1);
 	fclose(file);
-	is_int(key_file_load(path, &keys, &error), -1, "a name twice");
-	ok(strstr(error.text, "line 4: a second key for a name") != NULL, "is named: %s",
+	is_int(key_file_load(path, &keys, &error), 0, "a name twice, while it is changed");
+	is_int(key_file_find(&keys, "home")->secret[0], 9, "the first line is the new one");
+	is_int(key_file_find(&keys, "home")[1].secret[0], 1, "and the old one is behind it");
+	is_int(key_file_find(&keys, "work")->secret[0], 5, "of others there is one");
+	key_file_free(&keys);
+	is_int(key_file_load_one(path, "home", &one, &error), 0, "one name of two lines");
+	is_int(one.secret[0], 9, "has the new key");
+
+	file = create(0600);
+	put_line(file, "home", 1);
+	put_line(file, "work", 1);
+	fprintf(file, "\n# again\n");
+	put_line(file, "home", 2);
+	put_line(file, "home", 3);
+	fclose(file);
+	is_int(key_file_load(path, &keys, &error), -1, "a name three times");
+	ok(strstr(error.text, "line 6: a third key for a name") != NULL, "is named: %s",
 		error.text);
-	is_str(error.hint, "line 1 has the first key for home", "with the first one");
+	is_str(error.hint, "lines 1 and 5 have the new and the old key for home",
+		"with the others");
 
 	file = create(0600);
 	put_line(file, "home", 1);

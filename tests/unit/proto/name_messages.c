@@ -807,6 +807,37 @@ static void test_reload(void)
 	is_int(look_up(&home, &client), NAME_MESSAGE_DONE, "a good one does");
 }
 
+/* A key is changed: home and the laptop may each have either, and understand what is said. */
+static void test_two_keys(void)
+{
+	struct key renewed = make_key("home");
+	const struct key *keys[] = {&home, &renewed};
+	struct invitation expected;
+	struct name_question client;
+
+	write_keys(&renewed, &home);
+	names_reload(&names);
+	for (size_t at_home = 0; at_home < 2; at_home++)
+		for (size_t away = 0; away < 2; away++) {
+			client = make_registration(keys[at_home]);
+			client.mode = BINDING_MODE_HOLD;
+			client.mode_seconds = 25;
+			is_int(converse(&client), NAME_MESSAGE_DONE, "home has key %zu", at_home);
+			memset(&expected, 0, sizeof(expected));
+			memcpy(expected.session, client.transaction + 4, sizeof(expected.session));
+			is_int(look_up(keys[away], &client), NAME_MESSAGE_DONE, "key %zu finds it",
+				away);
+			is_uint(client.record_count, 1, "key %zu can read where", away);
+			name_message_start(&client, STUN_METHOD_CONNECT, keys[away]);
+			is_int(converse(&client), NAME_MESSAGE_DONE, "key %zu connects", away);
+			is_int(invitation_read(&expected, keys[at_home]->secret, effect.invitation,
+				       effect.invitation_size),
+				0, "home reads the invitation with key %zu", at_home);
+		}
+	write_keys(&home, &work);
+	names_reload(&names);
+}
+
 /* Who knows a key can ask about its name so often and no oftener, over any connection. */
 static void test_name_limit(void)
 {
@@ -950,6 +981,7 @@ int main(void)
 	test_datagrams();
 	test_malformed();
 	test_reload();
+	test_two_keys();
 	test_name_limit();
 	test_replayed_limit();
 	test_source_limit();

@@ -199,7 +199,7 @@ static uint32_t judge_indication(enum stun_class class, const char *name, uint8_
 	stun_auth_put(&writer, key.secret, KEY_SECRET_SIZE);
 	if (stun_parse(&message, bytes, stun_finish(&writer)) < 0)
 		bail_out("an indication that is none");
-	return name_auth_check_indication(&registry, &message);
+	return name_auth_check_indication(&auth, &registry, &message);
 }
 
 static void test_indication(void)
@@ -209,6 +209,30 @@ static void test_indication(void)
 	is_uint(judge_indication(STUN_INDICATION, "home", 2), REGISTRY_NONE, "with another, no");
 	is_uint(judge_indication(STUN_INDICATION, "nobody", 1), REGISTRY_NONE, "of nobody, no");
 	is_uint(judge_indication(STUN_REQUEST, "home", 1), REGISTRY_NONE, "a request is none");
+}
+
+/* While a key is changed the name has two, of which either proves. */
+static void test_two_keys(void)
+{
+	static struct key two[] = {
+		{.name = "home", .secret = {3}}, {.name = "home", .secret = {1}}};
+	static const struct key_file changed = {.rows = two, .count = 2};
+
+	registry_set_keys(&registry, &changed);
+	is_uint(judge(STUN_METHOD_LOOKUP, "home", FRESH, TRUE_KEY), 0, "the old key proves");
+	ok(grant.old, "as the old one");
+	is_uint(judge(STUN_METHOD_LOOKUP, "home", FRESH, WRONG_KEY), 401, "a third does not");
+	is_uint(judge_indication(STUN_INDICATION, "home", 1), registry_find(&registry, "home"),
+		"the old key proves an indication");
+	rows[0].secret[0] = 3;
+	is_uint(judge(STUN_METHOD_LOOKUP, "home", FRESH, TRUE_KEY), 0, "the new key proves");
+	ok(!grant.old, "as the new one");
+	registry_set_keys(&registry, &keys);
+	is_uint(judge(STUN_METHOD_LOOKUP, "home", FRESH, TRUE_KEY), 0, "and alone, too");
+	rows[0].secret[0] = 1;
+	is_uint(judge(STUN_METHOD_LOOKUP, "home", FRESH, TRUE_KEY), 401, "the old one, then, no");
+	is_uint(judge(STUN_METHOD_LOOKUP, "home", FRESH, NO_PROOF), 401, "nor none");
+	registry_set_keys(&registry, &keys);
 }
 
 int main(void)
@@ -222,6 +246,7 @@ int main(void)
 	test_limits();
 	test_refusal();
 	test_indication();
+	test_two_keys();
 	registry_close(&registry);
 	return done_testing();
 }

@@ -21,7 +21,7 @@
 #define DAY_MS 86400000ULL
 
 static char directory[] = "/tmp/natpunch-registry-XXXXXX";
-static char path[64], new_path[80], damaged_path[80];
+static char path[64], new_path[80], damaged_path[80], old_path[80];
 
 /* Keys for the names, each of whose secret is the byte. */
 static struct key_file make_keys(uint8_t byte, size_t count, const char *const *names)
@@ -101,6 +101,88 @@ static void test_names(void)
 		"nor is it still where it was");
 	set_keys(&registry, 1, 0, NULL);
 	is_uint(registry.count, 0, "no names any more");
+	registry_close(&registry);
+}
+
+/* Byte 0: no old key. */
+static void set_two(struct registry *registry, uint8_t new, uint8_t old)
+{
+	static const char *const twice[] = {"home", "home"};
+	struct key_file keys = make_keys(new, old != 0 ? 2 : 1, twice);
+
+	memset(keys.rows[keys.count - 1].secret, old != 0 ? old : new, KEY_SECRET_SIZE);
+	registry_set_keys(registry, &keys);
+	key_file_free(&keys);
+}
+
+static unsigned ended_count;
+static uint32_t ended_slot;
+
+static void note_ended(void *context, uint32_t slot, uint32_t generation)
+{
+	if (context == &ended_count && generation == 9)
+		ended_count++;
+	ended_slot = slot;
+}
+
+/* Port 0: nowhere. */
+static void is_at(const struct registry *registry, uint16_t four, uint16_t six, const char *when)
+{
+	const struct registry_place *places = registry->entries[0].places;
+
+	is_uint(places[0].addr.family == ADDR_NONE ? 0 : places[0].addr.port, four,
+		"%s: what the old key said", when);
+	is_uint(places[1].addr.family == ADDR_NONE ? 0 : places[1].addr.port, six,
+		"%s: what the new key said", when);
+}
+
+/* A key is changed: both are good for a while, and what either said holds as long as it is. */
+static void test_two_keys(void)
+{
+	struct registry_place four = make_place("203.0.113.2", 40022, 1000);
+	struct registry_place six = make_place("2001:db8::2", 22, 5000);
+	struct registry registry;
+	uint32_t changes;
+
+	registry_open(&registry);
+	registry.ended = note_ended;
+	registry.context = &ended_count;
+	four.slot = 3;
+	six.slot = 4;
+	four.generation = six.generation = 9;
+	set_two(&registry, 1, 0);
+	is_uint(registry_count_old(&registry), 0, "no old key");
+	registry_put(&registry, 0, &four);
+	changes = registry.entries[0].changes;
+	set_two(&registry, 2, 1);
+	is_uint(registry_count_old(&registry), 1, "an old key");
+	is_uint(registry.count, 1, "of one name");
+	is_uint(registry_secret(&registry.entries[0], false)[0], 2, "beside the new one");
+	is_uint(registry_secret(&registry.entries[0], true)[0], 1, "which is the one before");
+	ok(registry.entries[0].places[0].by_old, "what was said before was said with that");
+	ok(registry.entries[0].changes > changes, "nonces are stale");
+	changes = registry.entries[0].changes;
+	registry_put(&registry, 0, &six);
+	is_at(&registry, 40022, 22, "both keys");
+	changes = registry.entries[0].changes;
+	set_two(&registry, 2, 1);
+	is_uint(registry.entries[0].changes, changes, "the same keys change nothing");
+	set_two(&registry, 1, 2);
+	is_at(&registry, 40022, 22, "in the other order");
+	ok(!registry.entries[0].places[0].by_old && registry.entries[0].places[1].by_old,
+		"in the other order: each is said by the other one");
+	set_two(&registry, 2, 1);
+	is_uint(ended_count, 0, "no connection is ended so far");
+	set_two(&registry, 2, 0);
+	is_at(&registry, 0, 22, "the old key is gone");
+	ok(ended_count == 1 && ended_slot == 3, "the old key is gone: its connection is ended");
+	is_uint(registry.entries[0].places[0].slot, REGISTRY_NONE, "and holds nothing");
+	set_two(&registry, 5, 0);
+	is_at(&registry, 0, 0, "another key");
+	ok(ended_count == 2 && ended_slot == 4, "another key: the connection is ended");
+	registry_put(&registry, 0, &six);
+	set_keys(&registry, 1, 0, NULL);
+	is_uint(ended_count, 3, "no key any more: the connection is ended");
 	registry_close(&registry);
 }
 
@@ -319,6 +401,33 @@ static void test_state(void)
 	registry_close(&registry);
 
 	registry_open(&registry);
+	set_two(&registry, 2, 1);
+	place = make_place("203.0.113.9", 99, 0);
+	is_int(registry_file_open(&state, old_path, &registry, 500, &error), 0, "with two keys");
+	registry_put(&registry, 0, &place);
+	place = make_place("2001:db8::9", 98, 0);
+	place.by_old = true;
+	registry_put(&registry, 0, &place);
+	registry_file_close(&state, &registry, 500);
+	registry_close(&registry);
+	registry_open(&registry);
+	set_two(&registry, 2, 1);
+	is_int(registry_file_open(&state, old_path, &registry, 500, &error), 0, "and again");
+	ok(registry.entries[0].places[0].addr.port == 99 && !registry.entries[0].places[0].by_old,
+		"what the new key said is there");
+	ok(registry.entries[0].places[1].addr.port == 98 && registry.entries[0].places[1].by_old,
+		"and what the old one said");
+	registry_close(&registry);
+	registry_open(&registry);
+	set_two(&registry, 2, 0);
+	is_int(registry_file_open(&state, old_path, &registry, 500, &error), 0, "without the old");
+	ok(registry.entries[0].places[0].addr.port == 99 &&
+			registry.entries[0].places[1].addr.family == ADDR_NONE,
+		"what that said is forgotten");
+	registry_close(&registry);
+	unlink(old_path);
+
+	registry_open(&registry);
 	set_keys(&registry, 2, 1, names + 1);
 	is_int(registry_file_open(&state, path, &registry, 500, &error), 0, "with another key");
 	ok(registry.entries[0].places[1].addr.family == ADDR_NONE, "nothing is believed");
@@ -520,10 +629,12 @@ int main(void)
 	if (mkdtemp(directory) == NULL)
 		bail_out("no directory in /tmp");
 	snprintf(path, sizeof(path), "%s/state", directory);
+	snprintf(old_path, sizeof(old_path), "%s.two", path);
 	snprintf(new_path, sizeof(new_path), "%s.new", path);
 	snprintf(damaged_path, sizeof(damaged_path), "%s.damaged", path);
 	log_set_level(LOG_LEVEL_QUIET);
 	test_names();
+	test_two_keys();
 	test_places();
 	test_rivals();
 	test_many();
