@@ -27,7 +27,7 @@ int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
 	return 0;
 }
 
-static int parse_hex(const char *text, uint32_t *out)
+int parse_hex(const char *text, uint32_t *out)
 {
 	static const char digits[] = "0123456789abcdefABCDEF";
 	uint32_t value = 0;

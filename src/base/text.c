@@ -146,3 +146,16 @@ char *text_put_decimal(char out[TEXT_DECIMAL_SIZE], uint32_t number)
 	*out = '\0';
 	return out;
 }
+
+static char to_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+const char *text_skip_word(const char *text, const char *word)
+{
+	for (; *word != '\0'; text++, word++)
+		if (to_lower(*text) != to_lower(*word))
+			return NULL;
+	return text;
+}

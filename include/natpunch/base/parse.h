@@ -16,7 +16,10 @@
 int parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
 	__attribute__((warn_unused_result));
 
-/* The same, or "0x" and hexadecimal digits. */
+/* Hexadecimal digits in either case. */
+int parse_hex(const char *text, uint32_t *out) __attribute__((warn_unused_result));
+
+/* A number, or "0x" and hexadecimal digits. */
 int parse_mark(const char *text, uint32_t *out) __attribute__((warn_unused_result));
 
 /* A port, 1 to 65535. */

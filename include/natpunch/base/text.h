@@ -32,6 +32,12 @@ const char *text_escape_json(char *out, size_t capacity, const char *text);
  */
 const char *text_escape_shell(char *out, size_t capacity, const char *text);
 
+/*
+ * What stands behind `word` at the beginning of text, or NULL where that begins otherwise. ASCII
+ * letters are the same in both cases.
+ */
+const char *text_skip_word(const char *text, const char *word);
+
 #define TEXT_DECIMAL_SIZE 11 /* "4294967295" and a NUL */
 
 /* A number in decimal, for what is written too often for printf(3). Returns where its NUL stands.

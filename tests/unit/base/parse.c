@@ -43,6 +43,19 @@ static void test_port(void)
 	ok(parse_port("65535", &port) == 0 && port == 65535, "65535 is the last");
 }
 
+static void test_hex(void)
+{
+	static const char *const bad[] = {
+		"", "g", "0x1", "-1", " 1", "1 ", "100000000", "ffffffffffffffff"};
+	uint32_t value = 7;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		ok(parse_hex(bad[i], &value) == -1 && value == 7, "not hexadecimal: \"%s\"",
+			bad[i]);
+	ok(parse_hex("0001aF", &value) == 0 && value == 0x1af, "either case, and zeros");
+	ok(parse_hex("ffffffff", &value) == 0 && value == UINT32_MAX, "the greatest");
+}
+
 static void test_mark(void)
 {
 	static const struct {
@@ -166,6 +179,7 @@ int main(void)
 {
 	test_number();
 	test_port();
+	test_hex();
 	test_mark();
 	test_seconds();
 	test_host_port();

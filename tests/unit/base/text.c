@@ -101,9 +101,20 @@ static void test_decimal(void)
 	}
 }
 
+static void test_skip_word(void)
+{
+	is_str(text_skip_word("Location: x", "location:"), " x", "what stands behind a word");
+	is_str(text_skip_word("AZ[@`{", "az[@`{"), "", "the whole text");
+	ok(text_skip_word("az[", "AZ{") == NULL, "marks have no other case");
+	ok(text_skip_word("loc", "location") == NULL, "a part of it");
+	ok(text_skip_word("", "l") == NULL, "no text");
+	is_str(text_skip_word("x", ""), "x", "no word");
+}
+
 int main(void)
 {
 	test_decimal();
+	test_skip_word();
 	test_plain();
 	test_json();
 	test_shell();
