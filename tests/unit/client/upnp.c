@@ -255,6 +255,8 @@ static void test_several(void)
 	router_start(&router);
 	search(BUDGET);
 	is_int(upnp.state, UPNP_READY, "the fourth description is good");
+	is_uint(router.seen->requests, 4, "and no other that is there");
+	ok(asked(3, "#GetExternalIPAddress"), "a service of it is asked");
 	end();
 
 	begin(serve_several, DOCUMENT(SERVICE(IP2, "/zero") SERVICE(IP1, "/none") SERVICE(
@@ -266,13 +268,14 @@ static void test_several(void)
 	ok(asked(5, "POST /ctl "), "that one is asked to forward");
 	end();
 
-	begin(serve_several, DOCUMENT(SERVICE(IP1, "/none") SERVICE(IP1, "/zero")));
+	begin(serve_several,
+		DOCUMENT(SERVICE(IP1, "/none") SERVICE(IP1, "/zero") SERVICE(IP1, "/fault")));
 	router_start(&router);
 	search(BUDGET);
 	is_int(upnp.state, UPNP_READY, "no service tells an address");
 	is_str(external(), "?", "none is made up");
 	map(22, 60);
-	ok(asked(3, "POST /zero "), "the first that answers is asked to forward");
+	ok(asked(4, "POST /zero "), "the first that answers is asked to forward");
 	is_int(upnp.state, UPNP_MAPPED, "and may do so");
 	end();
 

@@ -111,6 +111,7 @@ static void test_responses(void)
 	ok(!read_text(IGD_ADD, ""), "nothing");
 	ok(!read_text(IGD_ADD, "<html><body>login</body></html>"), "something else");
 	ok(!read_text(IGD_ADD, RESPONSE("DeletePortMapping", "")), "another action's answer");
+	ok(!read_text(IGD_DELETE, RESPONSE("AddAnyPortMapping", "")), "nor one of that length");
 	ok(!read_text(IGD_ADD, RESPONSE("AddPortMapping", "<<")), "no XML");
 	ok(!read_text(IGD_ADD, "<a><u:AddPortMappingResponse/>"), "half an answer");
 	ok(!read_text(IGD_ADD_ANY, RESPONSE("AddAnyPortMapping", "")), "any port, but which?");

@@ -106,6 +106,9 @@ static void test_parts(void)
 	is_str(read_text(DOCUMENT(
 		       "<service>" TYPE(IP1) "</service><service>" CONTROL("/c") "</service>")),
 		"", "two halves");
+	is_str(read_text(DOCUMENT(
+		       "<service>" CONTROL("/c") "</service><service>" TYPE(IP1) "</service>")),
+		"", "the other way round");
 	is_str(read_text(DOCUMENT(TYPE(IP1) CONTROL("/c"))), "", "outside a service");
 	is_str(read_text(DOCUMENT("<service>" CONTROL("/c") TYPE(IP1) "</service>" CONTROL("/d"))),
 		IP1 " 5000 /c;", "in another order");
