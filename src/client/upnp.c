@@ -29,8 +29,8 @@
 #define OTHER_PORTS_MAX 3
 #define LOW_PORTS_END   1024
 
-static const unsigned search_after_ms[] = {0, 250, 750};
-#define SEARCHES (sizeof(search_after_ms) / sizeof(search_after_ms[0]))
+static const unsigned pauses_ms[] = {250, 500}; /* between searches */
+#define PAUSES (sizeof(pauses_ms) / sizeof(pauses_ms[0]))
 
 static void close_search(struct upnp *upnp)
 {
@@ -81,10 +81,10 @@ static void send_search(struct upnp *upnp, const struct addr *to, unsigned versi
 {
 	struct sockaddr_storage sockaddr;
 	socklen_t sockaddr_size = socket_from_addr(to, &sockaddr);
-	char search[SSDP_SEARCH_SIZE];
-	size_t size = ssdp_write_search(version, search);
+	char text[SSDP_SEARCH_SIZE];
+	size_t size = ssdp_write_search(version, text);
 
-	(void)sendto(upnp->search_fd, search, size, 0, (struct sockaddr *)&sockaddr, sockaddr_size);
+	(void)sendto(upnp->search_fd, text, size, 0, (struct sockaddr *)&sockaddr, sockaddr_size);
 }
 
 static void search(struct upnp *upnp)
@@ -107,10 +107,8 @@ static void continue_search(struct upnp *upnp, uint64_t now)
 	if (upnp->search_fd < 0 || now < upnp->search_due)
 		return;
 	search(upnp);
-	upnp->searches++;
-	if (upnp->searches < SEARCHES)
-		upnp->search_due +=
-			search_after_ms[upnp->searches] - search_after_ms[upnp->searches - 1];
+	if (upnp->pauses < PAUSES)
+		upnp->search_due += pauses_ms[upnp->pauses++];
 	else
 		upnp->search_due = TIMER_NONE;
 }

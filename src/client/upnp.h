@@ -4,14 +4,14 @@
  *
  * A state machine that is handed events and the time, and never blocks:
  *
- *     upnp_start() -> SEARCHING -> READY --upnp_map()----> WORKING -> MAPPED
- *                         |          |                        |\--> REFUSED
- *                         v          |                        v
- *                       FAILED       +--upnp_unmap()-> ... -> REMOVED
+ *     upnp_start() --> SEARCHING --> READY
+ *                          \-------> FAILED
+ *     upnp_map()   --> WORKING --> MAPPED, REFUSED or FAILED
+ *     upnp_unmap() --> WORKING --> REMOVED, REFUSED or FAILED
  *
- * From READY, MAPPED, REMOVED, REFUSED and FAILED upnp_map() and upnp_unmap() can be called as long
- * as `has_service`: to renew a mapping, or after another protocol has said no. A router that was
- * restarted may listen on another port: when that fails, start anew.
+ * The last two can be called whenever nothing is under way and `has_service`: to renew a mapping,
+ * or after another protocol has said no. A router that was restarted may listen on another port:
+ * when they end as FAILED, start anew.
  *
  * Threat: whoever answers in the local network, or a router that lies. TCP goes to the router's
  * address alone, without DNS and redirects; all that is read is bounded, and one deadline holds for
@@ -66,7 +66,7 @@ struct upnp {
 	uint64_t deadline;
 	int search_fd; /* -1: closed */
 	uint64_t search_due;
-	size_t searches, answers;
+	size_t pauses, answers;
 	size_t location_count, next_location;
 	struct http_url locations[UPNP_LOCATIONS_MAX];
 	struct igd_description description;

@@ -164,6 +164,40 @@ static void test_good(void)
 	end();
 }
 
+/* The same in chunks of a few bytes, and without a length. */
+static void serve_in_chunks(const struct fake_router *self, int fd, const char *request)
+{
+	const char *text = self->description;
+	char chunk[64];
+
+	if (!is_get(request)) {
+		const char *answer = "HTTP/1.0 200 OK\r\n\r\n"
+				     "<u:GetExternalIPAddressResponse>" EXTERNAL(
+					     "88.66.88.66") "</u:GetExternalIPAddressResponse>";
+
+		(void)say(fd, answer, strlen(answer));
+		return;
+	}
+	(void)say(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 47);
+	for (size_t size; *text != '\0'; text += size) {
+		size = strnlen(text, 7);
+		snprintf(chunk, sizeof(chunk), "%zx\r\n%.7s\r\n", size, text);
+		(void)say(fd, chunk, strlen(chunk));
+		pause_briefly();
+	}
+	(void)say(fd, "0\r\n\r\n", 5);
+}
+
+static void test_pieces(void)
+{
+	begin(serve_in_chunks, DOCUMENT(SERVICE(IP2, "/ctl")));
+	router_start(&router);
+	search(BUDGET);
+	is_int(upnp.state, UPNP_READY, "a router that answers in pieces");
+	is_str(external(), "88.66.88.66", "its address");
+	end();
+}
+
 static void test_searches(void)
 {
 	begin(serve_well, DOCUMENT(SERVICE(IP1, "/ctl")));
@@ -632,6 +666,7 @@ int main(void)
 	network_enter();
 	stranger = listen_at(STRANGER_IP, 80);
 	test_good();
+	test_pieces();
 	test_searches();
 	test_times();
 	test_several();
