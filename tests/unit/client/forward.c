@@ -121,6 +121,9 @@ static void test_note(void)
 	is_uint(mapping.router_port, 22, "a port is");
 	is_uint(mapping.lease, 7200, "its lease");
 	is_str(mapping.router_method, "pcp", "and the protocol");
+	scene.forward.state = ROUTER_SILENT;
+	forward_note(&scene.forward, &mapping);
+	is_uint(mapping.router_port, 0, "what it does no more is taken away");
 }
 
 static void test_explained(void)
