@@ -293,6 +293,14 @@ static void take_next(struct family_side *side, bool goes_on, uint64_t deadline)
 	side->mapped = step == FORWARD_TRY;
 }
 
+/* Did it fail on the way, where the router may be what stops it? */
+static bool is_stopped_outside(const struct reachability *reachability)
+{
+	return reachability->verdict == REACHABILITY_SHUT &&
+	       reachability->evidence.outcome == DIALBACK_TIMED_OUT &&
+	       reachability->evidence_arrival != ARRIVAL_SEEN;
+}
+
 /* Notes the verdict about a side. Of several failures the most telling is the first. */
 static void judge(
 	struct family_side *side, const struct reachability *reachability, uint64_t deadline)
@@ -309,7 +317,8 @@ static void judge(
 		reachability_explain(reachability, &side->result.mapping, &error);
 	if (reachability->verdict != REACHABILITY_PENDING && side->error.text[0] == '\0') {
 		side->error = error;
-		forward_explain(&side->forward, &side->request, &side->error);
+		if (is_stopped_outside(reachability))
+			forward_explain(&side->forward, &side->request, &side->error);
 	}
 	take_next(side, reachability->verdict == REACHABILITY_SHUT, deadline);
 }

@@ -477,6 +477,6 @@ void reachability_explain(
 			"it came as far as this machine: a firewall of this machine keeps "
 			"strangers out; natpunch check says more");
 	else
-		error_hint(error, "the NAT or a firewall keeps strangers out; natpunch check says "
-				  "which, and what works instead");
+		error_hint(error, "the NAT or a firewall keeps strangers out; -F asks the router "
+				  "to let them in, natpunch check says which it is");
 }

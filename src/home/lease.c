@@ -8,6 +8,8 @@
  *                     LEASE_AGAIN_MS.
  *   expired           there is no forward any more.
  *   network changed, a reflector at another address: at once.
+ *   announcement      the router has started, or has another address: at once. Unless the socket
+ *                     for these can be opened (another program may have the port), there are none.
  *   the epoch fell    the router lost what it forwarded; the answer that says so has made it anew.
  *
  * Threat: whoever answers in the router's name chooses how often it is asked: LEASE_CALM_MS bounds
@@ -15,13 +17,20 @@
  */
 #include "home/lease.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "home/timers.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/random.h"
+#include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
+
+#define READ_MAX 16
 
 void lease_init(struct lease *lease, const struct forward_options *options,
 	const struct mapping_race_request *probe)
@@ -29,7 +38,32 @@ void lease_init(struct lease *lease, const struct forward_options *options,
 	memset(lease, 0, sizeof(*lease));
 	lease->options = options;
 	lease->probe = probe;
+	lease->announcements = -1;
 	lease->due = lease->expires = TIMER_NONE;
+}
+
+/* Sent to all hosts of a network (224.0.0.1, ff02::1), for which nobody has to join a group. */
+static void open_announcements(struct lease *lease)
+{
+	struct addr local = {.family = lease->remote.family, .port = PCP_CLIENT_PORT};
+	const char *interface = lease->probe->interface;
+	int fd;
+
+	if (lease->announcements >= 0 || local.family == ADDR_NONE)
+		return;
+	fd = socket_open((enum addr_family)local.family, SOCK_DGRAM, 0);
+	if (fd < 0)
+		return;
+	if (local.family == ADDR_IPV6)
+		socket_set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if ((interface == NULL || socket_bind_interface(fd, interface) == 0) &&
+		socket_bind(fd, &local) == 0) {
+		lease->announcements = fd;
+		return;
+	}
+	log_detail("announcements of the router are not heard: %s", strerror(errno));
+	close(fd);
 }
 
 static void schedule(struct lease *lease, bool granted, uint64_t now)
@@ -66,6 +100,7 @@ void lease_begin(struct lease *lease, const struct forward *forward, uint64_t no
 	if (forward_is_granted(forward))
 		take_epoch(lease, now);
 	lease->told = true;
+	open_announcements(lease);
 	schedule(lease, forward_is_granted(forward), now);
 }
 
@@ -73,7 +108,7 @@ static void hurry(struct lease *lease, uint64_t now)
 {
 	uint64_t calm = lease->asked_at + LEASE_CALM_MS;
 
-	if (lease->options != NULL && lease->remote.family != ADDR_NONE)
+	if (lease->options != NULL && lease->remote.family != ADDR_NONE && !lease->asking)
 		lease->due = calm > now ? calm : now;
 }
 
@@ -81,7 +116,10 @@ void lease_set_remote(struct lease *lease, const struct addr *remote, uint64_t n
 {
 	bool known = addr_equal_ip(&lease->remote, remote);
 
+	if (lease->options == NULL)
+		return;
 	lease->remote = *remote;
+	open_announcements(lease);
 	if (!known)
 		hurry(lease, now);
 }
@@ -136,12 +174,35 @@ static bool expire(struct lease *lease)
 	return true;
 }
 
-uint64_t lease_watch(const struct lease *lease, struct pollfd fds[ROUTER_WATCH_MAX])
+/* Anybody may say so: it is a reason to ask, and nothing more. */
+static void hear_announcements(struct lease *lease, uint64_t now)
+{
+	for (int i = 0; i < READ_MAX && lease->announcements >= 0; i++) {
+		struct sockaddr_storage from;
+		socklen_t length = sizeof(from);
+		uint8_t bytes[PCP_REQUEST_MAX];
+		struct addr sender;
+		ssize_t got = recvfrom(lease->announcements, bytes, sizeof(bytes), 0,
+			(struct sockaddr *)&from, &length);
+
+		if (got < 0)
+			return;
+		socket_to_addr(&from, &sender);
+		if (!addr_equal_ip(&sender, &lease->forward.result.router) ||
+			!pcp_is_announcement(bytes, (size_t)got))
+			continue;
+		log_detail("the router has started, or has another address: asking it at once");
+		hurry(lease, now);
+	}
+}
+
+uint64_t lease_watch(const struct lease *lease, struct pollfd fds[LEASE_WATCH_MAX])
 {
 	uint64_t due = timers_earlier(lease->due, lease->expires);
 
-	for (size_t i = 0; i < ROUTER_WATCH_MAX; i++)
+	for (size_t i = 0; i < LEASE_WATCH_MAX; i++)
 		fds[i] = (struct pollfd){.fd = -1};
+	fds[ROUTER_WATCH_MAX] = (struct pollfd){.fd = lease->announcements, .events = POLLIN};
 	if (lease->asking)
 		due = timers_earlier(due, router_watch(&lease->router, fds));
 	return due;
@@ -155,6 +216,7 @@ bool lease_advance(struct lease *lease, uint64_t now)
 		return false;
 	if (lease->asking && router_advance(&lease->router, now) != ROUTER_ASKING)
 		changed = take_answer(lease, now);
+	hear_announcements(lease, now);
 	if (!lease->asking && timers_take_due(&lease->due, now))
 		ask(lease, now);
 	if (lease->expires <= now)
@@ -170,6 +232,9 @@ void lease_end(struct lease *lease)
 		router_end(&lease->router);
 	lease->asking = false;
 	lease->due = TIMER_NONE;
+	if (lease->announcements >= 0)
+		close(lease->announcements);
+	lease->announcements = -1;
 	if (lease->options == NULL || !forward_is_granted(&lease->forward) ||
 		!forward_plan(lease->probe, lease->options, &lease->remote, false, &question))
 		return;

@@ -24,7 +24,8 @@ struct lease {
 	struct addr remote;     /* the reflector that it is on the way to, or ADDR_NONE */
 	struct router router;
 	bool asking;
-	bool told; /* that there is nobody to ask */
+	int announcements; /* a socket for what the router tells everybody, or -1 */
+	bool told;         /* that there is nobody to ask */
 	struct pcp_epoch epoch;
 	uint64_t asked_at; /* clock_now_ms(), as all of these */
 	uint64_t expires;  /* with a forward */
@@ -44,8 +45,10 @@ void lease_set_remote(struct lease *lease, const struct addr *remote, uint64_t n
 /* The network changed: asks at once, but not too often. */
 void lease_check_network(struct lease *lease, uint64_t now);
 
+#define LEASE_WATCH_MAX (ROUTER_WATCH_MAX + 1)
+
 /* Fills all entries for poll(2); returns when lease_advance() wants to be called. */
-uint64_t lease_watch(const struct lease *lease, struct pollfd fds[ROUTER_WATCH_MAX]);
+uint64_t lease_watch(const struct lease *lease, struct pollfd fds[LEASE_WATCH_MAX]);
 
 /* Goes on. Returns whether what the router does is something else now. */
 bool lease_advance(struct lease *lease, uint64_t now);

@@ -205,6 +205,17 @@ enum pcp_reading pcp_read(
 	return nat_pmp ? read_nat_pmp(request, &reader, out) : read_pcp(request, &reader, out);
 }
 
+bool pcp_is_announcement(const void *data, size_t size)
+{
+	const struct pcp_request pcp = {.kind = PCP_ANNOUNCE};
+	const struct pcp_request nat_pmp = {.kind = PCP_NAT_PMP_ADDRESS};
+	struct pcp_answer answer;
+
+	return (pcp_read(&pcp, data, size, &answer) == PCP_READ_ANSWER ||
+		       pcp_read(&nat_pmp, data, size, &answer) == PCP_READ_ANSWER) &&
+	       answer.result == PCP_RESULT_DONE;
+}
+
 const char *pcp_protocol_name(enum pcp_kind kind)
 {
 	return is_nat_pmp(kind) ? "NAT-PMP" : "PCP";

@@ -44,6 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	reading = pcp_read(&request, data + 1, size - 1, &answer);
 	if (reading == PCP_READ_ANSWER)
 		check_answer(&request, data + 1, size - 1, &answer);
+	if (pcp_is_announcement(data + 1, size - 1))
+		fuzz_check(size - 1 >= 12);
 	if (reading == PCP_READ_OTHER_VERSION)
 		fuzz_check(data[1] != bytes[0]);
 	pcp_epoch_take(&epoch, answer.epoch, data[0]);

@@ -88,7 +88,7 @@ void forward_note(const struct forward *forward, struct mapping *mapping);
 enum forward_step forward_next(struct forward *forward, const struct mapping_race_request *request,
 	struct mapping_race_result *result, uint64_t deadline);
 
-/* -V, and no candidate was proved: what the router has to do with it, as the hint. */
+/* Strangers are stopped on the way: what the router has to do with it, as the hint. */
 void forward_explain(const struct forward *forward, const struct mapping_race_request *request,
 	struct error *error);
 

@@ -44,6 +44,7 @@
 #include "natpunch/base/mapping.h"
 
 #define PCP_PORT        5351 /* of the router; UDP */
+#define PCP_CLIENT_PORT 5350 /* of everybody: where a router announces that it has started */
 #define PCP_NONCE_SIZE  12
 #define PCP_REQUEST_MAX 60
 #define PCP_ANSWER_MAX  1100 /* RFC 6887 section 7 */
@@ -91,6 +92,12 @@ size_t pcp_write(const struct pcp_request *request, uint8_t out[PCP_REQUEST_MAX]
  */
 enum pcp_reading pcp_read(
 	const struct pcp_request *request, const void *data, size_t size, struct pcp_answer *out);
+
+/*
+ * Is this what a router sends to all when it has started, or has got another address: an answer
+ * that nobody asked for (RFC 6887 section 14.1, RFC 6886 section 3.2.1)?
+ */
+bool pcp_is_announcement(const void *data, size_t size);
 
 #define PCP_RESULT_DONE           0
 #define PCP_RESULT_NOT_AUTHORIZED 2  /* in both protocols */

@@ -104,7 +104,7 @@ static void finish(struct scene *scene)
 
 static uint64_t due(const struct scene *scene)
 {
-	struct pollfd fds[ROUTER_WATCH_MAX];
+	struct pollfd fds[LEASE_WATCH_MAX];
 
 	return lease_watch(&scene->lease, fds) - START;
 }
@@ -207,6 +207,44 @@ static void test_network(void)
 	finish(&scene);
 }
 
+static void announce(int fd, const void *data, size_t size)
+{
+	struct addr to = address("10.0.0.3", PCP_CLIENT_PORT);
+	struct sockaddr_storage there;
+	socklen_t length = socket_from_addr(&to, &there);
+
+	if (sendto(fd, data, size, 0, (struct sockaddr *)&there, length) < 0)
+		bail_out("sendto: %s", strerror(errno));
+}
+
+static void test_announcement(void)
+{
+	static const uint8_t started[24] = {2, 0x80};
+	struct scene scene = begin(ROUTER_DONE);
+	struct addr elsewhere = address("10.0.0.3", 0);
+	int stranger = socket_open(ADDR_IPV4, SOCK_DGRAM, 0);
+
+	diag("the router announces that it has started");
+	if (socket_bind(stranger, &elsewhere) != 0)
+		bail_out("bind: %s", strerror(errno));
+	announce(stranger, started, sizeof(started));
+	announce(scene.fd, started, 20);
+	at(&scene, 60 * SECONDS);
+	is_int(take_requests(&scene), 0, "another host, or a part of one, is no reason to ask");
+	announce(scene.fd, started, sizeof(started));
+	at(&scene, 61 * SECONDS);
+	is_int(take_requests(&scene), 1, "the router is");
+	answer(&scene, 0, 22, 200);
+	at(&scene, 61 * SECONDS + 5);
+	announce(scene.fd, started, sizeof(started));
+	at(&scene, 62 * SECONDS);
+	is_int(take_requests(&scene), 0, "but not too often");
+	at(&scene, 66 * SECONDS);
+	is_int(take_requests(&scene), 1, "so a little later");
+	close(stranger);
+	finish(&scene);
+}
+
 static void test_end(void)
 {
 	struct scene scene = begin(ROUTER_DONE);
@@ -222,7 +260,7 @@ static void test_end(void)
 static void test_none(void)
 {
 	struct lease lease;
-	struct pollfd fds[ROUTER_WATCH_MAX];
+	struct pollfd fds[LEASE_WATCH_MAX];
 	struct addr remote = address("10.0.0.1", 3478);
 
 	lease_init(&lease, NULL, &probe);
@@ -242,6 +280,7 @@ int main(void)
 	test_silence();
 	test_refusal();
 	test_network();
+	test_announcement();
 	test_end();
 	test_none();
 	return done_testing();

@@ -218,6 +218,22 @@ static void test_taken_back(void)
 	is_uint(answer.result, PCP_RESULT_DONE, "so it is");
 }
 
+static void test_announcement(void)
+{
+	uint8_t bytes[24] = {2, 0x80};
+
+	ok(pcp_is_announcement(bytes, 24), "ANNOUNCE");
+	ok(pcp_is_announcement(pmp_address, sizeof(pmp_address)), "NAT-PMP announces its address");
+	ok(!pcp_is_announcement(granted, sizeof(granted)), "a grant is none");
+	ok(!pcp_is_announcement(bytes, 20), "nor is a part");
+	ok(!pcp_is_announcement(bytes, 0), "or nothing");
+	bytes[3] = 1;
+	ok(!pcp_is_announcement(bytes, 24), "nor an error");
+	bytes[3] = 0;
+	bytes[1] = 0;
+	ok(!pcp_is_announcement(bytes, 24), "nor a question");
+}
+
 static void test_epoch(void)
 {
 	static const struct {
@@ -251,6 +267,7 @@ int main(void)
 	test_changed();
 	test_errors();
 	test_taken_back();
+	test_announcement();
 	test_epoch();
 	return done_testing();
 }
