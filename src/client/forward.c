@@ -134,6 +134,10 @@ static const char *format_duration(uint32_t seconds, char out[DURATION_SIZE])
 	} units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
 	size_t i = 0;
 
+	if (seconds == 0) {
+		snprintf(out, DURATION_SIZE, "ever");
+		return out;
+	}
 	while (seconds % units[i].seconds != 0)
 		i++;
 	snprintf(out, DURATION_SIZE, "%u %s%s", seconds / units[i].seconds, units[i].name,
@@ -156,7 +160,11 @@ static void log_forward(const struct forward *forward, const struct mapping_race
 	else
 		log_note("the router %s forwards its port %u to port %u here, by %s, for %s", ip,
 			result->port, request->local.port, title, duration);
-	if (result->lease < LEASE_SHORT && result->lease < options->lease)
+	if (result->lease == 0)
+		log_warning("the router %s forwards until it is told not to: natpunch probe -F "
+			    "--lease 0 -p %u",
+			ip, request->local.port);
+	else if (result->lease < LEASE_SHORT && result->lease < options->lease)
 		log_warning("the router %s forwards for %s only", ip, duration);
 }
 
@@ -171,7 +179,7 @@ static void explain_refusal(const struct router_result *result, uint16_t port, s
 	char ip[ADDR_IP_TEXT_SIZE], external[ADDR_IP_TEXT_SIZE];
 
 	addr_format_ip(&result->router, ip);
-	if (is_private_outside(result) && result->result != PCP_RESULT_NOT_AUTHORIZED) {
+	if (is_private_outside(result) && !result->forbidden) {
 		error_set(error, EXIT_STATUS_UNREACHABLE,
 			"the router %s refuses to forward port %u: its own address is %s (%s: %s)",
 			ip, port, addr_format_ip(&result->external, external),
@@ -183,7 +191,7 @@ static void explain_refusal(const struct router_result *result, uint16_t port, s
 	error_set(error, EXIT_STATUS_UNREACHABLE,
 		"the router %s refuses to forward port %u (%s: %s)", ip, port,
 		router_method_title(result->method), result->refusal);
-	if (port < PRIVILEGED && result->result == PCP_RESULT_NOT_AUTHORIZED)
+	if (port < PRIVILEGED && result->forbidden)
 		error_hint(error,
 			"many routers forward to ports from %u only: have the server "
 			"listen on one of these as well, and name it with -p",

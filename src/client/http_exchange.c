@@ -1,4 +1,4 @@
-#include "client/http_exchange.h"
+#include "natpunch/client/http_exchange.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,14 +1,15 @@
 /*
  * A lane is a protocol; PCP and NAT-PMP share one connected UDP socket, as they share the port of
- * the router. A third protocol has a lane, a row in method_rows, and descriptors of its own in
- * router_watch(); it is to map when the lanes before it are out, as may_map() has it.
+ * the router, and UPnP is a machine of its own (upnp.c). A lane is to map when those before it are
+ * out, as may_map() and may_map_by_upnp() have it.
  *
- * Events: a datagram, an ICMP error (from send(2) as well as from recv(2)), the times of router.h.
+ * Events: a datagram, an ICMP error (from send(2) as well as from recv(2)), what UPnP comes to, the
+ * times of router.h.
  * Threats: datagrams of others in the router's name. The socket takes those of its address and port
  * alone, pcp_read() those that answer this request; what is wrong is dropped and nothing changes,
  * and READ_MAX bounds how many are looked at in a turn.
  *
- * Invariant: `fd` is open only while the state is ROUTER_ASKING, or -1.
+ * Invariant: `fd` is open only while the state is ROUTER_ASKING and one of its lanes is, or -1.
  */
 #include "natpunch/client/router.h"
 
@@ -34,6 +35,7 @@ static const struct {
 } method_rows[ROUTER_METHOD_COUNT + 1] = {
 	[ROUTER_PCP] = {"pcp", "PCP"},
 	[ROUTER_NAT_PMP] = {"nat-pmp", "NAT-PMP"},
+	[ROUTER_UPNP] = {"upnp", "UPnP"},
 	[ROUTER_NO_METHOD] = {"", ""},
 };
 
@@ -104,6 +106,16 @@ static void make_nonce(struct router *router)
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
+static const char *name_refusal(enum router_method method, uint16_t result)
+{
+	const char *name = "";
+
+	if (method != ROUTER_UPNP)
+		return pcp_result_name(method == ROUTER_PCP ? PCP_MAP : PCP_NAT_PMP_MAP, result);
+	name = igd_error_name(result);
+	return name[0] != '\0' ? name : "an unknown error";
+}
+
 /* What the lane that decided was told. */
 static void take_result(struct router *router, enum router_method method)
 {
@@ -114,11 +126,17 @@ static void take_result(struct router *router, enum router_method method)
 	result->lease = answer->lifetime;
 	result->epoch = answer->epoch;
 	result->result = answer->result;
-	result->refusal =
-		pcp_result_name(method == ROUTER_PCP ? PCP_MAP : PCP_NAT_PMP_MAP, answer->result);
+	result->refusal = name_refusal(method, answer->result);
+	result->forbidden = answer->result == (method == ROUTER_UPNP ? IGD_ERROR_NOT_AUTHORIZED
+								     : PCP_RESULT_NOT_AUTHORIZED);
 	if (addr_classify(&answer->external) != ADDR_CLASS_UNSPECIFIED)
 		result->external = answer->external;
 	result->external.port = 0;
+}
+
+static bool was_heard(const struct router *router)
+{
+	return router->heard || router->upnp.heard;
 }
 
 static void finish(struct router *router, enum router_state state, enum router_method method)
@@ -126,7 +144,7 @@ static void finish(struct router *router, enum router_state state, enum router_m
 	router_end(router);
 	router->state = state;
 	router->result.method = method;
-	router->result.heard = router->heard;
+	router->result.heard = was_heard(router);
 	router->result.external = router->external;
 	if (method != ROUTER_NO_METHOD)
 		take_result(router, method);
@@ -209,11 +227,16 @@ static struct pcp_request make_message(const struct router *router, enum router_
 	return message;
 }
 
-/* Nobody listens there; or this machine does not let it out. */
+/* Nobody listens for PCP and NAT-PMP there; or this machine does not let it out. */
 static void fail(struct router *router, int problem)
 {
 	router->result.problem = problem;
-	finish(router, ROUTER_SILENT, ROUTER_NO_METHOD);
+	if (router->fd >= 0)
+		close(router->fd);
+	router->fd = -1;
+	for (size_t i = 0; i < ROUTER_UPNP; i++)
+		if (is_open(&router->lanes[i]))
+			router->lanes[i].state = ROUTER_LANE_OFF;
 }
 
 static void ask(struct router *router, enum router_method method)
@@ -222,9 +245,8 @@ static void ask(struct router *router, enum router_method method)
 	uint8_t bytes[PCP_REQUEST_MAX];
 	size_t size = pcp_write(&message, bytes);
 
-	if (router->state != ROUTER_ASKING)
-		return;
-	if (send(router->fd, bytes, size, 0) < 0 && errno != EAGAIN && errno != ENOBUFS)
+	if (router->fd >= 0 && send(router->fd, bytes, size, 0) < 0 && errno != EAGAIN &&
+		errno != ENOBUFS)
 		fail(router, errno);
 }
 
@@ -236,6 +258,65 @@ static bool may_map(const struct router *router, uint64_t now)
 	return router->lanes[ROUTER_NAT_PMP].state == ROUTER_LANE_READY &&
 	       pcp->state != ROUTER_LANE_DONE &&
 	       (!is_open(pcp) || now >= router->start + ROUTER_PATIENCE_MS);
+}
+
+static uint64_t deadline_of(const struct router *router)
+{
+	bool brief = router->request.brief || !was_heard(router);
+
+	return router->start + (brief ? ROUTER_SILENCE_MS : ROUTER_DEADLINE_MS);
+}
+
+/*
+ * Is it the turn of UPnP: have the others refused, or was it heard alone? What takes back asks all,
+ * as one of them has the forward.
+ */
+static bool may_map_by_upnp(const struct router *router, uint64_t now)
+{
+	bool others = false;
+
+	if (router->lanes[ROUTER_UPNP].state != ROUTER_LANE_READY)
+		return false;
+	if (router->request.lease == 0)
+		return true;
+	if (find_grant(router) != ROUTER_NO_METHOD)
+		return false;
+	for (size_t i = 0; i < ROUTER_UPNP; i++)
+		others = others || is_open(&router->lanes[i]);
+	return !others || (!router->heard && now >= router->start + ROUTER_SILENCE_MS);
+}
+
+static void map_by_upnp(struct router *router)
+{
+	const struct router_request *request = &router->request;
+	struct igd_mapping mapping = {
+		.protocol = request->protocol,
+		.external_port = request->wish,
+		.internal = request->source,
+		.lease = request->lease,
+	};
+
+	mapping.internal.port = request->port;
+	router->lanes[ROUTER_UPNP].state = ROUTER_LANE_ASKED;
+	if (request->lease == 0)
+		upnp_unmap(&router->upnp, &mapping, deadline_of(router));
+	else
+		upnp_map(&router->upnp, &mapping, deadline_of(router));
+}
+
+static void start_upnp(struct router *router)
+{
+	const struct router_request *request = &router->request;
+	struct upnp_request search = {
+		.source = request->source,
+		.router = request->router,
+		.interface = request->interface,
+	};
+	uint64_t whole = request->brief ? ROUTER_SILENCE_MS : ROUTER_DEADLINE_MS;
+
+	upnp_start(&router->upnp, &search, router->start + whole, router->start);
+	if (upnp_is_busy(&router->upnp))
+		router->lanes[ROUTER_UPNP].state = ROUTER_LANE_GREETED;
 }
 
 static int open_socket(const struct router_request *request)
@@ -259,21 +340,12 @@ static int open_socket(const struct router_request *request)
 	return -1;
 }
 
-void router_start(struct router *router, const struct router_request *request, uint64_t now)
+/* Of PCP and NAT-PMP. */
+static void start_datagrams(struct router *router, unsigned methods)
 {
-	unsigned methods = request->methods;
-	bool back = request->lease == 0;
+	bool back = router->request.lease == 0;
 
-	memset(router, 0, sizeof(*router));
-	router->request = *request;
-	router->start = now;
-	router->result.router = request->router;
-	router->result.router.port = 0;
-	make_nonce(router);
-	router->request.secret = NULL;
-	if (request->source.family != ADDR_IPV4)
-		methods &= ~(1U << ROUTER_NAT_PMP);
-	router->fd = open_socket(request);
+	router->fd = open_socket(&router->request);
 	if (router->fd < 0) {
 		fail(router, errno);
 		return;
@@ -283,11 +355,31 @@ void router_start(struct router *router, const struct router_request *request, u
 	if (methods & (1U << ROUTER_NAT_PMP))
 		router->lanes[ROUTER_NAT_PMP].state =
 			back ? ROUTER_LANE_ASKED : ROUTER_LANE_GREETED;
-	for (size_t i = 0; i < ROUTER_METHOD_COUNT; i++)
+	for (size_t i = 0; i < ROUTER_UPNP; i++)
 		if (is_open(&router->lanes[i]))
 			ask(router, (enum router_method)i);
-	if (router->state == ROUTER_ASKING && methods == 0)
-		finish(router, ROUTER_SILENT, ROUTER_NO_METHOD);
+}
+
+void router_start(struct router *router, const struct router_request *request, uint64_t now)
+{
+	unsigned methods = request->methods;
+
+	memset(router, 0, sizeof(*router));
+	router->request = *request;
+	router->start = now;
+	router->result.router = request->router;
+	router->result.router.port = 0;
+	make_nonce(router);
+	router->request.secret = NULL;
+	router->fd = router->upnp.search_fd = router->upnp.exchange.fd = -1;
+	router->upnp.state = UPNP_FAILED;
+	if (request->source.family != ADDR_IPV4)
+		methods &= 1U << ROUTER_PCP;
+	if (methods & (1U << ROUTER_UPNP))
+		start_upnp(router);
+	if (methods & ~(1U << ROUTER_UPNP))
+		start_datagrams(router, methods);
+	settle(router, false);
 }
 
 /* ---- hearing ------------------------------------------------------------------------------ */
@@ -310,7 +402,7 @@ static void take_answer(
 
 static void take_datagram(struct router *router, const uint8_t *bytes, size_t size)
 {
-	for (size_t i = 0; i < ROUTER_METHOD_COUNT; i++) {
+	for (size_t i = 0; i < ROUTER_UPNP; i++) {
 		enum router_method method = (enum router_method)i;
 		struct pcp_request message = make_message(router, method);
 		struct pcp_answer answer;
@@ -336,7 +428,7 @@ static void receive_all(struct router *router)
 {
 	uint8_t bytes[PCP_ANSWER_MAX + 1];
 
-	for (int i = 0; i < READ_MAX && router->state == ROUTER_ASKING; i++) {
+	for (int i = 0; i < READ_MAX && router->fd >= 0; i++) {
 		ssize_t got = recv(router->fd, bytes, sizeof(bytes), 0);
 
 		if (got >= 0)
@@ -345,6 +437,51 @@ static void receive_all(struct router *router)
 			return;
 		else
 			fail(router, errno);
+	}
+}
+
+static void take_upnp(struct router *router)
+{
+	struct router_lane *lane = &router->lanes[ROUTER_UPNP];
+	const struct upnp *upnp = &router->upnp;
+
+	if (upnp->external.family != ADDR_NONE)
+		router->external = upnp->external;
+	lane->answer = (struct pcp_answer){
+		.result = (uint16_t)upnp->error,
+		.lifetime = upnp->mapping.lease,
+		.external = {.port = upnp->mapping.external_port},
+	};
+	switch (upnp->state) {
+	case UPNP_SEARCHING:
+	case UPNP_WORKING:
+		break;
+	case UPNP_READY:
+		lane->state = ROUTER_LANE_READY;
+		break;
+	case UPNP_MAPPED:
+	case UPNP_REMOVED:
+		lane->state = ROUTER_LANE_DONE;
+		break;
+	case UPNP_REFUSED:
+		lane->state = ROUTER_LANE_REFUSED;
+		break;
+	case UPNP_FAILED:
+		log_detail("UPnP: %s", upnp->why);
+		lane->state = ROUTER_LANE_OFF;
+		break;
+	}
+}
+
+static void advance_upnp(struct router *router, uint64_t now)
+{
+	if (is_open(&router->lanes[ROUTER_UPNP])) {
+		upnp_advance(&router->upnp, now);
+		take_upnp(router);
+	}
+	if (may_map_by_upnp(router, now)) {
+		map_by_upnp(router);
+		take_upnp(router);
 	}
 }
 
@@ -358,26 +495,22 @@ static void repeat(struct router *router, uint64_t now)
 	if (router->repeats == REPEAT_MAX || now < repeat_at(router))
 		return;
 	router->repeats++;
-	for (size_t i = 0; i < ROUTER_METHOD_COUNT; i++)
+	for (size_t i = 0; i < ROUTER_UPNP; i++)
 		if (router->lanes[i].state == ROUTER_LANE_GREETED ||
 			router->lanes[i].state == ROUTER_LANE_ASKED)
 			ask(router, (enum router_method)i);
-}
-
-static uint64_t deadline_of(const struct router *router)
-{
-	bool brief = router->request.lease == 0 || !router->heard;
-
-	return router->start + (brief ? ROUTER_SILENCE_MS : ROUTER_DEADLINE_MS);
 }
 
 uint64_t router_watch(const struct router *router, struct pollfd fds[ROUTER_WATCH_MAX])
 {
 	uint64_t due = deadline_of(router);
 
+	uint64_t upnp = upnp_watch(&router->upnp, fds + 1);
+
 	fds[0] = (struct pollfd){.fd = router->fd, .events = POLLIN};
 	if (router->state != ROUTER_ASKING)
 		return TIMER_NONE;
+	due = upnp < due ? upnp : due;
 	if (router->lanes[ROUTER_NAT_PMP].state == ROUTER_LANE_READY &&
 		router->start + ROUTER_PATIENCE_MS < due)
 		due = router->start + ROUTER_PATIENCE_MS;
@@ -391,14 +524,12 @@ enum router_state router_advance(struct router *router, uint64_t now)
 	if (router->state != ROUTER_ASKING)
 		return router->state;
 	receive_all(router);
-	if (router->state != ROUTER_ASKING)
-		return router->state;
 	if (may_map(router, now)) {
 		router->lanes[ROUTER_NAT_PMP].state = ROUTER_LANE_ASKED;
 		ask(router, ROUTER_NAT_PMP);
 	}
-	if (router->state == ROUTER_ASKING)
-		settle(router, now >= deadline_of(router));
+	advance_upnp(router, now);
+	settle(router, now >= deadline_of(router));
 	if (router->state == ROUTER_ASKING)
 		repeat(router, now);
 	return router->state;
@@ -409,6 +540,7 @@ void router_end(struct router *router)
 	if (router->fd >= 0)
 		close(router->fd);
 	router->fd = -1;
+	upnp_end(&router->upnp);
 }
 
 static bool advance_each(struct router *routers, size_t count, uint64_t now)

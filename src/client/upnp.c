@@ -9,7 +9,7 @@
  * There is at most one exchange at a time; `describing` and `answer.action` tell what it is about.
  * Invariant: an exchange is open only while SEARCHING or WORKING, the search only while SEARCHING.
  */
-#include "client/upnp.h"
+#include "natpunch/client/upnp.h"
 
 #include <errno.h>
 #include <netinet/in.h>

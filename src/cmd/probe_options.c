@@ -40,7 +40,7 @@ const struct option_row probe_option_rows[] = {
 		"which -e is run for: up,change,unreachable,down (all)", false},
 	{'V', "verify", NULL, "have it dialled from outside before success is claimed", false},
 	{'F', "forward", NULL, "ask the router first to forward a port to the local port", false},
-	{OPTION_FORWARD_BY, "forward-by", "LIST", "with -F: only by these: pcp,nat-pmp (all)",
+	{OPTION_FORWARD_BY, "forward-by", "LIST", "with -F: only by these: pcp,nat-pmp,upnp (all)",
 		false},
 	{OPTION_ROUTER, "router", "ADDR", "with -F: ask this router (the gateway)", false},
 	{OPTION_LEASE, "lease", "SECONDS", "with -F: for how long (7200); 0: take it back and end",

@@ -68,12 +68,16 @@ static void open_announcements(struct lease *lease)
 
 static void schedule(struct lease *lease, bool granted, uint64_t now)
 {
-	uint64_t whole = (uint64_t)lease->forward.result.lease * 1000;
+	/* What stands for ever is asked for again all the same: a router that restarts forgets it.
+	 */
+	bool ends = lease->forward.result.lease > 0;
+	uint64_t whole =
+		(uint64_t)(ends ? lease->forward.result.lease : lease->options->lease) * 1000;
 	uint64_t wait = timers_with_jitter(LEASE_AGAIN_MS);
 
 	if (granted) {
 		wait = whole / 2 + random_below((uint32_t)(whole / 8) + 1);
-		lease->expires = now + whole;
+		lease->expires = ends ? now + whole : TIMER_NONE;
 	} else if (lease->expires != TIMER_NONE) {
 		wait = (lease->expires - now) / 2;
 		if (wait < LEASE_HURRY_MS)
@@ -86,6 +90,8 @@ static void schedule(struct lease *lease, bool granted, uint64_t now)
 
 static void take_epoch(struct lease *lease, uint64_t now)
 {
+	if (lease->forward.result.method == ROUTER_UPNP)
+		return;
 	if (!pcp_epoch_take(&lease->epoch, lease->forward.result.epoch, now / 1000))
 		log_note("the router has lost what it forwarded, and forwards anew");
 }
@@ -239,6 +245,8 @@ void lease_end(struct lease *lease)
 		!forward_plan(lease->probe, lease->options, &lease->remote, false, &question))
 		return;
 	question.lease = 0;
+	question.brief = true;
+	question.wish = lease->forward.result.port;
 	question.methods = 1U << lease->forward.result.method;
 	router_start(&lease->router, &question, clock_now_ms());
 	router_run(&lease->router, 1);

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "client/upnp.h"
+#include "natpunch/client/upnp.h"
 #include "natpunch/base/parse.h"
 #include "natpunch/os/clock.h"
 

@@ -26,7 +26,7 @@ struct mapping {
 	/* A router that forwards a port to the local one, as it says; router is ADDR_NONE, and the
 	 * rest is empty, where none was asked or none does. */
 	struct addr router;
-	char router_method[8]; /* pcp, nat-pmp */
+	char router_method[8]; /* pcp, nat-pmp, upnp */
 	uint16_t router_port;
 	uint32_t lease; /* seconds */
 };

@@ -1,19 +1,20 @@
 /*
  * router.h - asks the home router to forward a port to this machine, and to forget that again.
  *
- * By PCP and NAT-PMP (pcp.h). It never blocks, except for router_run(). What a router says is a
- * claim: anybody in the home network can say it in its name, and there may be another NAT beyond.
- * So nothing of a result is to be printed as an address of this machine; it says what to try.
+ * By PCP and NAT-PMP (pcp.h), and UPnP (upnp.h). It never blocks, except for router_run(). What a
+ * router says is a claim: anybody in the home network can say it in its name, and there may be
+ *another NAT beyond. So nothing of a result is to be printed as an address of this machine; it says
+ *what to try.
  *
  * A state, with the time since the start:
  *
- *	0 ms      a MAP of PCP, and of NAT-PMP a request for the router's address
+ *	0 ms      a MAP of PCP, of NAT-PMP a request for the router's address, and UPnP's search
  *	100 ms    PCP is silent: if NAT-PMP was heard, a MAP of NAT-PMP; at once where PCP refuses
- *	250 ms    nothing was heard: ROUTER_SILENT. Else all that is unanswered again, and at 750 ms
- *	1500 ms   the end
+ *	250 ms    nothing was heard: ROUTER_SILENT. Else all that is unanswered again, and at 750
+ *ms. UPnP maps, if it alone was heard; at once where the others refuse 1500 ms   the end
  *
  * Only one protocol maps at a time, as a router takes the second for a change of the first. An ICMP
- * error ends it at once: nobody listens there.
+ * error says at once that nobody listens for PCP and NAT-PMP.
  */
 #ifndef NATPUNCH_CLIENT_ROUTER_H
 #define NATPUNCH_CLIENT_ROUTER_H
@@ -25,12 +26,14 @@
 
 #include "natpunch/base/addr.h"
 #include "natpunch/base/mapping.h"
+#include "natpunch/client/upnp.h"
 #include "natpunch/proto/pcp.h"
 
 /* In the order in which they are preferred. */
 enum router_method {
 	ROUTER_PCP,
 	ROUTER_NAT_PMP,
+	ROUTER_UPNP,
 	ROUTER_METHOD_COUNT,
 	ROUTER_NO_METHOD = ROUTER_METHOD_COUNT,
 };
@@ -45,13 +48,13 @@ enum router_method {
 #define ROUTER_SILENCE_MS  250  /* for the first word, and for all when a port is given back */
 #define ROUTER_REPEAT_MS   750  /* the second repetition */
 #define ROUTER_DEADLINE_MS 1500 /* for a router that said something */
-#define ROUTER_WATCH_MAX   1
+#define ROUTER_WATCH_MAX   (1 + UPNP_WATCH_MAX)
 
 /* "pcp" and so on, as options and output name them, and as people do ("PCP"); "" for none. */
 const char *router_method_name(enum router_method method);
 const char *router_method_title(enum router_method method);
 
-/* Reads a list of methods, "pcp,nat-pmp", as bits 1 << method. Returns 0, or -1. */
+/* Reads a list of methods, "pcp,upnp", as bits 1 << method. Returns 0, or -1. */
 int router_parse_methods(const char *list, unsigned *out) __attribute__((warn_unused_result));
 
 /* What only this machine knows, from which nonces are made. */
@@ -74,8 +77,9 @@ struct router_request {
 	enum mapping_protocol protocol;
 	uint16_t port;    /* of this machine */
 	uint16_t wish;    /* the router's port; best the one that was granted last */
-	uint32_t lease;   /* seconds; 0: it is to forget the forward, within ROUTER_SILENCE_MS */
-	unsigned methods; /* bits; NAT-PMP is for IPv4 alone */
+	uint32_t lease;   /* seconds; 0: it is to forget the forward, of the port `wish` */
+	unsigned methods; /* bits; NAT-PMP and UPnP are for IPv4 alone */
+	bool brief;       /* ROUTER_SILENCE_MS for all of it */
 };
 
 enum router_state {
@@ -89,19 +93,20 @@ struct router_result {
 	enum router_method method; /* that decided; ROUTER_NO_METHOD with ROUTER_SILENT */
 	struct addr router;
 	uint16_t port;        /* DONE: of the router */
-	uint32_t lease;       /* DONE: seconds */
+	uint32_t lease;       /* DONE: seconds; 0: for ever, by UPnP */
 	uint32_t epoch;       /* DONE: see pcp_epoch_take() */
 	struct addr external; /* the address that it claims to have; ADDR_NONE: it claims none */
 	uint16_t result;      /* REFUSED: the number, */
-	const char *refusal;  /* and its name, "NOT_AUTHORIZED" */
+	const char *refusal;  /* and its name, "NOT_AUTHORIZED"; */
+	bool forbidden;       /* it may not forward that port, to this machine */
 	bool heard;           /* SILENT: it did say something */
 	int problem;          /* SILENT: an errno value, as ECONNREFUSED, or 0 */
 };
 
 enum router_lane_state {
 	ROUTER_LANE_OFF,     /* not to be asked, or it does not speak this */
-	ROUTER_LANE_GREETED, /* NAT-PMP: asked for the address */
-	ROUTER_LANE_READY,   /* NAT-PMP: it speaks it, and has not been asked to map */
+	ROUTER_LANE_GREETED, /* NAT-PMP: asked for the address; UPnP: searched for */
+	ROUTER_LANE_READY,   /* these: it speaks it, and has not been asked to map */
 	ROUTER_LANE_ASKED,   /* to map */
 	ROUTER_LANE_DONE,
 	ROUTER_LANE_REFUSED,
@@ -118,10 +123,11 @@ struct router {
 	struct router_request request;
 	uint8_t nonce[PCP_NONCE_SIZE];
 	struct router_lane lanes[ROUTER_METHOD_COUNT];
-	struct addr external; /* as NAT-PMP tells it */
-	bool heard;
+	struct upnp upnp;
+	struct addr external; /* as NAT-PMP or UPnP tells it */
+	bool heard;           /* by PCP or NAT-PMP */
 	unsigned repeats;
-	int fd;
+	int fd; /* of PCP and NAT-PMP */
 	uint64_t start;
 };
 

@@ -136,6 +136,7 @@ static void test_explained(void)
 	ok(strstr(error.hint, "10.0.0.1 forwards, but") != NULL, "it forwards in vain");
 	scene.forward.state = ROUTER_REFUSED;
 	scene.forward.result.result = PCP_RESULT_NOT_AUTHORIZED;
+	scene.forward.result.forbidden = true;
 	scene.forward.result.refusal = "NOT_AUTHORIZED";
 	forward_explain(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "from 1024") != NULL, "it refuses port 22");
@@ -143,6 +144,7 @@ static void test_explained(void)
 	forward_explain(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "refuses to forward port 2222") != NULL, "or any");
 	scene.forward.result.result = PCP_RESULT_NO_RESOURCES;
+	scene.forward.result.forbidden = false;
 	forward_explain(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "another NAT") != NULL, "it knows of another NAT");
 	error_set(&error, EXIT_STATUS_NETWORK, "silence");

@@ -39,7 +39,7 @@ static struct scene scene_make(void)
 				      .port = 22,
 				      .wish = 22,
 				      .lease = 7200,
-				      .methods = ROUTER_ALL_METHODS}};
+				      .methods = 1U << ROUTER_PCP | 1U << ROUTER_NAT_PMP}};
 
 	scene.fd = socket_open(ADDR_IPV4, SOCK_DGRAM, 0);
 	if (scene.fd < 0 || socket_bind(scene.fd, &scene.request.router) != 0 ||
@@ -347,11 +347,40 @@ static void test_back(void)
 	say_pcp(&scene, 2, 0);
 	say_pmp(&scene, 2, 0);
 	is_int(at(&scene, 6), ROUTER_REFUSED, "both refuse");
+	scene.request.brief = true;
 	router_start(&scene.router, &scene.request, START);
 	take_requests(&scene);
 	say_pmp(&scene, 0, 0);
 	is_int(at(&scene, 249), ROUTER_ASKING, "PCP is silent");
 	is_int(at(&scene, 250), ROUTER_DONE, "it ends then in any case");
+	scene_end(&scene);
+}
+
+/* What a router that speaks UPnP does is in upnp.c's test, and in the laboratory. */
+static void test_no_upnp(void)
+{
+	struct scene scene = scene_make();
+
+	diag("a router that does not speak UPnP");
+	scene.request.methods = ROUTER_ALL_METHODS;
+	router_start(&scene.router, &scene.request, START);
+	say_pcp(&scene, 2, 0);
+	say_address(&scene);
+	is_int(at(&scene, 5), ROUTER_ASKING, "PCP refuses");
+	say_pmp(&scene, 2, 0);
+	is_int(at(&scene, 1499), ROUTER_ASKING, "NAT-PMP too, and UPnP has its time");
+	is_int(at(&scene, 1500), ROUTER_REFUSED, "which ends");
+	router_start(&scene.router, &scene.request, START);
+	say_pcp(&scene, 0, 7200);
+	is_int(at(&scene, 5), ROUTER_DONE, "a grant does not wait for it");
+	scene.request.methods = 1U << ROUTER_UPNP;
+	router_start(&scene.router, &scene.request, START);
+	is_int(at(&scene, 249), ROUTER_ASKING, "UPnP alone");
+	is_int(at(&scene, 250), ROUTER_SILENT, "nobody is there");
+	router_end(&scene.router);
+	scene.request.source.family = ADDR_IPV6;
+	router_start(&scene.router, &scene.request, START);
+	is_int(scene.router.state, ROUTER_SILENT, "UPnP is for IPv4");
 	scene_end(&scene);
 }
 
@@ -389,7 +418,7 @@ static void test_methods(void)
 	struct scene scene = scene_make();
 	unsigned methods = 0;
 
-	is_int(router_parse_methods("pcp,nat-pmp", &methods), 0, "a list");
+	is_int(router_parse_methods("pcp,nat-pmp,upnp", &methods), 0, "a list");
 	is_uint(methods, ROUTER_ALL_METHODS, "of all");
 	is_int(router_parse_methods("nat-pmp", &methods), 0, "of one");
 	is_uint(methods, 1U << ROUTER_NAT_PMP, "which is that");
@@ -429,6 +458,7 @@ int main(void)
 	test_overtaken();
 	test_lies();
 	test_back();
+	test_no_upnp();
 	test_nonce();
 	test_methods();
 	test_secret();

@@ -2,7 +2,7 @@
  * Asking a router by UPnP: routers that work, those with a will of their own, and those that lie.
  * Whatever they say, the client comes to an end in its time and connects to nobody else.
  */
-#include "client/upnp.h"
+#include "natpunch/client/upnp.h"
 
 #include "natpunch/base/timer_heap.h"
 #include "unit/fake_router.h"

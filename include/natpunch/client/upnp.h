@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "client/http_exchange.h"
+#include "natpunch/client/http_exchange.h"
 #include "natpunch/base/addr.h"
 #include "natpunch/proto/http_url.h"
 #include "natpunch/proto/igd_action.h"
