@@ -6,7 +6,8 @@
 #   router_start LINE...    starts it with these lines in its configuration besides ours. It serves
 #                           nothing where its own address is no public one, and the laboratory's are
 #                           of documentation: ext_ip=$router_public mends that, and then the address
-#                           that it tells is a wrong one
+#                           that it tells is a wrong one.
+#                           With router_upnp=yes it also speaks UPnP
 #   router_stop             ends it; what it forwards, it forwards no more
 #
 # A router that is to open IPv6 wants LAB_IPV6=none, as the firewall is then this one.
@@ -53,7 +54,7 @@ router_start()
 {
 	router_prepare
 	{
-		printf '%s\n' ext_ifname=wan listening_ip=lan http_port=5000 enable_upnp=no \
+		printf '%s\n' ext_ifname=wan listening_ip=lan http_port=5000 "enable_upnp=${router_upnp:-no}" \
 			enable_natpmp=yes system_uptime=no secure_mode=yes \
 			uuid=00000000-1111-2222-3333-444444444444
 		[ $# -eq 0 ] || printf '%s\n' "$@"
