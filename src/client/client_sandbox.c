@@ -2,6 +2,8 @@
 
 #include <asm/termbits.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -106,7 +108,8 @@ static void give_up_privileges(const struct client_sandbox_plan *plan)
 	/* A hook may become another user. */
 	if (plan->hook != NULL)
 		keep |= PRIVILEGES_KILL;
-	privileges_keep(keep | privileges_for_file(keep, plan->changed_file, true));
+	privileges_keep(keep | privileges_for_file(keep, plan->changed_file, true) |
+			privileges_for_file(keep, plan->key_file, false));
 	privileges_lock();
 	if (plan->secret)
 		privileges_hide();
@@ -116,11 +119,16 @@ static void forbid_files(const struct client_sandbox_plan *plan)
 {
 	bool from_port = plan->stay != CLIENT_SANDBOX_FROM_ANY_PORT;
 	bool kills = plan->stay == CLIENT_SANDBOX_KEEPS || plan->hook != NULL;
+	const char *key = plan->key_file;
+	char target[PATH_MAX];
 	const struct landlock_rule rules[] = {
 		{plan->caller_file, LANDLOCK_READ_FILE},
 		/* All of /proc, where the owner of the port is found. */
 		{from_port ? "/proc/net" : NULL, LANDLOCK_LIST},
 		{plan->changed_file, LANDLOCK_WRITE},
+		{key, LANDLOCK_READ},
+		/* Where a symbolic link leads now, also to another directory. */
+		{key != NULL ? realpath(key, target) : NULL, LANDLOCK_READ},
 	};
 
 	confinement_of_files(rules, sizeof(rules) / sizeof(rules[0]), kills);

@@ -78,6 +78,7 @@ static void fail_refused(struct name_client *client)
 	error_set(&client->error, EXIT_STATUS_NETWORK, "%s refuses the key for %s",
 		client->reflector, client->question.key->name);
 	error_hint(&client->error, "the same line must stand in the reflector's key file");
+	client->refused = true;
 	set_failed(client);
 }
 

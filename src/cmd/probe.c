@@ -264,6 +264,29 @@ static int load_key(struct probe_state *state)
 	return key_file_load_one(options->key_path, options->name, &state->key, &state->error);
 }
 
+/* With -k -n. */
+static bool reload_key(void *context)
+{
+	struct probe_state *state = context;
+	const struct probe_options *options = state->options;
+	struct error error;
+	struct key key;
+	bool other;
+
+	if (options->name == NULL)
+		return false;
+	if (key_file_load_one(options->key_path, options->name, &key, &error) != 0) {
+		log_print_error(&error);
+		log_warning("the key stays as it was");
+		return false;
+	}
+	other = !secret_equal(key.secret, state->key.secret, sizeof(key.secret));
+	state->key = key;
+	secret_wipe(&key, sizeof(key));
+	log_note("key read again: it is %s", other ? "another one" : "the same");
+	return other;
+}
+
 /* The port that a router granted last is asked for again: with another, it would forward both. */
 static void take_wish(struct probe_state *state, const struct probe_record *record)
 {
@@ -608,6 +631,7 @@ static int enter_sandbox(struct probe_state *state, struct mapping_race_request 
 
 	plan.caller_task = handover_task(handover);
 	plan.caller_file = HANDOVER_SPARE_FILE;
+	plan.key_file = state->options->key_path;
 	if (client_sandbox_open(sandbox, &plan, &state->error) != 0 || load_key(state) != 0 ||
 		prepare_forward(state) != 0)
 		return -1;
@@ -634,6 +658,7 @@ static int run_kept(struct probe_state *state)
 		.verify_again_ms = KEEP_VERIFY_AGAIN_MS,
 		.forward = options->forward.wanted ? &state->forward : NULL,
 		.key = options->name != NULL ? &state->key : NULL,
+		.reload_key = reload_key,
 		.hook = &state->hook,
 		.handover = &handover,
 		.launcher = &sandbox.launcher,

@@ -4,6 +4,7 @@
  *
  * Events:
  *   network changed, woken (netwatch.h), SIGHUP: each upkeep looks whether its mapping stands.
+ *   SIGHUP                 the key is read again; another one is registered with at once.
  *   connection accepted    it goes to the hand-over.
  *   SIGTERM, SIGINT        the end. SIGCHLD: hooks and connections that ended are reaped; without
  *                          the launcher it is the end, with an error.
@@ -91,6 +92,22 @@ static void reap(struct keep *keep, uint64_t now)
 	keep->failed = true;
 }
 
+static void reload_key(struct keep *keep, uint64_t now)
+{
+	const struct keep_config *config = keep->config;
+
+	if (config->reload_key == NULL || !config->reload_key(config->context))
+		return;
+	for (size_t i = 0; i < keep->count; i++)
+		registration_renew(&keep->upkeeps[i].held.registration, now);
+}
+
+static void take_hangup(struct keep *keep, uint64_t now)
+{
+	keep->check_due = now;
+	reload_key(keep, now);
+}
+
 static void take_signals(struct keep *keep, uint64_t now)
 {
 	int number;
@@ -99,7 +116,7 @@ static void take_signals(struct keep *keep, uint64_t now)
 		if (number == SIGTERM || number == SIGINT)
 			keep->stop = true;
 		if (number == SIGHUP)
-			keep->check_due = now;
+			take_hangup(keep, now);
 		if (number == SIGCHLD)
 			reap(keep, now);
 	}

@@ -8,6 +8,7 @@
  *
  * Events:
  *   a mapping is held, or it is another one   NONE, WAITING, ASKING -> ASKING
+ *   the key is another one                    WAITING, ASKING -> ASKING
  *   success                                   ASKING -> WAITING; invitations count from 1 again;
  *                                             another home of that name is warned of, once until it
  *                                             is gone
@@ -30,6 +31,11 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/random.h"
+
+/* The reflector refuses the key. It may have been good before, and so the mapping is kept. */
+#define NEW_KEY                                                                                    \
+	"the same line must stand in the reflector's key file; where the key was changed, put "    \
+	"the new line into the key file here and send SIGHUP"
 
 void registration_init(struct registration *registration, const struct key *key)
 {
@@ -65,7 +71,8 @@ static void take_state(struct registration *registration, uint64_t now)
 	case NAME_CLIENT_ASKING:
 		return;
 	case NAME_CLIENT_FAILED:
-		warn(registration, client->error.text, client->error.hint);
+		warn(registration, client->error.text,
+			client->refused ? NEW_KEY : client->error.hint);
 		put_off(registration, now);
 		return;
 	case NAME_CLIENT_DONE:
@@ -124,6 +131,15 @@ void registration_start(struct registration *registration, struct binding_client
 		return;
 	}
 	send_registration(registration, now);
+}
+
+void registration_renew(struct registration *registration, uint64_t now)
+{
+	struct mapping mapping = registration->mapping;
+
+	registration->warned = false;
+	if (registration->over != NULL)
+		registration_start(registration, registration->over, &mapping, now);
 }
 
 void registration_stop(struct registration *registration)

@@ -44,6 +44,9 @@ void registration_init(struct registration *registration, const struct key *key)
 void registration_start(struct registration *registration, struct binding_client *over,
 	const struct mapping *mapping, uint64_t now);
 
+/* The key is another one now: begins anew with it, where something holds the mapping. */
+void registration_renew(struct registration *registration, uint64_t now);
+
 /* What holds the mapping is gone. */
 void registration_stop(struct registration *registration);
 

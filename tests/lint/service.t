@@ -49,6 +49,10 @@ done
 like 'the reflector can be told to read its keys again' \
 	"$(cat "$lint_dir/here/lib/systemd/system/natpunch-reflect.service")" '^ExecReload=.*-HUP \$MAINPID'
 
+# shellcheck disable=SC2016 # systemd's
+like 'and so can what keeps a mapping' \
+	"$(cat "$lint_dir/here/lib/systemd/system/natpunch-probe@.service")" '^ExecReload=.*-HUP \$MAINPID'
+
 # The drop-in must take back all that the unit forbids, or a login would find it out.
 mkdir "$file.d"
 cp "$lint_dir/here/share/natpunch/natpunch-probe-sshd.conf" "$file.d"
@@ -61,7 +65,7 @@ rows()
 {
 	sed -n '/^\[Service\]/,/^\[Install\]/s/^\([A-Z][A-Za-z]*\)=.*/\1/p' "$1" | sort -u
 }
-needless='User|Type|NotifyAccess|EnvironmentFile|ExecStart|Restart.*|WatchdogSec|KillMode|StateDirectory'
+needless='User|Type|NotifyAccess|EnvironmentFile|ExecStart|ExecReload|Restart.*|WatchdogSec|KillMode|StateDirectory'
 rows "$file" | grep -vxE "$needless|SystemCallErrorNumber" >"$lint_dir/forbidden"
 isnt 'the unit forbids things' "$(cat "$lint_dir/forbidden")" ''
 none 'the drop-in allows them all' \

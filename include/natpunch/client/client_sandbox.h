@@ -48,6 +48,7 @@ struct client_sandbox_plan {
 	struct launcher_task caller_task; /* what else the launcher runs; run NULL: nothing */
 	const char *caller_file;          /* a file that the caller reads besides, or NULL */
 	const char *changed_file;         /* the FILE of -c, or NULL */
+	const char *key_file;             /* one that is read again later, or NULL */
 	bool taps;                        /* it looks at what comes to a port (tap.h) */
 	bool marks;                       /* its sockets have a mark (socket_set_mark()) */
 	bool secret;                      /* keys are held */

@@ -34,6 +34,7 @@ struct name_client {
 	size_t request_size;
 	uint64_t due; /* when name_client_expire() wants to be called; TIMER_NONE over a stream */
 	uint64_t rto;
+	bool refused;       /* with NAME_CLIENT_FAILED: the key is not the one of the name */
 	struct error error; /* when FAILED; over UDP also the last thing that was passed over */
 };
 

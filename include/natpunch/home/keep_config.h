@@ -28,7 +28,9 @@ struct keep_config {
 	uint64_t verify_again_ms;              /* and when that did not get through */
 	const struct forward_options *forward; /* what to ask the router for, or NULL */
 	const struct key *key; /* the name to keep registered (its secret too), or NULL */
-	struct hook *hook;     /* reaped and expired here */
+	/* SIGHUP: reads *key again, and returns whether it is another one now; or NULL. */
+	bool (*reload_key)(void *context);
+	struct hook *hook; /* reaped and expired here */
 	/* Reaped here; gets what the listener accepts, and what initiators were let in by. */
 	struct handover *handover;
 	struct launcher *launcher; /* that both use, or NULL */
