@@ -405,6 +405,42 @@ int file_replace(const char *path, const void *data, size_t size, mode_t mode, s
 	return put_in_place(path, temporary, fd, data, size, mode, error);
 }
 
+/* Opens a new file beside the path, of that owner. Returns -1 and errno. */
+static int open_beside(char temporary[PATH_MAX], const struct stat *owner)
+{
+	int fd = mkstemp(temporary);
+	int saved;
+
+	if (fd < 0)
+		return -1;
+	if ((owner->st_uid == geteuid() && owner->st_gid == getegid()) ||
+		fchown(fd, owner->st_uid, owner->st_gid) == 0) {
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		return fd;
+	}
+	saved = errno;
+	unlink(temporary);
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+int file_replace_content(const char *path, const void *data, size_t size, struct error *error)
+{
+	char target[PATH_MAX], temporary[PATH_MAX];
+	struct stat before;
+	int fd;
+
+	if (realpath(path, target) == NULL || stat(target, &before) != 0)
+		return fail(error, "replace", path, errno);
+	if (append_suffix(target, ".XXXXXX", temporary) != 0)
+		return fail(error, "write", path, ENAMETOOLONG);
+	fd = open_beside(temporary, &before);
+	if (fd < 0)
+		return fail(error, "write", path, errno);
+	return put_in_place(target, temporary, fd, data, size, before.st_mode & 0777, error);
+}
+
 int file_replace_alone(
 	const char *path, const void *data, size_t size, mode_t mode, struct error *error)
 {

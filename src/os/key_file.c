@@ -180,3 +180,136 @@ int key_file_load_one(const char *path, const char *name, struct key *out, struc
 	key_file_free(&keys);
 	return result;
 }
+
+/* ---- changing a key ------------------------------------------------------------------------- */
+
+/* A file as text, and where the lines of one name are: those are the bytes from `begin` to `end`.
+ */
+struct text {
+	char *data;
+	size_t size;
+	struct {
+		size_t begin, end;
+	} lines[2];
+	size_t count;
+};
+
+static void free_text(struct text *text)
+{
+	if (text->data != NULL)
+		secret_wipe(text->data, text->size);
+	free(text->data);
+}
+
+static void note_line(struct text *text, size_t end)
+{
+	size_t begin = end - 1;
+
+	while (begin > 0 && text->data[begin - 1] != '\n')
+		begin--;
+	if (text->count < 2) {
+		text->lines[text->count].begin = begin;
+		text->lines[text->count].end = end;
+	}
+	text->count++;
+}
+
+static int find_lines(const char *path, const char *name, struct text *text, struct error *error)
+{
+	struct key_reader file = {.data = text->data, .size = text->size};
+	const char *problem;
+	struct key key;
+
+	for (;;) {
+		switch (key_reader_next(&file, &key, &problem)) {
+		case KEY_READER_END:
+			return 0;
+		case KEY_READER_BAD:
+			return fail_at(path, file.line, problem, error);
+		case KEY_READER_KEY:
+			if (strcmp(key.name, name) == 0)
+				note_line(text, file.offset);
+			secret_wipe(&key, sizeof(key));
+		}
+	}
+}
+
+/* free_text() must follow in either case. */
+static int read_text(const char *path, const char *name, struct text *text, struct error *error)
+{
+	memset(text, 0, sizeof(*text));
+	if (file_read_secret(path, FILE_MAX, &text->data, &text->size, error) != 0) {
+		text->data = NULL;
+		return -1;
+	}
+	return find_lines(path, name, text, error);
+}
+
+/* Fails unless the name has so many keys: 1 or 2. */
+static int check_count(const char *path, const char *name, const struct text *text, size_t wanted,
+	struct error *error)
+{
+	char safe[128];
+
+	if (text->count == wanted)
+		return 0;
+	text_escape(safe, sizeof(safe), path, strlen(path));
+	if (text->count == 0) {
+		error_set(error, EXIT_STATUS_LOCAL, "%s has no key for %s", safe, name);
+		return error_hint(error, "natpunch keygen %s >>%s", name, safe);
+	}
+	if (text->count == 1)
+		return error_set(error, EXIT_STATUS_LOCAL, "%s has no old key for %s", safe, name);
+	error_set(error, EXIT_STATUS_LOCAL, "%s has an old key for %s already", safe, name);
+	return error_hint(
+		error, "end that change first: natpunch keygen -K %s --remove-old %s", safe, name);
+}
+
+/* Writes the text with `line` in the place of the bytes from `begin` to `end`. */
+static int write_text(const char *path, const struct text *text, size_t begin, size_t end,
+	const char *line, struct error *error)
+{
+	size_t middle = strlen(line);
+	size_t size = text->size - (end - begin) + middle;
+	char *data = malloc(size + 1);
+	int result;
+
+	if (data == NULL)
+		return error_set(error, EXIT_STATUS_LOCAL, "no memory for %zu bytes", size);
+	memcpy(data, text->data, begin);
+	memcpy(data + begin, line, middle);
+	memcpy(data + begin + middle, text->data + end, text->size - end);
+	result = file_replace_content(path, data, size, error);
+	secret_wipe(data, size);
+	free(data);
+	return result;
+}
+
+int key_file_put_new(const char *path, const struct key *key, struct error *error)
+{
+	char line[KEY_LINE_SIZE + 1];
+	struct text text;
+	int result = -1;
+
+	key_format(key, line);
+	memcpy(line + strlen(line), "\n", 2);
+	if (read_text(path, key->name, &text, error) == 0 &&
+		check_count(path, key->name, &text, 1, error) == 0)
+		result = write_text(
+			path, &text, text.lines[0].begin, text.lines[0].begin, line, error);
+	free_text(&text);
+	secret_wipe(line, sizeof(line));
+	return result;
+}
+
+int key_file_remove_old(const char *path, const char *name, struct error *error)
+{
+	struct text text;
+	int result = -1;
+
+	if (read_text(path, name, &text, error) == 0 &&
+		check_count(path, name, &text, 2, error) == 0)
+		result = write_text(path, &text, text.lines[1].begin, text.lines[1].end, "", error);
+	free_text(&text);
+	return result;
+}

@@ -50,6 +50,12 @@ int file_read_secret(const char *path, size_t max, char **out, size_t *size, str
 int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error);
 
 /*
+ * The same for a file that is there, which keeps its owner and its mode; behind a symbolic link,
+ * the file that this leads to.
+ */
+int file_replace_content(const char *path, const void *data, size_t size, struct error *error);
+
+/*
  * Would file_replace() be allowed to? Tells a missing or unwritable directory before there is
  * anything to lose. Returns 0, or -1 with *error filled.
  */

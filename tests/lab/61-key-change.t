@@ -1,0 +1,119 @@
+#!/bin/sh
+# A key is changed while home is kept, by the commands of natpunch-keygen(1) in their order, and at no
+# moment is anybody kept out: not who has the old key until it is removed, nor who has the new one. And
+# a key that is revoked at once: home's connection is closed, home says what to do, and does it.
+
+# shellcheck source=tests/lab/lab.sh
+. "$(dirname "$0")/lab.sh"
+# shellcheck source=tests/lab/tap.sh
+. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/lab/road.sh
+. "$(dirname "$0")/road.sh"
+need ip nft conntrack ssh
+
+# FILE: ssh from the laptop with the key in it.
+ssh_with()
+{
+	cp "$1" "$LAB_DIR/laptop.key"
+	road_ssh echo well 2>/dev/null
+}
+
+reload_reflector()
+{
+	reloads=$((reloads + 1))
+	kill -HUP "$(cat "$LAB_DIR/reflect.pid")"
+	wait_for 10 has_reloaded || bail "the reflector does not read its keys again"
+}
+
+has_reloaded()
+{
+	[ "$(grep -c 'keys read again' "$LAB_DIR/reflect.err")" -ge "$reloads" ]
+}
+
+# How often home was registered with a key.
+registrations()
+{
+	grep -c 'home is registered as' "$LAB_DIR/keep.err"
+}
+
+registered_again()
+{
+	[ "$(registrations)" -gt "$before" ]
+}
+
+# FILE: home gets that key; over ssh, as its page has it.
+give_home()
+{
+	before=$(registrations)
+	cat "$1" | lab_exec laptop ssh -F "$LAB_DIR/ssh_config" home \
+		"umask 077; cat >$LAB_DIR/home.key.new && mv $LAB_DIR/home.key.new $LAB_DIR/home.key"
+	kill -HUP "$(cat "$LAB_DIR/keep.pid")"
+}
+
+umask 077
+reloads=0
+export LAB_DELAY=0
+lab_start port-restricted port-restricted
+road_files
+cp "$LAB_DIR/home.key" "$LAB_DIR/old.key"
+cp "$LAB_DIR/home.key" "$LAB_DIR/laptop.key"
+sed -i 's/home\.key/laptop.key/' "$LAB_DIR/ssh_config"
+"$natpunch" keygen work >>"$LAB_DIR/keys"
+# shellcheck disable=SC2034 # for road_reflect
+ROAD_REFLECT="-S $LAB_DIR/state"
+road_reflect
+road_keep
+is "the old key alone" "$(ssh_with "$LAB_DIR/old.key")" well
+
+# ---- in order
+"$natpunch" keygen -K "$LAB_DIR/keys" --replace home >"$LAB_DIR/new.key" 2>"$LAB_DIR/err"
+is "the new line stands first" "$(sed -n 1p "$LAB_DIR/keys")" "$(cat "$LAB_DIR/new.key")"
+is "and the old one behind it" "$(sed -n 2p "$LAB_DIR/keys")" "$(cat "$LAB_DIR/old.key")"
+reload_reflector
+like "the reflector has both" "$(cat "$LAB_DIR/reflect.err")" \
+	'keys read again: 2 names, 1 of them with an old key$'
+is "two keys, home has the old one: the old one gets in" "$(ssh_with "$LAB_DIR/old.key")" well
+is "two keys, home has the old one: the new one gets in" "$(ssh_with "$LAB_DIR/new.key")" well
+
+give_home "$LAB_DIR/new.key"
+ok "home reads it" wait_for_line 10 "$LAB_DIR/keep.err" 'key read again: it is another one$'
+ok "and registers with it" wait_for 10 registered_again
+is "two keys, home has the new one: the old one gets in" "$(ssh_with "$LAB_DIR/old.key")" well
+is "two keys, home has the new one: the new one gets in" "$(ssh_with "$LAB_DIR/new.key")" well
+
+"$natpunch" keygen -K "$LAB_DIR/keys" --remove-old home 2>"$LAB_DIR/err"
+is "the old line is gone" "$(grep -c '^home ' "$LAB_DIR/keys") $(sed -n 1p "$LAB_DIR/keys")" \
+	"1 $(cat "$LAB_DIR/new.key")"
+reload_reflector
+isnt "the new key alone: the old one is refused" "$(ssh_with "$LAB_DIR/old.key")" well
+like "which is told" "$(cat "$LAB_DIR/connect.err")" 'the key is refused by'
+is "the new key alone: the new one gets in" "$(ssh_with "$LAB_DIR/new.key")" well
+unlike "home was registered all the while" "$(cat "$LAB_DIR/keep.err")" 'is not registered'
+unlike "and its connection held" "$(cat "$LAB_DIR/reflect.err")" 'its key is good no more'
+
+# ---- at once
+"$natpunch" keygen home >"$LAB_DIR/third.key"
+{
+	cat "$LAB_DIR/third.key"
+	sed '/^home /d' "$LAB_DIR/keys"
+} >"$LAB_DIR/keys.new"
+mv "$LAB_DIR/keys.new" "$LAB_DIR/keys"
+reload_reflector
+ok "a key that is replaced at once: home's connection is closed" wait_for_line 10 \
+	"$LAB_DIR/reflect.err" 'closed: its key is good no more$'
+ok "home says what to do" wait_for_line 20 "$LAB_DIR/keep.err" \
+	'home is not registered: .* refuses the key for home; .*new line into the key file here and send SIGHUP$'
+isnt "nobody gets in with the key that home has" "$(ssh_with "$LAB_DIR/new.key")" well
+echo damaged >"$LAB_DIR/home.key"
+kill -HUP "$(cat "$LAB_DIR/keep.pid")"
+ok "a file that is damaged changes nothing" wait_for_line 10 "$LAB_DIR/keep.err" \
+	'the key stays as it was$'
+before=$(registrations)
+cp "$LAB_DIR/third.key" "$LAB_DIR/home.key"
+kill -HUP "$(cat "$LAB_DIR/keep.pid")"
+ok "home registers with the new one" wait_for 10 registered_again
+is "and it gets in" "$(ssh_with "$LAB_DIR/third.key")" well
+lab_kill keep
+is "home ends well" $? 0
+
+done_testing
