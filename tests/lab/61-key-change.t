@@ -18,6 +18,11 @@ ssh_with()
 	road_ssh echo well 2>/dev/null
 }
 
+lost_ssh()
+{
+	lab_exec laptop ssh -F "$LAB_DIR/lost_config" home echo well </dev/null 2>/dev/null
+}
+
 reload_reflector()
 {
 	reloads=$((reloads + 1))
@@ -90,6 +95,15 @@ like "which is told" "$(cat "$LAB_DIR/connect.err")" 'the key is refused by'
 is "the new key alone: the new one gets in" "$(ssh_with "$LAB_DIR/new.key")" well
 unlike "home was registered all the while" "$(cat "$LAB_DIR/keep.err")" 'is not registered'
 unlike "and its connection held" "$(cat "$LAB_DIR/reflect.err")" 'its key is good no more'
+
+# ---- a lost laptop: its key for ssh
+ssh-keygen -q -t ed25519 -N '' -C lost-laptop -f "$LAB_DIR/lost_key"
+cat "$LAB_DIR/lost_key.pub" >>"$LAB_DIR/authorized_keys"
+sed "s|IdentityFile .*|IdentityFile $LAB_DIR/lost_key|" "$LAB_DIR/ssh_config" >"$LAB_DIR/lost_config"
+is "the lost laptop has a key for ssh" "$(lost_ssh)" well
+is "it is taken away from another" "$(road_ssh "sed -i '/ lost-laptop\$/d' $LAB_DIR/authorized_keys; echo well")" well
+isnt "it gets in no more" "$(lost_ssh)" well
+is "the other does" "$(road_ssh echo well)" well
 
 # ---- at once
 "$natpunch" keygen home >"$LAB_DIR/third.key"
