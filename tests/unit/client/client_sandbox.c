@@ -26,7 +26,7 @@
 #define PORT_KILL "0000000000003420" /* and CAP_KILL */
 
 static char directory[] = "/tmp/natpunch-client-XXXXXX";
-static char changed_path[64], other_path[64], hook_path[64], pid_path[64];
+static char changed_path[64], other_path[64], hook_path[64], pid_path[64], key_path[64];
 static const struct reflector_list by_address = {
 	.all = {{.host = "192.0.2.1"}, {.host = "2001:db8::1"}}, .count = 2};
 static const struct reflector_list by_name = {
@@ -52,6 +52,8 @@ static const struct client_sandbox_plan keeps_task = {.stay = CLIENT_SANDBOX_KEE
 	ASKS,
 	.caller_task = {.run = leave_pid, .context = pid_path},
 	.caller_file = "/dev/null"};
+static const struct client_sandbox_plan keeps_key = {
+	.stay = CLIENT_SANDBOX_KEEPS, ASKS, .key_file = key_path, .secret = true};
 static const struct client_sandbox_plan asks_name = {
 	.stay = CLIENT_SANDBOX_FROM_ANY_PORT, .reflectors = &by_name};
 
@@ -129,6 +131,19 @@ static int try_other_file(void)
 	return problem_of(open(other_path, O_RDWR | O_CREAT, 0600));
 }
 
+/* Another file of the same name, as it is put there after a change. */
+static int try_key(void)
+{
+	char *data;
+	size_t size;
+	struct error error;
+
+	if (file_read_secret(key_path, 64, &data, &size, &error) != 0)
+		return EACCES;
+	free(data);
+	return 0;
+}
+
 static int try_proc(void)
 {
 	return problem_of(open("/proc/net/tcp", O_RDONLY));
@@ -156,6 +171,7 @@ static void test_files(void)
 	is_errno(run(&keeps_file, try_changed), 0, "kept, with -c: likewise");
 	is_errno(run(&keeps, try_proc), 0, "kept: the tables of sockets can be read");
 	is_errno(run(&once, try_proc), 0, "and once");
+	is_errno(run(&keeps_key, try_key), 0, "kept, with a key: it is read again");
 	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) <= 0) {
 		skip(1, "this kernel has no landlock");
 		return;
@@ -164,6 +180,8 @@ static void test_files(void)
 		is_errno(run(rows[i], try_password_file), EACCES, "%zu: no other file is read,", i);
 		is_errno(run(rows[i], try_memory), EACCES, "%zu: nor memory of others", i);
 	}
+	is_errno(run(&keeps, try_key), EACCES, "kept: no key is read again without one");
+	is_errno(run(&keeps_key, try_password_file), EACCES, "kept, with a key: no other file");
 	is_errno(run(&keeps, try_null), EACCES, "kept: not even this one");
 	is_errno(run(&keeps_task, try_null), 0, "but the caller's own is read");
 	is_errno(run(&keeps_task, try_password_file), EACCES, "and no other with it");
@@ -358,6 +376,7 @@ static void test_helpers(void)
 	write_hook(BECOMES_ANOTHER);
 	is_errno(run_confined(stay_free, NULL, try_lost_hook), 0,
 		"one that may not be killed is left alone");
+	unlink(key_path);
 	unlink(hook_path);
 	unlink(pid_path);
 }
@@ -416,6 +435,8 @@ int main(void)
 		bail_out("mkdtemp");
 	snprintf(changed_path, sizeof(changed_path), "%s/mapping", directory);
 	snprintf(pid_path, sizeof(pid_path), "%s/pid", directory);
+	snprintf(key_path, sizeof(key_path), "%s/key", directory);
+	close(open(key_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 	snprintf(hook_path, sizeof(hook_path), "%s/hook", directory);
 	snprintf(other_path, sizeof(other_path), "%s.other", directory);
 	test_calls();

@@ -113,6 +113,70 @@ static void test_contents(void)
 	ok(strstr(error.text, "line 2: not a name") != NULL, "is named: %s", error.text);
 }
 
+static const char *content(void)
+{
+	static char text[4096];
+	int fd = open(path, O_RDONLY);
+	ssize_t got = read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	text[got > 0 ? got : 0] = '\0';
+	return text;
+}
+
+/* What is refused leaves the file as it is. */
+static void refuses(int result, const struct error *error, const char *problem)
+{
+	is_int(result, -1, "refused: %s", problem);
+	ok(strstr(error->text, problem) != NULL, "and says so: %s", error->text);
+}
+
+static void test_change(void)
+{
+	struct key key = {.name = "home", .secret = {7}};
+	char before[2048], line[KEY_LINE_SIZE], wanted[4096], link[80];
+	struct stat status, now;
+	struct error error;
+	FILE *file = create(0400);
+
+	fprintf(file, "# first\n\n \thome-is-another\n");
+	fclose(file);
+	refuses(key_file_put_new(path, &key, &error), &error, "line 3: no key behind the name");
+
+	file = create(0400);
+	fprintf(file, "# first\n\n");
+	put_line(file, "work", 1);
+	fprintf(file, "  ");
+	put_line(file, "home", 2);
+	fprintf(file, "# last, without an end");
+	fclose(file);
+	ok(chown(path, 65534, 65534) == 0 || getuid() != 0, "another user's file");
+	stat(path, &status);
+	snprintf(before, sizeof(before), "%s", content());
+	refuses(key_file_remove_old(path, "home", &error), &error, "has no old key for home");
+	snprintf(link, sizeof(link), "%s.link", path);
+	ok(symlink("keys", link) == 0, "behind a link");
+	is_int(key_file_put_new(link, &key, &error), 0, "a new key is put");
+	ok(lstat(link, &now) == 0 && S_ISLNK(now.st_mode), "the link stays");
+	snprintf(wanted, sizeof(wanted), "%.*s%s\n%s", (int)(strstr(before, "  home") - before),
+		before, key_format(&key, line), strstr(before, "  home"));
+	is_str(content(), wanted, "before the present one, and all else is the same");
+	ok(stat(path, &now) == 0 && now.st_mode == status.st_mode && now.st_uid == status.st_uid &&
+			now.st_gid == status.st_gid,
+		"its owner and its mode as well");
+	refuses(key_file_put_new(path, &key, &error), &error, "has an old key for home already");
+	is_str(content(), wanted, "which changes nothing");
+	is_int(key_file_remove_old(path, "home", &error), 0, "the old key is removed");
+	snprintf(wanted, sizeof(wanted), "%.*s%s\n# last, without an end",
+		(int)(strstr(before, "  home") - before), before, line);
+	is_str(content(), wanted, "and nothing else");
+	memcpy(key.name, "hom", 4);
+	refuses(key_file_put_new(path, &key, &error), &error, "has no key for hom");
+	ok(strstr(error.hint, "natpunch keygen hom >>/tmp/") == error.hint, "with a hint: %s",
+		error.hint);
+	unlink(link);
+}
+
 static void test_kinds(void)
 {
 	struct error error;
@@ -161,6 +225,7 @@ int main(void)
 	snprintf(path, sizeof(path), "%s/keys", directory);
 	test_modes();
 	test_contents();
+	test_change();
 	test_kinds();
 	test_many(KEY_FILE_MAX);
 	test_many(KEY_FILE_MAX + 1);
