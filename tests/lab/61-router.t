@@ -1,5 +1,5 @@
 #!/bin/sh
-# probe -F: the home router is asked for a forward, by PCP and NAT-PMP, and what is told is proved
+# probe -F: the home router is asked for a forward, by PCP, NAT-PMP and UPnP, and what is told is proved
 # from outside: behind a NAT that lets no stranger in, and behind two; a router that grants another
 # port, one that sends from another, one that refuses; one that is silent, and none.
 
@@ -78,6 +78,26 @@ probe -F -u -p 5000 -f json
 like 'UDP as well' "$line" '"protocol":"udp",.*"router_method":"pcp","router_port":5000'
 router_stop
 
+# UPnP, where it is the only one that is answered.
+router_upnp=yes
+router_start "ext_ip=$router_public"
+forget
+probe -F -V --forward-by upnp
+proved 'by UPnP' "^$LAB_HOME_PUBLIC4 22\$"
+like 'is told' "$said" 'forwards its port 22 to port 22 here, by UPnP, for 2 hours$'
+probe -F --lease 0 --forward-by upnp
+is 'taken back: exit 0' "$status" 0
+is 'then nobody gets in' "$(lab_banner third "$LAB_HOME_PUBLIC4" 22)" ''
+echo 'table ip deaf { chain input { type filter hook input priority -10; udp dport 5351 drop; }; }' |
+	lab_exec home-router nft -f -
+forget
+probe -F -V
+proved 'by UPnP, as PCP is silent' "^$LAB_HOME_PUBLIC4 22\$"
+like 'is told, too' "$said" 'by UPnP, for 2 hours$'
+lab_exec home-router nft delete table ip deaf
+router_stop
+router_upnp=
+
 # The hook, and FILE: the port that was granted is asked for again.
 router_start "ext_ip=$router_public" 'allow 1024-65535 0.0.0.0/0 0-65535' 'deny 0-65535 0.0.0.0/0 0-65535'
 printf '#!/bin/sh\nenv | grep NATPUNCH_ROUTER_PORT= >"%s/hook.out"\n' "$LAB_DIR" >"$LAB_DIR/hook"
@@ -136,6 +156,13 @@ forget
 probe -F -V
 proved 'two NATs' "^$LAB_HOME_PUBLIC4 22\$"
 router_stop
+router_upnp=yes
+router_start "ext_ip=$router_public"
+forget
+probe -F -V --forward-by upnp
+proved 'two NATs, by UPnP' "^$LAB_HOME_PUBLIC4 22\$"
+router_stop
+router_upnp=
 router_start "ext_ip=$router_public" 'allow 1024-65535 0.0.0.0/0 0-65535' 'deny 0-65535 0.0.0.0/0 0-65535'
 forget
 probe -F -V -v
