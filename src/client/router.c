@@ -57,8 +57,9 @@ int router_parse_methods(const char *list, unsigned *out)
 		size_t size = strcspn(list, ",");
 		size_t i = 0;
 
-		while (i < ROUTER_METHOD_COUNT && (strlen(method_rows[i].name) != size ||
-							  memcmp(method_rows[i].name, list, size)))
+		while (i < ROUTER_METHOD_COUNT &&
+			(strlen(method_rows[i].name) != size ||
+				memcmp(method_rows[i].name, list, size) != 0))
 			i++;
 		if (i == ROUTER_METHOD_COUNT)
 			return -1;

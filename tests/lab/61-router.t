@@ -36,6 +36,16 @@ forget()
 	lab_nat_flush home
 }
 
+# NAME ARG...: options that cannot be.
+wrong()
+{
+	name=$1
+	shift
+	"$natpunch" probe -r 198.51.100.10 "$@" >/dev/null 2>"$LAB_DIR/said"
+	is "$name: exit 2" "$?" 2
+	is "$name: one line says so" "$(grep -c '^natpunch probe: ' "$LAB_DIR/said")" 1
+}
+
 # Kind of NAT, and the router's further lines.
 begin()
 {
@@ -52,6 +62,16 @@ end()
 }
 
 begin port-restricted "ext_ip=$router_public"
+wrong '--lease without -F' --lease 600
+wrong '--router without -F' --router 192.168.1.1
+wrong '--forward-by without -F' --forward-by pcp
+wrong 'a lease that is too short' -F --lease 119
+wrong 'a lease that is too long' -F --lease 86401
+wrong 'a protocol that there is not' -F --forward-by pcp,igd
+wrong 'a router that is a name' -F --router router.example
+wrong 'a router of the other family' -F -4 --router 2001:db8::1
+wrong 'NAT-PMP in IPv6' -F -6 --forward-by nat-pmp
+wrong '--lease 0 and -k' -F -k --lease 0
 lab_capture asked home eth0 'udp port 5351'
 probe -V
 is 'without -F nobody gets in: exit 5' "$status" 5
