@@ -152,7 +152,32 @@ like 'is told' "$said" 'the router 192\.168\.1\.1 cannot be asked to forward: Co
 probe -F --lease 0
 is 'nor can it forget: exit 1' "$status" 1
 lab_kill nobody
-lab_exec home-router nft add rule ip lab to_me iifname lan udp dport 5351 drop
+
+# One that lies: it grants what it does not do, and claims another address.
+cat >"$LAB_DIR/liar.pl" <<'END'
+	use Socket;
+	my ($at, $s) = @ARGV;
+	socket($s, PF_INET, SOCK_DGRAM, 0) && bind($s, sockaddr_in(5351, inet_aton($at))) or die $!;
+	$| = 1;
+	print "ready\n";
+	while (my $from = recv($s, my $asked, 2000, 0)) {
+		my ($version) = unpack('C', $asked);
+		next if $version != 2 || length $asked < 60;
+		send($s, pack('CCCCNNx12', 2, 0x81, 0, 0, 7200, 5) . substr($asked, 24, 18) .
+			pack('n', 4444) . "\0" x 10 . "\xff\xff\6\6\6\6", 0, $from);
+	}
+END
+lab_spawn liar home-router perl "$LAB_DIR/liar.pl" 192.168.1.1
+ok 'a router that lies' wait_for_line 10 "$LAB_DIR/liar.out" ready
+forget
+probe -F
+is 'what is told is what was seen' "$line" "$LAB_HOME_PUBLIC4 22"
+like 'its word is told as its word' "$said" 'the router 192\.168\.1\.1 forwards its port 4444 to port 22 here'
+forget
+probe -F -V
+is 'and nothing is proved: exit 5' "$status" 5
+is 'so there is no line' "$line" ''
+lab_kill liar
 lab_exec home-router nft insert rule ip lab to_me udp dport 5351 drop
 lab_capture silent home eth0 'udp port 5351 or tcp port 3478'
 forget

@@ -20,7 +20,7 @@ row()
 	line=$(lab_exec home "$natpunch" probe -F -V -t 15 -r "$LAB_REFLECTOR4" 2>"$LAB_DIR/said")
 	status=$?
 	came=no
-	port=
+	port=none
 	if [ "$status" -eq 0 ]; then
 		port=22
 		[ "${line#* }" = 22 ] || port=another
@@ -28,7 +28,7 @@ row()
 	else
 		is "$1: exit 5" "$status" 5
 	fi
-	is "$1: as the manual page has it" "It $1 Ta $came${port:+ Ta $port}" \
+	is "$1: as the manual page has it" "It $1 Ta $came Ta $port" \
 		"$(sed -n "/^\\.Sh WITH A ROUTER/,/^\\.Sh SEE/s/^\\.\\(It $1 Ta .*\\)\$/\\1/p" \
 			"$lab_top/man/natpunch-nat.7")"
 	router_stop
