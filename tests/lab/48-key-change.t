@@ -50,8 +50,8 @@ registered_again()
 give_home()
 {
 	before=$(registrations)
-	cat "$1" | lab_exec laptop ssh -F "$LAB_DIR/ssh_config" home \
-		"umask 077; cat >$LAB_DIR/home.key.new && mv $LAB_DIR/home.key.new $LAB_DIR/home.key"
+	lab_exec laptop ssh -F "$LAB_DIR/ssh_config" home \
+		"umask 077; cat >$LAB_DIR/home.key.new && mv $LAB_DIR/home.key.new $LAB_DIR/home.key" <"$1"
 	kill -HUP "$(cat "$LAB_DIR/keep.pid")"
 }
 
