@@ -364,6 +364,7 @@ static void test_no_upnp(void)
 	diag("a router that does not speak UPnP");
 	scene.request.methods = ROUTER_ALL_METHODS;
 	router_start(&scene.router, &scene.request, START);
+	take_requests(&scene);
 	say_pcp(&scene, 2, 0);
 	say_address(&scene);
 	is_int(at(&scene, 5), ROUTER_ASKING, "PCP refuses");
@@ -371,6 +372,7 @@ static void test_no_upnp(void)
 	is_int(at(&scene, 1499), ROUTER_ASKING, "NAT-PMP too, and UPnP has its time");
 	is_int(at(&scene, 1500), ROUTER_REFUSED, "which ends");
 	router_start(&scene.router, &scene.request, START);
+	take_requests(&scene);
 	say_pcp(&scene, 0, 7200);
 	is_int(at(&scene, 5), ROUTER_DONE, "a grant does not wait for it");
 	scene.request.methods = 1U << ROUTER_UPNP;
