@@ -149,7 +149,9 @@ char *text_put_decimal(char out[TEXT_DECIMAL_SIZE], uint32_t number)
 
 static char to_lower(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+	if (c < 'A' || c > 'Z')
+		return c;
+	return "abcdefghijklmnopqrstuvwxyz"[c - 'A'];
 }
 
 const char *text_skip_word(const char *text, const char *word)
