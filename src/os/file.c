@@ -427,18 +427,20 @@ static int open_beside(char temporary[PATH_MAX], const struct stat *owner)
 
 int file_replace_content(const char *path, const void *data, size_t size, struct error *error)
 {
-	char target[PATH_MAX], temporary[PATH_MAX];
+	char temporary[PATH_MAX];
 	struct stat before;
 	int fd;
 
-	if (realpath(path, target) == NULL || stat(target, &before) != 0)
+	if (lstat(path, &before) != 0)
 		return fail(error, "replace", path, errno);
-	if (append_suffix(target, ".XXXXXX", temporary) != 0)
+	if (S_ISLNK(before.st_mode))
+		return fail_because(error, "replace", path, "it is a symbolic link");
+	if (append_suffix(path, ".XXXXXX", temporary) != 0)
 		return fail(error, "write", path, ENAMETOOLONG);
 	fd = open_beside(temporary, &before);
 	if (fd < 0)
 		return fail(error, "write", path, errno);
-	return put_in_place(target, temporary, fd, data, size, before.st_mode & 0777, error);
+	return put_in_place(path, temporary, fd, data, size, before.st_mode & 0777, error);
 }
 
 int file_replace_alone(

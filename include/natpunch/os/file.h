@@ -50,8 +50,8 @@ int file_read_secret(const char *path, size_t max, char **out, size_t *size, str
 int file_replace(const char *path, const void *data, size_t size, mode_t mode, struct error *error);
 
 /*
- * The same for a file that is there, which keeps its owner and its mode; behind a symbolic link,
- * the file that this leads to.
+ * The same for a file that is there, which keeps its owner and its mode; a symbolic link is
+ * refused.
  */
 int file_replace_content(const char *path, const void *data, size_t size, struct error *error);
 
