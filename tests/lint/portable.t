@@ -11,7 +11,7 @@ files="src/cmd/connect.c src/cmd/command.c src/cmd/common_options.c src/cmd/name
 	src/os/file.c src/os/log.c src/os/random.c src/client/reflector_list.c src/os/resolve.c
 	src/os/socket.c src/connect/reflector_session.c
 	$(echo src/base/*.c src/proto/*.c)"
-flags='-std=c11 -D_XOPEN_SOURCE=700 -U__linux__ -include tests/lint/posix-only.h
+flags='-std=c11 -D_POSIX_C_SOURCE=200809L -U__linux__ -include tests/lint/posix-only.h
 	-Iinclude -Isrc -Wall -Wextra -Werror -O1
 	-ffunction-sections -fdata-sections -Wl,--gc-sections'
 
