@@ -70,7 +70,7 @@
 #   LAB_NAT_ESTABLISHED 7440 (RFC 5382 REQ-5); when set, conntrack gets it too
 #   LAB_NAT_TRANSITORY  240 (RFC 5382 REQ-5); when set, conntrack gets it too
 #   LAB_NAT_UDP         120; when set, conntrack gets it too
-#   LAB_BIN             where inside and delayline are; build/lab at the top of the tree
+#   LAB_BIN             where inside, pids and delayline are; build/lab at the top of the tree
 #   KEEP=1              leave the directory with logs, and say where it is
 #
 # Variables that it sets: LAB (the prefix of all namespaces), LAB_DIR (logs and
@@ -1003,9 +1003,11 @@ lab_start()
 # if it is still our child and has not entered its namespace yet.
 lab_pids()
 {
+	set --
 	for lab_n in $lab_hosts $lab_routers; do
-		ip netns pids "$LAB-$lab_n" 2>/dev/null
+		set -- "$@" "$LAB-$lab_n"
 	done
+	"$LAB_BIN/pids" "$@"
 	for lab_f in "$LAB_DIR"/*.pid; do
 		[ -f "$lab_f" ] || continue
 		read -r lab_pid <"$lab_f" || continue
