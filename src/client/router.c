@@ -1,7 +1,8 @@
 /*
  * A lane is a protocol; PCP and NAT-PMP share one connected UDP socket, as they share the port of
  * the router, and UPnP is a machine of its own (upnp.c). A lane is to map when those before it are
- * out, as may_map() and may_map_by_upnp() have it.
+ * out, as may_map() and may_map_by_upnp() have it. With `look` none maps: a lane is done once it
+ * has answered.
  *
  * Events: a datagram, an ICMP error (from send(2) as well as from recv(2)), what UPnP comes to, the
  * times of router.h.
@@ -183,13 +184,30 @@ static enum router_method find_grant(const struct router *router)
  */
 static bool waits(const struct router *router, enum router_method grant)
 {
-	bool granted = router->request.lease > 0 && grant != ROUTER_NO_METHOD;
+	bool granted =
+		router->request.lease > 0 && !router->request.look && grant != ROUTER_NO_METHOD;
 
 	for (size_t i = granted ? grant + 1U : 0; i < ROUTER_METHOD_COUNT; i++)
 		if (granted ? router->lanes[i].state == ROUTER_LANE_ASKED
 			    : is_open(&router->lanes[i]))
 			return true;
 	return false;
+}
+
+/* Which protocols it speaks; of NAT-PMP that it knows no address, and why. */
+static void finish_look(struct router *router)
+{
+	const struct pcp_answer *address = &router->lanes[ROUTER_NAT_PMP].answer;
+	unsigned methods = 0;
+
+	for (size_t i = 0; i < ROUTER_METHOD_COUNT; i++)
+		if (router->lanes[i].state == ROUTER_LANE_DONE)
+			methods |= 1U << i;
+	finish(router, methods != 0 ? ROUTER_DONE : ROUTER_SILENT, ROUTER_NO_METHOD);
+	router->result.methods = methods;
+	router->result.result = address->result;
+	if (address->result != PCP_RESULT_DONE)
+		router->result.refusal = name_refusal(ROUTER_NAT_PMP, address->result);
 }
 
 /* Ends it when there is nothing to wait for, or no time. */
@@ -200,7 +218,9 @@ static void settle(struct router *router, bool late)
 
 	if (!late && waits(router, grant))
 		return;
-	if (grant != ROUTER_NO_METHOD)
+	if (router->request.look)
+		finish_look(router);
+	else if (grant != ROUTER_NO_METHOD)
 		finish(router, ROUTER_DONE, grant);
 	else if (refused != ROUTER_NO_METHOD)
 		finish(router, ROUTER_REFUSED, refused);
@@ -224,7 +244,7 @@ static struct pcp_request make_message(const struct router *router, enum router_
 
 	memcpy(message.nonce, router->nonce, sizeof(message.nonce));
 	if (router->lanes[method].state == ROUTER_LANE_GREETED)
-		message.kind = PCP_NAT_PMP_ADDRESS;
+		message.kind = method == ROUTER_PCP ? PCP_ANNOUNCE : PCP_NAT_PMP_ADDRESS;
 	return message;
 }
 
@@ -261,9 +281,11 @@ static bool may_map(const struct router *router, uint64_t now)
 	       (!is_open(pcp) || now >= router->start + ROUTER_PATIENCE_MS);
 }
 
+/* Who only looks gives UPnP no more time than silence has, unless it was heard. */
 static uint64_t deadline_of(const struct router *router)
 {
-	bool brief = router->request.brief || !was_heard(router);
+	bool brief = router->request.brief || !was_heard(router) ||
+		     (router->request.look && !router->upnp.heard);
 
 	return router->start + (brief ? ROUTER_SILENCE_MS : ROUTER_DEADLINE_MS);
 }
@@ -344,7 +366,8 @@ static int open_socket(const struct router_request *request)
 /* Of PCP and NAT-PMP. */
 static void start_datagrams(struct router *router, unsigned methods)
 {
-	bool back = router->request.lease == 0;
+	bool look = router->request.look;
+	bool back = router->request.lease == 0 && !look;
 
 	router->fd = open_socket(&router->request);
 	if (router->fd < 0) {
@@ -352,7 +375,7 @@ static void start_datagrams(struct router *router, unsigned methods)
 		return;
 	}
 	if (methods & (1U << ROUTER_PCP))
-		router->lanes[ROUTER_PCP].state = ROUTER_LANE_ASKED;
+		router->lanes[ROUTER_PCP].state = look ? ROUTER_LANE_GREETED : ROUTER_LANE_ASKED;
 	if (methods & (1U << ROUTER_NAT_PMP))
 		router->lanes[ROUTER_NAT_PMP].state =
 			back ? ROUTER_LANE_ASKED : ROUTER_LANE_GREETED;
@@ -391,14 +414,25 @@ static void take_answer(
 	struct router_lane *lane = &router->lanes[method];
 
 	router->heard = true;
+	lane->answer = *answer;
 	if (lane->state == ROUTER_LANE_GREETED) {
-		if (answer->result == PCP_RESULT_DONE)
+		if (answer->result == PCP_RESULT_DONE && method == ROUTER_NAT_PMP)
 			router->external = answer->external;
-		lane->state = ROUTER_LANE_READY;
+		lane->state = router->request.look ? ROUTER_LANE_DONE : ROUTER_LANE_READY;
 		return;
 	}
-	lane->answer = *answer;
 	lane->state = answer->result == PCP_RESULT_DONE ? ROUTER_LANE_DONE : ROUTER_LANE_REFUSED;
+}
+
+/*
+ * Who speaks NAT-PMP alone refuses an ANNOUNCE by what looks like a refusal to tell the address, as
+ * both have the opcode 0.
+ */
+static bool is_about_announce(
+	const struct router *router, enum router_method method, const struct pcp_answer *answer)
+{
+	return router->request.look && method == ROUTER_NAT_PMP &&
+	       answer->result == PCP_RESULT_VERSION;
 }
 
 static void take_datagram(struct router *router, const uint8_t *bytes, size_t size)
@@ -413,7 +447,8 @@ static void take_datagram(struct router *router, const uint8_t *bytes, size_t si
 			continue;
 		switch (pcp_read(&message, bytes, size, &answer)) {
 		case PCP_READ_ANSWER:
-			take_answer(router, method, &answer);
+			if (!is_about_announce(router, method, &answer))
+				take_answer(router, method, &answer);
 			break;
 		case PCP_READ_OTHER_VERSION:
 			router->heard = true;
@@ -458,7 +493,7 @@ static void take_upnp(struct router *router)
 	case UPNP_WORKING:
 		break;
 	case UPNP_READY:
-		lane->state = ROUTER_LANE_READY;
+		lane->state = router->request.look ? ROUTER_LANE_DONE : ROUTER_LANE_READY;
 		break;
 	case UPNP_MAPPED:
 	case UPNP_REMOVED:
@@ -522,6 +557,8 @@ uint64_t router_watch(const struct router *router, struct pollfd fds[ROUTER_WATC
 
 enum router_state router_advance(struct router *router, uint64_t now)
 {
+	bool heard = was_heard(router);
+
 	if (router->state != ROUTER_ASKING)
 		return router->state;
 	receive_all(router);
@@ -530,6 +567,8 @@ enum router_state router_advance(struct router *router, uint64_t now)
 		ask(router, ROUTER_NAT_PMP);
 	}
 	advance_upnp(router, now);
+	if (!heard && was_heard(router))
+		router->result.answered_ms = now - router->start;
 	settle(router, now >= deadline_of(router));
 	if (router->state == ROUTER_ASKING)
 		repeat(router, now);

@@ -76,20 +76,26 @@ static bool take_one(int fd, struct addr *hop)
 	return true;
 }
 
-void hops_find(
-	struct hops *hops, const struct addr *remote, const char *interface, uint64_t timeout_ms)
+void hops_start(struct hops *hops, const struct addr *remote, const char *interface)
+{
+	memset(hops, 0, sizeof(*hops));
+	for (int i = 0; i < HOPS_MAX; i++)
+		hops->fds[i] = send_one(remote, interface, i + 1);
+}
+
+void hops_finish(struct hops *hops, uint64_t deadline)
 {
 	struct pollfd fds[HOPS_MAX];
 	uint64_t now = clock_now_ms();
-	uint64_t deadline = now + timeout_ms;
 	size_t open = 0;
 
-	memset(hops, 0, sizeof(*hops));
-	for (int i = 0; i < HOPS_MAX; i++) {
-		fds[i] = (struct pollfd){.fd = send_one(remote, interface, i + 1)};
+	for (size_t i = 0; i < HOPS_MAX; i++) {
+		fds[i] = (struct pollfd){.fd = hops->fds[i]};
 		open += fds[i].fd >= 0;
 	}
-	while (open > 0 && now < deadline) {
+	while (open > 0) {
+		bool late = now >= deadline;
+
 		poll(fds, HOPS_MAX, clock_poll_ms(now, deadline));
 		now = clock_now_ms();
 		for (size_t i = 0; i < HOPS_MAX; i++) {
@@ -100,8 +106,21 @@ void hops_find(
 			fds[i].fd = -1;
 			open--;
 		}
+		if (late)
+			break;
 	}
-	for (size_t i = 0; i < HOPS_MAX; i++)
+	for (size_t i = 0; i < HOPS_MAX; i++) {
 		if (fds[i].fd >= 0)
 			close(fds[i].fd);
+		hops->fds[i] = -1;
+	}
+}
+
+void hops_find(
+	struct hops *hops, const struct addr *remote, const char *interface, uint64_t timeout_ms)
+{
+	uint64_t deadline = clock_now_ms() + timeout_ms;
+
+	hops_start(hops, remote, interface);
+	hops_finish(hops, deadline);
 }

@@ -3,15 +3,20 @@
  *
  * By PCP and NAT-PMP (pcp.h), and UPnP (upnp.h). It never blocks, except for router_run(). What a
  * router says is a claim: anybody in the home network can say it in its name, and there may be
- *another NAT beyond. So nothing of a result is to be printed as an address of this machine; it says
- *what to try.
+ * another NAT beyond. So nothing of a result is to be printed as an address of this machine; it
+ * says what to try.
  *
  * A state, with the time since the start:
  *
  *	0 ms      a MAP of PCP, of NAT-PMP a request for the router's address, and UPnP's search
  *	100 ms    PCP is silent: if NAT-PMP was heard, a MAP of NAT-PMP; at once where PCP refuses
- *	250 ms    nothing was heard: ROUTER_SILENT. Else all that is unanswered again, and at 750
- *ms. UPnP maps, if it alone was heard; at once where the others refuse 1500 ms   the end
+ *	250 ms    nothing was heard: ROUTER_SILENT. Else all that is unanswered again, and at
+ *	          750 ms. UPnP maps, if it alone was heard; at once where the others refuse
+ *	1500 ms   the end
+ *
+ * With `look` it is asked what it speaks and which address it has, and nothing changes there: PCP's
+ * ANNOUNCE, NAT-PMP's address, and UPnP's GetExternalIPAddress. That ends when all have answered,
+ * else at 250 ms, and at 1500 ms for UPnP that was heard.
  *
  * Only one protocol maps at a time, as a router takes the second for a change of the first. An ICMP
  * error says at once that nobody listens for PCP and NAT-PMP.
@@ -80,11 +85,13 @@ struct router_request {
 	uint32_t lease;   /* seconds; 0: it is to forget the forward, of the port `wish` */
 	unsigned methods; /* bits; NAT-PMP and UPnP are for IPv4 alone */
 	bool brief;       /* ROUTER_SILENCE_MS for all of it */
+	bool look;        /* change nothing; from `protocol` to `lease` nothing is looked at */
 };
 
 enum router_state {
 	ROUTER_ASKING,
-	ROUTER_DONE,    /* it forwards, or with lease 0 has forgotten by one protocol at least */
+	ROUTER_DONE,    /* it forwards, or with lease 0 has forgotten by one protocol at least; with
+			 * `look`: it speaks one */
 	ROUTER_REFUSED, /* `refusal` says why, as the router has it */
 	ROUTER_SILENT,  /* no answer, or none to the request itself (heard) */
 };
@@ -96,7 +103,9 @@ struct router_result {
 	uint32_t lease;       /* DONE: seconds; 0: for ever, by UPnP */
 	uint32_t epoch;       /* DONE: see pcp_epoch_take() */
 	struct addr external; /* the address that it claims to have; ADDR_NONE: it claims none */
-	uint16_t result;      /* REFUSED: the number, */
+	unsigned methods;     /* `look`: bits, of the protocols that it speaks */
+	uint64_t answered_ms; /* after the start; when it was heard */
+	uint16_t result;      /* REFUSED: the number; `look`: why NAT-PMP tells no address, or 0; */
 	const char *refusal;  /* and its name, "NOT_AUTHORIZED"; */
 	bool forbidden;       /* it may not forward that port, to this machine */
 	bool heard;           /* SILENT: it did say something */

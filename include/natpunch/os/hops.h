@@ -16,6 +16,7 @@
 
 struct hops {
 	struct addr at[HOPS_MAX]; /* ADDR_NONE: nobody answered for that one */
+	int fds[HOPS_MAX];        /* until hops_finish() */
 };
 
 /*
@@ -24,5 +25,12 @@ struct hops {
  */
 void hops_find(
 	struct hops *hops, const struct addr *remote, const char *interface, uint64_t timeout_ms);
+
+/*
+ * The same for a caller that does something else meanwhile: hops_finish() takes what has come by
+ * then, waits until `deadline` (clock_now_ms()) at most, and must follow.
+ */
+void hops_start(struct hops *hops, const struct addr *remote, const char *interface);
+void hops_finish(struct hops *hops, uint64_t deadline);
 
 #endif

@@ -386,6 +386,55 @@ static void test_no_upnp(void)
 	scene_end(&scene);
 }
 
+/* The router is asked what it speaks, and nothing else. */
+static void test_look(void)
+{
+	static const uint8_t announce[24] = {2, 0x80, [11] = 77};
+	static const uint8_t no_pcp[] = {0, 0x80, 0, 1, 0, 0, 0, 77};
+	static const uint8_t no_address[] = {0, 128, 0, 3, 0, 0, 0, 77};
+	struct scene scene = scene_make();
+	const struct router_result *result = &scene.router.result;
+	char text[ADDR_IP_TEXT_SIZE];
+
+	diag("only to look");
+	scene.request.look = true;
+	scene.request.lease = 0;
+	router_start(&scene.router, &scene.request, START);
+	is_int(take_requests(&scene), 2, "both are asked");
+	ok(scene.size == 2, "NAT-PMP for the address");
+	say(&scene, announce, sizeof(announce));
+	is_int(at(&scene, 4), ROUTER_ASKING, "PCP is there");
+	say_address(&scene);
+	is_int(at(&scene, 9), ROUTER_DONE, "and NAT-PMP");
+	is_uint(result->methods, 3, "both are told");
+	is_uint(result->answered_ms, 4, "and when the first word came");
+	is_str(addr_format_ip(&result->external, text), "192.0.2.66", "with the address");
+	is_int(take_requests(&scene), 0, "nothing is to be mapped");
+
+	router_start(&scene.router, &scene.request, START);
+	take_requests(&scene);
+	say(&scene, no_pcp, sizeof(no_pcp));
+	say(&scene, no_address, sizeof(no_address));
+	is_int(at(&scene, 5), ROUTER_DONE, "NAT-PMP alone");
+	is_uint(result->methods, 1U << ROUTER_NAT_PMP, "without PCP");
+	is_str(result->refusal, "NETWORK_FAILURE", "which has no address");
+	is_uint(result->external.family, ADDR_NONE, "so there is none");
+
+	scene.request.methods = ROUTER_ALL_METHODS;
+	router_start(&scene.router, &scene.request, START);
+	take_requests(&scene);
+	say(&scene, announce, sizeof(announce));
+	is_int(at(&scene, 249), ROUTER_ASKING, "what is silent has its time");
+	is_int(at(&scene, 250), ROUTER_DONE, "and no more");
+	is_uint(result->methods, 1U << ROUTER_PCP, "it is not spoken");
+	is_int(take_requests(&scene), 0, "nor asked for again");
+	router_start(&scene.router, &scene.request, START);
+	take_requests(&scene);
+	is_int(at(&scene, 250), ROUTER_SILENT, "nobody is there");
+	is_uint(result->methods, 0, "at all");
+	scene_end(&scene);
+}
+
 static void test_nonce(void)
 {
 	static const struct router_secret other = {.bytes = "b machine", .size = 9};
@@ -461,6 +510,7 @@ int main(void)
 	test_lies();
 	test_back();
 	test_no_upnp();
+	test_look();
 	test_nonce();
 	test_methods();
 	test_secret();
