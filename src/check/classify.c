@@ -5,15 +5,15 @@
 #include "check/classify_tcp.h"
 #include "check/classify_udp.h"
 
-int classify_run(
-	const struct mapping_race_request *request, struct nat_report *report, struct error *error)
+int classify_run(const struct mapping_race_request *request, const struct router_trial *trial,
+	struct nat_report *report, struct error *error)
 {
 	int status;
 
 	memset(report, 0, sizeof(*report));
 	report->protocol = request->protocol;
-	status = request->protocol == MAPPING_TCP ? classify_tcp(request, report, error)
-						  : classify_udp(request, report, error);
+	status = request->protocol == MAPPING_TCP ? classify_tcp(request, trial, report, error)
+						  : classify_udp(request, trial, report, error);
 	if (status == 0)
 		nat_report_judge(report);
 	return status;

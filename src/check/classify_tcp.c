@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "check/evidence.h"
+#include "natpunch/check/router_report.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/firewall.h"
@@ -459,8 +460,8 @@ static int find_mapping(
 	return -1;
 }
 
-int classify_tcp(
-	const struct mapping_race_request *request, struct nat_report *report, struct error *error)
+int classify_tcp(const struct mapping_race_request *request, const struct router_trial *trial,
+	struct nat_report *report, struct error *error)
 {
 	struct survey survey = {
 		.request = request,
@@ -482,6 +483,8 @@ int classify_tcp(
 	memcpy(report->method, result.mapping.method, sizeof(report->method));
 	evidence_find_surroundings(request, &survey.asked, report);
 	look_at_filtering(&survey);
+	if (trial != NULL)
+		router_report_try(request, trial, &result, report);
 	look_at_hairpin(&survey);
 	look_at_mapping(&survey);
 	binding_client_end(&result.winner);

@@ -20,6 +20,7 @@
 
 #include "natpunch/proto/binding.h"
 #include "check/evidence.h"
+#include "natpunch/check/router_report.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/firewall.h"
 #include "natpunch/os/port_owner.h"
@@ -503,8 +504,8 @@ static int ask_reflector(
 	return 0;
 }
 
-int classify_udp(
-	const struct mapping_race_request *request, struct nat_report *report, struct error *error)
+int classify_udp(const struct mapping_race_request *request, const struct router_trial *trial,
+	struct nat_report *report, struct error *error)
 {
 	struct datagrams datagrams = {.request = request, .report = report, .fd = -1, .tap = -1};
 	struct error first = {.status = EXIT_STATUS_DONE};
@@ -528,6 +529,8 @@ int classify_udp(
 	report->asked_number = i;
 	evidence_find_surroundings(request, &asked, report);
 	look_at_filtering(&datagrams, &asked, &other);
+	if (trial != NULL)
+		router_report_try(request, trial, NULL, report);
 	if (report->nat.answer == NAT_YES)
 		look_at_hairpin(&datagrams);
 	else

@@ -209,6 +209,14 @@ static void explain_silence(const struct router_result *result, struct error *er
 		addr_format_ip(&result->router, ip), why);
 }
 
+void forward_explain_failure(const struct forward *forward, uint16_t port, struct error *error)
+{
+	if (forward->state == ROUTER_REFUSED)
+		explain_refusal(&forward->result, port, error);
+	else
+		explain_silence(&forward->result, error);
+}
+
 static void log_outcome(const struct forward *forward, const struct mapping_race_request *request,
 	const struct forward_options *options)
 {
@@ -218,10 +226,7 @@ static void log_outcome(const struct forward *forward, const struct mapping_race
 		log_forward(forward, request, options);
 		return;
 	}
-	if (forward->state == ROUTER_REFUSED)
-		explain_refusal(&forward->result, request->local.port, &error);
-	else
-		explain_silence(&forward->result, &error);
+	forward_explain_failure(forward, request->local.port, &error);
 	log_warning("%s", error.text);
 }
 

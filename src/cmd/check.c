@@ -9,6 +9,7 @@
 #include "cmd/check_report.h"
 #include "cmd/common_options.h"
 #include "natpunch/check/classify.h"
+#include "natpunch/client/forward.h"
 #include "natpunch/cmd/command.h"
 #include "natpunch/check/lifetime.h"
 #include "natpunch/check/lifetime_search.h"
@@ -29,6 +30,7 @@ static const struct option_row options[] = {
 		true},
 	{'p', "port", "PORT", "the local port in question (22)", false},
 	{'u', "udp", NULL, "a UDP port instead of a TCP port", false},
+	{'F', "forward", NULL, "try whether the router forwards the port to us", false},
 	{'4', NULL, NULL, "IPv4 only", false},
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'f', "format", "text|json", "of what is printed: text or json (text)", false},
@@ -42,6 +44,7 @@ static const struct option_row options[] = {
 struct check_options {
 	struct common_options common;
 	struct mapping_race_request request;
+	struct forward_options forward;
 	uint16_t lifetime; /* seconds; 0: not asked for */
 	bool json;
 };
@@ -76,6 +79,9 @@ static int set_option(struct check_options *check, const struct option_reader *r
 		return 0;
 	case 'u':
 		check->request.protocol = MAPPING_UDP;
+		return 0;
+	case 'F':
+		check->forward.wanted = true;
 		return 0;
 	case 'f':
 		return set_format(check, reader, error);
@@ -113,6 +119,8 @@ static int read_options(struct check_options *check, const struct command *row, 
 	check->request.protocol = MAPPING_TCP;
 	check->common.timeout_ms = TIMEOUT_MS;
 	check->common.takes_both = true;
+	check->forward.methods = ROUTER_ALL_METHODS;
+	check->forward.lease = ROUTER_TRIAL_LEASE;
 	option_start(&reader, row, argc, argv);
 	while ((code = common_options_next(&check->common, &reader, error)) > OPTION_END)
 		if (set_option(check, &reader, code, error) != 0)
@@ -204,10 +212,13 @@ static void judge_side(struct check_job *job, size_t index, const struct client_
 {
 	struct mapping_race_request *request = &job->families.sides[index].request;
 	struct check_side *side = &job->sides[index];
+	const struct forward_options *forward = &job->options->forward;
+	const struct router_trial trial = {.options = forward, .stop = job->copy ? job->stop : -1};
 
 	request->resolver = &sandbox->resolver;
 	request->owner = &sandbox->owner;
-	side->judged = classify_run(request, &side->report, &side->error) == 0;
+	side->judged = classify_run(request, forward->wanted ? &trial : NULL, &side->report,
+			       &side->error) == 0;
 	if (side->judged && job->options->lifetime > 0)
 		find_lifetime(job, request, &side->report);
 	request->resolver = NULL;
@@ -293,6 +304,8 @@ static int run(const struct command *row, int argc, char **argv)
 	}
 	if (common_options_mark(&check.common, &error) != 0)
 		return command_fail(&error);
+	if (check.forward.wanted)
+		router_read_secret(&check.forward.secret);
 	both_families_init(&job.families, &check.request, false);
 	find_out(&job);
 	best = check_report_best(job.sides, job.families.count);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "natpunch/base/text.h"
+#include "natpunch/client/router.h"
 
 const struct check_side *check_report_best(const struct check_side *sides, size_t count)
 {
@@ -118,12 +119,82 @@ static void print_punch(const struct nat_report *report)
 			  "  ssh -N -L 1337:localhost:1337 HOST\n");
 }
 
+/* The probe that has the router forward, as it would be called here. */
+static const char *forward_command(const struct nat_report *report, char out[64])
+{
+	char port[16] = "";
+
+	if (report->local.port != 22)
+		snprintf(port, sizeof(port), " -p %u", report->local.port);
+	snprintf(out, 64, "natpunch probe -F%s%s%s", report->local.family == ADDR_IPV6 ? " -6" : "",
+		report->protocol == MAPPING_UDP ? " -u" : "", port);
+	return out;
+}
+
+/* "PCP, NAT-PMP" */
+static const char *list_methods(unsigned methods, char out[64])
+{
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < ROUTER_METHOD_COUNT; i++)
+		if (methods & (1U << i))
+			used += (size_t)snprintf(out + used, 64 - used, "%s%s",
+				used > 0 ? ", " : "", router_method_title((enum router_method)i));
+	return out;
+}
+
+/* It is the way that strangers do not get through, or may be. */
+static bool is_stopped_on_the_way(const struct nat_report *report)
+{
+	return report->obstacle == NAT_OBSTACLE_ROUTER ||
+	       report->obstacle == NAT_OBSTACLE_CARRIER || report->obstacle == NAT_OBSTACLE_UNTOLD;
+}
+
+/* What the home router has to do with it. Returns true where that is all there is to say. */
+static bool print_forward(const struct nat_report *report)
+{
+	const struct nat_router *router = &report->router;
+	char command[64];
+
+	if (router->forwards.answer != NAT_YES || !is_stopped_on_the_way(report))
+		return false;
+	if (router->forwards_by[0] == '\0')
+		printf("what would change it: nothing has to; the router forwards port %u already: "
+		       "%s\n",
+			report->local.port, forward_command(report, command));
+	else
+		printf("what would change it: the router speaks %s and would forward port %u: "
+		       "%s\n",
+			router->forwards_by, report->local.port, forward_command(report, command));
+	return true;
+}
+
+/* After what else would change it: is the router worth asking? */
+static void print_forward_hint(const struct nat_report *report)
+{
+	const struct nat_router *router = &report->router;
+	char command[64], methods[64];
+
+	if (router->methods == 0 || (report->obstacle != NAT_OBSTACLE_ROUTER &&
+					    report->obstacle != NAT_OBSTACLE_CARRIER))
+		return;
+	forward_command(report, command);
+	if (!router->tried)
+		printf("  or, as the router speaks %s: %s asks it to forward port %u\n",
+			list_methods(router->methods, methods), command, report->local.port);
+	else if (router->forwards.answer == NAT_NO)
+		printf("  %s would not do: %s\n", command, router->forwards.evidence);
+}
+
 static void print_change(const struct nat_report *report)
 {
 	unsigned port = report->local.port;
 	char ip[ADDR_IP_TEXT_SIZE];
 	char mapped[ADDR_IP_TEXT_SIZE];
 
+	if (print_forward(report))
+		return;
 	switch (report->obstacle) {
 	case NAT_OBSTACLE_OTHER_MACHINE:
 		printf("what would change it: %s port %u leads to %s; have the router forward "
@@ -230,6 +301,29 @@ static void print_lifetime(const struct nat_lifetime *lifetime)
 	print_row("mapping lifetime", value, lifetime->evidence);
 }
 
+static void print_router(const struct nat_report *report)
+{
+	const struct nat_router *router = &report->router;
+	bool speaks = router->methods != 0;
+	char value[128], methods[64], ip[ADDR_IP_TEXT_SIZE];
+	char evidence[sizeof(router->evidence) + 80];
+
+	if (router->at.family == ADDR_NONE)
+		return;
+	snprintf(value, sizeof(value), "%s%s%s",
+		speaks ? list_methods(router->methods, methods) : "nothing that can be asked",
+		router->external.family != ADDR_NONE ? "; its own address is " : "",
+		router->external.family != ADDR_NONE ? addr_format_ip(&router->external, ip) : "");
+	snprintf(evidence, sizeof(evidence), "%s", router->evidence);
+	if (speaks && !router->tried && report->direct != NAT_YES)
+		snprintf(evidence, sizeof(evidence),
+			"%s; natpunch check -F tries whether it forwards port %u", router->evidence,
+			report->local.port);
+	print_row("router", value, evidence);
+	if (router->tried)
+		print_finding("router forwards", &router->forwards);
+}
+
 static void print_table(const struct nat_report *report)
 {
 	char layers[32];
@@ -238,6 +332,7 @@ static void print_table(const struct nat_report *report)
 	print_finding("NAT", &report->nat);
 	snprintf(layers, sizeof(layers), report->layers > 0 ? "%u at least" : "%u", report->layers);
 	print_row("layers", layers, report->layers_evidence);
+	print_router(report);
 	print_row("mapping", nat_mapping_name(report->mapping), report->mapping_evidence);
 	print_row("filtering", nat_filtering_name(report->filtering), report->filtering_evidence);
 	print_row("unsolicited", nat_unsolicited_name(report->unsolicited),
@@ -257,6 +352,7 @@ static void print_side(const struct nat_report *report)
 	print_direct(report);
 	print_punch(report);
 	print_change(report);
+	print_forward_hint(report);
 }
 
 void check_report_text(const struct check_side *sides, size_t count)
@@ -344,6 +440,26 @@ static void put_seconds(const char *name, uint16_t seconds)
 		printf(",\"%s\":null", name);
 }
 
+static void put_router(const struct nat_router *router)
+{
+	char ip[ADDR_IP_TEXT_SIZE];
+	const char *comma = "";
+
+	put_name("router", router->at.family != ADDR_NONE, addr_format_ip(&router->at, ip));
+	put_text("router_evidence", router->evidence);
+	printf(",\"router_methods\":[");
+	for (size_t i = 0; i < ROUTER_METHOD_COUNT; i++) {
+		if ((router->methods & (1U << i)) == 0)
+			continue;
+		printf("%s\"%s\"", comma, router_method_name((enum router_method)i));
+		comma = ",";
+	}
+	printf("]");
+	put_name("router_addr", router->external.family != ADDR_NONE,
+		addr_format_ip(&router->external, ip));
+	put_finding("router_forwards", &router->forwards);
+}
+
 static void put_report(const struct nat_report *report)
 {
 	printf("\"protocol\":\"%s\"", mapping_protocol_name(report->protocol));
@@ -360,6 +476,7 @@ static void put_report(const struct nat_report *report)
 	printf(",\"layers\":%u", report->layers);
 	put_text("layers_evidence", report->layers_evidence);
 	put_hops(report);
+	put_router(&report->router);
 	put_name("mapping", report->mapping != NAT_MAPPING_UNTOLD,
 		nat_mapping_name(report->mapping));
 	put_text("mapping_evidence", report->mapping_evidence);

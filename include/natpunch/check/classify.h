@@ -12,14 +12,16 @@
 
 #include "natpunch/base/error.h"
 #include "natpunch/check/nat_report.h"
+#include "natpunch/check/router_report.h"
 #include "natpunch/client/mapping_race.h"
 
 /*
  * Fills in the whole report. `request` is as for mapping_race_run(); its reflectors are asked in
  * order, one at a time, until one answers. Blocks, for some 10 s at most. Returns 0, or -1 with
  * *error filled when there is no mapping; of the report `spoke` and `cannot` are valid then.
+ * `trial`: or NULL, for a router that is only asked what it speaks; it takes some 20 s more.
  */
-int classify_run(
-	const struct mapping_race_request *request, struct nat_report *report, struct error *error);
+int classify_run(const struct mapping_race_request *request, const struct router_trial *trial,
+	struct nat_report *report, struct error *error);
 
 #endif

@@ -76,6 +76,17 @@ struct nat_lifetime {
 	char evidence[NAT_EVIDENCE_SIZE];
 };
 
+/* The home router, if there is one, and what it says; see router.h of client. */
+struct nat_router {
+	struct addr at;       /* ADDR_NONE: no gateway that could have anything to forward */
+	unsigned methods;     /* bits, 1 << enum router_method, of what it speaks */
+	struct addr external; /* its own address, as it tells; ADDR_NONE: it tells none */
+	char evidence[NAT_EVIDENCE_SIZE];
+	bool tried;
+	struct nat_finding forwards; /* would strangers get in if it were asked for a forward? */
+	char forwards_by[16];        /* "PCP": by this it granted one, or "" */
+};
+
 struct nat_report {
 	bool spoke;  /* there was an address to ask; set without a mapping, too, */
 	bool cannot; /* as is this: the machine refused */
@@ -108,6 +119,7 @@ struct nat_report {
 	struct nat_finding stranger;  /* did somebody get through who was never contacted? */
 	struct nat_finding arrived;   /* over TCP: did a dial-back come to this machine? */
 	char other[320];              /* who answered it in place of this machine, or "" */
+	struct nat_router router;
 	struct nat_lifetime lifetime; /* not by classify_run(), but by lifetime_search() */
 
 	/* What follows, by nat_report_judge(). */

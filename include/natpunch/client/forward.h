@@ -88,6 +88,9 @@ void forward_note(const struct forward *forward, struct mapping *mapping);
 enum forward_step forward_next(struct forward *forward, const struct mapping_race_request *request,
 	struct mapping_race_result *result, uint64_t deadline);
 
+/* Refused, or silent: why it does not forward the port to this machine's, and what to do. */
+void forward_explain_failure(const struct forward *forward, uint16_t port, struct error *error);
+
 /* Strangers are stopped on the way: what the router has to do with it, as the hint. */
 void forward_explain(const struct forward *forward, const struct mapping_race_request *request,
 	struct error *error);

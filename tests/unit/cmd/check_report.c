@@ -2,9 +2,11 @@
 #include "cmd/check_report.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "natpunch/base/addr.h"
+#include "natpunch/client/router.h"
 #include "tap.h"
 
 static struct check_side sides[2];
@@ -149,10 +151,82 @@ static void test_json(void)
 		"one is lacking: the reason");
 }
 
+/* A NAT that keeps strangers out, and a router in front of it that speaks PCP and UPnP. */
+static struct nat_report *set_router(void)
+{
+	struct nat_report *report = &sides[0].report;
+
+	set_judged(0, NAT_NO);
+	report->obstacle = NAT_OBSTACLE_ROUTER;
+	report->router.at = address("10.0.0.1", 0);
+	report->router.external = address("100.64.0.2", 0);
+	report->router.methods = 1U << ROUTER_PCP | 1U << ROUTER_UPNP;
+	strcpy(report->router.evidence, "10.0.0.1 answered after 4 ms");
+	strcpy(report->router.forwards.evidence, "the reason");
+	return report;
+}
+
+static void test_router(void)
+{
+	struct nat_report *report = set_router();
+	const char *text = printed(check_report_text, 1);
+
+	ok(has(text, "\n  router             PCP, UPnP; its own address is 100.64.0.2\n"),
+		"a router: what it speaks");
+	ok(has(text, " 10.0.0.1 answered after 4 ms; natpunch check -F tries whether it forwards "
+		     "port 22\n"),
+		"a router: who, and what can be tried");
+	ok(has(text, "\n  or, as the router speaks PCP, UPnP: natpunch probe -F asks it to forward "
+		     "port 22\n"),
+		"a router: the next step");
+	text = printed(check_report_json, 1);
+	ok(has(text, ",\"router\":\"10.0.0.1\",\"router_evidence\":\"10.0.0.1 answered after 4 "
+		     "ms\",\"router_methods\":[\"pcp\",\"upnp\"],\"router_addr\":\"100.64.0.2\","
+		     "\"router_forwards\":null,\"router_forwards_evidence\":\"the reason\","),
+		"a router: for machines");
+
+	report->router.tried = true;
+	report->router.forwards.answer = NAT_NO;
+	text = printed(check_report_text, 1);
+	ok(has(text, "\nwhat would change it: the router; forward TCP port 22"), "it does not");
+	ok(has(text, "\n  natpunch probe -F would not do: the reason\n"), "it does not: why");
+	ok(has(text, "\n  router forwards    no\n"), "it does not: in the table");
+	ok(!has(text, "check -F"), "it does not: which need not be tried again");
+
+	report->router.forwards.answer = NAT_YES;
+	strcpy(report->router.forwards_by, "PCP");
+	report->obstacle = NAT_OBSTACLE_CARRIER;
+	report->local.port = 2222;
+	text = printed(check_report_text, 1);
+	ok(has(text, "\nwhat would change it: the router speaks PCP and would forward port 2222: "
+		     "natpunch probe -F -p 2222\n"),
+		"it would");
+	ok(!has(text, "the carrier's NAT"), "it would: and nothing else is needed");
+	ok(has(printed(check_report_json, 1), "\"router_forwards\":true,"),
+		"it would: for machines");
+	report->obstacle = NAT_OBSTACLE_FIREWALL;
+	ok(has(printed(check_report_text, 1), "\nwhat would change it: a firewall of this machine"),
+		"a firewall of this machine is more");
+
+	set_judged(0, NAT_YES);
+	text = printed(check_report_text, 1);
+	ok(!has(text, "router "), "no gateway: nothing is told");
+	ok(has(printed(check_report_json, 1), ",\"router\":null,\"router_evidence\":\"\",\"router_"
+					      "methods\":[],\"router_addr\":"
+					      "null,\"router_forwards\":null,"),
+		"no gateway: for machines");
+	set_router()->router.methods = 0;
+	sides[0].report.router.external.family = ADDR_NONE;
+	text = printed(check_report_text, 1);
+	ok(has(text, "\n  router             nothing that can be asked\n"), "one that is silent");
+	ok(!has(text, "-F"), "is no next step");
+}
+
 int main(void)
 {
 	test_best();
 	test_text();
 	test_json();
+	test_router();
 	return done_testing();
 }
