@@ -160,8 +160,8 @@ static bool print_forward(const struct nat_report *report)
 	if (router->forwards.answer != NAT_YES || !is_stopped_on_the_way(report))
 		return false;
 	if (router->forwards_by[0] == '\0')
-		printf("what would change it: nothing has to; the router forwards port %u already: "
-		       "%s\n",
+		printf("what would change it: nothing has to: the router forwards port %u already; "
+		       "%s tells by which address\n",
 			report->local.port, forward_command(report, command));
 	else
 		printf("what would change it: the router speaks %s and would forward port %u: "

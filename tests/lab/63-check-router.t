@@ -84,7 +84,7 @@ ok 'UDP: taken back' forwards_nothing
 
 # Ended in the middle, while somebody dials.
 lab_nat_flush home
-lab_exec home-router nft insert rule inet filter forward tcp dport 22 drop
+lab_exec home-router nft insert rule inet filter forward iifname wan ct state new tcp dport 22 drop
 lab_spawn ended home "$natpunch" check -4 -F -v -r "$LAB_REFLECTOR4"
 ok 'ended: it forwards' wait_for 20 forwards_something
 lab_kill ended
@@ -101,7 +101,7 @@ before=$(forwards)
 text=$(lab_exec home "$natpunch" check -4 -F -r "$LAB_REFLECTOR4" 2>&1)
 like 'strangers get in by it' "$text" '^yes: strangers get in'
 is 'which is left alone' "$(forwards)" "$before"
-lab_exec home-router nft insert rule inet filter forward tcp dport 22 ct direction original iifname wan drop
+lab_exec home-router nft insert rule inet filter forward iifname wan ct state new tcp dport 22 drop
 text=$(lab_exec home "$natpunch" check -4 -F -f json -r "$LAB_REFLECTOR4" 2>&1)
 like 'where they do not: it is told who keeps the port' "$text" \
 	'"router_forwards":null,"router_forwards_evidence":"not tried: natpunch \(pid [0-9]+\) keeps the port'
@@ -185,7 +185,7 @@ lab_exec home "$natpunch" probe -F -V -r "$LAB_REFLECTOR4" >"$LAB_DIR/probed" 2>
 before=$(forwards)
 check -4 -F
 like 'a forward of before: it is found' "$text" \
-	'^what would change it: nothing has to; the router forwards port 22 already: natpunch probe -F$'
+	'^what would change it: nothing has to: the router forwards port 22 already; natpunch probe -F tells by which address$'
 is 'and left alone' "$(forwards)" "$before"
 router_stop
 lab_stop
@@ -200,6 +200,11 @@ check -6 -F
 like 'IPv6: it would' "$text" \
 	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F -6$'
 is 'IPv6: nothing stays open' "$(lab_exec home-router nft list chain inet filter miniupnpd | grep -c accept)" 0
+check -F -r "$LAB_REFLECTOR4"
+is 'both families: each would' "$(echo "$text" |
+	grep -c '^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F')" 2
+is 'both families: nothing stays open' "$(lab_exec home-router nft list chain inet filter miniupnpd | grep -c accept)" 0
+ok 'both families: nothing is forwarded' forwards_nothing
 router_stop
 lab_stop
 done_testing
