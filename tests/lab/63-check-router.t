@@ -10,7 +10,7 @@
 . "$(dirname "$0")/tap.sh"
 # shellcheck source=tests/lab/router.sh
 . "$(dirname "$0")/router.sh"
-need ip nft conntrack tcpdump miniupnpd perl
+need ip nft ss conntrack miniupnpd perl
 
 natpunch=$lab_top/natpunch
 out=$LAB_DIR/out
@@ -47,6 +47,11 @@ forwards_nothing()
 forwards_something()
 {
 	forwards >/dev/null
+}
+
+dials_nobody()
+{
+	! lab_exec reflector ss -Htn state syn-sent | grep -q .
 }
 
 lab_start port-restricted
@@ -90,13 +95,16 @@ ok 'ended: it forwards' wait_for 20 forwards_something
 lab_kill ended
 is 'ended: by the signal' "$?" 143
 ok 'ended: taken back' forwards_nothing
+# The reflector dials still, and would dial nobody else at that address meanwhile.
+ok 'ended: the reflector dials no more' wait_for 20 dials_nobody
 router_stop
 router_start "ext_ip=$router_public"
 
 # What a probe has is left to it.
 lab_nat_flush home
 lab_spawn keep home "$natpunch" probe -k -F -V -r "$LAB_REFLECTOR4"
-ok 'a probe keeps a forward' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$"
+ok 'a probe keeps a forward' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$" ||
+	diag "$(cat "$LAB_DIR/keep.err")"
 before=$(forwards)
 text=$(lab_exec home "$natpunch" check -4 -F -r "$LAB_REFLECTOR4" 2>&1)
 like 'strangers get in by it' "$text" '^yes: strangers get in'
