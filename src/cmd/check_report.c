@@ -176,14 +176,13 @@ static void print_forward_hint(const struct nat_report *report)
 	const struct nat_router *router = &report->router;
 	char command[64], methods[64];
 
-	if (router->methods == 0 || (report->obstacle != NAT_OBSTACLE_ROUTER &&
-					    report->obstacle != NAT_OBSTACLE_CARRIER))
+	if (router->methods == 0 || !is_stopped_on_the_way(report))
 		return;
 	forward_command(report, command);
-	if (!router->tried)
+	if (!router->tried && report->obstacle != NAT_OBSTACLE_UNTOLD)
 		printf("  or, as the router speaks %s: %s asks it to forward port %u\n",
 			list_methods(router->methods, methods), command, report->local.port);
-	else if (router->forwards.answer == NAT_NO)
+	if (router->forwards.answer == NAT_NO)
 		printf("  %s would not do: %s\n", command, router->forwards.evidence);
 }
 

@@ -49,15 +49,17 @@ forwards_something()
 	forwards >/dev/null
 }
 
-dials_nobody()
+# LINE...: a router with these lines, and a reflector that has not been asked too often.
+begin()
 {
-	! lab_exec reflector ss -Htn state syn-sent | grep -q .
+	lab_kill reflect
+	lab_reflect reflect reflector -a "${second-$LAB_REFLECTOR_B4}"
+	router_start "$@"
 }
 
 lab_start port-restricted
-lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
 router_upnp=yes
-router_start "ext_ip=$router_public"
+begin "ext_ip=$router_public"
 
 check -4
 is 'read only: exit 5' "$status" 5
@@ -95,10 +97,8 @@ ok 'ended: it forwards' wait_for 20 forwards_something
 lab_kill ended
 is 'ended: by the signal' "$?" 143
 ok 'ended: taken back' forwards_nothing
-# The reflector dials still, and would dial nobody else at that address meanwhile.
-ok 'ended: the reflector dials no more' wait_for 20 dials_nobody
 router_stop
-router_start "ext_ip=$router_public"
+begin "ext_ip=$router_public"
 
 # What a probe has is left to it.
 lab_nat_flush home
@@ -118,7 +118,7 @@ lab_kill keep
 router_stop
 
 # UPnP alone.
-router_start "ext_ip=$router_public"
+begin "ext_ip=$router_public"
 lab_exec home-router nft -f - <<-END
 	table inet mute {
 		chain incoming {
@@ -137,7 +137,7 @@ router_stop
 router_upnp=no
 
 # As OpenWrt has it.
-router_start "ext_ip=$router_public" 'allow 1024-65535 0.0.0.0/0 1024-65535' 'deny 0-65535 0.0.0.0/0 0-65535'
+begin "ext_ip=$router_public" 'allow 1024-65535 0.0.0.0/0 1024-65535' 'deny 0-65535 0.0.0.0/0 0-65535'
 check -4 -F
 like 'high ports alone: why not' "$text" \
 	'^  natpunch probe -F would not do: the router 192\.168\.1\.1 refuses to forward port 22 \(PCP: NOT_AUTHORIZED\); many routers forward to ports from 1024 only'
@@ -145,6 +145,8 @@ ok 'high ports alone: nothing is forwarded' forwards_nothing
 router_stop
 
 # Nobody there.
+lab_kill reflect
+lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
 check -4 -F
 like 'nobody: it is told' "$text" '^  router             nothing that can be asked$'
 like 'nobody: why' "$text" '^ +192\.168\.1\.1: Connection refused$'
@@ -156,14 +158,13 @@ lab_stop
 
 # Two NATs.
 lab_start port-restricted+full-cone
-lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
-router_start "ext_ip=$router_public"
+begin "ext_ip=$router_public"
 check -4 -F
 like 'two NATs: it would' "$text" \
 	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F$'
 ok 'two NATs: taken back' forwards_nothing
 router_stop
-router_start
+begin
 check -4 -F -f json
 is 'a router behind another NAT: it speaks' "$(field router_methods)" 'pcp nat-pmp'
 is 'it does not forward' "$(field router_forwards)" false
@@ -172,8 +173,7 @@ router_stop
 lab_stop
 
 lab_start port-restricted+port-restricted
-lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
-router_start "ext_ip=$router_public"
+begin "ext_ip=$router_public"
 check -4 -F
 like 'a carrier that lets nobody in: why not' "$text" \
 	'^  natpunch probe -F would not do: it forwarded its port 22 by PCP, but a NAT or a firewall beyond it'
@@ -183,12 +183,13 @@ lab_stop
 
 # A router that sends from another port than it forwards.
 lab_start symmetric
-lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
-router_start "ext_ip=$router_public"
+begin "ext_ip=$router_public"
 check -4 -F
 like 'ports are changed: it would' "$text" \
 	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F$'
 ok 'ports are changed: taken back' forwards_nothing
+router_stop
+begin "ext_ip=$router_public"
 lab_exec home "$natpunch" probe -F -V -r "$LAB_REFLECTOR4" >"$LAB_DIR/probed" 2>&1
 before=$(forwards)
 check -4 -F
@@ -201,8 +202,8 @@ lab_stop
 # shellcheck disable=SC2034 # for lab_start
 LAB_IPV6=none
 lab_start port-restricted
-lab_reflect reflect reflector -a "$LAB_REFLECTOR_B6"
-router_start "ext_ip=$router_public"
+second=$LAB_REFLECTOR_B6
+begin "ext_ip=$router_public"
 reflector=$LAB_REFLECTOR6
 check -6 -F
 like 'IPv6: it would' "$text" \
