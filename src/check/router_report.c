@@ -249,7 +249,7 @@ static void note_failure(struct attempt *attempt)
 
 	if (attempt->forward.state == ROUTER_REFUSED)
 		finding->answer = NAT_NO;
-	forward_explain_failure(&attempt->forward, attempt->report->local.port, &error);
+	forward_explain_failure(&attempt->forward, attempt->request, &error);
 	snprintf(finding->evidence, sizeof(finding->evidence), "%.220s%s%.150s", error.text,
 		error.hint[0] != '\0' ? "; " : "", error.hint);
 }

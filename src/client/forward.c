@@ -13,7 +13,6 @@
 
 #define LEASE_SHORT   600 /* seconds: a cron job that comes every ten minutes is late */
 #define DURATION_SIZE 40
-#define PRIVILEGED    1024 /* ports below this one: many routers do not forward to them */
 
 /* ---- whom to ask -------------------------------------------------------------------------- */
 
@@ -95,7 +94,9 @@ bool forward_plan(const struct mapping_race_request *request, const struct forwa
 	const struct addr *remote, bool tell, struct router_request *out)
 {
 	char ip[ADDR_IP_TEXT_SIZE], from[ADDR_IP_TEXT_SIZE];
-	uint16_t wish = options->wish[remote->family == ADDR_IPV6];
+	uint16_t wish = request->local.port == options->wish_port
+				? options->wish[remote->family == ADDR_IPV6]
+				: 0;
 
 	*out = (struct router_request){
 		.interface = request->interface,
@@ -174,8 +175,27 @@ static bool is_private_outside(const struct router_result *result)
 	       addr_classify(&result->external) != ADDR_CLASS_PUBLIC;
 }
 
-static void explain_refusal(const struct router_result *result, uint16_t port, struct error *error)
+/* What is handed over is a connection, so a server of UDP has to do that by itself. */
+static void hint_at_high_ports(const struct mapping_race_request *request, struct error *error)
 {
+	uint16_t port = request->local.port;
+
+	if (request->protocol == MAPPING_TCP)
+		error_hint(error,
+			"many routers forward to ports from %u only; one of these leads to port %u "
+			"with: natpunch probe -k -F -p %u",
+			FORWARD_LOW_PORTS, port, port);
+	else
+		error_hint(error,
+			"many routers forward to ports from %u only: have the server "
+			"listen on one of these as well, and name it with -p",
+			FORWARD_LOW_PORTS);
+}
+
+static void explain_refusal(const struct router_result *result,
+	const struct mapping_race_request *request, struct error *error)
+{
+	uint16_t port = request->local.port;
 	char ip[ADDR_IP_TEXT_SIZE], external[ADDR_IP_TEXT_SIZE];
 
 	addr_format_ip(&result->router, ip);
@@ -191,11 +211,8 @@ static void explain_refusal(const struct router_result *result, uint16_t port, s
 	error_set(error, EXIT_STATUS_UNREACHABLE,
 		"the router %s refuses to forward port %u (%s: %s)", ip, port,
 		router_method_title(result->method), result->refusal);
-	if (port < PRIVILEGED && result->forbidden)
-		error_hint(error,
-			"many routers forward to ports from %u only: have the server "
-			"listen on one of these as well, and name it with -p",
-			PRIVILEGED);
+	if (port < FORWARD_LOW_PORTS && result->forbidden)
+		hint_at_high_ports(request, error);
 }
 
 static void explain_silence(const struct router_result *result, struct error *error)
@@ -209,10 +226,11 @@ static void explain_silence(const struct router_result *result, struct error *er
 		addr_format_ip(&result->router, ip), why);
 }
 
-void forward_explain_failure(const struct forward *forward, uint16_t port, struct error *error)
+void forward_explain_failure(const struct forward *forward,
+	const struct mapping_race_request *request, struct error *error)
 {
 	if (forward->state == ROUTER_REFUSED)
-		explain_refusal(&forward->result, port, error);
+		explain_refusal(&forward->result, request, error);
 	else
 		explain_silence(&forward->result, error);
 }
@@ -226,7 +244,7 @@ static void log_outcome(const struct forward *forward, const struct mapping_race
 		log_forward(forward, request, options);
 		return;
 	}
-	forward_explain_failure(forward, request->local.port, &error);
+	forward_explain_failure(forward, request, &error);
 	log_warning("%s", error.text);
 }
 
@@ -286,6 +304,12 @@ void forward_ask(struct forward *const forwards[], const struct mapping_race_req
 bool forward_is_granted(const struct forward *forward)
 {
 	return forward->asked && forward->state == ROUTER_DONE;
+}
+
+bool forward_is_forbidden(const struct forward *forward)
+{
+	return forward->asked && forward->state == ROUTER_REFUSED && forward->result.forbidden &&
+	       forward->result.router.family == ADDR_IPV4;
 }
 
 void forward_note(const struct forward *forward, struct mapping *mapping)
@@ -402,7 +426,7 @@ void forward_explain(const struct forward *forward, const struct mapping_race_re
 	}
 	if (forward->state != ROUTER_REFUSED)
 		return;
-	explain_refusal(&forward->result, request->local.port, &why);
+	explain_refusal(&forward->result, request, &why);
 	if (why.hint[0] != '\0')
 		error_hint(error, "%s", why.hint);
 	else

@@ -28,6 +28,7 @@
 #include "natpunch/base/text.h"
 
 #define HOLD_SECONDS 10
+#define HIGH_PORTS   2200 /* with -k -F: port 2222 instead of 22, and so on */
 
 /* What was announced of one family. */
 struct announcement {
@@ -290,28 +291,45 @@ static bool reload_key(void *context)
 /* The port that a router granted last is asked for again: with another, it would forward both. */
 static void take_wish(struct probe_state *state, const struct probe_record *record)
 {
-	const struct mapping_race_request *request = &state->options->request;
+	if (!record->known || record->mapping.protocol != state->options->request.protocol)
+		return;
+	state->forward.wish[0] = record->mapping.router_port;
+	state->forward.wish_port = record->mapping.local.port;
+}
 
-	if (record->known && record->mapping.local.port == request->local.port &&
-		record->mapping.protocol == request->protocol)
-		state->forward.wish[0] = record->mapping.router_port;
+/*
+ * Where the router forwards to no low ports, -k takes another local port instead, unless it is said
+ * where connections go; the one that it took last, so that the mapping stays.
+ */
+static void choose_high_port(struct probe_state *state, const struct probe_record *record)
+{
+	const struct probe_options *options = state->options;
+	const struct mapping *last = &record->mapping;
+	uint16_t low = options->request.local.port;
+
+	if (!options->keep || low >= FORWARD_LOW_PORTS || options->command != NULL ||
+		options->to.port != 0 || options->request.protocol != MAPPING_TCP)
+		return;
+	state->forward.high_port = (uint16_t)(HIGH_PORTS + low);
+	if (record->known && last->protocol == MAPPING_TCP && last->router_port != 0 &&
+		last->local.port >= FORWARD_LOW_PORTS)
+		state->forward.high_port = last->local.port;
 }
 
 /* With -F: what is known before there are no files any more. */
 static int prepare_forward(struct probe_state *state)
 {
 	const char *path = state->options->changed_file;
-	struct probe_records records;
+	struct probe_records records = {.ipv4.known = false};
 
 	state->forward = state->options->forward;
 	if (!state->forward.wanted)
 		return 0;
 	router_read_secret(&state->forward.secret);
-	if (path == NULL)
-		return 0;
-	if (probe_record_read(path, &records, &state->error) != 0)
+	if (path != NULL && probe_record_read(path, &records, &state->error) != 0)
 		return -1;
 	take_wish(state, &records.ipv4);
+	choose_high_port(state, &records.ipv4);
 	return 0;
 }
 
@@ -397,6 +415,21 @@ static void register_found(
 	}
 }
 
+/* Without -V: what would have the router forward; with it, the failure says so. */
+static void hint_at_router(const struct both_families *both)
+{
+	for (size_t i = 0; i < both->count; i++) {
+		const struct family_side *side = &both->sides[i];
+		struct error error;
+
+		if (!forward_is_forbidden(&side->forward))
+			continue;
+		error_set(&error, EXIT_STATUS_UNREACHABLE, "the router refuses");
+		forward_explain(&side->forward, &side->request, &error);
+		log_note("%s", error.hint);
+	}
+}
+
 /* -V, and nobody gets in: the reason in each family. */
 static int fail_unverified(const struct both_families *both)
 {
@@ -466,6 +499,8 @@ static int run_once(struct probe_state *state, const struct mapping_race_request
 	if (options->verify && both_families_verify(&both, each, deadline) != 0)
 		return fail_unverified(&both);
 	announce_found(state, &both, &later);
+	if (!options->verify)
+		hint_at_router(&both);
 	if (options->name != NULL)
 		register_found(state, &both, mode);
 	for (size_t i = 0; i < both.count; i++)
@@ -535,6 +570,9 @@ static void log_receiver(const struct probe_state *state, const struct mapping *
 	else if (owner.pid == getpid())
 		log_note("connections to port %u go to %s", local->port,
 			options->command != NULL ? options->command[0] : options->to.host);
+	else if (mapping->local.port != local->port)
+		log_note("connections to port %u go to %s on port %u", mapping->local.port, name,
+			local->port);
 	else if (!port_owner_takes(&owner, &mapping->local, strcmp(mapping->method, "bind") == 0))
 		log_warning("%s: have it listen on %s as well",
 			port_owner_describe(&owner, where, sizeof(where)),

@@ -9,6 +9,8 @@
  *   SIGTERM, SIGINT        the end. SIGCHLD: hooks and connections that ended are reaped; without
  *                          the launcher it is the end, with an error.
  *   a family is hopeless   the end, with an error, once each one is and this machine refuses.
+ *   the router may not     another local port is taken, once, and left where that is refused too
+ *   forward to the port    (high_port.h).
  *
  * A part has an init for start(), places in enum watch_slot, which wait_for_something() fills and
  * take_events() reads, a time when it is due, and an end for end(); upkeep.h is the model.
@@ -30,11 +32,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "home/high_port.h"
 #include "home/timers.h"
 #include "home/upkeep.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/client/both_families.h"
 #include "natpunch/os/clock.h"
+#include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/os/netwatch.h"
 #include "natpunch/os/signals.h"
@@ -51,6 +55,8 @@ struct keep {
 	size_t count;
 	struct netwatch watch;
 	int signals;
+	int listener;             /* config's, or that of the high port; or -1 */
+	bool tried_high;          /* a high port is, or was, taken */
 	char status[STATUS_SIZE]; /* that was told last */
 
 	uint64_t check_due;
@@ -175,12 +181,62 @@ static void wait_for_something(struct keep *keep, struct pollfd fds[WATCH_MAX], 
 	fds[WATCH_SIGNALS] = (struct pollfd){.fd = keep->signals, .events = POLLIN};
 	fds[WATCH_ROUTE] = (struct pollfd){.fd = keep->watch.route_fd, .events = POLLIN};
 	fds[WATCH_CLOCK] = (struct pollfd){.fd = keep->watch.clock_fd, .events = POLLIN};
-	fds[WATCH_LISTENER] = (struct pollfd){.fd = keep->config->listener, .events = POLLIN};
+	fds[WATCH_LISTENER] = (struct pollfd){.fd = keep->listener, .events = POLLIN};
 	for (size_t i = 0; i < keep->count; i++)
 		due = timers_earlier(due, upkeep_watch(&keep->upkeeps[i], fds + watch_upkeep(i)));
 	if (poll(fds, watch_upkeep(keep->count), clock_poll_ms(now, due)) < 0)
 		for (size_t i = 0; i < WATCH_MAX; i++)
 			fds[i].revents = 0;
+}
+
+/* ---- the local port ------------------------------------------------------------------------ */
+
+static bool take_high_port(struct keep *keep, struct mapping_race_request *request)
+{
+	const struct forward_options *options = keep->config->forward;
+	uint16_t port = options->high_port;
+	struct error error;
+
+	keep->tried_high = true;
+	keep->listener = high_port_listen(request, &port, &error);
+	if (keep->listener < 0) {
+		log_warning("%s", error.text);
+		return false;
+	}
+	log_note("the router does not forward to port %u: what comes to port %u goes to the server "
+		 "of port %u",
+		request->local.port, port, request->local.port);
+	request->local.port = port;
+	return true;
+}
+
+static bool leave_high_port(struct keep *keep, struct mapping_race_request *request)
+{
+	close(keep->listener);
+	keep->listener = -1;
+	log_note("nor does it forward to port %u, which is left", request->local.port);
+	request->local.port = keep->config->probe.local.port;
+	return true;
+}
+
+/* What the router said may want another local port. Returns whether there is one now. */
+static bool settle_port(struct keep *keep, size_t index, const struct forward *forward)
+{
+	struct mapping_race_request *request = &keep->families.sides[index].request;
+
+	if (!forward_is_forbidden(forward))
+		return false;
+	if (request->local.port != keep->config->probe.local.port)
+		return leave_high_port(keep, request);
+	return keep->config->forward->high_port != 0 && !keep->tried_high &&
+	       take_high_port(keep, request);
+}
+
+static void settle_ports(struct keep *keep, uint64_t now)
+{
+	for (size_t i = 0; i < keep->count; i++)
+		if (settle_port(keep, i, &keep->upkeeps[i].lease.forward))
+			upkeep_change_port(&keep->upkeeps[i], now);
 }
 
 static void take_events(struct keep *keep, const struct pollfd fds[WATCH_MAX], uint64_t now)
@@ -191,41 +247,59 @@ static void take_events(struct keep *keep, const struct pollfd fds[WATCH_MAX], u
 		netwatch_take(&keep->watch) && keep->check_due == TIMER_NONE)
 		keep->check_due = now + SETTLE_MS;
 	if (fds[WATCH_LISTENER].revents != 0)
-		handover_accept(keep->config->handover, keep->config->listener, now);
+		handover_accept(keep->config->handover, keep->listener, now);
 	for (size_t i = 0; i < keep->count; i++)
 		upkeep_advance(&keep->upkeeps[i], fds + watch_upkeep(i), now);
+	settle_ports(keep, now);
 	take_timers(keep, now);
 	give_up_if_refused(keep);
+}
+
+/* What is refused for each of two ports, is so for the first. */
+static void ask_for_high_port(struct keep *keep, size_t index, uint64_t deadline)
+{
+	struct family_side *side = &keep->families.sides[index];
+	struct forward *const forwards[] = {&side->forward};
+	const struct mapping_race_request *requests[] = {&side->request};
+	struct forward refused = side->forward;
+
+	if (!settle_port(keep, index, &side->forward))
+		return;
+	forward_ask(forwards, requests, 1, keep->config->forward, deadline);
+	if (settle_port(keep, index, &side->forward))
+		side->forward = refused;
 }
 
 /* Before the first packet: where the router forwards, it may send from another port. */
 static void ask_routers(struct keep *keep)
 {
-	uint64_t now = clock_now_ms();
+	uint64_t deadline = clock_now_ms() + keep->config->probe.timeout_ms;
 
 	if (keep->config->forward == NULL)
 		return;
-	both_families_ask_routers(
-		&keep->families, keep->config->forward, now + keep->config->probe.timeout_ms);
+	both_families_ask_routers(&keep->families, keep->config->forward, deadline);
 	for (size_t i = 0; i < keep->count; i++)
-		lease_begin(
-			&keep->upkeeps[i].lease, &keep->families.sides[i].forward, clock_now_ms());
+		ask_for_high_port(keep, i, deadline);
 }
 
 static void start(struct keep *keep, const struct keep_config *config, uint64_t now)
 {
 	memset(keep, 0, sizeof(*keep));
 	keep->config = config;
+	keep->listener = config->listener;
 	keep->check_due = TIMER_NONE;
 	keep->watchdog_due = config->notify->watchdog_ms != 0 ? now : TIMER_NONE;
 	both_families_init(&keep->families, &config->probe, false);
 	keep->count = keep->families.count;
-	for (size_t i = 0; i < keep->count; i++)
-		upkeep_init(&keep->upkeeps[i], config, &keep->families.sides[i].request,
-			keep->count > 1 ? &keep->upkeeps[1 - i] : NULL);
 	netwatch_open(&keep->watch);
 	notify_ready(config->notify);
 	ask_routers(keep);
+	for (size_t i = 0; i < keep->count; i++) {
+		upkeep_init(&keep->upkeeps[i], config, &keep->families.sides[i].request,
+			keep->count > 1 ? &keep->upkeeps[1 - i] : NULL);
+		lease_begin(
+			&keep->upkeeps[i].lease, &keep->families.sides[i].forward, clock_now_ms());
+	}
 	notify_status(config->notify, "looking for a mapping");
 	for (size_t i = 0; i < keep->count; i++)
 		upkeep_start(&keep->upkeeps[i], now);
@@ -238,6 +312,8 @@ static void end(struct keep *keep)
 	for (size_t i = 0; i < keep->count; i++)
 		upkeep_end(&keep->upkeeps[i]);
 	hook_finish(keep->config->hook);
+	if (keep->listener != keep->config->listener)
+		close(keep->listener);
 	netwatch_close(&keep->watch);
 	close(keep->signals);
 }

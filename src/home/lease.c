@@ -8,6 +8,7 @@
  *                     LEASE_AGAIN_MS.
  *   expired           there is no forward any more.
  *   network changed, a reflector at another address: at once.
+ *   another local port: at once; there is no forward for it yet.
  *   announcement      the router has started, or has another address: at once. Unless the socket
  *                     for these can be opened (another program may have the port), there are none.
  *   the epoch fell    the router lost what it forwarded; the answer that says so has made it anew.
@@ -132,6 +133,13 @@ void lease_set_remote(struct lease *lease, const struct addr *remote, uint64_t n
 
 void lease_check_network(struct lease *lease, uint64_t now)
 {
+	hurry(lease, now);
+}
+
+void lease_change_port(struct lease *lease, uint64_t now)
+{
+	lease->forward.asked = false;
+	lease->forward.result.port = 0;
 	hurry(lease, now);
 }
 

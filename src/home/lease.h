@@ -45,6 +45,9 @@ void lease_set_remote(struct lease *lease, const struct addr *remote, uint64_t n
 /* The network changed: asks at once, but not too often. */
 void lease_check_network(struct lease *lease, uint64_t now);
 
+/* The local port is another one: what was said of the one before does not hold. */
+void lease_change_port(struct lease *lease, uint64_t now);
+
 #define LEASE_WATCH_MAX (ROUTER_WATCH_MAX + 1)
 
 /* Fills all entries for poll(2); returns when lease_advance() wants to be called. */

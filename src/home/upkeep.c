@@ -543,6 +543,15 @@ void upkeep_check_network(struct upkeep *upkeep, uint64_t now)
 	held_send_keepalive(&upkeep->held, now);
 }
 
+void upkeep_change_port(struct upkeep *upkeep, uint64_t now)
+{
+	upkeep->request.local.port = upkeep->probe->local.port;
+	lease_change_port(&upkeep->lease, now);
+	if (upkeep->race != NULL)
+		abandon_race(upkeep);
+	begin_anew(upkeep, 0, now);
+}
+
 static void take_timers(struct upkeep *upkeep, uint64_t now)
 {
 	take_held_event(upkeep, held_expire(&upkeep->held, now), now);

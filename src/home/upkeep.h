@@ -95,6 +95,9 @@ void upkeep_start(struct upkeep *upkeep, uint64_t now);
 /* Links, addresses or routes changed, or somebody says so. */
 void upkeep_check_network(struct upkeep *upkeep, uint64_t now);
 
+/* The local port that `probe` names is another one now: the mapping of that one is looked for. */
+void upkeep_change_port(struct upkeep *upkeep, uint64_t now);
+
 /* Fills all entries for poll(2); returns when upkeep_advance() wants to be called. */
 uint64_t upkeep_watch(const struct upkeep *upkeep, struct pollfd fds[UPKEEP_WATCH_MAX]);
 

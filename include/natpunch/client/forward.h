@@ -24,12 +24,16 @@
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/client/router.h"
 
+#define FORWARD_LOW_PORTS 1024 /* ports below this one: many routers do not forward to them */
+
 struct forward_options {
 	bool wanted;
 	unsigned methods;   /* router.h */
 	struct addr router; /* to be asked instead of the gateway; ADDR_NONE: the gateway */
 	uint32_t lease;     /* seconds; 0: take the forward back */
-	uint16_t wish[2];   /* IPv4, IPv6: the port that was granted last, or 0 */
+	uint16_t wish[2];   /* IPv4, IPv6: the port that was granted last, or 0, */
+	uint16_t wish_port; /* for this local one */
+	uint16_t high_port; /* with -k: see high_port.h; 0: not to be taken */
 	struct router_secret secret;
 };
 
@@ -77,6 +81,9 @@ void forward_take(struct forward *forward, const struct router *router,
 /* Does the router forward? */
 bool forward_is_granted(const struct forward *forward);
 
+/* May it not forward to that port of this machine? IPv4 alone. */
+bool forward_is_forbidden(const struct forward *forward);
+
 /* What the router does, if it does, as part of the mapping; else nothing of a router is in it. */
 void forward_note(const struct forward *forward, struct mapping *mapping);
 
@@ -89,7 +96,8 @@ enum forward_step forward_next(struct forward *forward, const struct mapping_rac
 	struct mapping_race_result *result, uint64_t deadline);
 
 /* Refused, or silent: why it does not forward the port to this machine's, and what to do. */
-void forward_explain_failure(const struct forward *forward, uint16_t port, struct error *error);
+void forward_explain_failure(const struct forward *forward,
+	const struct mapping_race_request *request, struct error *error);
 
 /* Strangers are stopped on the way: what the router has to do with it, as the hint. */
 void forward_explain(const struct forward *forward, const struct mapping_race_request *request,
