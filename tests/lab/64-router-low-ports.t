@@ -90,7 +90,7 @@ is 'it ends: exit 0' "$?" 0
 ok 'and the forward is given back' forgot
 
 # Another has the port; what was taken is taken again.
-lab_spawn other home perl -MSocket -e 'socket(my $s, PF_INET, SOCK_STREAM, 0) &&
+lab_spawn other home perl -MSocket -e 'my $s; socket($s, PF_INET, SOCK_STREAM, 0) &&
 	setsockopt($s, SOL_SOCKET, SO_REUSEPORT, 1) && bind($s, sockaddr_in(2222, INADDR_ANY)) &&
 	listen($s, 5) or die $!; sleep 300'
 wait_for 10 listens || bail 'nobody listens'
@@ -99,7 +99,7 @@ ok 'a port that is taken is not' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOM
 ok 'a stranger logs in' logs_in 2223
 lab_kill keep
 lab_kill other
-sed -i 's/2222/2345/g' "$LAB_DIR/file"
+sed -i 's/2222/2345/g; s/08ae/0929/' "$LAB_DIR/file"
 keep -V -c "$LAB_DIR/file" -f 'port %P'
 ok 'the port in FILE is taken again' wait_for_line 20 "$LAB_DIR/keep.err" 'keeping .*:2345 by'
 lab_kill keep
