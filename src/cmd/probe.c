@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,7 @@ struct probe_state {
 	const struct port_owner *owner; /* with -k: of the local port, as it was found before */
 	struct key key;                 /* with -n */
 	struct forward_options forward; /* with -F */
+	uint64_t run_before_s;          /* -c -F without -k: so long ago, with a forward; or 0 */
 	bool failed;                    /* a result could not be announced; error says why */
 	bool complained;                /* with -k: that was said */
 	struct error error;
@@ -124,6 +126,11 @@ static int print_if_changed(
 	*tell = changed || !record->told;
 	if (!changed) {
 		log_detail("the mapping is the one in %s", path);
+		/* Its age is what the next run compares with the lease. */
+		if (lock >= 0 && mapping->router_port != 0) {
+			record->mapping = *mapping;
+			result = probe_record_write(path, &records, error);
+		}
 	} else if (print_mapping(state->options, mapping, error) != 0) {
 		result = -1;
 	} else if (lock >= 0) {
@@ -328,6 +335,8 @@ static int prepare_forward(struct probe_state *state)
 	router_read_secret(&state->forward.secret);
 	if (path != NULL && probe_record_read(path, &records, &state->error) != 0)
 		return -1;
+	if (!state->options->keep && records.ipv4.known && records.ipv4.mapping.router_port != 0)
+		state->run_before_s = probe_record_age(path);
 	take_wish(state, &records.ipv4);
 	choose_high_port(state, &records.ipv4);
 	return 0;
@@ -379,6 +388,20 @@ static void announce_found(
 		log_caveats(&both->sides[i].result);
 	}
 	state->failed = failed;
+}
+
+/* A run that is repeated is to renew the lease before it is over, also where one fails. */
+static void warn_of_lease(const struct probe_state *state, const struct both_families *both)
+{
+	const struct forward *forward = &both->sides[0].forward;
+	uint32_t lease = forward->result.lease;
+
+	if (!forward_is_granted(forward) || forward->result.router.family != ADDR_IPV4 ||
+		lease == 0 || lease >= 2 * state->run_before_s)
+		return;
+	log_warning("the router forwards for %u s only, and the last run was %" PRIu64
+		    " s ago: stay with -k, or run it more often",
+		lease, state->run_before_s);
 }
 
 /* A one-shot's connection was to end without a packet, and the reflector has closed it in order. */
@@ -492,6 +515,7 @@ static int run_once(struct probe_state *state, const struct mapping_race_request
 		return take_back(state, &both, deadline);
 	if (state->forward.wanted)
 		both_families_ask_routers(&both, &state->forward, deadline);
+	warn_of_lease(state, &both);
 	if (both_families_find(&both, &state->error) != 0) {
 		mapping_race_hint_at_udp(&request, deadline, &state->error);
 		return command_fail(&state->error);

@@ -1,6 +1,7 @@
 #include "cmd/probe_record.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "natpunch/base/text.h"
@@ -99,6 +100,16 @@ int probe_record_write(const char *path, const struct probe_records *records, st
 	if (second < 0)
 		return error_set(error, EXIT_STATUS_BUG, "the mapping does not fit its record");
 	return file_replace(path, data, (size_t)first + (size_t)second, RECORD_MODE, error);
+}
+
+uint64_t probe_record_age(const char *path)
+{
+	uint64_t now = clock_wall_seconds();
+	struct stat status;
+
+	if (stat(path, &status) != 0 || status.st_mtime < 0 || (uint64_t)status.st_mtime > now)
+		return 0;
+	return now - (uint64_t)status.st_mtime;
 }
 
 int probe_record_lock(const char *path, struct error *error)

@@ -9,6 +9,7 @@
 #define NATPUNCH_CMD_PROBE_RECORD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "natpunch/base/error.h"
 #include "natpunch/base/mapping.h"
@@ -33,6 +34,9 @@ struct probe_record *probe_record_of(struct probe_records *records, const struct
  */
 int probe_record_read(const char *path, struct probe_records *out, struct error *error);
 int probe_record_write(const char *path, const struct probe_records *records, struct error *error);
+
+/* The seconds since FILE was written; 0: it is not there, or from the future. */
+uint64_t probe_record_age(const char *path);
 
 /* The lock for a read and a write (file.h); -1 with *error filled. */
 int probe_record_lock(const char *path, struct error *error);

@@ -131,6 +131,13 @@ is 'the hook has it' "$(cat "$LAB_DIR/hook.out")" "NATPUNCH_ROUTER_PORT=$granted
 like 'and FILE' "$(cat "$LAB_DIR/file")" " NATPUNCH_ROUTER_PORT=$granted\$"
 probe -F -c "$LAB_DIR/file"
 like 'it is asked for again' "$said" "forwards its port $granted to port 22 here"
+unlike 'a lease that is renewed in time' "$said" 'the last run was'
+touch -d '2 hours ago' "$LAB_DIR/file"
+probe -F -c "$LAB_DIR/file" --lease 600
+like 'one that is not is warned of' "$said" \
+	'warning: the router forwards for 600 s only, and the last run was 72[0-9]{2} s ago: stay with -k'
+probe -F -c "$LAB_DIR/file" --lease 600
+unlike 'and the run before is this one then' "$said" 'the last run was'
 router_stop
 
 # As OpenWrt has it.

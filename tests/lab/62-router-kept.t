@@ -1,6 +1,6 @@
 #!/bin/sh
 # probe -k -F: the home router's forward is asked for, again when the router has started anew, and given
-# back at the end. Where the router forwards to high ports alone, a port of our own leads to sshd.
+# back at the end; also for a port of our own that leads to sshd, where low ones are refused.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"

@@ -126,6 +126,23 @@ static void test_note(void)
 	is_uint(mapping.router_port, 0, "what it does no more is taken away");
 }
 
+/* The port that was granted for one local port is not asked for for another. */
+static void test_wish(void)
+{
+	struct scene scene = scene_make("192.0.2.1", 22, 22, "192.0.2.1");
+	struct forward_options options = {.lease = 7200, .wish = {1024}, .wish_port = 22};
+	struct addr remote = make_address("192.0.2.9", 3478);
+	struct router_request question;
+
+	scene.request.local = make_address("10.0.0.3", 22);
+	options.router = make_address("10.0.0.1", 0);
+	ok(forward_plan(&scene.request, &options, &remote, false, &question), "somebody is asked");
+	is_uint(question.wish, 1024, "for the port of last time");
+	scene.request.local.port = 2222;
+	ok(forward_plan(&scene.request, &options, &remote, false, &question), "for another port");
+	is_uint(question.wish, 2222, "for that one");
+}
+
 static void test_explained(void)
 {
 	struct scene scene = scene_make("192.0.2.1", 22, 22, "100.64.0.2");
@@ -140,11 +157,18 @@ static void test_explained(void)
 	scene.forward.result.refusal = "NOT_AUTHORIZED";
 	forward_explain(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "from 1024") != NULL, "it refuses port 22");
+	ok(strstr(error.hint, "probe -k -F -p 22") != NULL, "which -k finds a way to");
+	ok(forward_is_forbidden(&scene.forward), "that is by a rule");
+	scene.request.protocol = MAPPING_UDP;
+	forward_explain(&scene.forward, &scene.request, &error);
+	ok(strstr(error.hint, "-k") == NULL, "but not for UDP");
+	scene.request.protocol = MAPPING_TCP;
 	scene.request.local.port = 2222;
 	forward_explain(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "refuses to forward port 2222") != NULL, "or any");
 	scene.forward.result.result = PCP_RESULT_NO_RESOURCES;
 	scene.forward.result.forbidden = false;
+	ok(!forward_is_forbidden(&scene.forward), "that is not");
 	forward_explain(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "another NAT") != NULL, "it knows of another NAT");
 	error_set(&error, EXIT_STATUS_NETWORK, "silence");
@@ -160,6 +184,7 @@ int main(void)
 	test_alone();
 	test_beyond();
 	test_note();
+	test_wish();
 	test_explained();
 	return done_testing();
 }

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tap.h"
@@ -32,6 +34,25 @@ static void put_file(const char *one, const char *two, const char *three, const 
 	if (fd < 0 || write(fd, text, (size_t)size) != size)
 		bail_out("cannot write %s", path);
 	close(fd);
+}
+
+static void test_age(void)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_NOW}};
+	uint64_t age;
+
+	put_file("", "", "", "");
+	ok(probe_record_age(path) < 300, "a file that was just written");
+	times[1] = (struct timespec){.tv_sec = time(NULL) - 7200};
+	if (utimensat(AT_FDCWD, path, times, 0) != 0)
+		bail_out("utimensat");
+	age = probe_record_age(path);
+	ok(age >= 7200 && age < 7500, "one of two hours ago");
+	times[1].tv_sec += 86400;
+	if (utimensat(AT_FDCWD, path, times, 0) != 0)
+		bail_out("utimensat");
+	is_uint(probe_record_age(path), 0, "one from tomorrow has no age");
+	is_uint(probe_record_age("/nonexistent/file"), 0, "nor has none");
 }
 
 static void test_written(void)
@@ -115,6 +136,7 @@ int main(void)
 		bail_out("cannot begin");
 	close(fd);
 	test_written();
+	test_age();
 	test_read();
 	return done_testing();
 }

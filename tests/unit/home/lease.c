@@ -186,6 +186,24 @@ static void test_refusal(void)
 	finish(&scene);
 }
 
+static void test_other_local_port(void)
+{
+	struct scene scene = begin(ROUTER_REFUSED);
+
+	diag("another local port");
+	probe.local.port = 2222;
+	lease_change_port(&scene.lease, START + 1000);
+	ok(!scene.lease.forward.asked, "what was said is of the other");
+	is_uint(due(&scene), LEASE_CALM_MS, "it is asked for, but not too often");
+	at(&scene, LEASE_CALM_MS);
+	is_int(take_requests(&scene), 1, "then");
+	is_uint(wish_of(&scene), 2222, "for that port");
+	answer(&scene, 0, 2222, 200);
+	ok(at(&scene, LEASE_CALM_MS + 5), "that it forwards is news");
+	finish(&scene);
+	probe.local.port = 22;
+}
+
 static void test_network(void)
 {
 	struct scene scene = begin(ROUTER_DONE);
@@ -279,6 +297,7 @@ int main(void)
 	test_other_port();
 	test_silence();
 	test_refusal();
+	test_other_local_port();
 	test_network();
 	test_announcement();
 	test_end();
