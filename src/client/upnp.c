@@ -329,7 +329,7 @@ void upnp_map(struct upnp *upnp, const struct igd_mapping *mapping, uint64_t dea
 
 void upnp_unmap(struct upnp *upnp, const struct igd_mapping *mapping, uint64_t deadline)
 {
-	begin_work(upnp, IGD_DELETE, mapping, deadline);
+	begin_work(upnp, IGD_LOOK_UP, mapping, deadline);
 }
 
 /* Would another external port be given? Some routers forward ports from 1024 alone. */
@@ -364,7 +364,14 @@ static void take_work(struct upnp *upnp, enum http_exchange_result result)
 		settle(upnp, UPNP_FAILED);
 		return;
 	}
-	if (answer->action == IGD_DELETE &&
+	if (answer->action == IGD_LOOK_UP && answer->error == 0) {
+		if (addr_equal(&answer->internal, &upnp->mapping.internal))
+			work(upnp, IGD_DELETE);
+		else
+			settle(upnp, UPNP_REMOVED);
+		return;
+	}
+	if ((answer->action == IGD_DELETE || answer->action == IGD_LOOK_UP) &&
 		(answer->error == 0 || answer->error == IGD_ERROR_NO_SUCH_ENTRY)) {
 		settle(upnp, UPNP_REMOVED);
 		return;

@@ -13,6 +13,7 @@ static const char *const names[IGD_ACTIONS] = {
 	[IGD_ADD] = "AddPortMapping",
 	[IGD_ADD_ANY] = "AddAnyPortMapping",
 	[IGD_DELETE] = "DeletePortMapping",
+	[IGD_LOOK_UP] = "GetSpecificPortMappingEntry",
 	[IGD_EXTERNAL_ADDRESS] = "GetExternalIPAddress",
 };
 
@@ -43,7 +44,7 @@ static void write_arguments(
 		"<NewExternalPort>%u</NewExternalPort>"
 		"<NewProtocol>%s</NewProtocol>",
 		mapping->external_port, mapping->protocol == MAPPING_TCP ? "TCP" : "UDP");
-	if (action == IGD_DELETE)
+	if (action == IGD_DELETE || action == IGD_LOOK_UP)
 		return;
 	snprintf(out + size, ARGUMENTS_SIZE - size,
 		"<NewInternalPort>%u</NewInternalPort>"
@@ -118,6 +119,16 @@ static void take_address(struct igd_answer *answer, const char *text)
 	}
 }
 
+/* Of another machine in the home network, or of this one. */
+static void take_client(struct igd_answer *answer, const char *text)
+{
+	uint16_t port = answer->internal.port;
+
+	if (addr_parse_ip(&answer->internal, text) != 0)
+		answer->internal.family = ADDR_NONE;
+	answer->internal.port = port;
+}
+
 static void take_value(struct igd_answer *answer, const char *name, const char *text)
 {
 	uint64_t error;
@@ -131,6 +142,11 @@ static void take_value(struct igd_answer *answer, const char *name, const char *
 			answer->port = port;
 	} else if (strcmp(name, "NewExternalIPAddress") == 0) {
 		take_address(answer, text);
+	} else if (strcmp(name, "NewInternalClient") == 0) {
+		take_client(answer, text);
+	} else if (strcmp(name, "NewInternalPort") == 0) {
+		if (parse_port(text, &port) == 0)
+			answer->internal.port = port;
 	}
 }
 
@@ -164,6 +180,9 @@ bool igd_answer_end(const struct igd_answer *answer)
 	if (answer->is_bad || !xml_scan_is_whole(&answer->xml))
 		return false;
 	if (answer->action == IGD_ADD_ANY && answer->error == 0 && answer->port == 0)
+		return false;
+	if (answer->action == IGD_LOOK_UP && answer->error == 0 &&
+		(answer->internal.family == ADDR_NONE || answer->internal.port == 0))
 		return false;
 	return answer->is_response || answer->error != 0;
 }

@@ -43,15 +43,18 @@ like 'upnpc sees the mapping' "$(theirs -l)" \
 is 'it can be renewed' "$(igd map tcp 22 22 7200)" 'mapped 22 7200'
 like 'for as long' "$(theirs -l)" "TCP +22->$LAB_HOME4:22 +'natpunch' '' (7200|7[01][0-9]{2})\$"
 is 'UDP as well' "$(igd map udp 5000 51820 60)" 'mapped 5000 60'
-is 'and taken back' "$(igd unmap tcp 22)" removed
+is 'and taken back' "$(igd unmap tcp 22 22)" removed
 nok 'then nobody gets in' gets_in 22
-is 'what is not there is gone' "$(igd unmap tcp 22)" removed
+is 'what is not there is gone' "$(igd unmap tcp 22 22)" removed
 
 like 'upnpc maps a port' "$(theirs -a "$LAB_HOME4" 22 2300 TCP 600)" \
 	"external $router_public:2300 TCP is redirected to internal $LAB_HOME4:22"
 ok 'a stranger gets in there' gets_in 2300
-is 'its mapping is taken back' "$(igd unmap tcp 2300)" removed
+is 'its mapping is taken back' "$(igd unmap tcp 2300 22)" removed
 unlike 'and gone for it too' "$(theirs -l)" 2300
+theirs -a "$LAB_HOME4" 80 2301 TCP 600 >/dev/null
+is 'one to another port is not ours' "$(igd unmap tcp 2301 22)" removed
+like 'so it stays' "$(theirs -l)" 2301
 
 lab_spawn taken home-router nc.openbsd -lk 2222
 wait_for 10 sh -c "'$LAB_BIN/inside' '$LAB-home-router' ss -Hltn 'sport = :2222' | grep -q ." ||

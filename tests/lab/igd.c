@@ -5,7 +5,7 @@
  *         Prints "ready ADDR", the address that the router says it has, or "ready ?".
  *     igd SOURCE ROUTER MILLISECONDS map tcp|udp EXTERNAL-PORT INTERNAL-PORT SECONDS
  *         Prints "mapped EXTERNAL-PORT SECONDS" or "refused CODE NAME".
- *     igd SOURCE ROUTER MILLISECONDS unmap tcp|udp EXTERNAL-PORT
+ *     igd SOURCE ROUTER MILLISECONDS unmap tcp|udp EXTERNAL-PORT INTERNAL-PORT
  *         Prints "removed" or "refused CODE NAME".
  *
  * Whatever fails otherwise is "failed WHY". The time holds for the search and for the request each.
@@ -22,7 +22,7 @@ static struct upnp upnp;
 static int usage(void)
 {
 	fputs("usage: igd SOURCE ROUTER MILLISECONDS find | map PROTOCOL PORT PORT SECONDS |"
-	      " unmap PROTOCOL PORT\n",
+	      " unmap PROTOCOL PORT PORT\n",
 		stderr);
 	return 2;
 }
@@ -60,10 +60,9 @@ static int read_mapping(struct igd_mapping *mapping, const struct addr *source, 
 
 	mapping->protocol = strcmp(words[1], "udp") == 0 ? MAPPING_UDP : MAPPING_TCP;
 	mapping->internal = *source;
-	if (parse_port(words[2], &mapping->external_port) != 0)
-		return -1;
-	if (maps && (parse_port(words[3], &mapping->internal.port) != 0 ||
-			    parse_number(words[4], 0, UINT32_MAX, &lease) != 0))
+	if (parse_port(words[2], &mapping->external_port) != 0 ||
+		parse_port(words[3], &mapping->internal.port) != 0 ||
+		(maps && parse_number(words[4], 0, UINT32_MAX, &lease) != 0))
 		return -1;
 	mapping->lease = (uint32_t)lease;
 	return 0;
@@ -74,7 +73,7 @@ int main(int argc, char *argv[])
 	struct upnp_request request = {.interface = NULL};
 	struct igd_mapping mapping = {.protocol = MAPPING_TCP};
 	bool maps = argc == 9 && strcmp(argv[4], "map") == 0;
-	bool unmaps = argc == 7 && strcmp(argv[4], "unmap") == 0;
+	bool unmaps = argc == 8 && strcmp(argv[4], "unmap") == 0;
 	uint64_t now = clock_now_ms(), patience;
 
 	if (argc < 5 || addr_parse_ip(&request.source, argv[1]) != 0 ||

@@ -95,7 +95,11 @@ void upnp_start(
  */
 void upnp_map(struct upnp *upnp, const struct igd_mapping *mapping, uint64_t deadline);
 
-/* Takes a mapping back: its protocol and external port are looked at. REMOVED if there was none. */
+/*
+ * Takes a mapping back, unless its protocol and external port are forwarded to somebody else than
+ * `mapping->internal`: many routers would let one machine delete what another one has. REMOVED if
+ * there was none, or it is another's.
+ */
 void upnp_unmap(struct upnp *upnp, const struct igd_mapping *mapping, uint64_t deadline);
 
 /* Is there something to wait for? */

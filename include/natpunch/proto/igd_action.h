@@ -32,6 +32,7 @@ enum igd_action {
 	IGD_ADD,     /* AddPortMapping */
 	IGD_ADD_ANY, /* AddAnyPortMapping: another external port if need be; WANIPConnection:2 */
 	IGD_DELETE,  /* DeletePortMapping: of protocol and external port alone */
+	IGD_LOOK_UP, /* GetSpecificPortMappingEntry: whose are these? */
 	IGD_EXTERNAL_ADDRESS, /* GetExternalIPAddress: of no mapping */
 	IGD_ACTIONS,
 };
@@ -59,6 +60,7 @@ struct igd_answer {
 	unsigned error;       /* the code of a fault, or 0 */
 	uint16_t port;        /* that IGD_ADD_ANY gave, or 0 */
 	struct addr external; /* what IGD_EXTERNAL_ADDRESS told; ADDR_NONE: nothing of use */
+	struct addr internal; /* what IGD_LOOK_UP told, with the port */
 };
 
 /* Before the first byte of the answer's body. */

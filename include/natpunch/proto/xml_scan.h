@@ -17,7 +17,7 @@
 #include <stddef.h>
 
 #define XML_SCAN_DEPTH_MAX 32
-#define XML_SCAN_NAME_SIZE 32
+#define XML_SCAN_NAME_SIZE 48
 #define XML_SCAN_TEXT_SIZE 288 /* an HTTP_URL_SIZE */
 
 enum xml_scan_event {

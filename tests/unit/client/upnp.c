@@ -32,6 +32,9 @@ static bool is_external(const char *request)
 }
 
 /* A router that does what it is asked. */
+#define CLIENT(ip)                                                                                 \
+	"<NewInternalPort>22</NewInternalPort><NewInternalClient>" ip "</NewInternalClient>"
+
 static void serve_well(const struct fake_router *self, int fd, const char *request)
 {
 	if (is_get(request))
@@ -39,7 +42,17 @@ static void serve_well(const struct fake_router *self, int fd, const char *reque
 	else if (is_external(request))
 		serve_response(fd, request, EXTERNAL("88.66.88.66"));
 	else
-		serve_response(fd, request, "<NewReservedPort>4711</NewReservedPort>");
+		serve_response(
+			fd, request, "<NewReservedPort>4711</NewReservedPort>" CLIENT("127.0.0.1"));
+}
+
+/* All that is forwarded is another machine's. */
+static void serve_another(const struct fake_router *self, int fd, const char *request)
+{
+	if (strstr(request, "#GetSpecificPortMappingEntry\"") != NULL)
+		serve_response(fd, request, CLIENT("127.0.0.9"));
+	else
+		serve_well(self, fd, request);
 }
 
 static void begin(fake_router_serve *serve, const char *description)
@@ -160,7 +173,16 @@ static void test_good(void)
 	is_int(upnp.state, UPNP_MAPPED, "it is renewed");
 	unmap(22);
 	is_int(upnp.state, UPNP_REMOVED, "and taken back");
-	ok(asked(4, "#DeletePortMapping\""), "as was asked for");
+	ok(asked(4, "#GetSpecificPortMappingEntry\""), "as it is this machine's");
+	ok(asked(5, "#DeletePortMapping\""), "as was asked for");
+	end();
+
+	begin(serve_another, DOCUMENT(SERVICE(IP2, "/ctl")));
+	router_start(&router);
+	search(BUDGET);
+	unmap(22);
+	is_int(upnp.state, UPNP_REMOVED, "there is none of this machine");
+	is_uint(router.seen->requests, 3, "and another's is not deleted");
 	end();
 }
 
@@ -362,8 +384,11 @@ static void serve_refusal(const struct fake_router *self, int fd, const char *re
 		serve_fault(fd, 606);
 	else if (strstr(request, "#AddAnyPortMapping\"") != NULL)
 		serve_fault(fd, 728);
+	else if (strstr(request, "#GetSpecificPortMappingEntry\"") != NULL &&
+		 strstr(request, ">22<") != NULL)
+		serve_fault(fd, 714);
 	else if (strstr(request, "#DeletePortMapping\"") != NULL)
-		serve_fault(fd, strstr(request, ">22<") != NULL ? 714 : 606);
+		serve_fault(fd, 606);
 	else
 		serve_well(self, fd, request);
 }
@@ -430,7 +455,7 @@ static void test_refusal(void)
 	unmap(22);
 	is_int(upnp.state, UPNP_REMOVED, "what is not there is gone");
 	unmap(23);
-	is_int(upnp.state, UPNP_REFUSED, "what is another's stays");
+	is_int(upnp.state, UPNP_REFUSED, "what must not be deleted stays");
 	router_stop(&router);
 	map(22, 7200);
 	is_int(upnp.state, UPNP_FAILED, "a router that is gone");

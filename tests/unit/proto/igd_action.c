@@ -104,6 +104,19 @@ static void test_responses(void)
 	is_uint(answer.error, 0, "without a fault");
 	ok(read_text(IGD_ADD, "<u:AddPortMappingResponse/>"), "said shortly");
 	ok(read_text(IGD_DELETE, RESPONSE("DeletePortMapping", "")), "one is deleted");
+	ok(read_text(IGD_LOOK_UP, RESPONSE("GetSpecificPortMappingEntry",
+					  "<NewInternalPort>22</NewInternalPort>"
+					  "<NewInternalClient>10.0.0.9</NewInternalClient>")),
+		"whose one is");
+	is_uint(answer.internal.port, 22, "the port there");
+	is_uint(answer.internal.ip[3], 9, "the machine");
+	ok(!read_text(IGD_LOOK_UP, RESPONSE("GetSpecificPortMappingEntry",
+					   "<NewInternalClient>10.0.0.9</NewInternalClient>")),
+		"and to no port");
+	ok(!read_text(IGD_LOOK_UP, RESPONSE("GetSpecificPortMappingEntry",
+					   "<NewInternalPort>22</NewInternalPort>"
+					   "<NewInternalClient>laptop</NewInternalClient>")),
+		"or to a name");
 	ok(read_text(IGD_ADD_ANY,
 		   RESPONSE("AddAnyPortMapping", "<NewReservedPort>4711</NewReservedPort>")),
 		"one of any port is made");
