@@ -476,6 +476,9 @@ void reachability_explain(
 		error_hint(error,
 			"it came as far as this machine: a firewall of this machine keeps "
 			"strangers out; natpunch check says more");
+	else if (mapping->router.family != ADDR_NONE)
+		error_hint(error, "the router says that it lets them in; a NAT beyond it, or a "
+				  "firewall, keeps strangers out");
 	else
 		error_hint(error, "the NAT or a firewall keeps strangers out; -F asks the router "
 				  "to let them in, natpunch check says which it is");

@@ -7,7 +7,7 @@
  *   refused, silent   with a forward that stands: when half of what is left is over. Else after
  *                     LEASE_AGAIN_MS.
  *   expired           there is no forward any more.
- *   network changed, a reflector at another address: at once.
+ *   network changed, nobody gets in, a reflector at another address: at once.
  *   another local port: at once; there is no forward for it yet.
  *   announcement      the router has started, or has another address: at once. Unless the socket
  *                     for these can be opened (another program may have the port), there are none.
@@ -111,7 +111,7 @@ void lease_begin(struct lease *lease, const struct forward *forward, uint64_t no
 	schedule(lease, forward_is_granted(forward), now);
 }
 
-static void hurry(struct lease *lease, uint64_t now)
+void lease_hurry(struct lease *lease, uint64_t now)
 {
 	uint64_t calm = lease->asked_at + LEASE_CALM_MS;
 
@@ -128,19 +128,14 @@ void lease_set_remote(struct lease *lease, const struct addr *remote, uint64_t n
 	lease->remote = *remote;
 	open_announcements(lease);
 	if (!known)
-		hurry(lease, now);
-}
-
-void lease_check_network(struct lease *lease, uint64_t now)
-{
-	hurry(lease, now);
+		lease_hurry(lease, now);
 }
 
 void lease_change_port(struct lease *lease, uint64_t now)
 {
 	lease->forward.asked = false;
 	lease->forward.result.port = 0;
-	hurry(lease, now);
+	lease_hurry(lease, now);
 }
 
 static void ask(struct lease *lease, uint64_t now)
@@ -206,7 +201,7 @@ static void hear_announcements(struct lease *lease, uint64_t now)
 			!pcp_is_announcement(bytes, (size_t)got))
 			continue;
 		log_detail("the router has started, or has another address: asking it at once");
-		hurry(lease, now);
+		lease_hurry(lease, now);
 	}
 }
 
@@ -238,8 +233,9 @@ bool lease_advance(struct lease *lease, uint64_t now)
 	return changed;
 }
 
-void lease_end(struct lease *lease)
+void lease_end(struct lease *lease, bool gives_back)
 {
+	char ip[ADDR_IP_TEXT_SIZE];
 	struct router_request question;
 
 	if (lease->asking)
@@ -249,7 +245,7 @@ void lease_end(struct lease *lease)
 	if (lease->announcements >= 0)
 		close(lease->announcements);
 	lease->announcements = -1;
-	if (lease->options == NULL || !forward_is_granted(&lease->forward) ||
+	if (!gives_back || lease->options == NULL || !forward_is_granted(&lease->forward) ||
 		!forward_plan(lease->probe, lease->options, &lease->remote, false, &question))
 		return;
 	question.lease = 0;
@@ -258,8 +254,11 @@ void lease_end(struct lease *lease)
 	question.methods = 1U << lease->forward.result.method;
 	router_start(&lease->router, &question, clock_now_ms());
 	router_run(&lease->router, 1);
-	log_detail(lease->router.state == ROUTER_DONE
-			   ? "the router has forgotten its forward"
-			   : "the router keeps its forward until it lapses");
+	if (lease->router.state == ROUTER_DONE)
+		log_detail("the router has forgotten its forward");
+	else
+		log_warning("the router %s keeps its forward%s",
+			addr_format_ip(&question.router, ip),
+			lease->forward.result.lease > 0 ? " until it lapses" : "");
 	lease->forward.asked = false;
 }

@@ -42,8 +42,8 @@ void lease_begin(struct lease *lease, const struct forward *forward, uint64_t no
 /* The reflector that is asked is there; only the first matters, and one of another address. */
 void lease_set_remote(struct lease *lease, const struct addr *remote, uint64_t now);
 
-/* The network changed: asks at once, but not too often. */
-void lease_check_network(struct lease *lease, uint64_t now);
+/* The network changed, or nobody gets in: asks at once, unless it has asked just now. */
+void lease_hurry(struct lease *lease, uint64_t now);
 
 /* The local port is another one: what was said of the one before does not hold. */
 void lease_change_port(struct lease *lease, uint64_t now);
@@ -56,7 +56,7 @@ uint64_t lease_watch(const struct lease *lease, struct pollfd fds[LEASE_WATCH_MA
 /* Goes on. Returns whether what the router does is something else now. */
 bool lease_advance(struct lease *lease, uint64_t now);
 
-/* Gives the forward back; blocks for ROUTER_SILENCE_MS at most. */
-void lease_end(struct lease *lease);
+/* The end; may give the forward back, and then blocks for ROUTER_SILENCE_MS at most. */
+void lease_end(struct lease *lease, bool gives_back);
 
 #endif

@@ -206,6 +206,8 @@ static void advance_verification(struct upkeep *upkeep, const struct pollfd *fds
 		break;
 	case VERIFICATION_UNREACHABLE:
 		report(upkeep, HOOK_UNREACHABLE);
+		/* The router may have lost what it forwards, or somebody has taken it back. */
+		lease_hurry(&upkeep->lease, now);
 		break;
 	case VERIFICATION_IMPOSSIBLE:
 		upkeep->error = upkeep->verification.error;
@@ -520,7 +522,7 @@ void upkeep_check_network(struct upkeep *upkeep, uint64_t now)
 {
 	struct addr source;
 
-	lease_check_network(&upkeep->lease, now);
+	lease_hurry(&upkeep->lease, now);
 	if (!upkeep->held.open) {
 		/* A race that began before the change may wait for what cannot come. */
 		if (upkeep->race != NULL && upkeep->purpose == UPKEEP_REPLACE)
@@ -626,5 +628,6 @@ void upkeep_end(struct upkeep *upkeep)
 	responder_end(&upkeep->responder);
 	held_end(&upkeep->held);
 	report_down(upkeep);
-	lease_end(&upkeep->lease);
+	/* Without a mapping, another probe may be what keeps the port, by the same forward. */
+	lease_end(&upkeep->lease, upkeep->has_known);
 }

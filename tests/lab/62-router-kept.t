@@ -54,6 +54,13 @@ nok 'a router that has started anew has forgotten it' forwards
 ok 'it is asked for again' wait_for 30 forwards
 ok 'and a stranger logs in' wait_for 20 logs_in 22
 
+# As somebody does who tries by hand what runs already.
+lab_spawn second home "$natpunch" probe -k -F -r "$LAB_REFLECTOR4"
+ok 'a second one finds the port in use' \
+	wait_for_line 20 "$LAB_DIR/second.err" 'port 22 already has a connection'
+lab_kill second
+ok "its end does not take back what the first one has" forwards
+
 lab_kill keep
 is 'it ends: exit 0' "$?" 0
 ok 'and the forward is given back' forgot

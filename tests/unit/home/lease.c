@@ -98,7 +98,7 @@ static struct scene begin(enum router_state state)
 
 static void finish(struct scene *scene)
 {
-	lease_end(&scene->lease);
+	lease_end(&scene->lease, true);
 	close(scene->fd);
 }
 
@@ -210,9 +210,9 @@ static void test_network(void)
 	struct addr remote = address("10.0.0.1", 3478);
 
 	diag("the network changes");
-	lease_check_network(&scene.lease, START + 1000);
+	lease_hurry(&scene.lease, START + 1000);
 	is_uint(due(&scene), LEASE_CALM_MS, "soon, but not too often");
-	lease_check_network(&scene.lease, START + 60 * SECONDS);
+	lease_hurry(&scene.lease, START + 60 * SECONDS);
 	at(&scene, 60 * SECONDS);
 	is_int(take_requests(&scene), 1, "and else at once");
 	answer(&scene, 0, 22, 200);
@@ -267,10 +267,12 @@ static void test_end(void)
 {
 	struct scene scene = begin(ROUTER_DONE);
 
-	lease_end(&scene.lease);
+	lease_end(&scene.lease, false);
+	is_int(take_requests(&scene), 0, "it is left to who holds the mapping");
+	lease_end(&scene.lease, true);
 	is_int(take_requests(&scene), 1, "the forward is given back");
 	ok(scene.asked[1] == 1 && memcmp(scene.asked + 4, "\0\0\0", 4) == 0, "by lifetime 0");
-	lease_end(&scene.lease);
+	lease_end(&scene.lease, true);
 	is_int(take_requests(&scene), 0, "once");
 	close(scene.fd);
 }
@@ -283,10 +285,10 @@ static void test_none(void)
 
 	lease_init(&lease, NULL, &probe);
 	lease_set_remote(&lease, &remote, START);
-	lease_check_network(&lease, START);
+	lease_hurry(&lease, START);
 	ok(lease_watch(&lease, fds) == TIMER_NONE, "without -F nothing is due");
 	ok(!lease_advance(&lease, START + 1000 * SECONDS), "ever");
-	lease_end(&lease);
+	lease_end(&lease, true);
 }
 
 int main(void)
