@@ -11,24 +11,31 @@
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
-#define LEASE_SHORT   600 /* seconds: a cron job that comes every ten minutes is late */
+#define LEASE_SHORT   600  /* seconds: a cron job that comes every ten minutes is late */
+#define LOOK_UP_MS    1000 /* for one of several reflectors */
 #define DURATION_SIZE 40
 
 /* ---- whom to ask -------------------------------------------------------------------------- */
 
-/* An address of the reflectors, of the request's family. Returns false for none. */
+/*
+ * An address of the reflectors, of the request's family. Returns false for none. A name that is not
+ * found in time does not take all of it, as the probe looks all of them up at once.
+ */
 static bool find_remote(
 	const struct mapping_race_request *request, uint64_t deadline, struct addr *out)
 {
 	bool found = false;
 
 	for (size_t i = 0; i < request->reflector_count && !found; i++) {
+		uint64_t until = clock_now_ms() + LOOK_UP_MS;
 		struct error ignored;
 		struct resolve names;
 
+		if (until > deadline || i + 1 == request->reflector_count)
+			until = deadline;
 		resolve_start_reflector(
 			&names, request->resolver, &request->reflectors[i], request->family);
-		found = resolve_wait(&names, request->reflectors[i].host, deadline, &ignored) == 0;
+		found = resolve_wait(&names, request->reflectors[i].host, until, &ignored) == 0;
 		if (found)
 			*out = resolve_target(&names, 0);
 		resolve_end(&names);
@@ -107,9 +114,14 @@ bool forward_plan(const struct mapping_race_request *request, const struct forwa
 		.lease = options->lease,
 		.methods = options->methods,
 	};
-	if (find_source(request, remote, &out->source) != 0 ||
-		(options->router.family != ADDR_NONE && options->router.family != remote->family))
+	if (find_source(request, remote, &out->source) != 0)
 		return false;
+	if (options->router.family != ADDR_NONE && options->router.family != remote->family) {
+		if (tell)
+			log_note("no router is asked in IPv%u: --router is an address of IPv%u",
+				remote->family, options->router.family);
+		return false;
+	}
 	addr_format_ip(&out->source, from);
 	if (!is_behind_router(&out->source)) {
 		if (tell)
@@ -286,7 +298,10 @@ void forward_ask(struct forward *const forwards[], const struct mapping_race_req
 		struct addr remote;
 
 		*forwards[i] = (struct forward){.asked = false};
-		if (!find_remote(requests[i], deadline, &remote))
+		/* To take back from a router that is named, it is enough to know the way to it. */
+		remote = options->router;
+		if ((options->lease > 0 || remote.family == ADDR_NONE) &&
+			!find_remote(requests[i], deadline, &remote))
 			continue; /* the probe says so itself */
 		forwards[i]->remote = remote;
 		if (!forward_plan(requests[i], options, &remote, true, &question))

@@ -96,6 +96,7 @@ static void take_result(struct reachability *reachability, const struct reachabi
 		if (result->outcome == DIALBACK_OFF || result->outcome == DIALBACK_NO_PLACE)
 			return;
 		reachability->unsupported = false;
+		reachability->limited = result->outcome == DIALBACK_LIMITED;
 		error_set(&error, EXIT_STATUS_NETWORK, "no dial-back by %s: %s",
 			addr_format(&lane->verify.reflector, text),
 			dialback_outcome_name(result->outcome));
@@ -142,8 +143,12 @@ static void explain_untold(struct reachability *reachability)
 	else if (reachability->error.text[0] == '\0')
 		error_set(&reachability->error, EXIT_STATUS_NETWORK,
 			"cannot verify: no word from a reflector in time");
-	error_hint(&reachability->error,
-		"-V needs a `natpunch reflect` without --no-dial, best with -a or a second one");
+	if (reachability->limited)
+		error_hint(&reachability->error, "a reflector dials one address a few times a "
+						 "minute: wait, or name another");
+	else
+		error_hint(&reachability->error, "-V needs a `natpunch reflect` without --no-dial, "
+						 "best with -a or a second one");
 }
 
 static void decide(struct reachability *reachability)

@@ -9,6 +9,7 @@
 
 #define DEFAULT_PORT       22
 #define DEFAULT_TIMEOUT_MS 5000
+#define FORWARD_TIMEOUT_MS 15000
 #define INTERVAL_MAX_MS    (3600 * 1000)
 
 enum {
@@ -30,7 +31,7 @@ const struct option_row probe_option_rows[] = {
 	{'I', "interface", "IFACE", "the network interface to send through", false},
 	{COMMON_OPTION_MARK, "mark", "N", "set this mark (SO_MARK) on all sockets", false},
 	{'m', "method", "METHOD", "auto, bind, repair, rewrite or raw (auto)", false},
-	{'t', "timeout", "SECONDS", "for the whole run (5)", false},
+	{'t', "timeout", "SECONDS", "for the whole run (5; with -F and -V 15)", false},
 	{'f', "format", "FORMAT", "text, ssh, json, env or a string with %a %p %A %P %r %m", false},
 	{'c', "changed", "FILE", "print only when the mapping differs from the one in FILE", false},
 	{'e', "exec", "PATH", "run this program when the mapping changes", false},
@@ -261,7 +262,7 @@ static int check_forward(const struct probe_options *options, struct error *erro
 		return error_set(error, EXIT_STATUS_USAGE,
 			"the address of --router is not an IPv%d address", (int)family);
 	if (family == ADDR_IPV6 && (forward->methods & (1U << ROUTER_PCP)) == 0)
-		return error_set(error, EXIT_STATUS_USAGE, "NAT-PMP is for IPv4 alone");
+		return error_set(error, EXIT_STATUS_USAGE, "NAT-PMP and UPnP are for IPv4 alone");
 	return 0;
 }
 
@@ -326,7 +327,6 @@ static void set_defaults(struct probe_options *options)
 	options->forward.lease = ROUTER_LEASE_DEFAULT;
 	options->request.local.port = DEFAULT_PORT;
 	options->request.protocol = MAPPING_TCP;
-	options->common.timeout_ms = DEFAULT_TIMEOUT_MS;
 	options->common.takes_both = true;
 }
 
@@ -369,6 +369,11 @@ int probe_options_read(struct probe_options *options, const struct command *row,
 	if (check_combination(options, error) != 0 || settle_family(options, error) != 0 ||
 		check_forward(options, error) != 0 || settle_reflectors(options, error) != 0)
 		return -1;
+	/* Each of the three addresses that a router may have made reachable can take seconds. */
+	if (options->common.timeout_ms == 0)
+		options->common.timeout_ms = options->forward.wanted && options->verify
+						     ? FORWARD_TIMEOUT_MS
+						     : DEFAULT_TIMEOUT_MS;
 	common_options_fill(&options->common, &options->request);
 	/* Scripts of natmap and Natter take every call for a new mapping. */
 	if (!options->hook_events_given)

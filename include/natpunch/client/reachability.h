@@ -85,6 +85,7 @@ struct reachability {
 	bool stranger;      /* the evidence is a stranger's */
 	bool unsupported;   /* UNTOLD: not one of them dials anybody, */
 	bool silent;        /* as it seems: one or more never said a word */
+	bool limited;       /* one was asked too often */
 	struct error error; /* UNTOLD: why; status NETWORK or what it was */
 	struct addr mapped;
 	struct addr asked;
