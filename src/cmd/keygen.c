@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -71,18 +72,33 @@ static int read_arguments(const struct command *command, int argc, char **argv,
 	return check_combination(out, error);
 }
 
+static int print_line(const char *line, struct error *error)
+{
+	if (puts(line) == EOF || fflush(stdout) != 0)
+		return error_set(error, EXIT_STATUS_LOCAL, "cannot write to standard output: %s",
+			strerror(errno));
+	return 0;
+}
+
+/* Prints the line before the file is changed: were the new key in the file alone, removing the old
+ * one would lock everybody out. */
 static int make_key(const struct arguments *arguments, struct error *error)
 {
 	char line[KEY_LINE_SIZE];
 	struct key key;
-	int result = 0;
+	int result;
 
+	if (arguments->replace && key_file_check_one(arguments->path, arguments->name, error) != 0)
+		return -1;
 	snprintf(key.name, sizeof(key.name), "%s", arguments->name);
 	random_fill(key.secret, sizeof(key.secret));
-	if (arguments->replace)
+	result = print_line(key_format(&key, line), error);
+	if (result == 0 && arguments->replace) {
 		result = key_file_put_new(arguments->path, &key, error);
-	if (result == 0)
-		puts(key_format(&key, line));
+		if (result != 0)
+			error_hint(error,
+				"the printed line is of no use, as the file does not have it");
+	}
 	secret_wipe(&key, sizeof(key));
 	secret_wipe(line, sizeof(line));
 	return result;

@@ -234,17 +234,6 @@ static int find_lines(const char *path, const char *name, struct text *text, str
 	}
 }
 
-/* free_text() must follow in either case. */
-static int read_text(const char *path, const char *name, struct text *text, struct error *error)
-{
-	memset(text, 0, sizeof(*text));
-	if (file_read_secret(path, FILE_MAX, &text->data, &text->size, error) != 0) {
-		text->data = NULL;
-		return -1;
-	}
-	return find_lines(path, name, text, error);
-}
-
 /* Fails unless the name has so many keys: 1 or 2. */
 static int check_count(const char *path, const char *name, const struct text *text, size_t wanted,
 	struct error *error)
@@ -263,6 +252,20 @@ static int check_count(const char *path, const char *name, const struct text *te
 	error_set(error, EXIT_STATUS_LOCAL, "%s has an old key for %s already", safe, name);
 	return error_hint(
 		error, "end that change first: natpunch keygen -K %s --remove-old %s", safe, name);
+}
+
+/* Fails as well unless the name has `wanted` keys. free_text() must follow in either case. */
+static int read_text(
+	const char *path, const char *name, size_t wanted, struct text *text, struct error *error)
+{
+	memset(text, 0, sizeof(*text));
+	if (file_read_secret(path, FILE_MAX, &text->data, &text->size, error) != 0) {
+		text->data = NULL;
+		return -1;
+	}
+	if (find_lines(path, name, text, error) != 0)
+		return -1;
+	return check_count(path, name, text, wanted, error);
 }
 
 /* Writes the text with `line` in the place of the bytes from `begin` to `end`. */
@@ -285,6 +288,15 @@ static int write_text(const char *path, const struct text *text, size_t begin, s
 	return result;
 }
 
+int key_file_check_one(const char *path, const char *name, struct error *error)
+{
+	struct text text;
+	int result = read_text(path, name, 1, &text, error);
+
+	free_text(&text);
+	return result;
+}
+
 int key_file_put_new(const char *path, const struct key *key, struct error *error)
 {
 	char line[KEY_LINE_SIZE + 1];
@@ -293,8 +305,7 @@ int key_file_put_new(const char *path, const struct key *key, struct error *erro
 
 	key_format(key, line);
 	memcpy(line + strlen(line), "\n", 2);
-	if (read_text(path, key->name, &text, error) == 0 &&
-		check_count(path, key->name, &text, 1, error) == 0)
+	if (read_text(path, key->name, 1, &text, error) == 0)
 		result = write_text(
 			path, &text, text.lines[0].begin, text.lines[0].begin, line, error);
 	free_text(&text);
@@ -307,8 +318,7 @@ int key_file_remove_old(const char *path, const char *name, struct error *error)
 	struct text text;
 	int result = -1;
 
-	if (read_text(path, name, &text, error) == 0 &&
-		check_count(path, name, &text, 2, error) == 0)
+	if (read_text(path, name, 2, &text, error) == 0)
 		result = write_text(path, &text, text.lines[1].begin, text.lines[1].end, "", error);
 	free_text(&text);
 	return result;

@@ -55,6 +55,15 @@ give_home()
 	kill -HUP "$(cat "$LAB_DIR/keep.pid")"
 }
 
+# FILE OUT WHAT: begins a change of FILE with standard output to OUT, which must fail.
+replace_into()
+{
+	cp "$LAB_DIR/keys" "$LAB_DIR/before"
+	"$natpunch" keygen -K "$1" --replace home >"$2" 2>"$LAB_DIR/err"
+	is "$3: exit 3" $? 3
+	ok "$3: the file is as it was" cmp "$LAB_DIR/before" "$LAB_DIR/keys"
+}
+
 umask 077
 reloads=0
 export LAB_DELAY=0
@@ -70,10 +79,24 @@ road_reflect
 road_keep
 is "the old key alone" "$(ssh_with "$LAB_DIR/old.key")" well
 
+# ---- a key that nobody has
+replace_into "$LAB_DIR/keys" /dev/full "a line that cannot be printed"
+like "and says so" "$(cat "$LAB_DIR/err")" 'keygen: cannot write to standard output: '
+ln -s keys "$LAB_DIR/link"
+replace_into "$LAB_DIR/link" "$LAB_DIR/out" "a file that cannot be changed"
+like "and says so" "$(cat "$LAB_DIR/err")" 'keygen: cannot replace .*/link: it is a symbolic link$'
+like "and what the line is worth" "$(cat "$LAB_DIR/err")" \
+	'^hint: the printed line is of no use, as the file does not have it$'
+"$natpunch" keygen -K "$LAB_DIR/keys" --replace elsewhere >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+is "a name that has no key: exit 3" $? 3
+is "and no line that is of no use" "$(cat "$LAB_DIR/out")" ""
+
 # ---- in order
 "$natpunch" keygen -K "$LAB_DIR/keys" --replace home >"$LAB_DIR/new.key" 2>"$LAB_DIR/err"
 is "the new line stands first" "$(sed -n 1p "$LAB_DIR/keys")" "$(cat "$LAB_DIR/new.key")"
 is "and the old one behind it" "$(sed -n 2p "$LAB_DIR/keys")" "$(cat "$LAB_DIR/old.key")"
+replace_into "$LAB_DIR/keys" "$LAB_DIR/out" "a change that begins twice"
+is "and prints no other key" "$(cat "$LAB_DIR/out")" ""
 reload_reflector
 like "the reflector has both" "$(cat "$LAB_DIR/reflect.err")" \
 	'keys read again: 2 names, 1 of them with an old key$'

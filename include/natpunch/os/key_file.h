@@ -40,6 +40,12 @@ const struct key *key_file_find(const struct key_file *keys, const char *name);
 int key_file_load_one(const char *path, const char *name, struct key *out, struct error *error);
 
 /*
+ * May a change of that name begin, which must have one key? Asked before the new key is given away.
+ * Returns 0, or -1 with *error filled.
+ */
+int key_file_check_one(const char *path, const char *name, struct error *error);
+
+/*
  * Begins a change: puts the new key of a name, which has one key, on a line before that one. And
  * ends it: takes the old key of a name away, which has two. The rest of the file stays as it is, to
  * the byte, and so do its owner and its mode. Both return 0, or -1 with *error filled, and the file
