@@ -250,8 +250,10 @@ static int check_count(const char *path, const char *name, const struct text *te
 	if (text->count == 1)
 		return error_set(error, EXIT_STATUS_LOCAL, "%s has no old key for %s", safe, name);
 	error_set(error, EXIT_STATUS_LOCAL, "%s has an old key for %s already", safe, name);
-	return error_hint(
-		error, "end that change first: natpunch keygen -K %s --remove-old %s", safe, name);
+	return error_hint(error,
+		"the first line for %s is the new key: give it to home and the laptops first, "
+		"then --remove-old; or take that line out to drop the change",
+		name);
 }
 
 /* Fails as well unless the name has `wanted` keys. free_text() must follow in either case. */

@@ -166,6 +166,10 @@ static void test_change(void)
 			now.st_gid == status.st_gid,
 		"its owner and its mode as well");
 	refuses(key_file_put_new(path, &key, &error), &error, "has an old key for home already");
+	is_str(error.hint,
+		"the first line for home is the new key: give it to home and the laptops first, "
+		"then --remove-old; or take that line out to drop the change",
+		"nobody is told to remove the only key that home has");
 	is_str(content(), wanted, "which changes nothing");
 	is_int(key_file_remove_old(path, "home", &error), 0, "the old key is removed");
 	snprintf(wanted, sizeof(wanted), "%.*s%s\n# last, without an end",
