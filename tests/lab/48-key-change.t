@@ -55,6 +55,16 @@ give_home()
 	kill -HUP "$(cat "$LAB_DIR/keep.pid")"
 }
 
+# N: the commands of a step of natpunch-keygen(1), CHANGING A KEY, with the files that are here; those
+# for systemd are left out.
+step()
+{
+	awk -v wanted="$1" '/^\.Sh/ { inside = /CHANGING A KEY/ } inside && /^\.Ed/ { shown = 0 }
+		shown { print } inside && /^\.Bd/ { shown = ++blocks == wanted }' \
+		"$lab_top/man/natpunch-keygen.1" |
+		sed "/^# systemctl/d; s/^# //; s/\\\\e\$/\\\\/; s|/etc/natpunch/keys|$LAB_DIR/keys|; s|>new\.key|>$LAB_DIR/new.key|"
+}
+
 # FILE OUT WHAT: begins a change of FILE with standard output to OUT, which must fail.
 replace_into()
 {
@@ -65,6 +75,7 @@ replace_into()
 }
 
 umask 077
+PATH=$lab_top:$PATH
 reloads=0
 export LAB_DELAY=0
 lab_start port-restricted port-restricted
@@ -92,7 +103,9 @@ is "a name that has no key: exit 3" $? 3
 is "and no line that is of no use" "$(cat "$LAB_DIR/out")" ""
 
 # ---- in order
-"$natpunch" keygen -K "$LAB_DIR/keys" --replace home >"$LAB_DIR/new.key" 2>"$LAB_DIR/err"
+(umask 022 && sh -c "$(step 1)") 2>"$LAB_DIR/err"
+is "a new key, which nobody else can read" "$(stat -c '%a %s' "$LAB_DIR/new.key")" '600 54'
+is "which goes from the laptop to home" "$(step 3 | sed -n '$s/.*<//p')" "$(step 2 | sed 's/.* //')"
 is "the new line stands first" "$(sed -n 1p "$LAB_DIR/keys")" "$(cat "$LAB_DIR/new.key")"
 is "and the old one behind it" "$(sed -n 2p "$LAB_DIR/keys")" "$(cat "$LAB_DIR/old.key")"
 replace_into "$LAB_DIR/keys" "$LAB_DIR/out" "a change that begins twice"
