@@ -34,12 +34,17 @@
  */
 #include "home/held.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
 #include "home/timers.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
+
+#define END_PATIENCE_MS 2000
 
 static void stop_timers(struct held *held)
 {
@@ -214,6 +219,11 @@ void held_release(struct held *held)
 
 void held_end(struct held *held)
 {
-	if (leave(held))
-		binding_client_end(&held->binding);
+	if (!leave(held))
+		return;
+	/* A FIN that nobody answers would keep the port in use for minutes. */
+	if (held->binding.port.kind == BORROW_STREAM)
+		socket_set_flag(
+			held->binding.port.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, END_PATIENCE_MS);
+	binding_client_end(&held->binding);
 }

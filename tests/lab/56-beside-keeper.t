@@ -63,4 +63,16 @@ done
 lab_kill keep
 at_home probe -V
 is 'once it is stopped, probe -V: exit 0' "$status" 0
+
+# Nobody hears that it ends.
+lab_spawn keep home "$natpunch" probe -k -r "$LAB_REFLECTOR4"
+ok 'kept again' wait_for 20 is_held
+lab_cut home
+lab_kill keep
+lab_mend home
+is_free()
+{
+	[ -z "$(lab_exec home ss -Htan 'sport = :22 and dport = :3478')" ]
+}
+ok 'one that ends while the line is dead does not keep the port in use' wait_for 15 is_free
 done_testing
