@@ -90,6 +90,7 @@ is 'it ends: exit 0' "$?" 0
 ok 'and the forward is given back' forgot
 
 # Another has the port; what was taken is taken again.
+# shellcheck disable=SC2016 # perl's
 lab_spawn other home perl -MSocket -e 'my $s; socket($s, PF_INET, SOCK_STREAM, 0) &&
 	setsockopt($s, SOL_SOCKET, SO_REUSEPORT, 1) && bind($s, sockaddr_in(2222, INADDR_ANY)) &&
 	listen($s, 5) or die $!; sleep 300'
