@@ -4,8 +4,9 @@
  * let in by all NATs, whatever became of it then.
  *
  *   dial-back       tap saw it   what it means
- *   connected       yes, no tap  let in
- *   connected       no           a NAT leads it to another machine: says nothing of this one
+ *   connected       yes          let in
+ *   connected       no tap       let in, though perhaps to another machine: who it was is not
+ * proved connected       no           a NAT leads it to another machine: says nothing of this one
  *   refused         yes          let in; nobody listens, or a firewall of this machine's rejects
  *   timed out       yes          let in; a firewall of this machine's drops
  *   refused         no           a NAT answers for us
@@ -67,6 +68,12 @@ static bool is_through(const struct knock *knock)
 	       knock->arrival != ARRIVAL_MISSING;
 }
 
+/* It got through; but to this machine? */
+static bool is_unproved(const struct knock *knock)
+{
+	return is_through(knock) && knock->arrival != ARRIVAL_SEEN;
+}
+
 /* Did the NATs let this one in? */
 static enum nat_answer judge_knock(const struct knock *knock)
 {
@@ -123,13 +130,13 @@ static void judge_firewall(
 	char why[ARRIVALS_WHY_SIZE];
 	char from[ADDR_TEXT_SIZE];
 
-	if (is_through(knock)) {
+	if (is_through(knock) && !is_unproved(knock)) {
 		finding->answer = NAT_NO;
 		snprintf(finding->evidence, sizeof(finding->evidence), "a connection came through");
 		return;
 	}
-	if (knock->arrival == ARRIVAL_UNTOLD &&
-		(knock->result.place != 0 || arrivals->problem != 0)) {
+	if (is_unproved(knock) || (knock->arrival == ARRIVAL_UNTOLD &&
+					  (knock->result.place != 0 || arrivals->problem != 0))) {
 		arrivals_explain(arrivals, knock->arrival, why);
 		snprintf(finding->evidence, sizeof(finding->evidence), "%s", why);
 		return;
@@ -158,16 +165,25 @@ static void judge_stranger(
 	struct nat_report *report, const struct reachability *dialled, const struct knock *knock)
 {
 	struct nat_finding *finding = &report->stranger;
+	size_t size = sizeof(finding->evidence);
+	char why[ARRIVALS_WHY_SIZE];
+	int used;
 
 	if (!dialled->stranger) {
-		snprintf(finding->evidence, sizeof(finding->evidence), "%s",
+		snprintf(finding->evidence, size, "%s",
 			dialled->verdict == REACHABILITY_UNTOLD
 				? dialled->error.text
 				: "no reflector has an address that was never contacted");
 		return;
 	}
-	finding->answer = is_through(knock) ? NAT_YES : NAT_NO;
-	describe(knock, finding->evidence, sizeof(finding->evidence));
+	used = describe(knock, finding->evidence, size);
+	if (!is_unproved(knock)) {
+		finding->answer = is_through(knock) ? NAT_YES : NAT_NO;
+		return;
+	}
+	snprintf(finding->evidence + used, size - (size_t)used,
+		"; to whom it was is not proved: %s",
+		arrivals_explain(&dialled->arrivals, knock->arrival, why));
 }
 
 /* The machine that was reached in place of this one. */

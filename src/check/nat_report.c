@@ -134,11 +134,19 @@ static bool keeps_strangers_out(const struct nat_report *report)
 	       report->filtering == NAT_FILTERING_DEPENDENT;
 }
 
+bool nat_report_is_unproved(const struct nat_report *report)
+{
+	return report->protocol == MAPPING_TCP && report->stranger.answer == NAT_UNTOLD &&
+	       lets_strangers_in(report);
+}
+
 /* What is nearest to the service comes last on the way in, and first here: it is one's own. */
 static enum nat_obstacle find_obstacle(const struct nat_report *report)
 {
 	if (report->stranger.answer == NAT_YES)
 		return NAT_OBSTACLE_NONE;
+	if (nat_report_is_unproved(report))
+		return NAT_OBSTACLE_UNTOLD;
 	/* Whoever connects gets there, whatever is wrong here. */
 	if (report->other[0] != '\0')
 		return NAT_OBSTACLE_OTHER_MACHINE;
@@ -158,6 +166,9 @@ static enum nat_answer judge_direct(const struct nat_report *report)
 {
 	if (report->stranger.answer != NAT_UNTOLD)
 		return report->stranger.answer;
+	/* Somebody answers, whether anything listens here or not. */
+	if (nat_report_is_unproved(report))
+		return NAT_UNTOLD;
 	if (nobody_answers(report) || report->other[0] != '\0')
 		return NAT_NO;
 	if (keeps_strangers_out(report) || report->firewall.answer == NAT_YES)

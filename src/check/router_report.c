@@ -145,14 +145,16 @@ static void note_dial(struct attempt *attempt, const char *does)
 	const struct dialback_result *result = &attempt->dialled.evidence;
 	size_t size = sizeof(finding->evidence);
 	char from[ADDR_TEXT_SIZE], to[ADDR_TEXT_SIZE], why[ARRIVALS_WHY_SIZE];
+	bool doubt = reachability_find_doubt(&attempt->dialled, why);
 	int used;
 
 	addr_format(&result->from, from);
 	addr_format(&attempt->result.mapping.public_addr, to);
-	used = snprintf(
-		finding->evidence, size, "%s; %s came to this machine through %s", does, from, to);
-	if (reachability_find_doubt(&attempt->dialled, why))
-		snprintf(finding->evidence + used, size - (size_t)used, "; not proved: %s", why);
+	used = snprintf(finding->evidence, size, "%s; %s %s through %s", does, from,
+		doubt ? "got" : "came to this machine", to);
+	if (doubt)
+		snprintf(finding->evidence + used, size - (size_t)used,
+			"; not proved that it is to this machine: %s", why);
 }
 
 /* Is there what a trial would disturb, or nobody to ask? Then the evidence says so. */
@@ -164,6 +166,9 @@ static bool is_left_alone(
 	out[0] = '\0';
 	if (report->stranger.answer == NAT_YES)
 		snprintf(out, NAT_EVIDENCE_SIZE, "not tried: strangers get in already");
+	else if (nat_report_is_unproved(report))
+		snprintf(out, NAT_EVIDENCE_SIZE,
+			"not tried: strangers get through already, perhaps to this machine");
 	else if (report->router.methods == 0)
 		snprintf(out, NAT_EVIDENCE_SIZE, "not tried: there is no router that can be asked");
 	else if (owner != NULL && owner->keeper != 0)
@@ -180,6 +185,7 @@ static bool forwards_already(struct attempt *attempt)
 	struct addr *mapped = &attempt->result.mapping.public_addr;
 	const struct nat_report *report = attempt->report;
 	struct addr seen = *mapped;
+	char why[ARRIVALS_WHY_SIZE];
 	bool does;
 
 	if (mapped->family != ADDR_IPV4 || mapped->port == report->local.port)
@@ -188,7 +194,9 @@ static bool forwards_already(struct attempt *attempt)
 	dial(attempt);
 	does = judge_dial(attempt) == NAT_YES;
 	if (does)
-		note_dial(attempt, "it does already, and was left alone");
+		note_dial(attempt, reachability_find_doubt(&attempt->dialled, why)
+					   ? "that port is answered already, and was left alone"
+					   : "it does already, and was left alone");
 	*mapped = seen;
 	return does;
 }
@@ -283,9 +291,11 @@ static void run_trial(struct attempt *attempt, const struct forward_options *opt
 	struct nat_report *report = attempt->report;
 	struct router_request question;
 	struct router router;
+	char why[ARRIVALS_WHY_SIZE];
 
 	if (dials && forwards_already(attempt)) {
-		report->router.forwards.answer = NAT_YES;
+		if (!reachability_find_doubt(&attempt->dialled, why))
+			report->router.forwards.answer = NAT_YES;
 		return;
 	}
 	if (attempt->stopped || !plan(attempt->request, options, &report->asked, report, &question))

@@ -402,7 +402,7 @@ void reachability_log_doubt(const struct reachability *reachability)
 	char mapped[ADDR_TEXT_SIZE];
 
 	if (reachability_find_doubt(reachability, why))
-		log_note("%s is answered; not proved that it is by this machine: %s",
+		log_warning("%s is answered; not proved that it is by this machine: %s",
 			addr_format(&reachability->mapped, mapped), why);
 }
 

@@ -53,6 +53,23 @@ static const char *protocol_word(const struct nat_report *report)
 	return report->protocol == MAPPING_TCP ? "TCP" : "UDP";
 }
 
+static void print_untold(const struct nat_report *report)
+{
+	char ip[ADDR_IP_TEXT_SIZE];
+
+	if (nat_report_is_unproved(report)) {
+		printf("perhaps: strangers get through %s port %u, but that it is to this machine "
+		       "is not proved\n  %s\n",
+			addr_format_ip(&report->mapped, ip), report->mapped.port,
+			report->arrived.evidence);
+		return;
+	}
+	printf("perhaps: whether strangers get in to %s port %u cannot be told with these "
+	       "reflectors\n"
+	       "  name a second one with -r, or one that runs `natpunch reflect -a ADDR`\n",
+		protocol_word(report), report->local.port);
+}
+
 static void print_direct(const struct nat_report *report)
 {
 	char ip[ADDR_IP_TEXT_SIZE];
@@ -70,20 +87,13 @@ static void print_direct(const struct nat_report *report)
 		else if (report->listens.answer == NAT_NO)
 			printf("  but nothing listens on port %u yet; start the service\n",
 				report->local.port);
-		if (report->protocol == MAPPING_TCP && report->arrived.answer == NAT_UNTOLD)
-			printf("  not proved that it is to this machine: %s\n",
-				report->arrived.evidence);
 		return;
 	case NAT_NO:
 		printf("no: strangers do not get in to %s port %u through %s port %u\n",
 			protocol_word(report), report->local.port, ip, port);
 		return;
 	case NAT_UNTOLD:
-		printf("perhaps: whether strangers get in to %s port %u cannot be told with these "
-		       "reflectors\n",
-			protocol_word(report), report->local.port);
-		printf("  name a second one with -r, or one that runs `natpunch reflect -a "
-		       "ADDR`\n");
+		print_untold(report);
 		return;
 	}
 }
@@ -314,7 +324,8 @@ static void print_router(const struct nat_report *report)
 		router->external.family != ADDR_NONE ? "; its own address is " : "",
 		router->external.family != ADDR_NONE ? addr_format_ip(&router->external, ip) : "");
 	snprintf(evidence, sizeof(evidence), "%s", router->evidence);
-	if (speaks && !router->tried && report->direct != NAT_YES)
+	if (speaks && !router->tried && report->direct != NAT_YES &&
+		!nat_report_is_unproved(report))
 		snprintf(evidence, sizeof(evidence),
 			"%s; natpunch check -F tries whether it forwards port %u", router->evidence,
 			report->local.port);

@@ -7,7 +7,7 @@
  * Events, the verdicts of a run (reachability.h), and what follows:
  *   OPEN, KNOWN  strangers get in, or the known addresses that alone could try:
  *                VERIFICATION_REACHABLE, unless that was reported of this mapping already. Where it
- *                is not proved that this machine was reached, that is noted.
+ *                is not proved that this machine was reached, a warning says so.
  *   SHUT         they do not: VERIFICATION_UNREACHABLE, on the same condition; the reason is
  *                logged.
  *   UNTOLD       nobody could try: all stays as it was reported, with one warning until there is a

@@ -125,7 +125,7 @@ try_here()
 	is 'its own address and port: exit 0' "$status" 0
 	is 'its own address and port: the line' "$line" "$LAB_HOME_PUBLIC4 22"
 	like 'its own address and port: a doubt' "$said" \
-		"^natpunch probe: $LAB_HOME_PUBLIC4:22 ${doubt}what came was from 192\\.168\\.1\\.1:[0-9]+, which a proxy or a NAT may have made of it\$"
+		"^natpunch probe: warning: $LAB_HOME_PUBLIC4:22 ${doubt}what came was from 192\\.168\\.1\\.1:[0-9]+, which a proxy or a NAT may have made of it\$"
 	lab_exec home nft -f - <<-END
 		table ip led {
 			chain in {
@@ -169,19 +169,63 @@ try_unprivileged()
 	is 'without CAP_NET_RAW: exit 0' $? 0
 	is 'without CAP_NET_RAW: the line' "$line" "$LAB_HOME_PUBLIC4 22"
 	like 'without CAP_NET_RAW: a doubt' "$(cat "$LAB_DIR/said")" \
-		"^natpunch probe: $LAB_HOME_PUBLIC4:22 ${doubt}to see what comes to this machine takes CAP_NET_RAW\$"
+		"^natpunch probe: warning: $LAB_HOME_PUBLIC4:22 ${doubt}to see what comes to this machine takes CAP_NET_RAW\$"
 	# shellcheck disable=SC2086
 	lab_exec home $no_raw "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
-	is 'check without CAP_NET_RAW: exit 0' $? 0
+	is 'check without CAP_NET_RAW: exit 5' $? 5
+	is 'check without CAP_NET_RAW: the verdict' "$(check_field "$LAB_DIR/tcp.out" direct)" null
+	is 'check without CAP_NET_RAW: the obstacle' "$(check_field "$LAB_DIR/tcp.out" obstacle)" null
+	is 'check without CAP_NET_RAW: a stranger' "$(check_field "$LAB_DIR/tcp.out" stranger)" null
+	like 'check without CAP_NET_RAW: a stranger, why' "$(check_field "$LAB_DIR/tcp.out" stranger_evidence)" \
+		'^"198\.51\.100\.11:[0-9]+: connected; to whom it was is not proved: to see what comes to this machine takes CAP_NET_RAW"$'
+	is 'check without CAP_NET_RAW: a firewall' "$(check_field "$LAB_DIR/tcp.out" local_firewall)" null
+	is 'check without CAP_NET_RAW: a firewall, why' "$(check_field "$LAB_DIR/tcp.out" local_firewall_evidence)" \
+		'"to see what comes to this machine takes CAP_NET_RAW"'
+	is 'check without CAP_NET_RAW: who is let through' "$(check_field "$LAB_DIR/tcp.out" filtering)" "$check_ei"
 	is 'check without CAP_NET_RAW: arrived' "$(check_field "$LAB_DIR/tcp.out" arrived)" null
 	is 'check without CAP_NET_RAW: why' "$(check_field "$LAB_DIR/tcp.out" arrived_evidence)" \
 		'"to see what comes to this machine takes CAP_NET_RAW"'
 	check_keep_json
 	reflect_anew
 	# shellcheck disable=SC2086
-	like 'check without CAP_NET_RAW: text' \
-		"$(lab_exec home $no_raw "$natpunch" check -r "$LAB_REFLECTOR4")" \
-		'^  not proved that it is to this machine: to see what comes to this machine takes CAP_NET_RAW$'
+	text=$(lab_exec home $no_raw "$natpunch" check -r "$LAB_REFLECTOR4")
+	is 'check without CAP_NET_RAW: the first lines' "$(echo "$text" | head -n 2)" \
+		"perhaps: strangers get through $LAB_HOME_PUBLIC4 port 22, but that it is to this machine is not proved
+  to see what comes to this machine takes CAP_NET_RAW"
+}
+
+# A connection that the kernel still has is a proof: nobody accepts it, so it stays.
+try_table()
+{
+	reflect_anew
+	forward 192.168.1.2
+	lab_nat_flush home
+	read -r sshd <"$LAB_DIR/sshd.pid"
+	kill -STOP "$sshd"
+	# shellcheck disable=SC2086
+	lab_exec home $no_raw "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
+	is 'in the table of the kernel: exit 0' $? 0
+	kill -CONT "$sshd"
+	is 'in the table of the kernel: arrived' "$(check_field "$LAB_DIR/tcp.out" arrived)" true
+	is 'in the table of the kernel: a stranger' "$(check_field "$LAB_DIR/tcp.out" stranger)" true
+	is 'in the table of the kernel: a firewall' "$(check_field "$LAB_DIR/tcp.out" local_firewall)" false
+	check_keep_json
+}
+
+# -k says that there is an answer, and not whose.
+try_keep_unprivileged()
+{
+	reflect_anew
+	forward 192.168.2.2
+	lab_nat_flush home
+	# shellcheck disable=SC2086
+	lab_spawn unproved home $no_raw "$natpunch" probe -k -V -i 0.5 -r "$LAB_REFLECTOR4"
+	ok '-k without CAP_NET_RAW: who listens' \
+		wait_for_line 15 "$LAB_DIR/unproved.err" \
+		'sshd listens on port 22 itself; the mapping is kept, and is answered from outside$'
+	like '-k without CAP_NET_RAW: a doubt' "$(cat "$LAB_DIR/unproved.err")" \
+		"^natpunch probe: warning: $LAB_HOME_PUBLIC4:22 ${doubt}to see what comes"
+	lab_kill unproved
 }
 
 try_check()
@@ -257,11 +301,13 @@ try_probe
 try_here
 try_hub || diag 'the kernel has no dup'
 try_unprivileged
+try_table
+try_keep_unprivileged
 try_check
 try_known
 try_keep repair 203.0.113.3
 try_keep raw 203.0.113.4
 lab_stop
-check_json 4
+check_json 5
 
 done_testing

@@ -140,6 +140,12 @@ enum nat_mapping nat_report_judge_mapping(const struct nat_sample *samples, size
 /* Who got in: a stranger's address; another port of an address that was contacted. */
 enum nat_filtering nat_report_judge_filtering(enum nat_answer stranger, enum nat_answer known);
 
+/*
+ * Over TCP: strangers get through and somebody answers them, but it is not proved that this machine
+ * does.
+ */
+bool nat_report_is_unproved(const struct nat_report *report);
+
 /* Fills in what follows from the findings. */
 void nat_report_judge(struct nat_report *report);
 

@@ -8,7 +8,8 @@
  *
  * A forward has no owner that a router would tell: a probe on this machine has the same nonce, so
  * the trial would shorten its lease and then take it away. So nothing is tried
- *   - where strangers get in already, by a forward or without one;
+ *   - where strangers get in already, by a forward or without one, or get through, and it is not
+ *     proved to whom;
  *   - while a natpunch probe -k keeps the port;
  *   - where the router's port of that number is dialled first, as another was seen outside, and
  *     leads here already.

@@ -124,7 +124,7 @@ bool reachability_is_elsewhere(const struct dialback_result *result, enum arriva
  */
 bool reachability_find_doubt(const struct reachability *reachability, char out[ARRIVALS_WHY_SIZE]);
 
-/* The same, as a note, if there is a doubt. */
+/* The same, as a warning, if there is a doubt. */
 void reachability_log_doubt(const struct reachability *reachability);
 
 /*

@@ -138,6 +138,7 @@ static void test_verdict(void)
 	report.stranger.answer = NAT_UNTOLD;
 	report.filtering = NAT_FILTERING_NOT_BY_PORT;
 	is_judged(&report, NAT_UNTOLD, NAT_YES, NAT_OBSTACLE_UNTOLD, "no stranger at hand");
+	ok(!nat_report_is_unproved(&report), "no stranger at hand: there is nothing to prove");
 
 	report = strict_nat();
 	report.filtering = NAT_FILTERING_UNTOLD;
@@ -157,10 +158,30 @@ static void test_verdict(void)
 	is_judged(&report, NAT_UNTOLD, NAT_NO, NAT_OBSTACLE_UNTOLD, "UDP, untold");
 }
 
+/* Strangers get through, and it cannot be told to whom. */
+static void test_unproved(void)
+{
+	struct nat_report report = strict_nat();
+
+	report.filtering = NAT_FILTERING_ENDPOINT_INDEPENDENT;
+	report.stranger.answer = NAT_UNTOLD;
+	ok(nat_report_is_unproved(&report), "somebody answers strangers: that is not proved");
+	is_judged(&report, NAT_UNTOLD, NAT_YES, NAT_OBSTACLE_UNTOLD, "somebody answers strangers");
+	report.listens.answer = NAT_NO;
+	is_judged(&report, NAT_UNTOLD, NAT_YES, NAT_OBSTACLE_UNTOLD, "though nothing listens here");
+	report.stranger.answer = NAT_YES;
+	ok(!nat_report_is_unproved(&report), "a stranger that came here is a proof");
+	report.stranger.answer = NAT_UNTOLD;
+	report.protocol = MAPPING_UDP;
+	ok(!nat_report_is_unproved(&report), "over UDP nobody answers");
+	is_judged(&report, NAT_YES, NAT_NO, NAT_OBSTACLE_UNTOLD, "over UDP");
+}
+
 int main(void)
 {
 	test_mapping();
 	test_filtering();
 	test_verdict();
+	test_unproved();
 	return done_testing();
 }

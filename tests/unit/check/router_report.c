@@ -40,6 +40,13 @@ int main(void)
 	ok(!report.router.tried, "it is not tried");
 
 	set_scene();
+	report.stranger.answer = NAT_UNTOLD;
+	report.filtering = NAT_FILTERING_ENDPOINT_INDEPENDENT;
+	is_str(try(), "not tried: strangers get through already, perhaps to this machine",
+		"somebody answers strangers");
+	ok(!report.router.tried, "it is not tried");
+
+	set_scene();
 	report.router.methods = 0;
 	is_str(try(), "not tried: there is no router that can be asked", "nobody to ask");
 	ok(!report.router.tried, "it is not tried");

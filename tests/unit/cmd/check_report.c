@@ -151,6 +151,29 @@ static void test_json(void)
 		"one is lacking: the reason");
 }
 
+/* Strangers get through: to whom? */
+static void test_unproved(void)
+{
+	struct nat_report *report = &sides[0].report;
+	const char *text;
+
+	set_judged(0, NAT_UNTOLD);
+	text = printed(check_report_text, 1);
+	ok(has(text, "perhaps: whether strangers get in to TCP port 22 cannot be told with these "
+		     "reflectors\n  name a second one"),
+		"no stranger at hand: another reflector would tell");
+	report->filtering = NAT_FILTERING_ENDPOINT_INDEPENDENT;
+	report->router.at = address("10.0.0.1", 0);
+	report->router.methods = 1U << ROUTER_PCP;
+	strcpy(report->arrived.evidence, "the reason");
+	text = printed(check_report_text, 1);
+	ok(has(text, "perhaps: strangers get through 203.0.113.2 port 22, but that it is to this "
+		     "machine is not proved\n  the reason\n"),
+		"somebody answers strangers: that is said, and what is missing");
+	ok(!has(text, "name a second one"), "which no reflector can tell");
+	ok(!has(text, "-F"), "nor a trial");
+}
+
 /* A NAT that keeps strangers out, and a router in front of it that speaks PCP and UPnP. */
 static struct nat_report *set_router(void)
 {
@@ -227,6 +250,7 @@ int main(void)
 	test_best();
 	test_text();
 	test_json();
+	test_unproved();
 	test_router();
 	return done_testing();
 }
