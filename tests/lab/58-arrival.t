@@ -126,6 +126,10 @@ try_here()
 	is 'its own address and port: the line' "$line" "$LAB_HOME_PUBLIC4 22"
 	like 'its own address and port: a doubt' "$said" \
 		"^natpunch probe: warning: $LAB_HOME_PUBLIC4:22 ${doubt}what came was from 192\\.168\\.1\\.1:[0-9]+, which a proxy or a NAT may have made of it\$"
+	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
+	is 'its own address and port: check: exit 5' $? 5
+	is 'its own address and port: check: the verdict' "$(check_field "$LAB_DIR/tcp.out" direct)" null
+	check_keep_json
 	lab_exec home nft -f - <<-END
 		table ip led {
 			chain in {
@@ -194,18 +198,24 @@ try_unprivileged()
   to see what comes to this machine takes CAP_NET_RAW"
 }
 
-# A connection that the kernel still has is a proof: nobody accepts it, so it stays.
+# A connection that the kernel still has is a proof: its end gets lost on the way.
 try_table()
 {
 	reflect_anew
 	forward 192.168.1.2
 	lab_nat_flush home
-	read -r sshd <"$LAB_DIR/sshd.pid"
-	kill -STOP "$sshd"
+	lab_exec home-router nft -f - <<-END
+		table ip endless {
+			chain through {
+				type filter hook forward priority filter - 10
+				ip saddr $LAB_REFLECTOR_B4 tcp flags & (fin | rst) != 0 drop
+			}
+		}
+	END
 	# shellcheck disable=SC2086
 	lab_exec home $no_raw "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
 	is 'in the table of the kernel: exit 0' $? 0
-	kill -CONT "$sshd"
+	lab_exec home-router nft delete table ip endless
 	is 'in the table of the kernel: arrived' "$(check_field "$LAB_DIR/tcp.out" arrived)" true
 	is 'in the table of the kernel: a stranger' "$(check_field "$LAB_DIR/tcp.out" stranger)" true
 	is 'in the table of the kernel: a firewall' "$(check_field "$LAB_DIR/tcp.out" local_firewall)" false
@@ -308,6 +318,6 @@ try_known
 try_keep repair 203.0.113.3
 try_keep raw 203.0.113.4
 lab_stop
-check_json 5
+check_json 6
 
 done_testing
