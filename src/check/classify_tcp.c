@@ -5,8 +5,8 @@
  *
  *   dial-back       tap saw it   what it means
  *   connected       yes          let in
- *   connected       no tap       let in, though perhaps to another machine: who it was is not
- * proved connected       no           a NAT leads it to another machine: says nothing of this one
+ *   connected       no tap       let in, to this machine or to another: not proved
+ *   connected       no           a NAT leads it to another machine: says nothing of this one
  *   refused         yes          let in; nobody listens, or a firewall of this machine's rejects
  *   timed out       yes          let in; a firewall of this machine's drops
  *   refused         no           a NAT answers for us
