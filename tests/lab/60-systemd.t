@@ -206,6 +206,9 @@ for unit in $reflect $probe; do
 done
 before=$(show "$probe" MainPID)
 # shellcheck disable=SC2016 # for the shell that it starts
+wait_for 10 inside sh -c '[ -n "$(cat "/proc/$1/task/$1/children")" ]' sh "$before" ||
+	diag 'no helper'
+# shellcheck disable=SC2016 # for the shell that it starts
 inside sh -c 'for helper in $(cat "/proc/$1/task/$1/children"); do kill -KILL "$helper"; done' sh "$before"
 ok 'the probe: without its helper, it is started anew' wait_for 10 is_anew "$probe" "$before"
 like 'the old one said why' "$(inside journalctl --no-pager -q -u $probe "_PID=$before")" \
