@@ -23,21 +23,6 @@ said()
 	cat "$LAB_DIR/keep.err"
 }
 
-forwards()
-{
-	lab_exec home-router nft list chain inet filter prerouting_miniupnpd | grep -q "dnat"
-}
-
-forgot()
-{
-	! forwards
-}
-
-logs_in()
-{
-	[ "$(lab_ssh third "$LAB_HOME_PUBLIC4" "$1" echo in 2>/dev/null)" = in ]
-}
-
 lab_start port-restricted
 router_start "ext_ip=$router_public"
 lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
@@ -45,25 +30,25 @@ lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
 keep
 ok 'it is verified' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$"
 like 'through the router' "$(said)" 'the router 192\.168\.1\.1 forwards its port 22 to port 22 here, by PCP'
-ok 'a stranger logs in' logs_in 22
+ok 'a stranger logs in' router_lets_in 22
 
 router_stop
 router_start "ext_ip=$router_public"
-nok 'a router that has started anew has forgotten it' forwards
+nok 'a router that has started anew has forgotten it' router_forwards
 # It announces its start to everybody, and is asked at once, or some seconds after the last question.
-ok 'it is asked for again' wait_for 30 forwards
-ok 'and a stranger logs in' wait_for 20 logs_in 22
+ok 'it is asked for again' wait_for 30 router_forwards
+ok 'and a stranger logs in' wait_for 20 router_lets_in 22
 
 # As somebody does who tries by hand what runs already.
 lab_spawn second home "$natpunch" probe -k -F -r "$LAB_REFLECTOR4"
 ok 'a second one finds the port in use' \
 	wait_for_line 20 "$LAB_DIR/second.err" 'port 22 already has a connection'
 lab_kill second
-ok "its end does not take back what the first one has" forwards
+ok "its end does not take back what the first one has" router_forwards
 
 lab_kill keep
 is 'it ends: exit 0' "$?" 0
-ok 'and the forward is given back' forgot
+ok 'and the forward is given back' router_forgot
 router_stop
 
 # As OpenWrt has it.
@@ -72,9 +57,9 @@ lab_nat_flush home
 keep -p 2222 --to 127.0.0.1:22
 ok 'a router that forwards high ports alone' \
 	wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 2222\$"
-ok 'a stranger logs in' logs_in 2222
+ok 'a stranger logs in' router_lets_in 2222
 lab_kill keep KILL
-ok 'one that is killed leaves it' forwards
+ok 'one that is killed leaves it' router_forwards
 router_stop
 
 # Nobody there: kept all the same, not reachable.

@@ -33,22 +33,6 @@ field()
 			ref $r ? ($r ? "true" : "false") : $r' "$1" <"$out"
 }
 
-# What the router forwards, a line each.
-forwards()
-{
-	lab_exec home-router nft list chain inet filter prerouting_miniupnpd | grep dnat
-}
-
-forwards_nothing()
-{
-	! forwards
-}
-
-forwards_something()
-{
-	forwards >/dev/null
-}
-
 # LINE...: a router with these lines, and a reflector that has not been asked too often.
 begin()
 {
@@ -68,7 +52,7 @@ like 'read only: who, and what more there is' "$text" \
 	'^ +192\.168\.1\.1 answered after [0-9]+ ms; natpunch check -F tries whether it forwards port 22$'
 like 'read only: the next step' "$text" \
 	'^  or, as the router speaks PCP, NAT-PMP, UPnP: natpunch probe -F asks it to forward port 22$'
-ok 'read only: the router forwards nothing' forwards_nothing
+ok 'read only: the router forwards nothing' router_forgot
 check -4 -f json
 is 'json: the router' "$(field router)" 192.168.1.1
 is 'json: what it speaks' "$(field router_methods)" 'pcp nat-pmp upnp'
@@ -81,22 +65,22 @@ like 'tried: what would change it' "$text" \
 	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F$'
 like 'tried: the evidence' "$text" \
 	"^ +it forwarded its port 22 by PCP; [0-9.]+:[0-9]+ came to this machine through $LAB_HOME_PUBLIC4:22\$"
-ok 'tried: the forward is taken back' forwards_nothing
+ok 'tried: the forward is taken back' router_forgot
 check -4 -F -f json
 is 'json: it would' "$(field router_forwards)" true
 check -4 -F -u -p 5022
 like 'UDP: it grants, which is no proof' "$text" \
 	'^ +it forwarded its port 5022 by PCP; whether strangers get in by it: nobody dials over UDP$'
-ok 'UDP: taken back' forwards_nothing
+ok 'UDP: taken back' router_forgot
 
 # Ended in the middle, while somebody dials.
 lab_nat_flush home
 lab_exec home-router nft insert rule inet filter forward iifname wan ct state new tcp dport 22 drop
 lab_spawn ended home "$natpunch" check -4 -F -v -r "$LAB_REFLECTOR4"
-ok 'ended: it forwards' wait_for 20 forwards_something
+ok 'ended: it forwards' wait_for 20 router_forwards
 lab_kill ended
 is 'ended: by the signal' "$?" 143
-ok 'ended: taken back' forwards_nothing
+ok 'ended: taken back' router_forgot
 router_stop
 begin "ext_ip=$router_public"
 
@@ -105,15 +89,15 @@ lab_nat_flush home
 lab_spawn keep home "$natpunch" probe -k -F -V -r "$LAB_REFLECTOR4"
 ok 'a probe keeps a forward' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$" ||
 	diag "$(cat "$LAB_DIR/keep.err")"
-before=$(forwards)
+before=$(router_rules)
 text=$(lab_exec home "$natpunch" check -4 -F -r "$LAB_REFLECTOR4" 2>&1)
 like 'strangers get in by it' "$text" '^yes: strangers get in'
-is 'which is left alone' "$(forwards)" "$before"
+is 'which is left alone' "$(router_rules)" "$before"
 lab_exec home-router nft insert rule inet filter forward iifname wan ct state new tcp dport 22 drop
 text=$(lab_exec home "$natpunch" check -4 -F -f json -r "$LAB_REFLECTOR4" 2>&1)
 like 'where they do not: it is told who keeps the port' "$text" \
 	'"router_forwards":null,"router_forwards_evidence":"not tried: natpunch \(pid [0-9]+\) keeps the port'
-is 'and that it is left alone as well' "$(forwards)" "$before"
+is 'and that it is left alone as well' "$(router_rules)" "$before"
 lab_kill keep
 router_stop
 
@@ -131,7 +115,7 @@ check -4 -F
 like 'UPnP alone: it is told' "$text" "^  router             UPnP; its own address is $router_public\$"
 like 'UPnP alone: it would' "$text" \
 	'^what would change it: the router speaks UPnP and would forward port 22: natpunch probe -F$'
-ok 'UPnP alone: taken back' forwards_nothing
+ok 'UPnP alone: taken back' router_forgot
 lab_exec home-router nft delete table inet mute
 router_stop
 router_upnp=no
@@ -141,7 +125,7 @@ begin "ext_ip=$router_public" 'allow 1024-65535 0.0.0.0/0 1024-65535' 'deny 0-65
 check -4 -F
 like 'high ports alone: why not' "$text" \
 	'^  natpunch probe -F would not do: the router 192\.168\.1\.1 refuses to forward port 22 \(PCP: NOT_AUTHORIZED\); many routers forward to ports from 1024 only'
-ok 'high ports alone: nothing is forwarded' forwards_nothing
+ok 'high ports alone: nothing is forwarded' router_forgot
 router_stop
 
 # Nobody there.
@@ -162,7 +146,7 @@ begin "ext_ip=$router_public"
 check -4 -F
 like 'two NATs: it would' "$text" \
 	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F$'
-ok 'two NATs: taken back' forwards_nothing
+ok 'two NATs: taken back' router_forgot
 router_stop
 begin
 check -4 -F -f json
@@ -177,7 +161,7 @@ begin "ext_ip=$router_public"
 check -4 -F
 like 'a carrier that lets nobody in: why not' "$text" \
 	'^  natpunch probe -F would not do: it forwarded its port 22 by PCP, but a NAT or a firewall beyond it'
-ok 'a carrier that lets nobody in: taken back' forwards_nothing
+ok 'a carrier that lets nobody in: taken back' router_forgot
 router_stop
 lab_stop
 
@@ -187,15 +171,15 @@ begin "ext_ip=$router_public"
 check -4 -F
 like 'ports are changed: it would' "$text" \
 	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F$'
-ok 'ports are changed: taken back' forwards_nothing
+ok 'ports are changed: taken back' router_forgot
 router_stop
 begin "ext_ip=$router_public"
 lab_exec home "$natpunch" probe -F -V -r "$LAB_REFLECTOR4" >"$LAB_DIR/probed" 2>&1
-before=$(forwards)
+before=$(router_rules)
 check -4 -F
 like 'a forward of before: it is found' "$text" \
 	'^what would change it: nothing has to: the router forwards port 22 already; natpunch probe -F tells by which address$'
-is 'and left alone' "$(forwards)" "$before"
+is 'and left alone' "$(router_rules)" "$before"
 router_stop
 lab_stop
 
@@ -213,7 +197,7 @@ check -F -r "$LAB_REFLECTOR4"
 is 'both families: each would' "$(echo "$text" |
 	grep -c '^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F')" 2
 is 'both families: nothing stays open' "$(lab_exec home-router nft list chain inet filter miniupnpd | grep -c accept)" 0
-ok 'both families: nothing is forwarded' forwards_nothing
+ok 'both families: nothing is forwarded' router_forgot
 router_stop
 lab_stop
 done_testing

@@ -23,21 +23,6 @@ said()
 	cat "$LAB_DIR/keep.err"
 }
 
-forwards()
-{
-	lab_exec home-router nft list chain inet filter prerouting_miniupnpd | grep -q "dnat"
-}
-
-forgot()
-{
-	! forwards
-}
-
-logs_in()
-{
-	[ "$(lab_ssh third "$LAB_HOME_PUBLIC4" "$1" echo in 2>/dev/null)" = in ]
-}
-
 # How many sessions sshd took keys for.
 sessions()
 {
@@ -76,7 +61,7 @@ is 'what becomes of it is told once' "$(grep -c 'what comes to port 2222 goes to
 	"$LAB_DIR/keep.err")" 1
 is 'and who the server is' "$(grep -c 'connections to port 2222 go to .* on port 22$' "$LAB_DIR/keep.err")" 1
 before=$(sessions)
-ok 'a stranger logs in' logs_in 2222
+ok 'a stranger logs in' router_lets_in 2222
 is 'at the sshd of port 22' "$(sessions)" $((before + 1))
 like 'which sees it come from this machine' "$(grep '^Accepted publickey' "$LAB_SSHD_LOG" | tail -n 1)" \
 	' from 127\.0\.0\.1 '
@@ -87,17 +72,17 @@ is 'so who looks it up finds that port' \
 is 'and who connects gets in' "$(road_ssh echo in 2>&1)" in
 lab_kill keep
 is 'it ends: exit 0' "$?" 0
-ok 'and the forward is given back' forgot
+ok 'and the forward is given back' router_forgot
 
 # Another has the port; what was taken is taken again.
 # shellcheck disable=SC2016 # perl's
 lab_spawn other home perl -MSocket -e 'my $s; socket($s, PF_INET, SOCK_STREAM, 0) &&
 	setsockopt($s, SOL_SOCKET, SO_REUSEPORT, 1) && bind($s, sockaddr_in(2222, INADDR_ANY)) &&
-	listen($s, 5) or die $!; sleep 300'
+	listen($s, 5) or die $!; select undef, undef, undef, undef'
 wait_for 10 listens || bail 'nobody listens'
 keep -V
 ok 'a port that is taken is not' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 2223\$"
-ok 'a stranger logs in' logs_in 2223
+ok 'a stranger logs in' router_lets_in 2223
 lab_kill keep
 lab_kill other
 sed -i 's/2222/2345/g; s/08ae/0929/' "$LAB_DIR/file"
@@ -129,7 +114,7 @@ openwrt
 lab_nat_flush home
 keep -V --forward-by upnp
 ok 'by UPnP' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 2222\$"
-ok 'a stranger logs in' logs_in 2222
+ok 'a stranger logs in' router_lets_in 2222
 lab_kill keep
 router_stop
 router_upnp=
@@ -145,7 +130,7 @@ openwrt
 lab_signal keep HUP
 ok 'is asked when there is a reason to, and then a high port taken' \
 	wait_for_line 40 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 2222\$"
-ok 'a stranger logs in' logs_in 2222
+ok 'a stranger logs in' router_lets_in 2222
 lab_kill keep
 router_stop
 lab_stop
@@ -158,10 +143,10 @@ keep -V
 ok 'two NATs' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 [0-9]{4,5}\$"
 port=$(sed 's/.* //' "$LAB_DIR/keep.out")
 before=$(sessions)
-ok 'a stranger logs in' logs_in "$port"
+ok 'a stranger logs in' router_lets_in "$port"
 is 'at the sshd of port 22' "$(sessions)" $((before + 1))
 lab_kill keep
-ok 'the forward is given back' forgot
+ok 'the forward is given back' router_forgot
 router_stop
 lab_stop
 done_testing

@@ -9,6 +9,9 @@
 #                           that it tells is a wrong one.
 #                           With router_upnp=yes it also speaks UPnP
 #   router_stop             ends it; what it forwards, it forwards no more
+#   router_rules            prints the rules by which it forwards, if there are any
+#   router_forwards, router_forgot  are there any, are there none?
+#   router_lets_in PORT     does a stranger log in at home through that public port?
 #
 # A router that is to open IPv6 wants LAB_IPV6=none, as the firewall is then this one.
 
@@ -77,4 +80,24 @@ router_stop()
 	kill "$router_pid"
 	wait_for 10 router_is_gone || bail 'miniupnpd does not end'
 	lab_exec home-router nft delete table inet filter
+}
+
+router_rules()
+{
+	lab_exec home-router nft list chain inet filter prerouting_miniupnpd | grep dnat
+}
+
+router_forwards()
+{
+	router_rules >/dev/null
+}
+
+router_forgot()
+{
+	! router_forwards
+}
+
+router_lets_in()
+{
+	[ "$(lab_ssh third "$LAB_HOME_PUBLIC4" "$1" echo in 2>/dev/null)" = in ]
 }
