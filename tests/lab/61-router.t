@@ -98,6 +98,9 @@ probe -F -u -p 5000 -f json
 like 'UDP as well' "$line" '"protocol":"udp",.*"router_method":"pcp","router_port":5000'
 router_stop
 
+probe -F --router fe80::1
+is 'a router of the other family: exit 0' "$status" 0
+like 'it is told that none is asked' "$said" 'no router is asked in IPv4: --router is an address of IPv6$'
 # UPnP, where it is the only one that is answered.
 router_upnp=yes
 router_start "ext_ip=$router_public"
