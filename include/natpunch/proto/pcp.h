@@ -100,10 +100,10 @@ enum pcp_reading pcp_read(
 bool pcp_is_announcement(const void *data, size_t size);
 
 #define PCP_RESULT_DONE           0
-#define PCP_RESULT_VERSION        1  /* UNSUPP_VERSION, in both protocols */
-#define PCP_RESULT_NOT_AUTHORIZED 2  /* in both protocols */
-#define PCP_RESULT_NO_RESOURCES   8  /* in PCP */
-#define PCP_RESULT_NETWORK        3  /* NETWORK_FAILURE in NAT-PMP */
+#define PCP_RESULT_VERSION        1 /* UNSUPP_VERSION, in both protocols */
+#define PCP_RESULT_NOT_AUTHORIZED 2 /* in both protocols */
+#define PCP_RESULT_NO_RESOURCES   8 /* in PCP */
+#define PCP_RESULT_NETWORK        3 /* NETWORK_FAILURE in NAT-PMP */
 
 /* "PCP" or "NAT-PMP", and a result as its RFC has it: "NOT_AUTHORIZED"; "an unknown result". */
 const char *pcp_protocol_name(enum pcp_kind kind);
