@@ -10,6 +10,7 @@ note "SEED=$seed"
 SEED=$seed sh tests/fuzz/run "${FUZZ_SECONDS:-4}" >"$lint_dir/results"
 while read -r name count inputs result; do
 	is "$name: $count $inputs" "$result" held
+	[ "$result" = held ] || diag "$(tail -n 40 "build/fuzz/$name.log")"
 	between "$name: there were some" "$count" 10 1000000000
 done <"$lint_dir/results"
 is 'each harness was run' "$(wc -l <"$lint_dir/results")" \

@@ -50,7 +50,9 @@ job()
 	want=$2
 	shift 2
 	lab_exec home "$natpunch" "$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
-	is "$name: exit $want" $? "$want"
+	status=$?
+	is "$name: exit $want" "$status" "$want"
+	[ "$status" -eq "$want" ] || diag "$(cat "$LAB_DIR/err")"
 }
 
 # A hook that is one line, so that it is run and ends.
