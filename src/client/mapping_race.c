@@ -134,6 +134,19 @@ static struct attempt *free_attempt(struct mapping_race *race)
 	return NULL;
 }
 
+/* Does an attempt that is under way speak from the port by datagrams? */
+static bool shares_port(const struct mapping_race *race)
+{
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++) {
+		const struct attempt *attempt = &race->attempts[i];
+
+		if (attempt->used && attempt->transaction.port.fd >= 0 &&
+			attempt->transaction.port.kind == BORROW_DATAGRAM)
+			return true;
+	}
+	return false;
+}
+
 static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 {
 	struct lane *lane = &race->lanes[index];
@@ -144,6 +157,7 @@ static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 		.interface = race->request->interface,
 		.owner = race->request->owner,
 		.leave_free = race->request->leave_free,
+		.shared = shares_port(race),
 	};
 
 	if (attempt == NULL)

@@ -156,7 +156,22 @@ try_kill()
 	start_reflector
 	probe -p 1194 -r "$LAB_REFLECTOR4"
 	is "kill: the next one" "$line" "$LAB_HOME_PUBLIC4 1194"
+	lab_exec reflector nft 'table inet silent { chain in {
+		type filter hook input priority filter
+		udp dport 9 drop
+	}; }'
+	try_silent_first
 	lab_stop
+}
+
+# A reflector that is silent does not keep the port from the question to the next one.
+try_silent_first()
+{
+	for method in bind auto; do
+		probe -4 -m "$method" -p 2222 -r "$LAB_REFLECTOR4:9" -r "$LAB_REFLECTOR4" -f '%m %a %p'
+		is "silent: $method asks the next one" "$line" "bind $LAB_HOME_PUBLIC4 2222"
+	done
+	is "silent: nothing has the port" "$(lab_exec home ss -unaH 'sport = :2222')" ''
 }
 
 # The daemon itself speaks with the reflector's address: never taken from it.

@@ -20,9 +20,10 @@ struct borrow_request {
 	enum mapping_protocol protocol;
 	struct addr local; /* port: the one to borrow; ADDR_NONE as family: any address */
 	struct addr remote;
-	const char *interface;             /* for SO_BINDTODEVICE, or NULL */
-	const struct port_owner *owner;    /* of the port, as it was found before; or NULL */
-	bool leave_free;                   /* UDP: a daemon may want the port, which is free now */
+	const char *interface;          /* for SO_BINDTODEVICE, or NULL */
+	const struct port_owner *owner; /* of the port, as it was found before; or NULL */
+	bool leave_free;                /* UDP: a daemon may want the port, which is free now */
+	bool shared; /* UDP: the caller has it already, to speak to another address */
 	const struct borrow_method *after; /* borrow_open() with NULL: not these any more, up to it
 					    */
 	bool again; /* it was BORROW_BUSY before: why methods are passed over has been told */
