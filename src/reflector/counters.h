@@ -64,6 +64,10 @@
 	ONE(LIMITED_HOLD, "limited_total", "what=\"hold\"", "")                                    \
 	ONE(LIMITED_NAME, "limited_total", "what=\"name\"", "")                                    \
 	ONE(LIMITED_SOURCE, "limited_total", "what=\"source\"", "")                                \
+	ONE(DEAD_HELD, "yielded_total", "what=\"held\"",                                           \
+		"What was dead and made room for a request that was proven.")                      \
+	ONE(DEAD_RELAY, "yielded_total", "what=\"relay\"", "")                                     \
+	ONE(DEAD_RELAY_NAME, "yielded_total", "what=\"relay_of_name\"", "")                        \
 	ONE(SOURCES_DROPPED, "sources_dropped_total", "", "Sources forgotten for want of room.")   \
 	ONE(DIAL_CLOSED, "dials_total", "result=\"closed\"",                                       \
 		"Calls back to clients, by what became of them.")                                  \

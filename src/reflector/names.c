@@ -323,7 +323,7 @@ static void invite(struct names *names, uint32_t entry, const struct names_calle
  * keeps its TCP mapping. Returns 0, or the error to answer.
  */
 static unsigned invite_to_relay(struct names *names, uint32_t entry,
-	const struct names_caller *caller, struct names_effect *effect)
+	const struct names_caller *caller, uint64_t now, struct names_effect *effect)
 {
 	struct registry_entry *known = &names->registry.entries[entry];
 	enum addr_family family = (enum addr_family)caller->source->family;
@@ -341,7 +341,7 @@ static unsigned invite_to_relay(struct names *names, uint32_t entry,
 			family == ADDR_IPV6 ? ADDR_IPV4 : ADDR_IPV6, MAPPING_TCP);
 	if (!can_be_told(place))
 		return RELAY_MESSAGE_NOT_HOME;
-	code = relay_reserve(names->relay, known->key.name, &invitation.ticket);
+	code = relay_reserve(names->relay, known->key.name, &invitation.ticket, now);
 	if (code != 0)
 		return code;
 	effect->relay = invitation.ticket.number;
@@ -379,7 +379,7 @@ static unsigned write_answer(struct names *names, const struct name_grant *grant
 		put_offer(answer, names, &grant->subject, caller, now);
 		break;
 	case STUN_METHOD_RELAY:
-		code = invite_to_relay(names, entry, caller, effect);
+		code = invite_to_relay(names, entry, caller, now, effect);
 		if (code != 0)
 			return code;
 		break;

@@ -8,10 +8,12 @@
  *   WAITING   the initiator's connection is here; home was told and has `join_ms` to come
  *   FLOWING   both are here, and each is sent what the other says (flow.h)
  *
- * The rule for a full table, and for a name that has as many as it may: the newcomer is refused,
- * with an error that says which of the two it was. No relay is ever ended for another, and none for
- * being silent: TCP keep-alives on both connections hold the NATs on the way open, and find out
- * within a quarter of an hour when an end is gone. A FIN is passed on in its turn and the other
+ * The rule for a full table, and for a name that has as many as it may: the relay goes of which an
+ * end has left TCP keep-alives unanswered for longest, for `dead_ms` at least (keepalive.h), among
+ * all or among those of the name. Where none has, the newcomer is refused, with an error that says
+ * which of the two it was. No relay is ended for being silent, and none while nobody wants its
+ * place: an end that does not answer may come back, and is given up after some 53 minutes. The
+ * keep-alives also hold the NATs on the way open. A FIN is passed on in its turn and the other
  * direction goes on; when one end is cut off, so is the other. A relay outlives the removal of its
  * name's key.
  *
@@ -24,7 +26,8 @@
  *
  * Threat: who has no key gets no further than a JOIN, which is refused for whatever reason by the
  * same bytes. Who has one can take as many slots as his name may have, can send as fast as home's
- * connection takes it, and can stop reading: that costs buffers of a fixed size. A JOIN is judged
+ * connection takes it, and can stop reading: that costs buffers of a fixed size. He can end no
+ * relay whose ends are there. A JOIN is judged
  * against the one relay that it names, so guessing costs its author a connection for each try, and
  * a relay that waits nothing.
  */
@@ -39,6 +42,7 @@
 
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/flow.h"
+#include "natpunch/os/keepalive.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/random.h"
 #include "natpunch/base/secret.h"
@@ -143,28 +147,6 @@ static struct relay_slot *find_free(const struct relay *relay, const char *name,
 	return found;
 }
 
-unsigned relay_reserve(struct relay *relay, const char *name, struct relay_ticket *ticket)
-{
-	static const struct flow none = {.pipe = {-1, -1}};
-	uint32_t same;
-	struct relay_slot *slot = find_free(relay, name, &same);
-
-	if (same >= relay->limits.name)
-		return RELAY_MESSAGE_NAME_FULL;
-	if (slot == NULL)
-		return RELAY_MESSAGE_FULL;
-	slot->generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
-	slot->phase = PHASE_RESERVED;
-	slot->fds[LEG_INITIATOR] = slot->fds[LEG_HOME] = -1;
-	slot->flows[LEG_INITIATOR] = slot->flows[LEG_HOME] = none;
-	memcpy(slot->name, name, strlen(name) + 1);
-	random_fill(slot->token, sizeof(slot->token));
-	relay->used++;
-	ticket->number = make_number((uint32_t)(slot - relay->slots), slot->generation);
-	memcpy(ticket->token, slot->token, sizeof(ticket->token));
-	return 0;
-}
-
 /* ---- ends --------------------------------------------------------------------------------- */
 
 static void log_slot(const struct relay_slot *slot, const char *what)
@@ -256,6 +238,75 @@ void relay_close(struct relay *relay)
 	relay->slots = NULL;
 }
 
+/* ---- a place ------------------------------------------------------------------------------ */
+
+/* For how long an end has been dead, if one is; else 0. */
+static uint32_t dead_for(const struct relay *relay, const struct relay_slot *slot)
+{
+	uint32_t longest = 0;
+
+	for (int leg = 0; slot->phase == PHASE_FLOWING && leg < LEGS; leg++) {
+		uint32_t since = keepalive_dead_ms(slot->fds[leg], relay->limits.dead_ms);
+
+		longest = since > longest ? since : longest;
+	}
+	return longest;
+}
+
+/* Ends the relay that has been dead for longest, of that name or (NULL) of any. False: all live. */
+static bool end_dead(struct relay *relay, const char *name, uint64_t now)
+{
+	struct relay_slot *found = NULL;
+	uint32_t longest = 0;
+
+	for (uint32_t i = 0; i < relay->limits.all; i++) {
+		struct relay_slot *slot = &relay->slots[i];
+		uint32_t since =
+			name == NULL || strcmp(slot->name, name) == 0 ? dead_for(relay, slot) : 0;
+
+		if (since > longest) {
+			longest = since;
+			found = slot;
+		}
+	}
+	if (found == NULL)
+		return false;
+	count_one(relay->counters, name != NULL ? COUNTER_DEAD_RELAY_NAME : COUNTER_DEAD_RELAY);
+	log_slot(found, "does not answer: its place goes to another");
+	finish(relay, found, false, now);
+	return true;
+}
+
+static void take(struct relay_slot *slot, const char *name)
+{
+	static const struct flow none = {.pipe = {-1, -1}};
+
+	slot->generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
+	slot->phase = PHASE_RESERVED;
+	slot->fds[LEG_INITIATOR] = slot->fds[LEG_HOME] = -1;
+	slot->flows[LEG_INITIATOR] = slot->flows[LEG_HOME] = none;
+	memcpy(slot->name, name, strlen(name) + 1);
+	random_fill(slot->token, sizeof(slot->token));
+}
+
+unsigned relay_reserve(
+	struct relay *relay, const char *name, struct relay_ticket *ticket, uint64_t now)
+{
+	uint32_t same;
+	struct relay_slot *slot = find_free(relay, name, &same);
+
+	if (same >= relay->limits.name && !end_dead(relay, name, now))
+		return RELAY_MESSAGE_NAME_FULL;
+	if (same < relay->limits.name && slot == NULL && !end_dead(relay, NULL, now))
+		return RELAY_MESSAGE_FULL;
+	slot = find_free(relay, name, &same);
+	take(slot, name);
+	relay->used++;
+	ticket->number = make_number((uint32_t)(slot - relay->slots), slot->generation);
+	memcpy(ticket->token, slot->token, sizeof(ticket->token));
+	return 0;
+}
+
 /* ---- the initiator ------------------------------------------------------------------------ */
 
 static bool watch(struct relay *relay, const struct relay_slot *slot, int leg)
@@ -270,12 +321,9 @@ static bool watch(struct relay *relay, const struct relay_slot *slot, int leg)
 }
 
 /* Who forgets an idle connection is a NAT; whether an end is gone is found out as well. */
-static void keep_alive(int fd)
+static void prepare(int fd)
 {
-	socket_set_flag(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	socket_set_flag(fd, IPPROTO_TCP, TCP_KEEPIDLE, RELAY_IDLE_S);
-	socket_set_flag(fd, IPPROTO_TCP, TCP_KEEPINTVL, RELAY_PROBE_S);
-	socket_set_flag(fd, IPPROTO_TCP, TCP_KEEPCNT, RELAY_PROBES);
+	keepalive_start(fd);
 	socket_set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
@@ -301,7 +349,7 @@ void relay_wait(struct relay *relay, uint64_t number, const struct relay_initiat
 	else if (!watch(relay, slot, LEG_INITIATOR))
 		refuse(relay, slot, RELAY_MESSAGE_FULL);
 	else
-		keep_alive(initiator->fd);
+		prepare(initiator->fd);
 }
 
 /* ---- home --------------------------------------------------------------------------------- */
@@ -372,7 +420,7 @@ void relay_begin(struct relay *relay, uint64_t number, int fd, const struct addr
 		refuse(relay, slot, RELAY_MESSAGE_FULL);
 		return;
 	}
-	keep_alive(fd);
+	prepare(fd);
 	slot->phase = PHASE_FLOWING;
 	slot->began = now;
 	relay->sessions++;

@@ -20,16 +20,6 @@
 #define RELAY_DESCRIPTORS 6   /* of one relay */
 #define RELAY_ANSWER      128 /* longest answer to RELAY or JOIN */
 
-/*
- * After so long without a byte an end is asked whether it is there, and again, and given up after
- * as many times without an answer, a quarter of an hour. Both times are the same: a kernel that has
- * asked looks at the clock again after the second one, also when there was an answer (Linux,
- * tcp_keepalive_timer()). NATs have been seen to forget what is silent for 30 s.
- */
-#define RELAY_IDLE_S  25
-#define RELAY_PROBE_S 25
-#define RELAY_PROBES  36
-
 extern const struct sandbox_call relay_calls[]; /* beside those of sockets and flows */
 
 struct relay_slot;
@@ -56,11 +46,13 @@ void relay_close(struct relay *relay);
 void relay_count(const struct relay *relay, struct counters *counters);
 
 /*
- * Takes a slot for the name and makes its ticket. Returns 0, or RELAY_MESSAGE_NAME_FULL or
+ * Takes a slot for the name, of whose key the caller has had proof, and makes its ticket; where
+ * there is no room, a relay that is dead is ended for it. Returns 0, or RELAY_MESSAGE_NAME_FULL or
  * RELAY_MESSAGE_FULL. relay_wait() must follow for the ticket's number before anything else is
  * asked.
  */
-unsigned relay_reserve(struct relay *relay, const char *name, struct relay_ticket *ticket);
+unsigned relay_reserve(
+	struct relay *relay, const char *name, struct relay_ticket *ticket, uint64_t now);
 
 /* A request RELAY, and what it is to be answered once home is there. */
 struct relay_initiator {

@@ -10,6 +10,7 @@
 
 #include "natpunch/base/addr.h"
 #include "natpunch/base/rate_limit.h"
+#include "natpunch/os/keepalive.h"
 #include "natpunch/os/privileges.h"
 
 #define REFLECTOR_LISTEN_MAX          32
@@ -79,9 +80,12 @@ struct relay_limits {
 	uint32_t all; /* 1 to 4096 */
 	uint32_t name;
 	uint32_t join_ms; /* how long an initiator's connection waits for home's */
+	uint32_t dead_ms; /* how long an end was not there before it yields (keepalive.h) */
 };
 
-#define RELAY_LIMITS_DEFAULT ((struct relay_limits){.all = 128, .name = 8, .join_ms = 5000})
+#define RELAY_LIMITS_DEFAULT                                                                       \
+	((struct relay_limits){                                                                    \
+		.all = 128, .name = 8, .join_ms = 5000, .dead_ms = KEEPALIVE_DEAD_MS})
 
 struct reflector_config {
 	struct reflector_listen listen[REFLECTOR_LISTEN_MAX];

@@ -14,12 +14,17 @@
 #include <unistd.h>
 
 #include "natpunch/base/timer_heap.h"
+#include "natpunch/os/clock.h"
+#include "natpunch/os/keepalive.h"
 #include "natpunch/os/key_file.h"
 #include "natpunch/os/random.h"
 #include "reflector/names.h"
 #include "tap.h"
+#include "unit/deaf.h"
 
-#define START_MS 86400000ULL
+#define START_MS    86400000ULL
+#define DEAD_MS     300
+#define DEADLINE_MS 10000
 
 static struct loop loop;
 static struct relay relay;
@@ -47,10 +52,19 @@ struct end {
 	int given;
 };
 
+static bool over_tcp;
+
 static struct end make_end(void)
 {
 	int pair[2];
 
+	if (over_tcp) {
+		struct loopback ends = loopback_connect();
+
+		fcntl(ends.ours, F_SETFL, O_NONBLOCK);
+		fcntl(ends.theirs, F_SETFL, O_NONBLOCK);
+		return (struct end){.mine = ends.theirs, .given = ends.ours};
+	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
 		bail_out("socketpair: %s", strerror(errno));
 	return (struct end){.mine = pair[0], .given = pair[1]};
@@ -132,12 +146,12 @@ static void test_limits(void)
 	char byte;
 	struct end ends[4];
 
-	is_uint(relay_reserve(&relay, "home", &tickets[0]), 0, "a first relay");
-	is_uint(relay_reserve(&relay, "home", &tickets[1]), 0, "a second");
-	is_uint(relay_reserve(&relay, "home", &one_more), RELAY_MESSAGE_NAME_FULL,
+	is_uint(relay_reserve(&relay, "home", &tickets[0], now), 0, "a first relay");
+	is_uint(relay_reserve(&relay, "home", &tickets[1], now), 0, "a second");
+	is_uint(relay_reserve(&relay, "home", &one_more, now), RELAY_MESSAGE_NAME_FULL,
 		"home may have no third");
-	is_uint(relay_reserve(&relay, "work", &tickets[2]), 0, "another name may");
-	is_uint(relay_reserve(&relay, "third", &one_more), RELAY_MESSAGE_FULL,
+	is_uint(relay_reserve(&relay, "work", &tickets[2], now), 0, "another name may");
+	is_uint(relay_reserve(&relay, "third", &one_more, now), RELAY_MESSAGE_FULL,
 		"but there is room for no fourth of all");
 	ok(tickets[0].number != 0 && tickets[0].number != tickets[1].number,
 		"numbers are their own");
@@ -148,7 +162,7 @@ static void test_limits(void)
 	ok(recv(ends[0].mine, &byte, 1, 0) < 0 && errno == EAGAIN, "they wait without a word");
 	close(ends[0].mine);
 	turn();
-	is_uint(relay_reserve(&relay, "home", &tickets[3]), 0,
+	is_uint(relay_reserve(&relay, "home", &tickets[3], now), 0,
 		"one initiator goes, and makes room");
 	ok(tickets[3].number != tickets[0].number, "for a relay of another number");
 	ends[3] = wait_for(&tickets[3], false);
@@ -170,7 +184,7 @@ static void test_joins(void)
 	struct end initiator, home;
 	uint64_t number;
 
-	relay_reserve(&relay, "home", &ticket);
+	relay_reserve(&relay, "home", &ticket, now);
 	is_int(join(&ticket, &number), RELAY_VERDICT_REFUSED, "nobody joins before it waits");
 	initiator = wait_for(&ticket, true);
 	wrong = ticket;
@@ -206,7 +220,7 @@ static void join_two(const char *name)
 {
 	struct relay_ticket ticket;
 
-	if (relay_reserve(&relay, name, &ticket) != 0)
+	if (relay_reserve(&relay, name, &ticket, now) != 0)
 		bail_out("no relay");
 	initiator_end = wait_for(&ticket, true);
 	home_end = begin(&ticket);
@@ -304,6 +318,114 @@ static void test_gone(void)
 	close(initiator_end.mine);
 	turn();
 	is_uint(relay.used, 0, "nothing is left");
+}
+
+/* ---- the dead yield ----------------------------------------------------------------------- */
+
+struct ends {
+	struct end initiator;
+	struct end home;
+};
+
+static struct ends join_over_tcp(const char *name)
+{
+	struct relay_ticket ticket;
+	struct ends ends;
+
+	over_tcp = true;
+	if (relay_reserve(&relay, name, &ticket, now) != 0)
+		bail_out("no relay");
+	ends.initiator = wait_for(&ticket, true);
+	ends.home = begin(&ticket);
+	over_tcp = false;
+	if (!says(ends.initiator.mine, "yes") || !says(ends.home.mine, "joined"))
+		bail_out("no answers");
+	return ends;
+}
+
+/* It hears nothing any more, and what is said to `other` is for it. */
+static void die(const struct end *end, const struct end *other)
+{
+	uint64_t until = clock_now_ms() + DEADLINE_MS;
+
+	become_deaf(end->mine);
+	send(other->mine, "x", 1, 0);
+	for (;;) {
+		turn();
+		if (keepalive_dead_ms(end->given, DEAD_MS) != 0 || clock_now_ms() >= until)
+			return;
+		poll(NULL, 0, 10);
+	}
+}
+
+static bool is_cut(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET;
+}
+
+static bool passes(const struct ends *ends)
+{
+	send(ends->initiator.mine, "alive", 5, 0);
+	turn();
+	return says(ends->home.mine, "alive");
+}
+
+static void go(struct ends *ends)
+{
+	close(ends->initiator.mine);
+	close(ends->home.mine);
+	turn();
+}
+
+static void give_back(const struct relay_ticket *ticket)
+{
+	close(wait_for(ticket, true).mine);
+	turn();
+}
+
+static void test_dead_yield(void)
+{
+	struct ends idle = join_over_tcp("home"), dead = join_over_tcp("home"), other;
+	struct relay_ticket ticket, next;
+	static struct counters counters;
+
+	relay.counters = &counters;
+	is_uint(relay_reserve(&relay, "home", &ticket, now), RELAY_MESSAGE_NAME_FULL,
+		"all of a name's relays are there: none is ended");
+	die(&dead.initiator, &dead.home);
+	other = join_over_tcp("work");
+	is_uint(relay.used, 3, "nobody wants its place: one whose initiator is dead stays");
+	is_uint(relay_reserve(&relay, "home", &ticket, now), 0, "for the same name it goes");
+	ok(is_cut(dead.home.mine), "and its home is cut off");
+	ok(passes(&idle), "but not an older one that is idle");
+	is_uint(counters.values[COUNTER_DEAD_RELAY_NAME], 1, "and it is counted");
+	is_uint(relay_reserve(&relay, "third", &next, now), RELAY_MESSAGE_FULL,
+		"there is no room for another name: all are there");
+	go(&dead);
+	die(&other.home, &other.initiator);
+	is_uint(relay_reserve(&relay, "home", &next, now), RELAY_MESSAGE_NAME_FULL,
+		"another name's dead relay is no use to a name with all");
+	is_uint(relay_reserve(&relay, "third", &next, now), 0, "where home is dead it goes too");
+	ok(is_cut(other.initiator.mine), "and its initiator is cut off");
+	is_uint(counters.values[COUNTER_DEAD_RELAY], 1, "which is counted by itself");
+	give_back(&ticket);
+	give_back(&next);
+	go(&other);
+	dead = join_over_tcp("work");
+	go(&idle);
+	poll(NULL, 0, DEAD_MS);
+	other = join_over_tcp("work");
+	die(&other.initiator, &other.home);
+	die(&dead.initiator, &dead.home);
+	is_uint(relay_reserve(&relay, "work", &ticket, now), 0, "of two that are dead");
+	ok(is_cut(dead.home.mine), "the one goes that was last heard of before the other");
+	ok(!is_cut(other.home.mine), "which does not");
+	go(&other);
+	go(&dead);
+	give_back(&ticket);
+	relay.counters = NULL;
 }
 
 /* ---- who may ask -------------------------------------------------------------------------- */
@@ -462,8 +584,8 @@ static void test_full_name(void)
 
 	register_home(7);
 	caller.slot = 8;
-	relay_reserve(&relay, "home", &ticket);
-	relay_reserve(&relay, "home", &ticket);
+	relay_reserve(&relay, "home", &ticket, now);
+	relay_reserve(&relay, "home", &ticket, now);
 	client = connect_as(&home_key);
 	name_message_take_offer(&client);
 	is_int(ask(&client), NAME_MESSAGE_FAILED, "a name that has all it may");
@@ -475,7 +597,8 @@ int main(void)
 {
 	/* As signals_open() does for the program: splice(2) has no MSG_NOSIGNAL. */
 	signal(SIGPIPE, SIG_IGN);
-	static const struct relay_limits limits = {.all = 3, .name = 2, .join_ms = 5000};
+	static const struct relay_limits limits = {
+		.all = 3, .name = 2, .join_ms = 5000, .dead_ms = DEAD_MS};
 	unsigned before;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -490,6 +613,7 @@ int main(void)
 	test_flow();
 	test_back_pressure();
 	test_gone();
+	test_dead_yield();
 	is_uint(open_descriptors(), before, "no descriptor is left open");
 	open_names();
 	test_offer();
