@@ -62,6 +62,7 @@
 
 #define HEADERS_MAX    8192 /* bytes of HTTP headers after which the answer does not wait */
 #define HOLD_INTERVALS 3
+#define HOLD_LOOK      1024
 #define NOTHING_READ   UINT32_MAX
 
 int tcp_open(struct tcp_server *tcp, struct loop *loop, uint8_t tag_kind, uint32_t connections,
@@ -182,19 +183,79 @@ static enum tcp_fate read_headers(struct tcp_server *tcp, uint32_t slot, size_t 
 	return send_http(tcp, connection) ? linger(tcp, slot, now) : TCP_FATE_CLOSE;
 }
 
+/* How long a held connection may be silent. */
+static uint64_t hold_ms(const struct tcp_server *tcp, const struct tcp_connection *connection)
+{
+	uint64_t hold = (uint64_t)connection->hold_seconds * HOLD_INTERVALS * 1000;
+
+	return hold > tcp->times.hold ? hold : tcp->times.hold;
+}
+
+/* For how long nothing has come over a held connection that missed two keep-alives; else 0. */
+static uint64_t dead_for(const struct tcp_server *tcp, uint32_t slot, uint64_t now)
+{
+	const struct tcp_connection *connection = &tcp->table.connections[slot];
+	uint64_t due = timer_heap_of(&tcp->table.deadlines, slot);
+	uint64_t lasts = hold_ms(tcp, connection);
+
+	/* With a request begun, or put off, it was heard of just now. */
+	if (!connection->held || connection->partial_size > 0 || connection->paused ||
+		due > now + lasts / HOLD_INTERVALS)
+		return 0;
+	return now + lasts - due;
+}
+
+/*
+ * All that can be held are, and a home whose name's key is proven wants to be: of HOLD_LOOK
+ * connections, and the next ones the next time, the one that is dead for longest is held no more.
+ * It is told by its client's own keep-alives, and by no call for each.
+ */
+static void let_dead_go(struct tcp_server *tcp, uint64_t now)
+{
+	struct tcp_table *table = &tcp->table;
+	uint32_t found = TCP_TABLE_NONE;
+	uint64_t longest = 0;
+
+	for (uint32_t i = 0; i < HOLD_LOOK && i < table->fresh; i++) {
+		uint32_t slot = table->looked_at++ % table->fresh;
+		uint64_t since = dead_for(tcp, slot, now);
+
+		if (since > longest) {
+			longest = since;
+			found = slot;
+		}
+	}
+	if (found == TCP_TABLE_NONE)
+		return;
+	count_one(tcp->counters, COUNTER_DEAD_HELD);
+	tcp_connection_log(tcp_connection_at(tcp, found), "does not answer: it is held no more");
+	tcp_table_hold(table, found, false);
+}
+
+/* Is held from now on, or not any longer, as its client wants it. */
+static void settle_hold(struct tcp_server *tcp, uint32_t slot, uint64_t now)
+{
+	const struct tcp_connection *connection = tcp_connection_at(tcp, slot);
+	bool wanted = connection->mode == BINDING_MODE_HOLD;
+
+	if (wanted && !connection->held && connection->name != 0 &&
+		tcp->table.held >= tcp_table_hold_max(&tcp->table))
+		let_dead_go(tcp, now);
+	tcp_table_hold(&tcp->table, slot, wanted);
+}
+
 /* Between two requests: how long the connection may be silent, and whether it makes room. */
 static void await_request(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
 	struct tcp_connection *connection = tcp_connection_at(tcp, slot);
 	const struct reflector_times *times = &tcp->times;
-	uint64_t hold = (uint64_t)connection->hold_seconds * HOLD_INTERVALS * 1000;
 
-	tcp_table_hold(&tcp->table, slot, connection->mode == BINDING_MODE_HOLD);
+	settle_hold(tcp, slot, now);
 	if (connection->mode != BINDING_MODE_HOLD)
 		tcp_connection_release_name(tcp, slot, now);
 	switch ((enum binding_mode)connection->mode) {
 	case BINDING_MODE_HOLD:
-		set_deadline(tcp, slot, now + (hold > times->hold ? hold : times->hold));
+		set_deadline(tcp, slot, now + hold_ms(tcp, connection));
 		break;
 	case BINDING_MODE_FORGET:
 		connection->forget_wait = times->forget_first;

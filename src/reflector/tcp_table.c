@@ -23,6 +23,10 @@
  * site holds fewer than its own. By sources alone, who has 65536 of them could hold a whole table
  * by one connection from each, and take from those who share an address.
  *
+ * Before that, to a home that registers a name, whose key it has proven, goes the place of a held
+ * one whose client has missed two of its keep-alives (tcp.c), whatever their sources: that one is
+ * not ended either, and held again when it speaks and there is room.
+ *
  * Those that are not read for a while, because their source has asked too much, stand in `waiting`
  * besides: so each can be told how many of its source wait before it.
  *

@@ -51,8 +51,9 @@ struct tcp_table {
 	uint32_t fresh; /* slots from here on were never used */
 	uint32_t free;  /* first of the free slots below that */
 	uint32_t used;
-	uint32_t held;   /* how many are */
-	uint64_t unheld; /* counter: asked to be held and were not, or not any longer */
+	uint32_t held;      /* how many are */
+	uint32_t looked_at; /* counts slots: where to look next for one that is dead */
+	uint64_t unheld;    /* counter: asked to be held and were not, or not any longer */
 	struct source_table passing;
 	struct source_table passing_sites; /* the same, by the site of their source, besides */
 	struct source_table holding;

@@ -42,7 +42,7 @@ static void fill(int fd)
 
 	for (int idle = 0; idle < 5; poll(NULL, 0, 5))
 		idle = send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) > 0 ? 0
-										      : idle + 1;
+										       : idle + 1;
 }
 
 static int option_of(int fd, int level, int option)
