@@ -1,12 +1,16 @@
 /*
  * How a connection is handed over.
  *
- * States: each place in the table is free (pid 0) or has a child; of a stranger whose client has
- * not said a word it also has the connection (`fd`).
+ * States: each place in the table is free (pid 0), or has a child and its connection (`fd`); that
+ * of a stranger whose client has not said a word is `watched`. A place that has YIELDED waits for
+ * its child to end, and counts no more.
  *
  * Events:
  *   a connection, accepted or given   a child gets it: by the launcher, or by fork(2).
- *   no place, or no child             it is closed and counted; a warning a minute at most.
+ *   no place, and it was invited      the connection that is dead (keepalive.h) for longest is
+ *                                     shut down, and its place is YIELDED.
+ *   no place, or no child             it is closed and counted; a warning a minute at most. One
+ *                                     that was invited is told by a line (RFC 4253 section 4.2).
  *   no descriptor                     the spare one is given up to accept it and close it.
  *   SIGCHLD                           handover_reap() frees the places of those that ended.
  *   in the child                      the command is executed, or the address looked up, connected
@@ -17,12 +21,14 @@
  * Timers: `look_at`, each LOOK_MS while there is a stranger whose client has not said a word. When
  * neither end has for `silence_ms`, the connection is shut down, and the child ends as at any end.
  * A server that speaks first has its client's time begin anew with each word. TCP keep-alives
- * (HANDOVER_IDLE_S and so on) find a peer that is gone.
+ * (keepalive.h) find a peer that is gone, which is given up after some 53 minutes, and before that
+ * when somebody who was invited wants its place.
  *
  * Who holds a connection that came from outside? A child of ours, as its standard input and output.
- * What of it stays open here would keep it open after its end: so that is given up as soon as the
- * client has spoken, and when the child ends. The child knows nothing of us, and is told nothing:
- * it outlives our restart.
+ * What of it is open here, to ask the kernel whether its peer is there and to shut it down, goes
+ * when the child ends: so a command ends its connection by its own end, or by shutdown(2), and not
+ * by close(2) alone. The child knows nothing of us, and is told nothing: it outlives our restart,
+ * and then no place is counted for it.
  *
  * The table of children is the bound on what others can make this machine do. They are counted and
  * reaped one by one, by pid, as the hook and the resolver have children as well.
@@ -30,7 +36,8 @@
  * Threat: strangers, who come by the listener, and want all places. So there are places that only
  * invited ones get, who have the key; a source and a site (rate_limit.h) has a share of the others;
  * and when those are scarce, who has few of them comes before who has many. A stranger who connects
- * from where an initiator was said to be counts as that one, who may have got here without us.
+ * from where an initiator was said to be counts as that one, who may have got here without us. A
+ * stranger's coming ends nobody, and no peer that answers is ended for anybody.
  */
 #include "natpunch/home/handover.h"
 
@@ -49,6 +56,7 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/descriptors.h"
 #include "natpunch/os/flow.h"
+#include "natpunch/os/keepalive.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/port_owner.h"
 #include "natpunch/os/privileges.h"
@@ -65,6 +73,7 @@
 #define NAME_SHOWN_SIZE  320
 #define LOOK_MS          1000
 #define WARNING_PAUSE_MS 60000
+#define NO_ROOM          "too many connections at once"
 
 void handover_init(struct handover *handover, char *const *command, const struct host_port *to)
 {
@@ -74,8 +83,9 @@ void handover_init(struct handover *handover, char *const *command, const struct
 		handover->to = *to;
 	handover->spare = open(HANDOVER_SPARE_FILE, O_RDONLY | O_CLOEXEC);
 	handover->silence_ms = HANDOVER_SILENCE_MS;
+	handover->dead_ms = KEEPALIVE_DEAD_MS;
 	handover->look_at = TIMER_NONE;
-	for (size_t i = 0; i < HANDOVER_MAX; i++)
+	for (size_t i = 0; i < HANDOVER_PLACES; i++)
 		handover->places[i].fd = -1;
 }
 
@@ -86,32 +96,24 @@ static void close_spare(struct handover *handover)
 	handover->spare = -1;
 }
 
-static void stop_watching(struct handover_place *place)
+static void let_go(struct handover_place *place)
 {
 	if (place->fd >= 0)
 		close(place->fd);
 	place->fd = -1;
+	place->watched = false;
 }
 
 void handover_end(struct handover *handover)
 {
-	for (size_t i = 0; i < HANDOVER_MAX; i++)
-		stop_watching(&handover->places[i]);
+	for (size_t i = 0; i < HANDOVER_PLACES; i++)
+		let_go(&handover->places[i]);
 	close_spare(handover);
 }
 
 static const char *show_name(const char *name, char out[NAME_SHOWN_SIZE])
 {
 	return text_escape(out, NAME_SHOWN_SIZE, name, strlen(name));
-}
-
-/* Options that a command inherits with the socket. A connection that has died has none to set. */
-static void set_keepalive(int fd)
-{
-	socket_set_flag(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	socket_set_flag(fd, IPPROTO_TCP, TCP_KEEPIDLE, HANDOVER_IDLE_S);
-	socket_set_flag(fd, IPPROTO_TCP, TCP_KEEPINTVL, HANDOVER_PROBE_S);
-	socket_set_flag(fd, IPPROTO_TCP, TCP_KEEPCNT, HANDOVER_PROBES);
 }
 
 static int set_blocking(int fd)
@@ -262,7 +264,7 @@ struct launcher_task handover_task(const struct handover *handover)
 
 static struct handover_place *find_free(struct handover *handover)
 {
-	for (size_t i = 0; i < HANDOVER_MAX; i++)
+	for (size_t i = 0; i < HANDOVER_PLACES; i++)
 		if (handover->places[i].pid == 0)
 			return &handover->places[i];
 	return NULL;
@@ -280,11 +282,11 @@ static struct share count_strangers(const struct handover *handover, const struc
 	struct addr site = rate_limit_site(peer);
 	struct share share = {.all = 0};
 
-	for (size_t i = 0; i < HANDOVER_MAX; i++) {
+	for (size_t i = 0; i < HANDOVER_PLACES; i++) {
 		const struct handover_place *place = &handover->places[i];
 		struct addr other = rate_limit_site(&place->peer);
 
-		if (place->pid == 0 || place->invited)
+		if (place->pid == 0 || place->yielded || place->invited)
 			continue;
 		share.all++;
 		share.source += rate_limit_same_source(&place->peer, peer);
@@ -302,6 +304,46 @@ static bool has_share(const struct handover *handover, const struct addr *peer)
 	if (share.all >= HANDOVER_SCARCE)
 		return share.source < HANDOVER_SOURCE_FEW && share.site < HANDOVER_SITE_FEW;
 	return share.source < HANDOVER_SOURCE_MAX && share.site < HANDOVER_SITE_MAX;
+}
+
+/* Ends the connection that has been dead for longest, and has its place count no more. */
+static bool end_dead(struct handover *handover)
+{
+	struct handover_place *found = NULL;
+	uint32_t longest = 0;
+	char text[ADDR_TEXT_SIZE];
+
+	for (size_t i = 0; i < HANDOVER_PLACES; i++) {
+		struct handover_place *place = &handover->places[i];
+		uint32_t since = place->fd >= 0 && !place->yielded
+					 ? keepalive_dead_ms(place->fd, handover->dead_ms)
+					 : 0;
+
+		if (since > longest) {
+			longest = since;
+			found = place;
+		}
+	}
+	if (found == NULL)
+		return false;
+	log_note("%s ended: it has not answered for %u s, and its place is wanted",
+		addr_format(&found->peer, text), longest / 1000);
+	shutdown(found->fd, SHUT_RDWR);
+	found->watched = false;
+	found->yielded = true;
+	handover->running--;
+	handover->yielded++;
+	return true;
+}
+
+/* Is there room for another, or could some be made? */
+static bool has_room(struct handover *handover, const struct addr *peer, bool invited)
+{
+	if (find_free(handover) == NULL)
+		return false;
+	if (!invited)
+		return handover->running < HANDOVER_MAX && has_share(handover, peer);
+	return handover->running < HANDOVER_MAX || end_dead(handover);
 }
 
 static void log_given(const struct handover *handover, const struct addr *peer, pid_t pid)
@@ -333,30 +375,45 @@ static void refuse(struct handover *handover, const char *peer, const char *reas
 	handover->refused++;
 }
 
-static void watch_stranger(
-	struct handover *handover, struct handover_place *place, int fd, uint64_t now)
+static void watch_stranger(struct handover *handover, struct handover_place *place, uint64_t now)
 {
 	uint64_t pause = handover->silence_ms < LOOK_MS ? handover->silence_ms : LOOK_MS;
 
-	place->fd = fd;
+	place->watched = true;
 	if (handover->look_at == TIMER_NONE)
 		handover->look_at = now + pause;
+}
+
+/*
+ * Who was invited has the key, and a true reason to be told. ssh(1) shows lines before a server's
+ * version with -v.
+ */
+static void refuse_for_room(
+	struct handover *handover, int fd, const struct addr *peer, bool invited, uint64_t now)
+{
+	static const char line[] = "natpunch probe: " NO_ROOM "\r\n";
+	char text[ADDR_TEXT_SIZE];
+
+	refuse(handover, addr_format(peer, text), NO_ROOM, now);
+	if (invited)
+		socket_send_last(fd, line, sizeof(line) - 1);
+	close(fd);
 }
 
 /* `fd` is the place's, or closed, after that. */
 static void give(
 	struct handover *handover, int fd, const struct addr *peer, bool invited, uint64_t now)
 {
-	struct handover_place *place = find_free(handover);
+	struct handover_place *place;
 	char text[ADDR_TEXT_SIZE];
 	pid_t pid;
 
-	if (place == NULL || (!invited && !has_share(handover, peer))) {
-		refuse(handover, addr_format(peer, text), "too many connections at once", now);
-		close(fd);
+	if (!has_room(handover, peer, invited)) {
+		refuse_for_room(handover, fd, peer, invited, now);
 		return;
 	}
-	set_keepalive(fd);
+	place = find_free(handover);
+	keepalive_start(fd);
 	pid = handover->launcher == NULL
 		      ? fork()
 		      : launcher_start(handover->launcher, handover->task, peer, sizeof(*peer), fd);
@@ -367,13 +424,11 @@ static void give(
 		close(fd);
 		return;
 	}
-	*place = (struct handover_place){.pid = pid, .peer = *peer, .invited = invited, .fd = -1};
+	*place = (struct handover_place){.pid = pid, .peer = *peer, .invited = invited, .fd = fd};
 	handover->running++;
 	log_given(handover, peer, pid);
-	if (invited)
-		close(fd);
-	else
-		watch_stranger(handover, place, fd, now);
+	if (!invited)
+		watch_stranger(handover, place, now);
 }
 
 void handover_give(struct handover *handover, int fd, const struct addr *peer, uint64_t now)
@@ -413,7 +468,7 @@ static void look(const struct handover *handover, struct handover_place *place)
 	memset(&info, 0, sizeof(info));
 	if (getsockopt(place->fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
 		info.tcpi_bytes_received > 0) {
-		stop_watching(place);
+		place->watched = false;
 		return;
 	}
 	if (info.tcpi_last_data_sent < handover->silence_ms)
@@ -421,7 +476,7 @@ static void look(const struct handover *handover, struct handover_place *place)
 	log_detail("%s ended: it said nothing for %g s", addr_format(&place->peer, text),
 		(double)handover->silence_ms / 1000);
 	shutdown(place->fd, SHUT_RDWR);
-	stop_watching(place);
+	place->watched = false;
 }
 
 void handover_expire(struct handover *handover, uint64_t now)
@@ -429,19 +484,19 @@ void handover_expire(struct handover *handover, uint64_t now)
 	if (now < handover->look_at)
 		return;
 	handover->look_at = TIMER_NONE;
-	for (size_t i = 0; i < HANDOVER_MAX; i++) {
+	for (size_t i = 0; i < HANDOVER_PLACES; i++) {
 		struct handover_place *place = &handover->places[i];
 
-		if (place->fd >= 0)
+		if (place->watched)
 			look(handover, place);
-		if (place->fd >= 0)
-			watch_stranger(handover, place, place->fd, now);
+		if (place->watched)
+			watch_stranger(handover, place, now);
 	}
 }
 
 void handover_reap(struct handover *handover)
 {
-	for (size_t i = 0; i < HANDOVER_MAX; i++) {
+	for (size_t i = 0; i < HANDOVER_PLACES; i++) {
 		struct handover_place *place = &handover->places[i];
 		int status = 0;
 
@@ -452,9 +507,10 @@ void handover_reap(struct handover *handover)
 		else
 			log_detail("pid %d ended: exit status %d", (int)place->pid,
 				WEXITSTATUS(status));
-		stop_watching(place);
+		let_go(place);
 		place->pid = 0;
-		handover->running--;
+		handover->running -= place->yielded ? 0 : 1;
+		place->yielded = false;
 	}
 }
 

@@ -3,9 +3,10 @@
  * that listens on the local port.
  *
  * Each connection gets a child of its own, at most HANDOVER_MAX at once, and those of strangers
- * within their share; rule for more: the newcomer is closed and counted, and one a minute logged. A
- * stranger who stays silent is ended. A child has the connection as
- * standard input and output, standard error, and no other descriptor; it leads a session of its
+ * within their share; rule for more: the newcomer is closed and counted, and one a minute logged.
+ * For one that was invited, the connection goes whose peer has not answered for longest
+ * (keepalive.h), if there is one. A stranger who stays silent is ended. A child has the connection
+ * as standard input and output, standard error, and no other descriptor; it leads a session of its
  * own, and a command gets no capability of ours. It outlives us: a session must not end because
  * natpunch probe does.
  *
@@ -26,6 +27,10 @@
 #include "natpunch/base/host_port.h"
 
 #define HANDOVER_MAX 64
+
+/* Besides, so many may still have a child that ends: its connection was dead, and has made room. */
+#define HANDOVER_YIELDED 8
+#define HANDOVER_PLACES  (HANDOVER_MAX + HANDOVER_YIELDED)
 
 /*
  * A stranger is who came by the listener, from where no initiator was expected. How many places
@@ -51,21 +56,13 @@
 /* What the spare descriptor is of: a confined caller goes on to be able to read it. */
 #define HANDOVER_SPARE_FILE "/dev/null"
 
-/*
- * A connection that is idle is asked after this time whether its peer is there, which also keeps
- * the NATs on its way from forgetting it (down to 30 s have been seen; from the second question on
- * Linux waits HANDOVER_PROBE_S). An answer starts the time anew. Without answers it is given up
- * after HANDOVER_IDLE_S + HANDOVER_PROBES * HANDOVER_PROBE_S, some 53 minutes.
- */
-#define HANDOVER_IDLE_S  25
-#define HANDOVER_PROBE_S 25
-#define HANDOVER_PROBES  127 /* the most that Linux takes */
-
 struct handover_place {
 	pid_t pid; /* of the child; 0: free */
 	struct addr peer;
 	bool invited;
-	int fd; /* the connection, while it is watched for silence; else -1 */
+	bool watched; /* for silence */
+	bool yielded; /* shut down to make room */
+	int fd;       /* the connection, which the child has as well; or -1 */
 };
 
 /* An initiator that was invited, and may get here by the listener. */
@@ -77,12 +74,14 @@ struct handover_guest {
 struct handover {
 	char *const *command; /* argv for execv(3), or NULL */
 	struct host_port to;  /* else: spliced to this address; host "": to the port's server */
-	struct handover_place places[HANDOVER_MAX];
-	size_t running;
+	struct handover_place places[HANDOVER_PLACES];
+	size_t running; /* those that have not yielded */
 	struct handover_guest guests[HANDOVER_GUEST_MAX];
 	size_t guest_next;    /* the one that gives way to the next */
 	uint64_t silence_ms;  /* HANDOVER_SILENCE_MS, unless a test is in a hurry */
+	uint32_t dead_ms;     /* KEEPALIVE_DEAD_MS, likewise */
 	uint64_t look_at;     /* TIMER_NONE: nobody is watched */
+	unsigned yielded;     /* connections that made room, since handover_init() */
 	unsigned refused;     /* newcomers that were closed, since handover_init() */
 	uint64_t quiet_until; /* it was said that there is no room */
 	int spare;            /* a descriptor to give up when there is no other; -1: none */
@@ -105,10 +104,10 @@ void handover_init(struct handover *handover, char *const *command, const struct
 void handover_end(struct handover *handover);
 
 /*
- * Hands `fd`, a connected TCP socket of somebody who was invited, to a child. It is closed here in
- * every case. The command gets a blocking socket. For the address: what splice.h says, after a name
- * was looked up, or the address found that the port's server listens on right now
- * (port_owner_find_server()). What goes wrong in the child is logged by the child, and the
+ * Hands `fd`, a connected TCP socket of somebody who was invited, to a child. It is the hand-over's
+ * from then on in every case. The command gets a blocking socket. For the address: what splice.h
+ * says, after a name was looked up, or the address found that the port's server listens on right
+ * now (port_owner_find_server()). What goes wrong in the child is logged by the child, and the
  * connection closed. `peer` is for the log. The address must not be one that handover_listen()
  * listens on: the connection would come back. `now`: clock_now_ms(), here and below.
  */

@@ -20,11 +20,13 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/borrow/borrow.h"
 #include "natpunch/os/clock.h"
+#include "natpunch/os/keepalive.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/signals.h"
 #include "natpunch/os/socket.h"
 #include "tap.h"
 #include "unit/ambient.h"
+#include "unit/deaf.h"
 
 #define DEADLINE 10000
 #define DRIPS    15
@@ -421,7 +423,7 @@ static void test_to_nobody(const char *host, const char *warning)
 	handover_end(&handover);
 }
 
-static int crowd[HANDOVER_MAX];
+static int crowd[HANDOVER_MAX + 1];
 static unsigned crowd_size;
 
 /* So many connect from there; returns how many got a place. */
@@ -527,6 +529,98 @@ static void test_limit(void)
 	handover_end(&handover);
 }
 
+static size_t count_yielded(const struct handover *handover)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < HANDOVER_PLACES; i++)
+		count += handover->places[i].yielded;
+	return count;
+}
+
+/* Of one that is invited, when all have a place: what it is told, or NULL when it got one. */
+static const char *come_and_hear(struct handover *handover, int listener, uint16_t port)
+{
+	struct addr peer = address_of("127.0.0.2", 1);
+	struct pollfd ready = {.fd = listener, .events = POLLIN};
+	unsigned refused = handover->refused;
+	int fd = connect_to("127.0.0.1", port);
+	const char *text;
+
+	poll(&ready, 1, DEADLINE);
+	handover_give(handover, accept4(listener, NULL, NULL, SOCK_CLOEXEC), &peer, clock_now_ms());
+	if (handover->refused == refused) {
+		crowd[crowd_size++] = fd;
+		return NULL;
+	}
+	text = read_text(fd, 0);
+	close(fd);
+	return text;
+}
+
+/* Its peer says a word, and hears nothing any more. */
+static void die(struct handover *handover, size_t place)
+{
+	uint64_t end = clock_now_ms() + DEADLINE;
+
+	become_deaf(crowd[place]);
+	if (write(crowd[place], "x", 1) != 1)
+		bail_out("it cannot speak");
+	while (keepalive_dead_ms(handover->places[place].fd, handover->dead_ms) == 0 &&
+		clock_now_ms() < end)
+		poll(NULL, 0, 10);
+}
+
+static void test_dead(void)
+{
+	enum {
+		DEAD = 5
+	};
+	struct handover handover;
+	uint16_t port = 0;
+	int listener = listen_at("127.0.0.1", &port);
+
+	setenv("TEST_COMMAND", "echo", 1);
+	handover_init(&handover, self_command, NULL);
+	handover.dead_ms = 300;
+	log_to_file();
+	unsigned all = come_invited(&handover, listener, port, HANDOVER_MAX);
+	const char *told = come_and_hear(&handover, listener, port);
+	die(&handover, DEAD);
+	unsigned stranger = come(&handover, listener, port, "127.0.0.3", 1);
+	unsigned before = handover.yielded;
+	const char *newcomer = come_and_hear(&handover, listener, port);
+	size_t yielded = count_yielded(&handover), running = handover.running;
+	const char *second = come_and_hear(&handover, listener, port);
+	const char *text = logged();
+	is_uint(all, HANDOVER_MAX, "all places are taken");
+	is_str(told, "natpunch probe: too many connections at once\r\n",
+		"by peers that are there: who is invited is told so");
+	is_uint(stranger, 0, "one dies: a stranger gets nothing by it");
+	is_uint(before, 0, "and nobody is ended for one");
+	ok(newcomer == NULL, "who is invited gets its place");
+	is_uint(yielded, 1, "whose child has yet to end");
+	is_uint(running, HANDOVER_MAX, "and is not counted");
+	ok(second != NULL, "there is no second place");
+	is_uint(handover.yielded, 1, "which is counted");
+	ok(strstr(text, "natpunch: 127.0.0.2:1 ended: it has not answered for ") != NULL,
+		"and logged");
+	for (int i = 0; i < DEADLINE / 2 && count_yielded(&handover) > 0; i++) {
+		handover_reap(&handover);
+		poll(NULL, 0, 2);
+	}
+	is_uint(count_yielded(&handover), 0, "its child ends");
+	is_uint(handover.running, HANDOVER_MAX, "and all the others do not");
+	is_int(write(crowd[0], "y", 1), 1, "an older one that is idle");
+	is_str(read_text(crowd[0], 1), "y", "lives");
+	is_int(write(crowd[crowd_size - 1], "z", 1), 1, "and the newcomer");
+	is_str(read_text(crowd[crowd_size - 1], 1), "z", "works");
+	go_away();
+	ok(wait_until_running(&handover, 0), "all end and are reaped");
+	close(listener);
+	handover_end(&handover);
+}
+
 /* A site: who has one network of 64 bits may have 65536 of them. ::1 is of the site ::/48. */
 static void test_site(void)
 {
@@ -605,7 +699,8 @@ static void test_silence(void)
 	is_str(read_text(crowd[0], 1), "z", "in the world");
 	is_uint(handover_due(&handover), TIMER_NONE, "nobody is watched any more");
 	shutdown(talker, SHUT_WR);
-	ok(is_closed(talker), "nor is anything of theirs held");
+	serve_until_readable(&handover, talker);
+	ok(is_closed(talker), "nor is anything of theirs held when it ends");
 	close(talker);
 	close(silent);
 	go_away();
@@ -748,6 +843,7 @@ int main(void)
 	test_to_nobody("127.0.0.1", " to 127.0.0.1");
 	test_to_nobody("", ": nothing listens on");
 	test_limit();
+	test_dead();
 	test_site();
 	test_silence();
 	test_no_descriptors();
