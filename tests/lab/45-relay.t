@@ -1,8 +1,9 @@
 #!/bin/sh
 # Where no direct way can be had: a session through the reflector, between two
 # NATs that choose another port for each destination, and other such pairs.
-# Bulk, half-close, silence, the limits, either end's going, what those get who
-# have no key or only what they caught, and a reflector that does not relay.
+# Bulk, half-close, silence, the limits, either end's going, laptops that are
+# gone without a word, what those get who have no key or only what they caught,
+# and a reflector that does not relay.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -15,6 +16,7 @@
 need ip nft conntrack tcpdump nc.openbsd od ss ssh scp cmp
 
 limit=8 # relayed connections of one name
+gone=5  # of those, from a laptop that does not answer any more
 
 # How often the reflector, or the probe at home, said it.
 said()
@@ -62,6 +64,30 @@ begin()
 		-K $LAB_DIR/home.key home <$LAB_DIR/open"
 }
 
+# The laptop's ports at the reflector.
+ports()
+{
+	lab_exec laptop ss -Htn state established "dst $LAB_REFLECTOR4" | awk '{ sub(/.*:/, "", $3); print $3 }'
+}
+
+# PORT: all that goes and comes there is dropped, except by that one.
+cut_off()
+{
+	lab_exec laptop nft -f - <<-EOF
+	table inet gone {
+		chain out { type filter hook output priority 0; tcp dport 3478 tcp sport { $(ports | grep -vx "$1" | paste -sd ,) } drop; }
+		chain in { type filter hook input priority 0; tcp sport 3478 tcp dport { $(ports | grep -vx "$1" | paste -sd ,) } drop; }
+	}
+	EOF
+}
+
+# Has it been so many seconds?
+since()
+{
+	lab_clock
+	[ $((lab_now - $1)) -ge $(($2 * 100)) ]
+}
+
 has_banner()
 {
 	grep -q '^SSH-2.0-' "$LAB_DIR/$1.out"
@@ -105,9 +131,21 @@ both_kept()
 	[ "$(legs sport = :3478 | grep -c 'timer:(keepalive,[12]\?[0-9]sec')" -eq 2 ]
 }
 ok "both ends are kept alive by TCP" wait_for 2 both_kept
+idle_port=$(ports)
 like "the end from the laptop is its NAT's mapping" "$(legs dst "$LAB_LAPTOP_PUBLIC4")" \
-	"$(lab_mapping laptop tcp "$(lab_exec laptop ss -Htn state established "dst $LAB_REFLECTOR4" |
-		awk '{ sub(/.*:/, "", $3); print $3 }')" "$LAB_REFLECTOR4" 3478 | tr ' ' ':')"
+	"$(lab_mapping laptop tcp "$idle_port" "$LAB_REFLECTOR4" 3478 | tr ' ' ':')"
+
+# ---- some are gone without a word, and are looked for at the end
+for i in $(seq $gone); do
+	lab_spawn "gone$i" laptop sh -c "exec ssh -F $LAB_DIR/ssh_config home \
+		'echo here; exec cat' <$LAB_DIR/open"
+done
+for i in $(seq $gone); do
+	ok "session $((i + 1)) of $limit is there" wait_for_line 20 "$LAB_DIR/gone$i.out" '^here$'
+done
+cut_off "$idle_port"
+lab_clock
+gone_since=$lab_now
 
 # ---- bulk, both ways
 dd if=/dev/urandom of="$LAB_DIR/there" bs=1M count=10 2>/dev/null
@@ -128,13 +166,13 @@ like "sshd had them from the machine itself" "$(cat "$LAB_SSHD_LOG")" \
 
 # ---- the limit of one name: the idle session is the first
 before=$(descriptors)
-for i in $(seq 2 $limit); do
+for i in $(seq $((gone + 2)) $limit); do
 	begin "many$i"
 done
-for i in $(seq 2 $limit); do
+for i in $(seq $((gone + 2)) $limit); do
 	ok "session $i of $limit has the banner" wait_for 10 has_banner "many$i"
 done
-is "six descriptors each" "$(descriptors)" $((before + 6 * (limit - 1)))
+is "six descriptors each" "$(descriptors)" $((before + 6 * (limit - gone - 1)))
 road_connect </dev/null >"$LAB_DIR/out" 2>"$LAB_DIR/err"
 is "one more is refused: exit 5" "$?" 5
 like "and told why" "$(cat "$LAB_DIR/err")" 'too many relayed connections for that name$'
@@ -142,19 +180,24 @@ like "with method two" "$(cat "$LAB_DIR/err")" '^hint: .*ssh -N -R 1337:localhos
 is "and gets not a byte" "$(wc -c <"$LAB_DIR/out")" 0
 
 # ---- either end goes
-ended=$(said keep 'pid [0-9]+ ended')
-lab_kill many2 KILL
-ok "the initiator is killed: the relay ends" wait_for 5 descriptors_are \
-	$((before + 6 * (limit - 2)))
-ok "and so does what home had begun for it" wait_for 5 said_times keep 'pid [0-9]+ ended' $((ended + 1))
 child=$(awk '/goes to the server of port 22/ { sub(/\)/, "", $NF); pid = $NF } END { print pid }' "$LAB_DIR/keep.err")
 kill -KILL "$child"
-ok "home's end is killed: the relay ends" wait_for 5 descriptors_are $((before + 6 * (limit - 3)))
-for i in $(seq 3 $limit); do
-	lab_kill "many$i"
-done
-ok "all are gone but the idle one" wait_for 5 descriptors_are "$before"
-ok "and no connection is left" wait_for 5 legs_are 3
+ok "home's end is killed: the relay ends" wait_for 5 descriptors_are $((before + 6))
+one_lives()
+{
+	living=0
+	for i in $(seq $((gone + 2)) $limit); do
+		lab_alive "many$i" && living=$((living + 1)) last=many$i
+	done
+	[ $living -eq 1 ]
+}
+ok "and its initiator ends" wait_for 5 one_lives
+ended=$(said keep 'pid [0-9]+ ended')
+lab_kill "$last" KILL
+ok "the other initiator is killed: the relay ends" wait_for 5 descriptors_are "$before"
+ok "and so does what home had begun for it" wait_for 5 said_times keep 'pid [0-9]+ ended' $((ended + 1))
+ok "no connection is left but of the idle one and those that are gone" wait_for 5 legs_are \
+	$((3 + 2 * gone))
 
 # ---- who has no key, or only what he caught
 join=$(lab_captured home -x | payloads | grep '^02c7' | tail -n 1)
@@ -168,14 +211,16 @@ like "the RELAY again: of another connection" "$(say laptop "$relay")" '^03d6.*0
 like "and from elsewhere" "$(say third "$relay")" '^03d6.*0009....00000426'
 is "home is not told of these" "$(said keep 'by a relay: joining')" "$invitations"
 
-# The next one's number is no secret: slot 1, the next generation there.
-number=$(lab_captured home -x | payloads | sed -n 's/^02c7.\{36\}c6e9000800000001\(.\{8\}\).*/\1/p' | sort | tail -n 1)
-number=$(printf '00000001%08x' $((0x$number + 1)))
+# The next one's number is no secret: the first slot behind those that are taken,
+# the next generation there.
+slot=$(printf '%08x' $((gone + 1)))
+number=$(lab_captured home -x | payloads | sed -n 's/^02c7.\{36\}c6e90008'"$slot"'\(.\{8\}\).*/\1/p' | sort | tail -n 1)
+number=$(printf '%s%08x' "$slot" $((0x$number + 1)))
 read -r pid <"$LAB_DIR/keep.pid"
 kill -STOP "$pid"
 begin guessed
 ok "a relay waits for home" wait_for_line 8 "$LAB_DIR/guessed.err" 'asking for a relay'
-ok "with its leg alone" wait_for 2 legs_are 4
+ok "with its leg alone" wait_for 2 legs_are $((4 + 2 * gone))
 # No FINGERPRINT, which would not fit.
 forged=$(printf '02c70030%.32sc6e90008%s001c0020%064d' "$(printf '%s' "$join" | cut -c 9-40)" "$number" 0)
 like "a guessed token is refused" "$(say third "$forged")" '^03d7.*0009....00000401'
@@ -199,15 +244,33 @@ ok "what it finds then is gone" wait_for 5 said_times keep \
 	'cannot join it at the relay: the initiator is gone' 2
 ok "nothing is left of it" wait_for 5 descriptors_are "$before"
 
+# ---- those that are gone make room, and the idle one does not
+ok "some have been gone for a minute" wait_for 60 since "$gone_since" 61
+like "nobody wants their places: they have them" "$(legs)" 'timer:\(keepalive,[^,]*,[2-9]\)'
+for i in $(seq $((gone + 2)) $((limit + 1))); do
+	begin "late$i"
+done
+for i in $(seq $((gone + 2)) $((limit + 1))); do
+	ok "session $i has the banner" wait_for 10 has_banner "late$i"
+done
+is "one made room for the last" \
+	"$(said reflect 'relay for .* at home does not answer: its place goes to another')" 1
+is "and the others did not" "$(descriptors)" $((before + 6 * (limit - gone - 1)))
+kill -USR1 "$(cat "$LAB_DIR/reflect.pid")"
+ok "it is counted" wait_for_line 2 "$LAB_DIR/reflect.err" 'natpunch_yielded_total{what="relay_of_name"} 1$'
+lab_exec laptop nft delete table inet gone
+for i in $(seq $gone); do
+	lab_kill "gone$i"
+done
+for i in $(seq $((gone + 2)) $((limit + 1))); do
+	lab_kill "late$i"
+done
+ok "all are gone but the idle one" wait_for 10 descriptors_are $((before - 6 * gone))
+
 # ---- the idle one, whose NATs would have forgotten it
 is "the NATs forget after" "$(lab_exec laptop-router \
 	cat /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established)" 30
-idle_for()
-{
-	lab_clock
-	[ $((lab_now - idle_since)) -ge $(($1 * 100)) ]
-}
-ok "it was silent for longer than two keep-alives" wait_for 60 idle_for 60
+ok "it was silent for longer than two keep-alives" wait_for 60 since "$idle_since" 60
 echo end >&5
 ok "and still answers" wait_for_line 5 "$LAB_DIR/idle.out" '^end$'
 exec 5>&-
