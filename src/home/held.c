@@ -211,6 +211,17 @@ static bool leave(struct held *held)
 	return was_open;
 }
 
+void held_take_over(struct held *held, struct held *from, uint64_t now)
+{
+	const struct mapping_race_result taken = {
+		.mapping = from->mapping, .reflector = from->reflector, .winner = from->binding};
+
+	/* An invitation may be under way. */
+	held->registration.expected = from->registration.expected;
+	leave(from);
+	held_begin(held, &taken, 0, now);
+}
+
 void held_release(struct held *held)
 {
 	if (leave(held))

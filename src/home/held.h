@@ -76,6 +76,12 @@ void held_init(struct held *held, const struct key *key, uint64_t interval_ms,
 void held_begin(struct held *held, const struct mapping_race_result *result, uint64_t lifetime_ms,
 	uint64_t now);
 
+/*
+ * Goes on with what `from` holds, which is not open any more then; the same goes for what was held
+ * before as in held_begin(). `from` must be open, and no answer must be waited for.
+ */
+void held_take_over(struct held *held, struct held *from, uint64_t now);
+
 /* Another interval, from now on. */
 void held_set_interval(struct held *held, uint64_t interval_ms, uint64_t now);
 

@@ -4,7 +4,8 @@
  *
  * Events:
  *   network changed, woken (netwatch.h), SIGHUP: each upkeep looks whether its mapping stands.
- *   SIGHUP                 the key is read again; another one is registered with at once.
+ *   SIGHUP                 the key is read again; another one is registered with at once. The
+ *                          reflectors' names are looked up again.
  *   connection accepted    it goes to the hand-over.
  *   SIGTERM, SIGINT        the end. SIGCHLD: hooks and connections that ended are reaped; without
  *                          the launcher it is the end, with an error.
@@ -105,12 +106,14 @@ static void reload_key(struct keep *keep, uint64_t now)
 	if (config->reload_key == NULL || !config->reload_key(config->context))
 		return;
 	for (size_t i = 0; i < keep->count; i++)
-		registration_renew(&keep->upkeeps[i].held.registration, now);
+		upkeep_renew_name(&keep->upkeeps[i], now);
 }
 
 static void take_hangup(struct keep *keep, uint64_t now)
 {
 	keep->check_due = now;
+	for (size_t i = 0; i < keep->count; i++)
+		upkeep_look_up(&keep->upkeeps[i], now);
 	reload_key(keep, now);
 }
 

@@ -11,7 +11,8 @@
  *   the key is another one                    WAITING, ASKING -> ASKING
  *   success                                   ASKING -> WAITING; invitations count from 1 again;
  *                                             another home of that name is warned of, once until it
- *                                             is gone
+ *                                             is gone, by whichever of those that registration_join()
+ *                                             has joined sees it first
  *   refused, no answer                        ASKING -> WAITING, with one warning until it goes
  * well what holds the mapping goes               any -> NONE an invitation taken when it is
  * genuine, of the session that was registered last, and new
@@ -25,6 +26,7 @@
  */
 #include "home/registration.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -45,21 +47,58 @@ void registration_init(struct registration *registration, const struct key *key)
 	random_fill(registration->home, sizeof(registration->home));
 }
 
+void registration_join(struct registration *registration, struct registration *first)
+{
+	registration->first = first;
+	memcpy(registration->home, first->home, sizeof(registration->home));
+}
+
+void registration_part(struct registration *registration)
+{
+	if (registration->rival && registration->first != NULL)
+		registration->first->rivals--;
+	registration->rival = false;
+}
+
 /* Said once, until it went well again: a refusal will be the same a minute later. */
 static void warn(struct registration *registration, const char *problem, const char *hint)
 {
 	if (registration->warned)
 		log_detail("%s", problem);
 	else
-		log_warning("%s is not registered: %s%s%s", registration->key->name, problem,
+		log_warning("%s is not registered%s%s: %s%s%s", registration->key->name,
+			registration->first != NULL ? " at " : "",
+			registration->first != NULL ? registration->mapping.reflector : "", problem,
 			hint[0] != '\0' ? "; " : "", hint);
 	registration->warned = true;
 }
 
+void registration_miss(
+	struct registration *registration, const char *reflector, const char *problem)
+{
+	snprintf(registration->mapping.reflector, sizeof(registration->mapping.reflector), "%s",
+		reflector);
+	warn(registration, problem, "");
+}
+
 static void put_off(struct registration *registration, uint64_t now)
 {
-	registration->asking = false;
+	registration->asking = registration->registered = false;
 	registration->due = now + REGISTRATION_RETRY_MS;
+}
+
+static void note_rival(struct registration *registration)
+{
+	struct registration *first =
+		registration->first != NULL ? registration->first : registration;
+	bool rival =
+		name_client_report_rival(&registration->client.question, first->rivals > 0);
+
+	if (rival && !registration->rival)
+		first->rivals++;
+	else if (!rival && registration->rival)
+		first->rivals--;
+	registration->rival = rival;
 }
 
 static void take_state(struct registration *registration, uint64_t now)
@@ -78,13 +117,15 @@ static void take_state(struct registration *registration, uint64_t now)
 	case NAME_CLIENT_DONE:
 		addr_format(&client->question.records[0].addr, text);
 		if (registration->warned)
-			log_note("%s is registered as %s", registration->key->name, text);
+			log_note("%s is registered as %s, at %s", registration->key->name, text,
+				registration->mapping.reflector);
 		else
-			log_detail("%s is registered as %s", registration->key->name, text);
-		registration->rival =
-			name_client_report_rival(&client->question, registration->rival);
+			log_detail("%s is registered as %s, at %s", registration->key->name, text,
+				registration->mapping.reflector);
+		note_rival(registration);
 		registration->warned = false;
 		registration->asking = false;
+		registration->registered = true;
 		memcpy(registration->expected.session, client->question.transaction + 4,
 			sizeof(registration->expected.session));
 		registration->expected.number = 0;
@@ -145,7 +186,7 @@ void registration_renew(struct registration *registration, uint64_t now)
 void registration_stop(struct registration *registration)
 {
 	registration->over = NULL;
-	registration->asking = false;
+	registration->asking = registration->registered = false;
 	registration->due = TIMER_NONE;
 }
 

@@ -29,13 +29,31 @@ struct registration {
 	struct name_client client;
 	bool asking;
 	bool warned;
-	bool rival;                           /* another home of that name was warned of */
+	bool registered; /* the reflector has said so, and no other word came since */
+	bool rival;      /* another home of that name was seen there */
+	/* The first of those that one home has at several reflectors; NULL: it is this one. */
+	struct registration *first;
+	unsigned rivals; /* in the first one: how many of them see another home */
 	uint8_t home[NAME_MESSAGE_HOME_SIZE]; /* who we are for the reflector */
 	struct invitation expected;           /* what an invitation must be to be taken */
 	uint64_t due; /* the next registration, or the end of waiting for an answer */
 };
 
 void registration_init(struct registration *registration, const struct key *key);
+
+/*
+ * After registration_init(): it is one more of the home that has registered by `first`, at another
+ * reflector. No reflector takes the two for two homes, another home is warned of once for all, and
+ * warnings name the reflector. `first` must outlive it.
+ */
+void registration_join(struct registration *registration, struct registration *first);
+
+/* It is not registered any more where it was. */
+void registration_part(struct registration *registration);
+
+/* There is no connection to that reflector, for this reason: said as a refusal is. */
+void registration_miss(
+	struct registration *registration, const char *reflector, const char *problem);
 
 /*
  * There is a mapping, over a Binding client that is ANSWERED and stays until registration_stop().

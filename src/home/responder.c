@@ -56,13 +56,11 @@
 #define SYNS_EACH ((struct rate_limit_rule){.interval_ms = 50, .burst = 128})
 #define SYNS_ALL  ((struct rate_limit_rule){.interval_ms = 20, .burst = 256})
 
-void responder_init(
-	struct responder *responder, struct handover *handover, struct registration *registration)
+void responder_init(struct responder *responder, struct handover *handover)
 {
 	memset(responder, 0,
 		sizeof(*responder)); /* PUNCH_NONE, RELAY_CLIENT_NONE, PORT_SAMPLER_NONE */
 	responder->handover = handover;
-	responder->registration = registration;
 	/* Rules that do not fit into the table would let nothing be sent. */
 	if (rate_limit_open(&responder->syns, SYNS_EACH, SYNS_ALL) != 0)
 		log_warning("initiators cannot be connected to: the limits do not fit");
@@ -230,16 +228,17 @@ static void advance_relay(
 /* ---- who waits for our prediction ----------------------------------------------------------- */
 
 /* Tells it to the one that waits, and connects to where that one predicted. Returns how often. */
-static unsigned meet_at_prediction(struct responder *responder, const struct invitation *invitation,
-	const struct port_prediction *ours, uint64_t now)
+static unsigned meet_at_prediction(struct responder *responder,
+	const struct responder_waiting *waiting, const struct port_prediction *ours, uint64_t now)
 {
 	const struct port_sampler *sampler = &responder->sampler;
+	const struct invitation *invitation = &waiting->invitation;
 	struct addr initiator = invitation->initiator;
 	uint16_t ports[PORT_PREDICTION_CANDIDATES];
 	size_t count = port_prediction_candidates(&invitation->prediction, ports);
 	uint64_t start = now;
 
-	registration_predict(responder->registration, &invitation->asker, ours);
+	registration_predict(waiting->registration, &invitation->asker, ours);
 	if (ours->port == 0)
 		return 0;
 	if (ours->step != 0)
@@ -291,7 +290,8 @@ static void predict(struct responder *responder, const struct invitation *invita
 	}
 	log_detail("%s did not come in: looking what port of ours comes next",
 		addr_format(&invitation->initiator, text));
-	responder->waiting[responder->waiting_count++] = *invitation;
+	responder->waiting[responder->waiting_count++] = (struct responder_waiting){
+		.invitation = *invitation, .registration = path->registration};
 	if (responder->sampler.state == PORT_SAMPLER_NONE)
 		port_sampler_start(&responder->sampler, &path->relay.reflector, &path->other,
 			open_punch, responder, now);

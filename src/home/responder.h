@@ -33,11 +33,17 @@ struct responder_path {
 	const struct borrow_method *method; /* what holds that mapping; NULL: whichever works */
 	struct relay_client_path relay;
 	struct addr other; /* OTHER-ADDRESS of relay.reflector, or ADDR_NONE */
+	/* By which the invitation came; sends our prediction. It stays where it is. */
+	const struct registration *registration;
+};
+
+struct responder_waiting {
+	struct invitation invitation;
+	const struct registration *registration; /* as in the path that it came by */
 };
 
 struct responder {
 	struct handover *handover;         /* the caller's; gets the connections */
-	struct registration *registration; /* the caller's; sends our prediction */
 	struct responder_path path;
 	struct rate_limit syns; /* that leave the kept port, by where they go to */
 	uint64_t now;           /* as handed in last */
@@ -45,16 +51,15 @@ struct responder {
 	struct punch punches[RESPONDER_PUNCH_MAX];
 	struct relay_client relays[RESPONDER_RELAY_MAX];
 	struct port_sampler sampler;
-	struct invitation waiting[RESPONDER_WAIT_MAX];
+	struct responder_waiting waiting[RESPONDER_WAIT_MAX];
 	size_t waiting_count;
 };
 
-void responder_init(
-	struct responder *responder, struct handover *handover, struct registration *registration);
+void responder_init(struct responder *responder, struct handover *handover);
 
 /*
  * Follows an invitation that was found to be genuine, unless no initiator can be where it leads to.
- * The path counts for all from now on.
+ * The path counts for all from now on, except for whom a prediction is told.
  */
 void responder_meet(struct responder *responder, const struct responder_path *path,
 	const struct invitation *invitation, uint64_t now);

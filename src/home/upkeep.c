@@ -3,8 +3,9 @@
  *
  * A race over all reflectors (mapping_race.h) finds the mapping; its winner becomes the held
  * connection (held.c), whose keep-alives show what the mapping is. With `verify` it is dialled from
- * outside (verification.c) before it is reported. Initiators whose invitation comes over the held
- * connection go to the responder (responder.c).
+ * outside (verification.c) before it is reported. With a name, connections to the other reflectors
+ * stand by (standby.c). Initiators whose invitation comes over any of these connections go to the
+ * responder (responder.c).
  *
  * States of the mapping, and what report() tells of each (hook.h):
  *
@@ -16,7 +17,8 @@
  *   DOWN        --seen, or verified-->  UP           HOOK_UP
  *
  * Beside it there is a held connection or none, and a race or none. A race either replaces what is
- * held, or compares: its winner is a second opinion, once, and is ended.
+ * held, or compares: its winner is a second opinion, once, and is ended. With those that stand by,
+ * there is no race that compares.
  *
  * Events:
  *   race won               it becomes the held connection; its method is tried alone from now on.
@@ -26,6 +28,10 @@
  *                          STOOD_MIN_MS. The lifetime of a stranger's connections is learnt.
  *   HELD_SILENT            another race at once; of a single reflector, from now on, at two ports.
  *   HELD_ENDING            another race at once, while the connection is still there.
+ *   one that stands by     it becomes the held connection, where there is none or another one is
+ *   answers                looked for, or where the held one's reflector has moved. Whenever a race
+ *                          begins to replace what is held, each is asked, so that the first answer
+ *                          of all wins. The first one's mapping is the second opinion.
  *   network changed        a keep-alive at once, or with another local address another race.
  *   the router forwards anew, or no more: it is dialled again (lease.c).
  *   verdict                it is reported; one that is not there leaves things as they are.
@@ -96,7 +102,9 @@ static void note_state(struct upkeep *upkeep)
 {
 	const struct keep_config *config = upkeep->config;
 	char text[ADDR_TEXT_SIZE];
+	size_t used;
 
+	standby_count(&upkeep->standby, &upkeep->known_at, &upkeep->known_of);
 	snprintf(upkeep->status, sizeof(upkeep->status),
 		upkeep->state == UPKEEP_UNREACHABLE ? "not reachable from elsewhere as %s"
 		: upkeep->state != UPKEEP_UP        ? "no answer; last seen as %s"
@@ -105,6 +113,11 @@ static void note_state(struct upkeep *upkeep)
 			? "kept as %s, not verified (natpunch check -u)"
 			: "kept as %s, not verified (-V)",
 		addr_format(&upkeep->known.mapping.public_addr, text));
+	used = strlen(upkeep->status);
+	if (upkeep->known_of > 1 && upkeep->state != UPKEEP_DOWN)
+		snprintf(upkeep->status + used, sizeof(upkeep->status) - used,
+			"; %s is registered at %zu of %zu reflectors", config->key->name,
+			upkeep->known_at, upkeep->known_of);
 }
 
 static void report(struct upkeep *upkeep, enum hook_event event)
@@ -148,6 +161,7 @@ static void verify(struct upkeep *upkeep, uint64_t now)
 {
 	const struct held *held = &upkeep->held;
 
+	verification_add_contacted(&upkeep->verification, upkeep->standby.contacted);
 	if (held->open)
 		verification_start(&upkeep->verification, &upkeep->known.mapping,
 			&held->binding.request.remote,
@@ -272,6 +286,8 @@ static void start_race(struct upkeep *upkeep, enum upkeep_purpose purpose, uint6
 	upkeep->race = mapping_race_start(&upkeep->request, now);
 	if (upkeep->race == NULL)
 		upkeep->race_due = now + backoff_ms(upkeep, upkeep->races_lost);
+	if (purpose == UPKEEP_REPLACE)
+		standby_ask(&upkeep->standby, now);
 }
 
 static void abandon_race(struct upkeep *upkeep)
@@ -290,6 +306,7 @@ static void begin_anew(struct upkeep *upkeep, uint64_t wait, uint64_t now)
 		start_race(upkeep, UPKEEP_REPLACE, now);
 	else if (upkeep->race == NULL)
 		upkeep->race_due = now + wait;
+	standby_ask(&upkeep->standby, now);
 }
 
 static void compare(struct upkeep *upkeep, const struct mapping_race_result *result)
@@ -338,7 +355,7 @@ static void take_winner(struct upkeep *upkeep, uint64_t now)
 	confirm(upkeep, &result, now);
 	/* To be verified with, the others must stay strangers; what they dial tells more. */
 	if (!upkeep->compared && !upkeep->request.must_agree && !upkeep->config->verify &&
-		upkeep->probe->reflector_count > 1) {
+		upkeep->probe->reflector_count > 1 && !standby_serves(&upkeep->standby)) {
 		upkeep->compared = true;
 		start_race(upkeep, UPKEEP_COMPARE, now);
 	}
@@ -435,10 +452,11 @@ static void advance_race(struct upkeep *upkeep, const struct pollfd *fds, uint64
 
 /* ---- the held connection ------------------------------------------------------------------ */
 
-static void meet_initiator(void *context, const struct invitation *invitation, uint64_t now)
+static void meet_over(void *context, const struct held *over, const struct invitation *invitation,
+	uint64_t now)
 {
 	struct upkeep *upkeep = context;
-	const struct binding_client *binding = &upkeep->held.binding;
+	const struct binding_client *binding = &over->binding;
 	const struct responder_path path = {
 		.local = binding->local,
 		.method = upkeep->request.method,
@@ -446,9 +464,17 @@ static void meet_initiator(void *context, const struct invitation *invitation, u
 			.local = upkeep->probe->local,
 			.interface = upkeep->request.interface},
 		.other = binding->answer.other,
+		.registration = &over->registration,
 	};
 
 	responder_meet(&upkeep->responder, &path, invitation, now);
+}
+
+static void meet_initiator(void *context, const struct invitation *invitation, uint64_t now)
+{
+	struct upkeep *upkeep = context;
+
+	meet_over(upkeep, &upkeep->held, invitation, now);
 }
 
 static void take_loss(struct upkeep *upkeep, const struct held_loss *loss, uint64_t now)
@@ -505,6 +531,91 @@ static void take_held_event(struct upkeep *upkeep, enum held_event event, uint64
 	}
 }
 
+/* ---- those that stand by ------------------------------------------------------------------- */
+
+/* To be verified with, the other reflectors must stay strangers until there is a verdict. */
+static bool stands_by(const struct upkeep *upkeep)
+{
+	return !upkeep->config->verify || upkeep->verification.judged;
+}
+
+/* The mapping as this connection shows it. */
+static struct mapping_race_result see(const struct upkeep *upkeep, const struct held *held)
+{
+	struct mapping_race_result seen = upkeep->known;
+
+	seen.mapping = held->mapping;
+	seen.mapping.router_port = upkeep->known.mapping.router_port;
+	seen.no_nat = socket_is_local_ip(&held->mapping.public_addr) &&
+		      held->mapping.public_addr.port == held->mapping.local.port;
+	forward_note(&upkeep->lease.forward, &seen.mapping);
+	return seen;
+}
+
+/* What one of them holds is what keeps the mapping from now on. */
+static void change_over(struct upkeep *upkeep, struct held *to, uint64_t now)
+{
+	struct mapping_race_result seen = see(upkeep, to);
+
+	if (upkeep->race != NULL)
+		abandon_race(upkeep);
+	upkeep->race_due = TIMER_NONE;
+	log_detail("the mapping is kept by %s from now on", to->mapping.reflector);
+	lease_set_remote(&upkeep->lease, &to->binding.request.remote, now);
+	held_take_over(&upkeep->held, to, now);
+	/* Where its port differs, no NAT has forgotten it: this reflector sees another one. */
+	upkeep->lost_while_idle = false;
+	confirm(upkeep, &seen, now);
+}
+
+static void take_second_opinion(struct upkeep *upkeep, const struct held *from)
+{
+	struct mapping_race_result seen = see(upkeep, from);
+
+	upkeep->compared = true;
+	compare(upkeep, &seen);
+}
+
+static void advance_standby(struct upkeep *upkeep, const struct pollfd *fds, uint64_t now)
+{
+	struct held *answered;
+	struct held *successor;
+
+	if (!stands_by(upkeep))
+		return;
+	answered = standby_advance(&upkeep->standby, fds, now);
+	successor = standby_successor(&upkeep->standby);
+	if (answered != NULL && upkeep->has_known &&
+		(!upkeep->held.open ||
+			(upkeep->race != NULL && upkeep->purpose == UPKEEP_REPLACE)))
+		change_over(upkeep, answered, now);
+	else if (successor != NULL)
+		change_over(upkeep, successor, now);
+	else if (answered != NULL && !upkeep->compared && upkeep->held.open)
+		take_second_opinion(upkeep, answered);
+}
+
+/* The service manager hears at how many reflectors the name is registered. */
+static void note_registrations(struct upkeep *upkeep)
+{
+	size_t known_at, known_of;
+
+	standby_count(&upkeep->standby, &known_at, &known_of);
+	if ((known_at != upkeep->known_at || known_of != upkeep->known_of) && is_reported(upkeep))
+		note_state(upkeep);
+}
+
+void upkeep_look_up(struct upkeep *upkeep, uint64_t now)
+{
+	standby_look_up(&upkeep->standby, now);
+}
+
+void upkeep_renew_name(struct upkeep *upkeep, uint64_t now)
+{
+	registration_renew(&upkeep->held.registration, now);
+	standby_renew(&upkeep->standby, now);
+}
+
 /* ---- what happens ------------------------------------------------------------------------- */
 
 /* What the router does is something else now: it may be it that lets strangers in. */
@@ -523,6 +634,7 @@ void upkeep_check_network(struct upkeep *upkeep, uint64_t now)
 	struct addr source;
 
 	lease_hurry(&upkeep->lease, now);
+	standby_check_network(&upkeep->standby, now);
 	if (!upkeep->held.open) {
 		/* A race that began before the change may wait for what cannot come. */
 		if (upkeep->race != NULL && upkeep->purpose == UPKEEP_REPLACE)
@@ -549,6 +661,7 @@ void upkeep_change_port(struct upkeep *upkeep, uint64_t now)
 {
 	upkeep->request.local.port = upkeep->probe->local.port;
 	lease_change_port(&upkeep->lease, now);
+	standby_restart(&upkeep->standby, now);
 	if (upkeep->race != NULL)
 		abandon_race(upkeep);
 	begin_anew(upkeep, 0, now);
@@ -575,8 +688,11 @@ uint64_t upkeep_watch(const struct upkeep *upkeep, struct pollfd fds[UPKEEP_WATC
 	due = timers_earlier(
 		due, verification_watch(&upkeep->verification, fds + UPKEEP_WATCH_VERIFICATION));
 	due = timers_earlier(due, lease_watch(&upkeep->lease, fds + UPKEEP_WATCH_LEASE));
-	for (size_t i = UPKEEP_WATCH_RACE; i < UPKEEP_WATCH_MAX; i++)
+	for (size_t i = UPKEEP_WATCH_STANDBY; i < UPKEEP_WATCH_MAX; i++)
 		fds[i] = (struct pollfd){.fd = -1};
+	if (stands_by(upkeep))
+		due = timers_earlier(
+			due, standby_watch(&upkeep->standby, fds + UPKEEP_WATCH_STANDBY));
 	if (upkeep->race != NULL)
 		due = timers_earlier(
 			due, mapping_race_watch(upkeep->race, fds + UPKEEP_WATCH_RACE));
@@ -592,9 +708,12 @@ void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_
 	responder_advance(&upkeep->responder, fds + UPKEEP_WATCH_RESPONDER, now);
 	take_held_event(upkeep, held_advance(&upkeep->held, happened, now), now);
 	take_timers(upkeep, now);
+	/* Before a race: what took over has ended it. */
+	advance_standby(upkeep, fds + UPKEEP_WATCH_STANDBY, now);
 	advance_lease(upkeep, now);
 	/* What poll() found belongs to the race that was running then. */
 	advance_race(upkeep, upkeep->race == watched ? fds + UPKEEP_WATCH_RACE : NULL, now);
+	note_registrations(upkeep);
 }
 
 void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
@@ -609,9 +728,11 @@ void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
 	upkeep->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
 	upkeep->race_due = upkeep->down_due = TIMER_NONE;
 	held_init(&upkeep->held, config->key, config->interval_ms, meet_initiator, upkeep);
+	standby_init(&upkeep->standby, config->key, probe, &upkeep->request, &upkeep->held,
+		other == NULL || probe->family == ADDR_IPV4, meet_over, upkeep);
 	verification_init(
 		&upkeep->verification, probe, config->verify_open_ms, config->verify_again_ms);
-	responder_init(&upkeep->responder, config->handover, &upkeep->held.registration);
+	responder_init(&upkeep->responder, config->handover);
 	lease_init(&upkeep->lease, config->forward, probe);
 }
 
@@ -626,6 +747,7 @@ void upkeep_end(struct upkeep *upkeep)
 	abandon_race(upkeep);
 	verification_end(&upkeep->verification);
 	responder_end(&upkeep->responder);
+	standby_end(&upkeep->standby);
 	held_end(&upkeep->held);
 	report_down(upkeep);
 	/* Without a mapping, another probe may be what keeps the port, by the same forward. */

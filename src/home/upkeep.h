@@ -15,12 +15,13 @@
 #include "home/held.h"
 #include "home/lease.h"
 #include "home/responder.h"
+#include "home/standby.h"
 #include "home/verification.h"
 #include "natpunch/base/error.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/home/keep_config.h"
 
-#define UPKEEP_STATUS_SIZE 160
+#define UPKEEP_STATUS_SIZE 256
 
 /* Entries for poll(2). */
 enum upkeep_watch {
@@ -28,7 +29,8 @@ enum upkeep_watch {
 	UPKEEP_WATCH_RESPONDER,
 	UPKEEP_WATCH_VERIFICATION = UPKEEP_WATCH_RESPONDER + RESPONDER_WATCH_MAX,
 	UPKEEP_WATCH_LEASE = UPKEEP_WATCH_VERIFICATION + REACHABILITY_WATCH_MAX,
-	UPKEEP_WATCH_RACE = UPKEEP_WATCH_LEASE + LEASE_WATCH_MAX,
+	UPKEEP_WATCH_STANDBY = UPKEEP_WATCH_LEASE + LEASE_WATCH_MAX,
+	UPKEEP_WATCH_RACE = UPKEEP_WATCH_STANDBY + STANDBY_WATCH_MAX,
 	UPKEEP_WATCH_MAX = UPKEEP_WATCH_RACE + MAPPING_RACE_WATCH_MAX,
 };
 
@@ -58,6 +60,9 @@ struct upkeep {
 	bool has_known;
 
 	struct held held;
+	struct standby standby; /* the other reflectors that the name is registered at */
+	size_t known_at;        /* that `status` tells: at how many, */
+	size_t known_of;        /* of how many */
 	bool lost_while_idle;
 	unsigned short_lived; /* connections in a row */
 	/* Of a server's connections; 0: not known. */
@@ -103,6 +108,12 @@ uint64_t upkeep_watch(const struct upkeep *upkeep, struct pollfd fds[UPKEEP_WATC
 
 /* Goes on with what poll(2) found, and with the time. */
 void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_MAX], uint64_t now);
+
+/* Looks up at once where the reflectors are. */
+void upkeep_look_up(struct upkeep *upkeep, uint64_t now);
+
+/* The key of the name is another one now. */
+void upkeep_renew_name(struct upkeep *upkeep, uint64_t now);
 
 /* Is there nothing to hope for, as far as this family goes? */
 bool upkeep_is_hopeless(const struct upkeep *upkeep);

@@ -23,7 +23,7 @@ static void begin(void)
 {
 	handover_init(&handover, command, NULL);
 	registration_init(&registration, NULL);
-	responder_init(&responder, &handover, &registration);
+	responder_init(&responder, &handover);
 }
 
 static void finish(void)
@@ -57,6 +57,7 @@ static void invite(const char *reflector, const char *ip, uint16_t port, enum in
 		.method = &borrow_method_bind,
 		.relay = {.reflector = address(reflector, 3478)},
 		.other = address(reflector, 3479),
+		.registration = &registration,
 	};
 	const struct invitation invitation = {
 		.initiator = address(ip, port),
