@@ -11,11 +11,10 @@
  *   the key is another one                    WAITING, ASKING -> ASKING
  *   success                                   ASKING -> WAITING; invitations count from 1 again;
  *                                             another home of that name is warned of, once until it
- *                                             is gone, by whichever of those that registration_join()
- *                                             has joined sees it first
- *   refused, no answer                        ASKING -> WAITING, with one warning until it goes
- * well what holds the mapping goes               any -> NONE an invitation taken when it is
- * genuine, of the session that was registered last, and new
+ *                                             is gone, by whichever of those that
+ * registration_join() has joined sees it first refused, no answer                        ASKING ->
+ * WAITING, with one warning until it goes well what holds the mapping goes               any ->
+ * NONE an invitation taken when it is genuine, of the session that was registered last, and new
  *
  * Timers, all in `due`:
  *   ASKING    REGISTRATION_ANSWER_MS until it is given up; over UDP name_client.h sends again.
@@ -91,8 +90,7 @@ static void note_rival(struct registration *registration)
 {
 	struct registration *first =
 		registration->first != NULL ? registration->first : registration;
-	bool rival =
-		name_client_report_rival(&registration->client.question, first->rivals > 0);
+	bool rival = name_client_report_rival(&registration->client.question, first->rivals > 0);
 
 	if (rival && !registration->rival)
 		first->rivals++;

@@ -43,7 +43,7 @@ struct responder_waiting {
 };
 
 struct responder {
-	struct handover *handover;         /* the caller's; gets the connections */
+	struct handover *handover; /* the caller's; gets the connections */
 	struct responder_path path;
 	struct rate_limit syns; /* that leave the kept port, by where they go to */
 	uint64_t now;           /* as handed in last */

@@ -12,17 +12,17 @@
  *   FREE --looked up--> RESTING --due--> ASKING --answer--> HELD
  *                          ^______failed____|________lost_____|
  *
- * A place is stale once its name leads elsewhere. A stale one that is not HELD becomes FREE at once,
- * and one that is HELD when the name is registered where it leads now: so what is told by a name
- * server that lies, or of a host that is not there yet, costs nothing.
+ * A place is stale once its name leads elsewhere. A stale one that is not HELD becomes FREE at
+ * once, and one that is HELD when the name is registered where it leads now: so what is told by a
+ * name server that lies, or of a host that is not there yet, costs nothing.
  *
  * Events:
  *   name looked up    places for its addresses; those that it does not lead to any more are stale.
  *                     A look-up that failed changes nothing.
- *   answer            goes to the owner: it may take the connection over (held_take_over()), and the
- *                     place is COVERED from then on.
- *   failed, lost      RESTING, for a pause that doubles with each failure in a row.
- *   kept is lost      each HELD one is asked; what answers first is a mapping, sooner than a race.
+ *   answer            goes to the owner: it may take the connection over (held_take_over()), and
+ * the place is COVERED from then on. failed, lost      RESTING, for a pause that doubles with each
+ * failure in a row. kept is lost      each HELD one is asked; what answers first is a mapping,
+ * sooner than a race.
  *
  * Timers: `due` of each place; look_due; those of each held connection.
  *
@@ -95,9 +95,8 @@ static bool is_covered(const struct standby *standby, const struct addr *addr)
 	const struct addr *remote = &kept->binding.request.remote;
 
 	return kept->open && addr_equal_ip(remote, addr) &&
-	       (remote->port == addr->port ||
-		       (standby->probe->reflector_count == 1 &&
-			       remote->port == STUN_SPARE_PORT(addr->port)));
+	       (remote->port == addr->port || (standby->probe->reflector_count == 1 &&
+						      remote->port == STUN_SPARE_PORT(addr->port)));
 }
 
 static bool is_in_use(const struct standby_place *place)
@@ -160,8 +159,8 @@ static void name_place(const struct standby_place *place, char out[NAME_TEXT_SIZ
 	if (place->by_service)
 		snprintf(out, NAME_TEXT_SIZE, "%s", addr_format(&place->addr, text));
 	else
-		mapping_race_name_reflector(&place->standby->probe->reflectors[place->reflector],
-			out, NAME_TEXT_SIZE);
+		mapping_race_name_reflector(
+			&place->standby->probe->reflectors[place->reflector], out, NAME_TEXT_SIZE);
 }
 
 static void stop_asking(struct standby_place *place)
@@ -197,7 +196,8 @@ static void rest(struct standby_place *place, uint64_t now)
 	place->failures++;
 }
 
-static void fail(struct standby_place *place, const char *problem, unsigned warned_from, uint64_t now)
+static void fail(
+	struct standby_place *place, const char *problem, unsigned warned_from, uint64_t now)
 {
 	char name[NAME_TEXT_SIZE];
 
@@ -226,8 +226,8 @@ static void start_asking(struct standby_place *place, uint64_t now)
 	place->standby->contacted[place->reflector] = true;
 	place->asking = true;
 	place->due = now + how->timeout_ms;
-	binding_client_start(&place->client, how->method, &request, BINDING_MODE_HOLD,
-		how->hold_seconds, now);
+	binding_client_start(
+		&place->client, how->method, &request, BINDING_MODE_HOLD, how->hold_seconds, now);
 }
 
 static void hold(struct standby_place *place, uint64_t now)
@@ -373,7 +373,8 @@ static struct standby_place *find_place(struct standby *standby, const struct ad
 	return free_one;
 }
 
-static void add_place(struct standby *standby, const struct addr *addr, bool by_service, uint64_t now)
+static void add_place(
+	struct standby *standby, const struct addr *addr, bool by_service, uint64_t now)
 {
 	struct standby_place *place = find_place(standby, addr);
 
@@ -404,8 +405,8 @@ static void warn_unknown(struct standby *standby)
 
 	if (standby->tells_lookups && !standby->looked[standby->name] &&
 		!standby->lookup_warned[standby->name]) {
-		log_warning("%s is not registered at %s: cannot look it up: %s",
-			standby->key->name, host, why);
+		log_warning("%s is not registered at %s: cannot look it up: %s", standby->key->name,
+			host, why);
 		standby->lookup_warned[standby->name] = true;
 		return;
 	}

@@ -30,11 +30,12 @@
 #define STANDBY_WATCH_MAX (STANDBY_MAX + 1)
 
 struct standby_times {
-	uint64_t look_ms;        /* from one look-up of the names to the next, */
-	uint64_t look_early_ms;  /* and to one for which there is a reason, at least */
-	uint64_t pause_first_ms; /* before the second try, twice that before the third, and so on, */
-	uint64_t pause_max_ms;   /* up to this */
-	uint64_t stood_ms;       /* a connection that was lost sooner counts as a try that failed */
+	uint64_t look_ms;       /* from one look-up of the names to the next, */
+	uint64_t look_early_ms; /* and to one for which there is a reason, at least */
+	uint64_t
+		pause_first_ms; /* before the second try, twice that before the third, and so on, */
+	uint64_t pause_max_ms;  /* up to this */
+	uint64_t stood_ms;      /* a connection that was lost sooner counts as a try that failed */
 };
 
 #define STANDBY_TIMES_DEFAULT                                                                      \
@@ -49,11 +50,11 @@ struct standby;
 /* All times are clock_now_ms(); TIMER_NONE: not wanted. */
 struct standby_place {
 	struct standby *standby;
-	struct addr addr; /* where it is asked; ADDR_NONE: the place is free */
-	size_t reflector; /* whose address that is: an index of the race's */
-	bool by_service;  /* by SRV records */
-	bool stale;       /* no name leads here any more */
-	bool asking;      /* `client` is connecting, or asking for the first time */
+	struct addr addr;  /* where it is asked; ADDR_NONE: the place is free */
+	size_t reflector;  /* whose address that is: an index of the race's */
+	bool by_service;   /* by SRV records */
+	bool stale;        /* no name leads here any more */
+	bool asking;       /* `client` is connecting, or asking for the first time */
 	unsigned failures; /* in a row */
 	uint64_t due;      /* the next try; while asking: the end of this one */
 	struct binding_client client;
@@ -61,9 +62,9 @@ struct standby_place {
 };
 
 struct standby {
-	const struct key *key;                       /* or NULL */
-	const struct mapping_race_request *probe;    /* whose reflectors these are */
-	const struct mapping_race_request *request;  /* how the kept one was asked: method, port */
+	const struct key *key;                      /* or NULL */
+	const struct mapping_race_request *probe;   /* whose reflectors these are */
+	const struct mapping_race_request *request; /* how the kept one was asked: method, port */
 	struct held *kept;
 	struct standby_times times;
 	struct standby_place places[STANDBY_MAX];
@@ -72,9 +73,9 @@ struct standby {
 	bool looking; /* a name is being looked up */
 	size_t name;  /* which */
 	struct resolve resolve;
-	uint64_t look_due;  /* the next round of look-ups */
-	uint64_t looked_at; /* when the last one began */
-	bool looked[MAPPING_RACE_REFLECTOR_MAX];       /* the name had addresses once */
+	uint64_t look_due;                              /* the next round of look-ups */
+	uint64_t looked_at;                             /* when the last one began */
+	bool looked[MAPPING_RACE_REFLECTOR_MAX];        /* the name had addresses once */
 	bool lookup_warned[MAPPING_RACE_REFLECTOR_MAX]; /* that it has none */
 	bool tells_lookups;
 	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which reflectors the port has spoken to */
@@ -97,8 +98,8 @@ void standby_init(struct standby *standby, const struct key *key,
 	void *context);
 
 /*
- * Is there a name to register, and does the method by which the mapping is held leave room for other
- * connections from the same port?
+ * Is there a name to register, and does the method by which the mapping is held leave room for
+ * other connections from the same port?
  */
 bool standby_serves(const struct standby *standby);
 
@@ -113,8 +114,8 @@ struct held *standby_advance(
 	struct standby *standby, const struct pollfd fds[STANDBY_WATCH_MAX], uint64_t now);
 
 /*
- * Where the kept one is at an address that its name does not lead to any more: the connection to one
- * where it leads now, once the name is registered over it. Else NULL.
+ * Where the kept one is at an address that its name does not lead to any more: the connection to
+ * one where it leads now, once the name is registered over it. Else NULL.
  */
 struct held *standby_successor(struct standby *standby);
 

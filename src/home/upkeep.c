@@ -452,8 +452,8 @@ static void advance_race(struct upkeep *upkeep, const struct pollfd *fds, uint64
 
 /* ---- the held connection ------------------------------------------------------------------ */
 
-static void meet_over(void *context, const struct held *over, const struct invitation *invitation,
-	uint64_t now)
+static void meet_over(
+	void *context, const struct held *over, const struct invitation *invitation, uint64_t now)
 {
 	struct upkeep *upkeep = context;
 	const struct binding_client *binding = &over->binding;
@@ -545,7 +545,6 @@ static struct mapping_race_result see(const struct upkeep *upkeep, const struct 
 	struct mapping_race_result seen = upkeep->known;
 
 	seen.mapping = held->mapping;
-	seen.mapping.router_port = upkeep->known.mapping.router_port;
 	seen.no_nat = socket_is_local_ip(&held->mapping.public_addr) &&
 		      held->mapping.public_addr.port == held->mapping.local.port;
 	forward_note(&upkeep->lease.forward, &seen.mapping);
@@ -586,12 +585,11 @@ static void advance_standby(struct upkeep *upkeep, const struct pollfd *fds, uin
 	answered = standby_advance(&upkeep->standby, fds, now);
 	successor = standby_successor(&upkeep->standby);
 	if (answered != NULL && upkeep->has_known &&
-		(!upkeep->held.open ||
-			(upkeep->race != NULL && upkeep->purpose == UPKEEP_REPLACE)))
+		(!upkeep->held.open || (upkeep->race != NULL && upkeep->purpose == UPKEEP_REPLACE)))
 		change_over(upkeep, answered, now);
 	else if (successor != NULL)
 		change_over(upkeep, successor, now);
-	else if (answered != NULL && !upkeep->compared && upkeep->held.open)
+	else if (answered != NULL && !upkeep->compared && !upkeep->config->verify)
 		take_second_opinion(upkeep, answered);
 }
 

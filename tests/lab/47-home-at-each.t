@@ -1,0 +1,142 @@
+#!/bin/sh
+# A home that is known at two reflectors which know nothing of each other: found and reached by
+# either, while one is gone, when it comes back, and when its name leads elsewhere.
+
+# shellcheck source=tests/lab/lab.sh
+. "$(dirname "$0")/lab.sh"
+# shellcheck source=tests/lab/tap.sh
+. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/lab/road.sh
+. "$(dirname "$0")/road.sh"
+need ip nft conntrack ss ssh
+
+# NAME HOST: a reflector that knows home and relays.
+start_reflector()
+{
+	lab_spawn "$1" "$2" "$natpunch" reflect -v -R -K "$LAB_DIR/keys"
+	wait_for_line 20 "$LAB_DIR/$1.err" ready || bail "reflector $1 does not start"
+}
+
+# ONE TWO: where the names lead from now on.
+write_hosts()
+{
+	printf '%s one.example\n%s two.example\n' "$1" "$2" >"$LAB_DIR/hosts"
+}
+
+# ARG...: probe -k at both, with its names.
+keep_at_both()
+{
+	lab_spawn keep home sh "$LAB_DIR/named" "$natpunch" probe -k -v -i 2 -n home \
+		-K "$LAB_DIR/home.key" -r one.example -r two.example "$@"
+}
+
+# ADDR: does the reflector there say that home is held?
+held_at()
+{
+	lab_exec laptop "$natpunch" lookup -r "$1" -K "$LAB_DIR/home.key" -f json home \
+		2>"$LAB_DIR/lookup.err" | grep -q '"held":true}$'
+}
+
+not_held_at()
+{
+	! held_at "$1"
+}
+
+# ADDR: ssh by the reflector there.
+ssh_by()
+{
+	: >"$LAB_DIR/connect.err"
+	lab_exec laptop ssh -F "$LAB_DIR/ssh_config" -o ProxyCommand="$natpunch connect -v -r $1 \
+		-K $LAB_DIR/home.key home 2>>$LAB_DIR/connect.err" home echo well </dev/null
+}
+
+kept_mappings()
+{
+	wc -l <"$LAB_DIR/keep.out"
+}
+
+said()
+{
+	grep -Ec -e "$1" "$LAB_DIR/keep.err"
+}
+
+said_more_than()
+{
+	[ "$(said "$2")" -gt "$1" ]
+}
+
+umask 022
+lab_start port-restricted port-restricted
+road_files
+write_hosts "$LAB_REFLECTOR4" "$LAB_SECOND4"
+start_reflector one reflector
+start_reflector two second
+keep_at_both
+
+# ---- at each
+ok 'home is held at the first' wait_for 10 held_at "$LAB_REFLECTOR4"
+ok 'and at the second' wait_for 10 held_at "$LAB_SECOND4"
+is 'ssh by the first' "$(ssh_by "$LAB_REFLECTOR4")" well
+is 'ssh by the second' "$(ssh_by "$LAB_SECOND4")" well
+like 'which is direct' "$(cat "$LAB_DIR/connect.err")" 'connected to '
+unlike 'home takes itself for no other home' "$(cat "$LAB_DIR/keep.err")" 'warning: another'
+
+# ---- the one that keeps the mapping dies
+mkfifo "$LAB_DIR/session.in"
+lab_spawn session laptop sh -c "exec ssh -F $LAB_DIR/ssh_config home cat <$LAB_DIR/session.in"
+exec 5>"$LAB_DIR/session.in"
+echo begin >&5
+ok 'a session that stays' wait_for_line 20 "$LAB_DIR/session.out" '^begin$'
+lab_kill one KILL
+ok 'the other one keeps the mapping' wait_for_line 10 "$LAB_DIR/keep.err" \
+	'the mapping is kept by two.example:3478 from now on'
+ok 'the name is still held there' held_at "$LAB_SECOND4"
+is 'the mapping is the same' "$(kept_mappings)" 1
+is 'ssh by that one' "$(ssh_by "$LAB_SECOND4")" well
+ok 'what is missing is said once' wait_for_line 20 "$LAB_DIR/keep.err" \
+	'warning: home is not registered at one.example:3478: '
+start_reflector one reflector
+ok 'it comes back, and home is there again' wait_for 20 held_at "$LAB_REFLECTOR4"
+echo goes on >&5
+ok 'the session went on' wait_for_line 10 "$LAB_DIR/session.out" '^goes on$'
+exec 5>&-
+is 'one warning' "$(said 'warning: ')" 1
+
+# ---- another reflector has the name now
+start_reflector third third
+write_hosts "$LAB_REFLECTOR4" "$LAB_THIRD4"
+lab_signal_keep()
+{
+	kill -HUP "$(cat "$LAB_DIR/keep.pid")"
+}
+lab_signal_keep
+ok 'the name of the one that keeps the mapping leads elsewhere: home is there' \
+	wait_for 10 held_at "$LAB_THIRD4"
+ok 'and where it was no more' wait_for 10 not_held_at "$LAB_SECOND4"
+is 'the mapping is the same all the while' "$(kept_mappings)" 1
+write_hosts "$LAB_SECOND4" "$LAB_THIRD4"
+lab_signal_keep
+ok 'the name of the other one: home is there' wait_for 10 held_at "$LAB_SECOND4"
+ok 'and where that was no more' wait_for 10 not_held_at "$LAB_REFLECTOR4"
+is 'ssh by it' "$(ssh_by "$LAB_SECOND4")" well
+write_hosts 198.51.100.99 "$LAB_THIRD4"
+lab_signal_keep
+ok 'a name that leads to nobody' wait_for_line 10 "$LAB_DIR/keep.err" '198\.51\.100\.99'
+ok 'has home stay where it was' held_at "$LAB_SECOND4"
+lab_kill keep
+lab_stop
+
+# ---- by a relay over the one that stands by
+lab_start symmetric port-restricted
+road_files
+write_hosts "$LAB_REFLECTOR4" "$LAB_SECOND4"
+start_reflector one reflector
+start_reflector two second
+keep_at_both
+ok 'symmetric: held at the second' wait_for 10 held_at "$LAB_SECOND4"
+ok 'ssh comes through, relayed' test "$(ssh_by "$LAB_SECOND4")" = well
+like 'by that reflector' "$(cat "$LAB_DIR/connect.err")" \
+	"connected by a relay: all bytes pass through $LAB_SECOND4:3478"
+like 'the second opinion is told' "$(cat "$LAB_DIR/keep.err")" 'depends on the destination'
+lab_stop
+done_testing
