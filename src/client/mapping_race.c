@@ -546,6 +546,7 @@ void mapping_race_take(struct mapping_race *race, struct mapping_race_result *re
 	result->winner = winner->transaction;
 	winner->used = false;
 	result->reflector = winner->lane;
+	result->by_service = race->lanes[winner->lane].resolve.by_service;
 	result->differs = race->differs;
 	for (size_t i = 0; i < MAPPING_RACE_REFLECTOR_MAX; i++)
 		result->contacted[i] = race->lanes[i].next > 0;

@@ -309,7 +309,7 @@ static int register_over(struct mapping_race_result *result, struct name_questio
 
 int name_client_register(const struct mapping_race_request *request,
 	struct mapping_race_result *result, const struct key *key, enum binding_mode mode,
-	uint64_t deadline, struct name_message_record *registered, struct error *error)
+	uint64_t deadline, bool *rival, struct name_message_record *registered, struct error *error)
 {
 	struct name_question question;
 	int status;
@@ -327,6 +327,6 @@ int name_client_register(const struct mapping_race_request *request,
 	if (status != 0)
 		return status;
 	*registered = question.records[0];
-	name_client_report_rival(&question, false);
+	*rival = name_client_report_rival(&question, *rival) || *rival;
 	return 0;
 }

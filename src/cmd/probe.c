@@ -18,6 +18,7 @@
 #include "natpunch/os/log.h"
 #include "natpunch/base/mapping.h"
 #include "natpunch/client/name_client.h"
+#include "natpunch/client/register_each.h"
 #include "natpunch/os/notify.h"
 #include "natpunch/os/program.h"
 #include "natpunch/client/mapping_race.h"
@@ -228,23 +229,69 @@ static void check_hook(struct probe_state *state)
 }
 
 /* -n: what was found is also true where people ask for it. */
+static void log_registration(const struct probe_state *state, const struct mapping *mapping,
+	const struct name_message_record *registered)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	addr_format(&registered->addr, text);
+	log_detail("%s registered %s as %s", mapping->reflector, state->key.name, text);
+	if (!addr_equal(&registered->addr, &mapping->public_addr))
+		log_warning("%s is registered as %s, which is not the mapping: not all that is "
+			    "sent takes the same way out",
+			state->key.name, text);
+}
+
 static int register_name(const struct probe_state *state, struct family_side *side,
-	enum binding_mode mode, struct error *error)
+	enum binding_mode mode, bool *rival, struct error *error)
 {
 	uint64_t deadline = clock_now_ms() + side->request.timeout_ms;
 	struct mapping_race_result *result = &side->result;
 	struct name_message_record registered;
-	char text[ADDR_TEXT_SIZE];
 
-	if (name_client_register(
-		    &side->request, result, &state->key, mode, deadline, &registered, error) != 0)
+	if (name_client_register(&side->request, result, &state->key, mode, deadline, rival,
+		    &registered, error) != 0)
 		return -1;
-	addr_format(&registered.addr, text);
-	log_detail("%s registered %s as %s", result->mapping.reflector, state->key.name, text);
-	if (!addr_equal(&registered.addr, &result->mapping.public_addr))
-		log_warning("%s is registered as %s, which is not the mapping: not all that is "
-			    "sent takes the same way out",
-			state->key.name, text);
+	log_registration(state, &result->mapping, &registered);
+	return 0;
+}
+
+static void warn_unregistered(
+	const struct probe_state *state, const char *reflector, const struct error *error)
+{
+	log_warning("%s is not registered at %s: %s", state->key.name, reflector, error->text);
+}
+
+static void tell_registration(void *context, const char *reflector,
+	const struct mapping_race_result *seen, const struct name_message_record *registered,
+	const struct error *error)
+{
+	if (registered != NULL)
+		log_registration(context, &seen->mapping, registered);
+	else
+		warn_unregistered(context, reflector, error);
+}
+
+/* At each reflector; that it is registered at one is enough. */
+static int register_name_at_each(struct probe_state *state, struct family_side *side,
+	enum binding_mode mode, bool tells_lookups, struct error *error)
+{
+	const struct register_each_request request = {
+		.probe = &side->request,
+		.first = &side->result,
+		.key = &state->key,
+		.mode = mode,
+		.tells_lookups = tells_lookups,
+		.tell = tell_registration,
+		.context = state,
+	};
+	bool rival = false;
+	int status = register_name(state, side, mode, &rival, error);
+	size_t others;
+
+	if (register_each(&request, &rival, &others) == 0 || status == 0)
+		return status;
+	warn_unregistered(state, side->result.mapping.reflector, error);
 	return 0;
 }
 
@@ -425,7 +472,7 @@ static void register_found(
 		struct family_side *side = &both->sides[i];
 		struct error error;
 
-		if (!side->mapped || register_name(state, side, mode, &error) == 0)
+		if (!side->mapped || register_name_at_each(state, side, mode, i == 0, &error) == 0)
 			continue;
 		if (!is_printed(both, i)) {
 			log_warning("%s", error.text);

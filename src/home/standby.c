@@ -402,9 +402,10 @@ static void warn_unknown(struct standby *standby)
 {
 	const char *host = standby->probe->reflectors[standby->name].host;
 	const char *why = standby->resolve.error.text;
+	struct addr literal;
 
-	if (standby->tells_lookups && !standby->looked[standby->name] &&
-		!standby->lookup_warned[standby->name]) {
+	if (standby->tells_lookups && addr_parse_ip(&literal, host) != 0 &&
+		!standby->looked[standby->name] && !standby->lookup_warned[standby->name]) {
 		log_warning("%s is not registered at %s: cannot look it up: %s", standby->key->name,
 			host, why);
 		standby->lookup_warned[standby->name] = true;

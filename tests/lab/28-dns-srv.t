@@ -58,6 +58,10 @@ start_name_server()
 	}
 	printf 'nameserver %s\noptions timeout:2 attempts:2\n' "$LAB_THIRD4" >"$LAB_DIR/resolv.conf"
 	echo 'hosts: dns' >"$LAB_DIR/nsswitch.conf"
+	cat >"$LAB_DIR/with-dns" <<-END
+	mount --bind "$LAB_DIR/resolv.conf" /etc/resolv.conf &&
+		mount --bind "$LAB_DIR/nsswitch.conf" /etc/nsswitch.conf && exec "\$@"
+	END
 }
 
 answers()
@@ -68,11 +72,7 @@ answers()
 # ARG...: natpunch at home, with that name server; sets status, and leaves out and err.
 run()
 {
-	# shellcheck disable=SC2016 # for the other shell
-	lab_exec home sh -c 'dir=$1 && shift &&
-		mount --bind "$dir/resolv.conf" /etc/resolv.conf &&
-		mount --bind "$dir/nsswitch.conf" /etc/nsswitch.conf && exec "$@"' \
-		sh "$LAB_DIR" "$natpunch" "$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+	lab_exec home sh "$LAB_DIR/with-dns" "$natpunch" "$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
 	status=$?
 }
 
@@ -91,8 +91,9 @@ asked()
 
 lab_start full-cone open
 start_name_server
-lab_spawn one reflector "$natpunch" reflect -l 3479
-lab_spawn two second "$natpunch" reflect
+(umask 077 && "$natpunch" keygen home >"$LAB_DIR/home.key")
+lab_spawn one reflector "$natpunch" reflect -l 3479 -K "$LAB_DIR/home.key"
+lab_spawn two second "$natpunch" reflect -K "$LAB_DIR/home.key"
 wait_for_line 5 "$LAB_DIR/one.err" ready && wait_for_line 5 "$LAB_DIR/two.err" ready ||
 	bail "a reflector does not start"
 lab_capture questions home eth0 'dst port 53'
@@ -126,6 +127,18 @@ for name in none lost; do
 	is "$name: no reflector" "$status" 1
 	like "$name: it is told" "$(cat "$LAB_DIR/err")" "cannot look up $name\\.example\\.org: "
 done
+
+run probe -4 -v -n home -K "$LAB_DIR/home.key" -r example.org
+is 'a name is registered at each of them' \
+	"$status $(sed -n 's/.*: \(.*\) registered home as .*/\1/p' "$LAB_DIR/err" | tr '\n' ' ')" \
+	"0 $LAB_REFLECTOR4:3479 $LAB_SECOND4:3478 "
+lab_spawn keep home sh "$LAB_DIR/with-dns" "$natpunch" probe -4 -k -v -n home \
+	-K "$LAB_DIR/home.key" -r example.org
+for where in "$LAB_REFLECTOR4:3479" "$LAB_SECOND4:3478"; do
+	ok "and kept at $where" wait_for_line 10 "$LAB_DIR/keep.err" \
+		"home is registered as .*, at $where"
+done
+lab_kill keep
 
 lab_kill one
 expect 'the next one when the first is gone' example.org "$LAB_SECOND4:3478"

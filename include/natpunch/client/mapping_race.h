@@ -56,6 +56,7 @@ struct mapping_race_result {
 	struct mapping mapping;
 	size_t reflector; /* its index in the request */
 	bool no_nat;      /* the public address is one of this machine's own, with the same port */
+	bool by_service;  /* SRV records led to it */
 	bool differs;     /* with must_agree: the port depends on who is asked */
 	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which reflectors the port has spoken to */
 	struct binding_client winner; /* still open, the caller's: binding_client_end() */
