@@ -81,6 +81,22 @@ bool standby_serves(const struct standby *standby)
 	return method != &borrow_method_raw;
 }
 
+/* With -u, where that is the method: said once. */
+static void warn_alone(struct standby *standby)
+{
+	const struct borrow_method *method = standby->request->method;
+
+	if (standby->key == NULL || method == NULL || !standby->kept->open ||
+		standby_serves(standby) || standby->request->protocol != MAPPING_UDP ||
+		standby->probe->reflector_count == 1 || standby->warned_alone)
+		return;
+	log_warning(
+		"%s is registered at %s alone: over UDP, method %s asks from a port that can be "
+		"had once",
+		standby->key->name, standby->kept->mapping.reflector, method->name);
+	standby->warned_alone = true;
+}
+
 /* ---- the kept connection ------------------------------------------------------------------- */
 
 /* Of a single reflector, the upkeep may ask the spare port: that is the same one. */
@@ -571,6 +587,7 @@ struct held *standby_advance(
 {
 	struct held *answered = NULL;
 
+	warn_alone(standby);
 	for (size_t i = 0; i < STANDBY_MAX; i++)
 		if (advance_place(&standby->places[i], fds[i].revents != 0, now))
 			answered = &standby->places[i].held;

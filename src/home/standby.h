@@ -69,6 +69,7 @@ struct standby {
 	struct standby_times times;
 	struct standby_place places[STANDBY_MAX];
 	bool warned_full;
+	bool warned_alone;
 
 	bool looking; /* a name is being looked up */
 	size_t name;  /* which */
