@@ -23,11 +23,11 @@ write_hosts()
 	printf '%s one.example\n%s two.example\n' "$1" "$2" >"$LAB_DIR/hosts"
 }
 
-# ARG...: probe -k at both, with its names.
+# probe -k at both, by their names.
 keep_at_both()
 {
 	lab_spawn keep home sh "$LAB_DIR/named" "$natpunch" probe -k -v -i 2 -n home \
-		-K "$LAB_DIR/home.key" -r one.example -r two.example "$@"
+		-K "$LAB_DIR/home.key" -r one.example -r two.example
 }
 
 # ADDR: does the reflector there say that home is held?
