@@ -20,6 +20,7 @@
 #include "natpunch/os/loop.h"
 #include "natpunch/os/random.h"
 #include "natpunch/client/binding_client.h"
+#include "natpunch/client/own_hosts.h"
 #include "natpunch/client/stun_stream.h"
 
 #define SETTLE_MS 1000 /* for the question how a connection goes on after a failure */
@@ -320,6 +321,7 @@ int name_client_register(const struct mapping_race_request *request,
 		.local_port = result->mapping.local.port,
 	};
 	random_fill(question.home, sizeof(question.home));
+	own_hosts_add(&question, &result->mapping);
 	if (result->winner.port.kind == BORROW_HANDSHAKE)
 		status = register_by_number(request, result, &question, deadline, error);
 	else

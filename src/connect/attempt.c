@@ -21,7 +21,7 @@
  * A phase is a row: begin() starts it, watch() says what it waits for, step() is called after each
  * event and at the deadline. begin() and step() return STAYS, or how the phase ended.
  *
- * A connection can be established in two ways; the first one is used:
+ * A connection can be established in three ways; the first one is used:
  *
  *   ours     connect() from our port to home's mapping. It meets home's own SYN (a simultaneous
  *            open), or finds home's NAT open and sshd behind it.
@@ -29,6 +29,9 @@
  *            to another port, home comes from a port that nobody could predict; it gets through to
  *            us when our own NAT lets it, or when there is none. The listener also takes a SYN of
  *            home's that came while we were between two tries.
+ *   nearby   connect() from any port to an address of home's own, in each phase after ASK, where
+ *            the reflector sees us at the place where it sees home. nearby.h says why there alone,
+ *            and why the other two are preferred for a tenth of a second.
  *
  * The listener is there before the reflector is asked, as home may be faster than the answer. It is
  * not for strangers: a connection that does not come from home's address is closed. That is no
@@ -95,10 +98,11 @@ enum phase_end {
 	END_FAILED /* no other of the family will do either */
 };
 
-/* What an attempt polls: the listener, then what the phase has of its own. */
+/* What an attempt polls: the listener, home's own addresses, what the phase has of its own. */
 enum watch {
 	WATCH_LISTENER,
-	WATCH_OWN,
+	WATCH_NEARBY,
+	WATCH_OWN = WATCH_NEARBY + NEARBY_MAX,
 };
 
 _Static_assert(PORT_SAMPLER_WATCH_MAX <= PORT_PREDICTION_CANDIDATES, "a sampler's are watched too");
@@ -121,6 +125,24 @@ static const char *why_no_way(const struct attempt *in)
 	return strerror(in->problem != 0 ? in->problem : ETIMEDOUT);
 }
 
+static void hint_way(struct attempt *in)
+{
+	const struct addr *own = &in->nearby.hosts[0];
+	char text[ADDR_IP_TEXT_SIZE];
+
+	if (in->nearby.count > 0)
+		error_hint(&in->error,
+			"home is behind the same NAT as this machine, and does not answer at its "
+			"own address (%s); look why: ssh -p %u %s",
+			strerror(in->nearby.problem != 0 ? in->nearby.problem : ETIMEDOUT),
+			own->port, addr_format_ip(own, text));
+	else
+		error_hint(&in->error,
+			"by way of a third host: ssh -N -R 1337:localhost:22 HOST at home, "
+			"then ssh -J HOST "
+			"-p 1337 localhost here");
+}
+
 /* Home is known, in our family or in the other one, and there is no way to it. */
 static enum phase_end fail(struct attempt *in, const char *why)
 {
@@ -134,9 +156,7 @@ static enum phase_end fail(struct attempt *in, const char *why)
 	}
 	error_set(&in->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
 		in->config.key->name, addr_format(&in->home, text), why_no_way(in), why);
-	error_hint(&in->error, "by way of a third host: ssh -N -R 1337:localhost:22 HOST at home, "
-			       "then ssh -J HOST "
-			       "-p 1337 localhost here");
+	hint_way(in);
 	return END_FAILED;
 }
 
@@ -367,6 +387,7 @@ static enum phase_end find_home(struct attempt *in)
 	in->home = record->addr;
 	in->target = reach(in, &record->addr);
 	in->can_predict = record->held && question->other.family == family;
+	nearby_start(&in->nearby, question->hosts, question->host_count);
 	return END_DONE;
 }
 
@@ -693,6 +714,7 @@ static const struct {
 static void close_all(struct attempt *in)
 {
 	end_punches(in);
+	nearby_end(&in->nearby);
 	port_sampler_end(&in->sampler);
 	leave_port(in);
 	reflector_session_end(&in->session);
@@ -764,6 +786,7 @@ void attempt_init(struct attempt *attempt, const struct attempt_config *config)
 	attempt->connection = -1;
 	attempt->session.stream = -1;
 	attempt->session.datagram = -1;
+	nearby_init(&attempt->nearby);
 }
 
 void attempt_start(struct attempt *attempt, uint64_t now)
@@ -777,6 +800,7 @@ void attempt_start(struct attempt *attempt, uint64_t now)
 uint64_t attempt_watch(const struct attempt *attempt, struct pollfd fds[ATTEMPT_WATCH_MAX])
 {
 	bool known = attempt->home.family != ADDR_NONE;
+	uint64_t nearby;
 
 	for (size_t i = 0; i < ATTEMPT_WATCH_MAX; i++)
 		fds[i] = (struct pollfd){.fd = -1};
@@ -785,7 +809,8 @@ uint64_t attempt_watch(const struct attempt *attempt, struct pollfd fds[ATTEMPT_
 	fds[WATCH_LISTENER] =
 		(struct pollfd){.fd = known ? attempt->listener : -1, .events = POLLIN};
 	phases[attempt->phase].watch(attempt, fds + WATCH_OWN);
-	return attempt->due;
+	nearby = nearby_watch(&attempt->nearby, fds + WATCH_NEARBY);
+	return nearby < attempt->due ? nearby : attempt->due;
 }
 
 void attempt_advance(
@@ -800,6 +825,12 @@ void attempt_advance(
 		end = take_arrivals(attempt);
 	if (end == END_STAYS)
 		end = phases[attempt->phase].step(attempt, fds + WATCH_OWN);
+	/* Last, so that the way through the NATs comes first. */
+	if (end != END_OPEN && nearby_advance(&attempt->nearby, fds + WATCH_NEARBY,
+				       attempt->phase >= PHASE_WAIT, now)) {
+		attempt->connection = nearby_take(&attempt->nearby);
+		end = END_OPEN;
+	}
 	settle(attempt, end);
 }
 

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "connect/nearby.h"
 #include "connect/reflector_session.h"
 #include "natpunch/base/addr.h"
 #include "natpunch/base/error.h"
@@ -26,8 +27,8 @@
 #include "natpunch/proto/nat64.h"
 #include "natpunch/proto/port_prediction.h"
 
-/* The listener, and what a phase has of its own. */
-#define ATTEMPT_WATCH_MAX (1 + PORT_PREDICTION_CANDIDATES)
+/* The listener, home's own addresses, and what a phase has of its own. */
+#define ATTEMPT_WATCH_MAX (1 + NEARBY_MAX + PORT_PREDICTION_CANDIDATES)
 
 enum attempt_state {
 	ATTEMPT_IDLE,
@@ -65,7 +66,8 @@ struct attempt {
 	int connection;     /* to home, once it is established; or -1 */
 	int problem;        /* of the last try that failed; 0: none did */
 	struct punch punches[PORT_PREDICTION_CANDIDATES];
-	size_t punch_count; /* that are in use */
+	size_t punch_count;   /* that are in use */
+	struct nearby nearby; /* home's own addresses, where we are seen where it is */
 	struct port_sampler sampler;
 	struct port_prediction ours, theirs;
 };

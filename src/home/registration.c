@@ -30,6 +30,7 @@
 #include <sys/socket.h>
 
 #include "natpunch/base/timer_heap.h"
+#include "natpunch/client/own_hosts.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/random.h"
 
@@ -145,6 +146,7 @@ static void send_registration(struct registration *registration, uint64_t now)
 		.seconds = stream ? 0 : REGISTRATION_PROMISE_UDP_S,
 	};
 	memcpy(question.home, registration->home, sizeof(question.home));
+	own_hosts_add(&question, &registration->mapping);
 	registration->asking = true;
 	registration->due = now + REGISTRATION_ANSWER_MS;
 	binding_client_hold(over, now);

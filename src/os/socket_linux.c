@@ -233,3 +233,28 @@ int socket_interface_of(const struct addr *ip, char out[SOCKET_INTERFACE_SIZE])
 
 	return find_interface(ip, addr_equal_ip, &found, out) ? 0 : -1;
 }
+
+static bool is_inside(const struct addr *own)
+{
+	enum addr_class class = addr_classify(own);
+
+	return class == ADDR_CLASS_PRIVATE || class == ADDR_CLASS_SHARED;
+}
+
+size_t socket_addresses_beside(const struct addr *ip, struct addr *out, size_t max)
+{
+	char name[SOCKET_INTERFACE_SIZE];
+	struct ifaddrs *list = NULL;
+	size_t count = 0;
+
+	if (max == 0 || socket_interface_of(ip, name) != 0 || getifaddrs(&list) != 0)
+		return 0;
+	out[count] = *ip;
+	out[count++].port = 0;
+	for (struct ifaddrs *entry = list; entry != NULL && count < max; entry = entry->ifa_next)
+		if (read_interface(entry, &out[count]) && strcmp(entry->ifa_name, name) == 0 &&
+			is_inside(&out[count]) && !addr_equal_ip(&out[count], ip))
+			count++;
+	freeifaddrs(list);
+	return count;
+}

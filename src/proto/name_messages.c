@@ -107,6 +107,16 @@ void name_message_put_rival(struct wire_writer *writer, const struct name_messag
 	put_sealed(writer, STUN_NATPUNCH_RIVAL, record, secret, salt);
 }
 
+void name_message_put_host(struct wire_writer *writer, const struct addr *host,
+	enum mapping_protocol protocol, const uint8_t secret[KEY_SECRET_SIZE],
+	const uint8_t salt[NAME_MESSAGE_SALT_SIZE])
+{
+	const struct name_message_record record = {
+		.addr = *host, .protocol = protocol, .local_port = host->port};
+
+	put_sealed(writer, STUN_NATPUNCH_HOST, &record, secret, salt);
+}
+
 static int read_plain(const uint8_t plain[PLAIN_SIZE], struct name_message_record *out)
 {
 	static const uint8_t zeros[12];
@@ -148,6 +158,34 @@ int name_message_read_record(const struct stun_message *message,
 	memcpy(plain, attribute->value + NAME_MESSAGE_SALT_SIZE, PLAIN_SIZE);
 	stun_auth_mask(plain, sizeof(plain), secret, LABEL, message->transaction, attribute->value);
 	return read_plain(plain, out);
+}
+
+/* Can it be an address of a machine that others connect to? */
+static bool is_host(const struct addr *addr)
+{
+	switch (addr_classify(addr)) {
+	case ADDR_CLASS_PUBLIC:
+	case ADDR_CLASS_PRIVATE:
+	case ADDR_CLASS_SHARED:
+		return true;
+	default:
+		return false;
+	}
+}
+
+size_t name_message_read_hosts(const struct stun_message *message,
+	const uint8_t secret[KEY_SECRET_SIZE], struct addr out[NAME_MESSAGE_HOST_MAX])
+{
+	struct stun_attribute attribute;
+	struct name_message_record record;
+	size_t offset = 0, count = 0;
+
+	while (count < NAME_MESSAGE_HOST_MAX && stun_next(message, &offset, &attribute))
+		if (attribute.type == STUN_NATPUNCH_HOST &&
+			name_message_read_record(message, &attribute, secret, &record) == 0 &&
+			is_host(&record.addr))
+			out[count++] = record.addr;
+	return count;
 }
 
 void name_message_start(struct name_question *question, uint16_t method, const struct key *key)
@@ -193,6 +231,17 @@ static void put_home(struct wire_writer *writer, const uint8_t home[NAME_MESSAGE
 		stun_put(writer, STUN_NATPUNCH_HOME, home, NAME_MESSAGE_HOME_SIZE);
 }
 
+/* The transaction id is random, so a salt need only differ within the message. */
+static void put_hosts(struct wire_writer *writer, const struct name_question *question)
+{
+	for (size_t i = 0; i < question->host_count; i++) {
+		const uint8_t salt[NAME_MESSAGE_SALT_SIZE] = {(uint8_t)i};
+
+		name_message_put_host(writer, &question->hosts[i], question->registration.protocol,
+			question->key->secret, salt);
+	}
+}
+
 size_t name_message_write(
 	struct name_question *question, const uint8_t random[12], void *out, size_t capacity)
 {
@@ -213,6 +262,7 @@ size_t name_message_write(
 	if (question->method == STUN_METHOD_REGISTER) {
 		name_message_put_registration(&writer, &question->registration);
 		put_home(&writer, question->home);
+		put_hosts(&writer, question);
 	}
 	if (question->mode != BINDING_MODE_NONE)
 		binding_put_connection(&writer, question->mode, question->mode_seconds);
@@ -321,6 +371,9 @@ static enum name_message_outcome read_success(
 			return NAME_MESSAGE_MALFORMED;
 		question->record_count++;
 	}
+	if (question->method == STUN_METHOD_CONNECT)
+		question->host_count =
+			name_message_read_hosts(message, question->key->secret, question->hosts);
 	*why = "no record in it";
 	if (question->method == STUN_METHOD_REGISTER && question->record_count != 1)
 		return NAME_MESSAGE_MALFORMED;

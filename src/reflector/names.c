@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "natpunch/base/rate_limit.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/random.h"
 #include "natpunch/proto/name_messages.h"
@@ -215,6 +216,8 @@ static bool register_name(struct names *names, const struct name_grant *grant,
 	if (!read_place(caller, request, now, &place))
 		return false;
 	place.by_old = grant->old;
+	place.host_count =
+		(uint8_t)name_message_read_hosts(&request->message, answer->secret, place.hosts);
 	settle_mode(caller, request, effect);
 	mode = effect->has_mode ? effect->mode : caller->mode;
 	if (caller->server->stream && mode == BINDING_MODE_HOLD) {
@@ -231,6 +234,22 @@ static bool register_name(struct names *names, const struct name_grant *grant,
 	if (registry_is_rival(&before, &place, now) && has_room(answer))
 		put_sealed(answer, &before, now, name_message_put_rival);
 	return true;
+}
+
+/* CONNECT: home's own addresses, for an initiator who is seen where home is (name_messages.h). */
+static void put_hosts(struct answer *answer, const struct registry_place *place,
+	const struct names_caller *caller, uint64_t now)
+{
+	uint8_t salt[NAME_MESSAGE_SALT_SIZE];
+
+	if (!answer->stream || !registry_is_known(place, now) ||
+		!rate_limit_same_source(&place->addr, caller->source))
+		return;
+	for (size_t i = 0; i < place->host_count; i++) {
+		random_fill(salt, sizeof(salt));
+		name_message_put_host(&answer->writer, &place->hosts[i],
+			(enum mapping_protocol)place->protocol, answer->secret, salt);
+	}
 }
 
 /* Of the connection, for who must come back over it; never 0. */
@@ -375,6 +394,10 @@ static unsigned write_answer(struct names *names, const struct name_grant *grant
 	case STUN_METHOD_CONNECT:
 		invite(names, entry, caller, request, effect);
 		put_places(answer, known, now);
+		put_hosts(answer,
+			registry_place_of(&names->registry, entry,
+				(enum addr_family)caller->source->family, MAPPING_TCP),
+			caller, now);
 		put_other_address(answer, caller);
 		put_offer(answer, names, &grant->subject, caller, now);
 		break;

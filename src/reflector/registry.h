@@ -56,6 +56,10 @@ struct registry_place {
 	uint32_t invitations;                 /* sent for that */
 	uint8_t home[NAME_MESSAGE_HOME_SIZE]; /* who said so; all zero: did not tell */
 	uint8_t replaced[NAME_MESSAGE_HOME_SIZE]; /* whose place it was before, another one's */
+	/* Home's own addresses. Not written to the state file: it says them again within a minute.
+	 */
+	struct addr hosts[NAME_MESSAGE_HOST_MAX];
+	uint8_t host_count;
 };
 
 struct registry_entry {

@@ -52,6 +52,7 @@ enum {
 	WITH_MODE = 0x08,
 	WITH_HOME = 0x10,
 	IS_BENT = 0x20,
+	WITH_HOSTS = 0x20, /* in a REGISTER */
 	OF_ANY_CLASS = 0xc0,
 };
 
@@ -59,7 +60,8 @@ struct client {
 	int fd; /* or -1 */
 	uint8_t heard[HEARD_MAX];
 	size_t size;
-	bool relayed; /* what comes is another client's */
+	struct addr peer; /* where it is */
+	bool relayed;     /* what comes is another client's */
 	uint8_t nonce[NAME_MESSAGE_NONCE_MAX], offer[NAME_MESSAGE_NONCE_MAX];
 	size_t nonce_size, offer_size;
 };
@@ -232,6 +234,30 @@ static bool is_client(const struct addr *addr)
 					 : memcmp(addr->ip, six, sizeof(six)) == 0;
 }
 
+/* An own address, which says where its home is seen. */
+static struct addr make_host(const struct addr *peer, uint8_t number)
+{
+	struct addr host = {.family = ADDR_IPV4, .port = 22, .ip = {10, peer->family, 0, number}};
+
+	host.ip[2] = peer->family == ADDR_IPV4 ? peer->ip[3] : peer->ip[5];
+	return host;
+}
+
+/* They are told over TCP, after CONNECT, to who is seen there. */
+static void check_hosts(
+	const struct client *client, const struct stun_message *message, const struct key *key)
+{
+	struct addr hosts[NAME_MESSAGE_HOST_MAX];
+	size_t count = name_message_read_hosts(message, key->secret, hosts);
+
+	fuzz_check(count == 0 || message->method == STUN_METHOD_CONNECT);
+	for (size_t i = 0; i < count; i++) {
+		struct addr expected = make_host(&client->peer, hosts[i].ip[3]);
+
+		fuzz_check(addr_equal(&hosts[i], &expected));
+	}
+}
+
 static void check_records(const struct stun_message *message, const struct key *key)
 {
 	struct stun_attribute attribute;
@@ -300,6 +326,7 @@ static void take_message(struct client *client, const uint8_t *data, size_t size
 		return;
 	fuzz_check(key != NULL);
 	check_records(&message, key);
+	check_hosts(client, &message, key);
 }
 
 static void listen_to(struct client *client)
@@ -358,6 +385,19 @@ static void put_asker(struct wire_writer *writer, bool bent)
 	put_number(value, asker.connection);
 	memcpy(value + 8, asker.transaction, sizeof(asker.transaction));
 	put_value(writer, STUN_NATPUNCH_INITIATOR, value, sizeof(value), bent);
+}
+
+static void put_hosts(
+	struct wire_writer *writer, const struct client *client, const struct key *key)
+{
+	size_t count = take() % (NAME_MESSAGE_HOST_MAX + 2);
+
+	for (size_t i = 0; i < count; i++) {
+		const uint8_t salt[NAME_MESSAGE_SALT_SIZE] = {(uint8_t)i};
+		struct addr host = make_host(&client->peer, take());
+
+		name_message_put_host(writer, &host, MAPPING_TCP, key->secret, salt);
+	}
 }
 
 static void put_registration(struct wire_writer *writer, uint8_t how)
@@ -426,6 +466,8 @@ static void put_question(struct wire_writer *writer, const struct client *client
 			relayed ? client->offer_size : client->nonce_size);
 	if (method == STUN_METHOD_REGISTER)
 		put_registration(writer, how);
+	if (method == STUN_METHOD_REGISTER && (how & WITH_HOSTS) != 0)
+		put_hosts(writer, client, &key);
 	if (method == STUN_METHOD_PREDICTION)
 		put_asker(writer, (how & IS_BENT) != 0);
 	if ((how & WITH_MODE) != 0)
@@ -500,6 +542,7 @@ static void do_connect(struct client *client)
 	fuzz_check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
 	memset(client, 0, sizeof(*client));
 	client->fd = pair[1];
+	client->peer = peer;
 	if ((from & 0x80) != 0)
 		say(client, message, make_message(client, message));
 	tcp_adopt(&tcp, pair[0], &peer, now);
@@ -534,11 +577,11 @@ static void do_end(struct client *client, bool half)
 	client->fd = -1;
 }
 
-static void do_datagram(struct client *client)
+/* From where the client is now. */
+static void send_datagram(struct client *client)
 {
 	struct binding_server server = tcp.server;
-	struct addr source = choose_address(take());
-	const struct names_caller caller = {.source = &source, .server = &server};
+	const struct names_caller caller = {.source = &client->peer, .server = &server};
 	uint8_t message[STUN_MESSAGE_MAX], answer[STUN_MESSAGE_MAX];
 	size_t size = make_message(client, message), answered;
 	struct names_effect effect;
@@ -551,6 +594,15 @@ static void do_datagram(struct client *client)
 	fuzz_check(effect.invitation_size == 0 && effect.relay == 0 && !effect.has_mode);
 	if (answered > 0 && !client->relayed)
 		take_message(client, answer, answered);
+}
+
+static void do_datagram(struct client *client)
+{
+	struct addr before = client->peer;
+
+	client->peer = choose_address(take());
+	send_datagram(client);
+	client->peer = before;
 }
 
 static void do_garbage(const struct client *client)

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lint.sh"
 
 files="src/cmd/connect.c src/cmd/command.c src/cmd/common_options.c src/cmd/name_options.c
-	src/connect/initiator.c src/connect/attempt.c src/connect/stdio_pump.c
+	src/connect/initiator.c src/connect/attempt.c src/connect/nearby.c src/connect/stdio_pump.c
 	src/connect/socket_pass.c src/client/punch.c src/client/port_sampler.c src/client/stun_stream.c src/os/key_file.c src/os/clock.c
 	src/os/file.c src/os/log.c src/os/random.c src/client/reflector_list.c src/os/resolve.c
 	src/os/socket.c src/connect/reflector_session.c

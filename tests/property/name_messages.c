@@ -109,6 +109,16 @@ static struct bytes write_next(struct name_question *client)
 	return out;
 }
 
+static struct addr random_host(void)
+{
+	struct addr host = {.family = random_once(&rng, 2) ? ADDR_IPV4 : ADDR_IPV6};
+
+	random_fill(&rng, host.ip, addr_ip_size(&host));
+	host.ip[0] = host.family == ADDR_IPV4 ? 10 : 0xfd;
+	host.port = (uint16_t)(1 + random_below(&rng, 65535));
+	return host;
+}
+
 /* A client that has its nonce, and its request. */
 static struct bytes begin(struct name_question *client)
 {
@@ -119,6 +129,9 @@ static struct bytes begin(struct name_question *client)
 	name_message_start(client, STUN_METHOD_REGISTER, &key);
 	client->registration =
 		(struct name_message_registration){.protocol = MAPPING_TCP, .local_port = 22};
+	client->host_count = random_below(&rng, NAME_MESSAGE_HOST_MAX + 1);
+	for (size_t i = 0; i < client->host_count; i++)
+		client->hosts[i] = random_host();
 	request = write_next(client);
 	reply = answer(&request, &effect);
 	if (name_message_read(client, reply.data, reply.size, &why) != NAME_MESSAGE_AGAIN)
@@ -152,6 +165,42 @@ static void test_messages(void)
 	}
 	is_int(registered, 0, "no damaged request registers");
 	is_int(believed, 0, "no damaged answer is believed");
+}
+
+/* Home's own addresses get through the reflector as they are, or not at all. */
+static void test_hosts(void)
+{
+	int lost = 0, made_up = 0;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		struct name_question client, asker;
+		struct bytes request = begin(&client), reply;
+		struct names_effect effect;
+		struct stun_message message;
+		struct addr found[NAME_MESSAGE_HOST_MAX];
+		const char *why;
+		size_t count;
+
+		answer(&request, &effect);
+		name_message_start(&asker, STUN_METHOD_CONNECT, &key);
+		do {
+			request = write_next(&asker);
+			reply = answer(&request, &effect);
+		} while (name_message_read(&asker, reply.data, reply.size, &why) ==
+			 NAME_MESSAGE_AGAIN);
+		lost += asker.host_count != client.host_count;
+		for (size_t i = 0; i < asker.host_count; i++)
+			lost += !addr_equal(&asker.hosts[i], &client.hosts[i]);
+		reply = damage(&reply);
+		if (stun_parse(&message, guard_copy_end(&guard, reply.data, reply.size),
+			    reply.size) != 0)
+			continue;
+		count = name_message_read_hosts(&message, key.secret, found);
+		for (size_t i = 0; i < count; i++)
+			made_up += found[i].port == 0 || found[i].family == ADDR_NONE;
+	}
+	is_int(lost, 0, "each address of home's own comes back");
+	is_int(made_up, 0, "of a damaged answer nothing is read that is no address");
 }
 
 static void pick_name(char out[KEY_NAME_SIZE])
@@ -266,6 +315,7 @@ int main(void)
 		names_open(&names, path, NULL, START_MS, &error) != 0)
 		bail_out("no names");
 	test_messages();
+	test_hosts();
 	test_key_files();
 	test_state_files();
 	names_close(&names, START_MS);

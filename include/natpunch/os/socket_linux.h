@@ -81,6 +81,12 @@ bool socket_can_bind_ip(const struct addr *addr);
 int socket_interface_of(const struct addr *ip, char out[SOCKET_INTERFACE_SIZE]);
 
 /*
+ * The addresses of the interface that has `ip`, with port 0: `ip` first, then its private and
+ * carrier-grade ones (addr_classify()). Returns how many, `max` at most; 0: no interface has `ip`.
+ */
+size_t socket_addresses_beside(const struct addr *ip, struct addr *out, size_t max);
+
+/*
  * Another address of this machine of the same family as `ip`: the first of the same class
  * (addr_classify()), public beside public. Returns 0, or -1 when there is none. Its port is 0.
  */

@@ -3,11 +3,13 @@
  *
  *   method      number  request (home or initiator)        success response (reflector)
  *   REGISTER    0x0E1   USERNAME, NONCE, REGISTRATION      RECORD: what stands there now
- *                       [, HOME] [, CONNECTION]            [, CONNECTION] [, RIVAL]
+ *                       [, HOME] [, HOST, none to four]    [, CONNECTION] [, RIVAL]
+ *                       [, CONNECTION]
  *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to four
  *   CONNECT     0x0E3   the same, over TCP from the port   the same, and home is sent an INVITE
  *                       that will connect to home          (invitation.h)
- *                       [, PREDICTION]                       [, OTHER-ADDRESS] [, OFFER]
+ *                       [, PREDICTION]                       [, HOST, none to four]
+ *                                                          [, OTHER-ADDRESS] [, OFFER]
  *   RELAY       0x0E6   the same, over the connection      nothing; when home has come
  *                       that had the offer                 (relay_messages.h)
  *
@@ -75,6 +77,14 @@
  * NATPUNCH-RIVAL (0xC6ED), 40 bytes as a RECORD: what was registered in this place is another
  * home's, which runs as well. So two homes bear the name; each is told when it registers.
  *
+ * NATPUNCH-HOST (0xC6EE), 40 bytes as a RECORD whose flags, age and seconds are zero: an address of
+ * home itself, with the port that its server has there (a host candidate, RFC 8445 5.1.1.1). Home
+ * says it in each REGISTER. The reflector tells it in the response to a CONNECT that came by TCP
+ * from where home's TCP mapping in that family is: from the same IPv4 address, or out of the same
+ * IPv6 /64. There both are behind one NAT, or in one network. Anywhere else the address may be that
+ * of another host, and is nobody's business. Port and address are those of this machine's
+ * interface, so loopback, link-local and multicast addresses are none, and are passed over.
+ *
  * PREDICTION (port_prediction.h) is in a second CONNECT: no connection came to stand after the
  * first, so both sides tell each other which port they will come from next. What is needed for it
  * is OTHER-ADDRESS (RFC 5780 7.4): there, a connection shows what the NAT does for another
@@ -104,6 +114,7 @@
 #define NAME_MESSAGE_PROOF_SIZE  44 /* of MESSAGE-INTEGRITY-SHA256 and FINGERPRINT */
 #define NAME_MESSAGE_SALT_SIZE   STUN_AUTH_SALT_SIZE
 #define NAME_MESSAGE_HOME_SIZE   8
+#define NAME_MESSAGE_HOST_MAX    4
 #define NAME_MESSAGE_REQUEST_MIN                                                                   \
 	(STUN_HEADER_SIZE + NAME_MESSAGE_RECORD_MAX * NAME_MESSAGE_RECORD_SIZE +                   \
 		NAME_MESSAGE_PROOF_SIZE)
@@ -140,6 +151,15 @@ void name_message_put_record(struct wire_writer *writer, const struct name_messa
 void name_message_put_rival(struct wire_writer *writer, const struct name_message_record *record,
 	const uint8_t secret[KEY_SECRET_SIZE], const uint8_t salt[NAME_MESSAGE_SALT_SIZE]);
 
+/* Home's own addresses. `salt` as above, one for each. */
+void name_message_put_host(struct wire_writer *writer, const struct addr *host,
+	enum mapping_protocol protocol, const uint8_t secret[KEY_SECRET_SIZE],
+	const uint8_t salt[NAME_MESSAGE_SALT_SIZE]);
+
+/* Those in a message, without what is none. Returns how many. */
+size_t name_message_read_hosts(const struct stun_message *message,
+	const uint8_t secret[KEY_SECRET_SIZE], struct addr out[NAME_MESSAGE_HOST_MAX]);
+
 /* Of either kind. Returns -1 for what is no record, as every one is under another key. */
 int name_message_read_record(const struct stun_message *message,
 	const struct stun_attribute *attribute, const uint8_t secret[KEY_SECRET_SIZE],
@@ -165,6 +185,8 @@ struct name_question {
 	const struct key *key;                         /* the caller's; must outlive this */
 	struct name_message_registration registration; /* with REGISTER, */
 	uint8_t home[NAME_MESSAGE_HOME_SIZE];          /* and who says so; all zero: not told */
+	struct addr hosts[NAME_MESSAGE_HOST_MAX];      /* home's own: with REGISTER to be told, */
+	size_t host_count;                             /* with CONNECT the answer */
 	enum binding_mode mode; /* how the connection is to go on; NONE: as it is */
 	uint16_t mode_seconds;
 	struct port_prediction prediction; /* port 0: there is none */

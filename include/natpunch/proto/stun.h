@@ -87,6 +87,7 @@ enum stun_attribute_type {
 	STUN_NATPUNCH_INITIATOR = 0xC6EB,  /* invitation.h */
 	STUN_NATPUNCH_HOME = 0xC6EC,       /* name_messages.h */
 	STUN_NATPUNCH_RIVAL = 0xC6ED,
+	STUN_NATPUNCH_HOST = 0xC6EE,
 };
 
 /* A message that stun_parse() found well formed. Points into the caller's bytes. */

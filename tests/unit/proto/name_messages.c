@@ -323,6 +323,75 @@ static void test_protocols(void)
 	caller.slot = 0;
 }
 
+static struct name_question register_hosts(const char *const *hosts, size_t count)
+{
+	struct name_question client = make_registration(&home);
+
+	for (size_t i = 0; i < count; i++)
+		client.hosts[client.host_count++] = make_addr(hosts[i], 22);
+	is_int(converse(&client), NAME_MESSAGE_DONE, "home registers with %zu of its own addresses",
+		count);
+	return client;
+}
+
+static size_t hosts_for(const struct addr *source, const struct key *key, struct addr *out)
+{
+	const struct addr *before = caller.source;
+	struct name_question client;
+
+	caller.source = source;
+	name_message_start(&client, STUN_METHOD_CONNECT, key);
+	is_int(converse(&client), NAME_MESSAGE_DONE, "somebody wants to connect");
+	caller.source = before;
+	memcpy(out, client.hosts, sizeof(client.hosts));
+	return client.host_count;
+}
+
+/* Home's own addresses are for whoever is seen where home is, and for nobody else. */
+static void test_hosts(void)
+{
+	static const char *const some[] = {"192.168.1.2", "10.0.0.9", "100.64.7.7", "fd00::2"};
+	static const char *const none[] = {"127.0.0.1", "169.254.1.1", "fe80::1", "224.0.0.1"};
+	struct addr beside = make_addr("203.0.113.2", 1024), beside6 = make_addr("2001:db8::9", 9);
+	struct addr other6 = make_addr("2001:db8:0:1::2", 9);
+	struct addr own = make_addr("192.168.1.2", 22);
+	struct addr hosts[NAME_MESSAGE_HOST_MAX];
+	struct name_question client;
+	struct stun_attribute host;
+	struct stun_message parsed;
+
+	register_hosts(some, 4);
+	ok(stun_parse(&parsed, sent.bytes, sent.size) == 0 &&
+			stun_find(&parsed, STUN_NATPUNCH_HOST, &host) &&
+			memmem(sent.bytes, sent.size, own.ip, 4) == NULL,
+		"which nobody on the path can read");
+	is_uint(hosts_for(&beside, &home, hosts), 4, "behind the same NAT they are told");
+	ok(addr_equal(&hosts[0], &own) && hosts[3].family == ADDR_IPV6, "as they are, in order");
+	ok(memmem(received.bytes, received.size, own.ip, 4) == NULL, "under the key again");
+	is_uint(hosts_for(&elsewhere, &home, hosts), 0, "elsewhere they are not");
+	is_uint(hosts_for(&beside6, &home, hosts), 0, "nor in a family without any");
+	look_up(&home, &client);
+	is_uint(client.host_count, 0, "nor to a LOOKUP");
+	ok(stun_parse(&parsed, received.bytes, received.size) == 0 &&
+			!stun_find(&parsed, STUN_NATPUNCH_HOST, &host),
+		"not even unread");
+	server.stream = false;
+	is_uint(hosts_for(&beside, &home, hosts), 0, "nor over UDP");
+	server.stream = true;
+	caller.source = &here6;
+	register_hosts(some, 4);
+	caller.source = &here;
+	is_uint(hosts_for(&beside6, &home, hosts), 4, "out of the same IPv6 network they are told");
+	is_uint(hosts_for(&other6, &home, hosts), 0, "out of another one they are not");
+	register_hosts(none, 4);
+	is_uint(hosts_for(&beside, &home, hosts), 0,
+		"what no other machine can connect to is none");
+	register_hosts(some, 1);
+	is_uint(hosts_for(&beside, &home, hosts), 1, "the last registration counts");
+	register_hosts(some, 0);
+	is_uint(hosts_for(&beside, &home, hosts), 0, "also one of an older home, without any");
+}
+
 /* The bytes of two answers, with what is random in both made zero. */
 static void blank(struct message *message)
 {
@@ -969,6 +1038,7 @@ int main(void)
 	test_rivals();
 	test_registration();
 	test_protocols();
+	test_hosts();
 	test_strangers();
 	test_other_name();
 	test_replay();
