@@ -33,6 +33,7 @@
 #include "natpunch/os/random.h"
 #include "natpunch/reflector/reflector.h"
 #include "natpunch/os/socket.h"
+#include "natpunch/os/socket_linux.h"
 #include "tap.h"
 #include "unit/sanitized.h"
 
@@ -172,6 +173,26 @@ static inline unsigned server_said(const struct server *server, const char *text
 static inline void pause_briefly(void)
 {
 	poll(NULL, 0, 1);
+}
+
+/* Another address for the loopback, of IPv6, after network_enter(); back when it can be used. */
+static inline void loopback_add(const char *ip)
+{
+	/* As linux/ipv6.h has it, which does not go with netinet/in.h. */
+	struct {
+		struct in6_addr addr;
+		uint32_t bits;
+		int index;
+	} request = {.bits = 128, .index = (int)if_nametoindex("lo")};
+	struct addr addr = address(ip, 0);
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	memcpy(&request.addr, addr.ip, sizeof(request.addr));
+	if (fd < 0 || ioctl(fd, SIOCSIFADDR, &request) != 0)
+		bail_out("%s: %s", ip, strerror(errno));
+	close(fd);
+	while (!socket_can_bind_ip(&addr))
+		pause_briefly();
 }
 
 /* Waits until the server has said the text so many times. */

@@ -20,8 +20,9 @@
 #define PLAIN_PORT 3479 /* a reflector without names */
 #define TWO_PORT   5478 /* a reflector with two addresses; 5479 is its other port */
 #define HOME_PORT  22022
-#define NEXT_PORT  23000 /* what home predicts */
-#define FALSE_PORT 24000 /* what others do */
+#define OWN_IP     "fd00::7" /* of home's own */
+#define NEXT_PORT  23000     /* what home predicts */
+#define FALSE_PORT 24000     /* what others do */
 #define WELL       "hello from the road"
 #define BOTH       "both.test" /* ::1, then 127.0.0.1 */
 
@@ -37,6 +38,7 @@ static const struct initiator_times soon = {.nonce = 30,
 
 static struct key home, stranger, wrong;
 static struct server server, plain, two;
+static struct addr own_host; /* that home registers with; ADDR_NONE: none */
 static char keys_path[] = "/tmp/natpunch-initiator-XXXXXX";
 static char hosts_path[] = "/tmp/natpunch-hosts-XXXXXX";
 
@@ -219,6 +221,8 @@ static int register_place(
 	question.registration.protocol = protocol;
 	question.registration.local_port = HOME_PORT;
 	question.registration.mapped_port = protocol == MAPPING_UDP ? HOME_PORT : 0;
+	question.hosts[0] = own_host;
+	question.host_count = own_host.family != ADDR_NONE;
 	while (outcome == NAME_MESSAGE_AGAIN) {
 		uint8_t bytes[STUN_MESSAGE_MAX];
 		uint8_t random[12];
@@ -393,6 +397,38 @@ static void test_no_way(void)
 	end_home(held);
 	road = travel("127.0.0.1", SERVER_PORT, &home, 400);
 	arrives(&road, EXIT_STATUS_UNREACHABLE, "was last heard of", "a home that went");
+}
+
+/*
+ * We are seen where home is: its own address is tried as well, and comes after the direct way.
+ * Last, as with such an address names are looked up otherwise.
+ */
+static void test_own_address(void)
+{
+	struct invitation expected;
+	int own, listener, held;
+	struct road road;
+
+	loopback_add(OWN_IP);
+	own = listen_on(OWN_IP, HOME_PORT);
+	own_host = address(OWN_IP, HOME_PORT);
+	held = register_home(&expected);
+	road = travel("127.0.0.1", SERVER_PORT, &home, 5000);
+	is_greeted(accept_patiently(own), "who listens at home's own address gets it");
+	arrives(&road, 0, "connected to [fd00::7]:22022, home's own address", "from beside home");
+	listener = listen_on("127.0.0.1", HOME_PORT);
+	road = travel("127.0.0.1", SERVER_PORT, &home, 5000);
+	is_greeted(accept_patiently(listener), "the mapping leads there as well, and is preferred");
+	arrives(&road, 0, "connected to 127.0.0.1:22022 at try 1", "not by its own address");
+	close(listener);
+	close(own);
+	road = travel("127.0.0.1", SERVER_PORT, &home, 400);
+	arrives(&road, EXIT_STATUS_UNREACHABLE,
+		"\nhint: home is behind the same NAT as this machine, and does not answer at its "
+		"own address (Connection refused); look why: ssh -p 22022 fd00::7",
+		"no way at all");
+	own_host.family = ADDR_NONE;
+	end_home(held);
 }
 
 static void test_family(void)
@@ -1029,6 +1065,7 @@ int main(void)
 	test_phases();
 	test_prediction_does_not_come();
 	test_no_prediction();
+	test_own_address();
 	server_stop(&plain);
 	server_stop(&server);
 	unlink(keys_path);
