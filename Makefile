@@ -1,4 +1,9 @@
 # natpunch: make, make test, make demo, make lint, make bench, make install; V=1 shows the commands.
+# Elsewhere than on Linux it builds connect, lookup and keygen alone; on Linux PORTABLE=1 does, in
+# build/portable and held to POSIX.1-2008. GNU make 3.81 is enough for that.
+SYSTEM   := $(shell uname -s)
+PORTABLE := $(or $(PORTABLE),$(filter-out Linux,$(SYSTEM)))
+STRICT   := $(and $(PORTABLE),$(filter Linux,$(SYSTEM)))
 VERSION = 0.1.0
 RELEASED = 2026-11-25
 PREFIX  = /usr/local
@@ -6,32 +11,37 @@ BINDIR  = $(PREFIX)/bin
 MANDIR  = $(PREFIX)/share/man
 UNITDIR = $(PREFIX)/lib/systemd/system
 ZSHDIR  = $(PREFIX)/share/zsh/site-functions
-B       = build
+B       = build$(if $(STRICT),/portable)
+PROGRAM = $(if $(STRICT),$(B)/)natpunch
 CC      = cc
 MUSL_CC = musl-gcc
-
 # On 32 bits, times after 2038 and large files take the wide types.
-BASE  = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 \
-        -DNATPUNCH_VERSION='"$(VERSION)"' -Iinclude -Isrc
+BASE  = $(if $(STRICT),-std=c11 -D_POSIX_C_SOURCE=200809L -U__linux__ -include tests/lint/posix-only.h,-std=gnu11 -D_GNU_SOURCE) \
+        -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $(if $(PORTABLE),-DNATPUNCH_PORTABLE) -DNATPUNCH_VERSION='"$(VERSION)"' -Iinclude -Isrc
 WARN  = -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes \
         $(if $(CI),-Werror)
 HARD  = -O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections \
         -fno-asynchronous-unwind-tables -fPIE -ffile-prefix-map=$(CURDIR)=.
 ALL_CFLAGS  = $(BASE) $(WARN) $(HARD) -MMD -MP $(CPPFLAGS) $(CFLAGS)
-ALL_LDFLAGS = -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(findstring -static,$(LDFLAGS)),,-pie) $(LDFLAGS)
+LINUX_LDFLAGS = -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(findstring -static,$(LDFLAGS)),,-pie)
+ALL_LDFLAGS = $(if $(filter Linux,$(SYSTEM)),$(LINUX_LDFLAGS)) $(LDFLAGS)
 
-SRC   = $(sort $(wildcard src/*.c src/*/*.c))
+PORTABLE_SRC = $(wildcard src/main.c src/base/*.c src/proto/*.c src/connect/*.c src/*/portable/*.c) $(patsubst %,src/%.c, \
+  borrow/bind borrow/borrow borrow/method client/binding_client client/mapping_race client/name_client client/port_sampler \
+  client/punch client/reflector_list client/stun_stream cmd/command cmd/common_options cmd/connect cmd/keygen cmd/lookup \
+  cmd/name_options os/clock os/file os/key_file os/log os/random os/resolve os/socket os/startup)
+SRC   = $(sort $(if $(PORTABLE),$(PORTABLE_SRC),$(wildcard src/*.c src/*/*.c)))
 OBJ   = $(SRC:%.c=$(B)/%.o)
 PARTS = $(filter-out $(B)/src/main.o,$(OBJ))
-MAN   = $(sort $(wildcard man/*.[1-8]))
+MAN   = $(sort $(filter-out $(if $(PORTABLE),man/natpunch-check.% man/natpunch-probe.% man/natpunch-reflect.%),$(wildcard man/*.[1-8])))
 # What is installed, each SOURCE=PLACE.
-INSTALLED = natpunch=$(BINDIR)/natpunch $(foreach page,$(MAN),$(page)=$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
-  $(foreach unit,natpunch-probe@.service natpunch-reflect.service,src/service/$(unit)=$(UNITDIR)/$(unit)) \
-  $(foreach file,natpunch-probe-after.conf natpunch-probe-sshd.conf natpunch.init,src/service/$(file)=$(PREFIX)/share/natpunch/$(file)) \
-  src/service/natpunch.sysusers=$(PREFIX)/lib/sysusers.d/natpunch.conf \
+INSTALLED = $(PROGRAM)=$(BINDIR)/natpunch $(foreach page,$(MAN),$(page)=$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
   src/service/natpunch.bash=$(PREFIX)/share/bash-completion/completions/natpunch \
-  src/service/natpunch.zsh=$(ZSHDIR)/_natpunch \
-  src/service/natpunch.fish=$(PREFIX)/share/fish/vendor_completions.d/natpunch.fish
+  src/service/natpunch.zsh=$(ZSHDIR)/_natpunch src/service/natpunch.fish=$(PREFIX)/share/fish/vendor_completions.d/natpunch.fish \
+  $(if $(PORTABLE),,$(SERVICES))
+SERVICES = $(foreach unit,natpunch-probe@.service natpunch-reflect.service,src/service/$(unit)=$(UNITDIR)/$(unit)) \
+  $(foreach file,natpunch-probe-after.conf natpunch-probe-sshd.conf natpunch.init,src/service/$(file)=$(PREFIX)/share/natpunch/$(file)) \
+  src/service/natpunch.sysusers=$(PREFIX)/lib/sysusers.d/natpunch.conf
 
 UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
@@ -43,20 +53,17 @@ PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all static checks programs test machines checked demo lint bench soak fuzz faults \
-        print-flags install uninstall check dist deb clean
+.PHONY: all static checks programs test machines checked demo lint bench soak fuzz faults print-flags install uninstall check dist deb clean
 .DELETE_ON_ERROR:
 
-all: natpunch
-
+all: $(PROGRAM)
 natpunch natpunch-static $(B)/natpunch: $(OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(OBJ) $(ALL_LDFLAGS)
 
 $(B)/%.o: %.c $(B)/flags
 	$(call say,CC,$<)
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # Rebuilds everything when the compiler or its flags change.
 $(B)/flags: FORCE
@@ -73,17 +80,15 @@ static:
 	    LDFLAGS='-static -Wl,-z,noseparate-code $(LDFLAGS)' \
 	    CPPFLAGS='-idirafter $(B)/musl-include $(CPPFLAGS)' $(STATIC)
 
-$(B)/libnatpunch.a: $(PARTS)
-	$(Q)rm -f $@ && $(AR) rcs $@ $(PARTS)
+$(B)/libnatpunch.a: $(PARTS); $(Q)rm -f $@ && $(AR) rcs $@ $(PARTS)
 
 # A test's own code runs once, so it is not made fast; what it tests is as it is shipped.
 TEST_CFLAGS = $(ALL_CFLAGS) -Itests
 TEST_SPEED  = -O1 -g1
 $(UNIT) $(PROPERTY) $(REPLAY): TEST_CFLAGS += $(TEST_SPEED)
-define compile_test =
+define compile_test
 	$(call say,TEST,$@)
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(TEST_CFLAGS) -MF $@.d -o $@ $(filter %.c,$^) $(B)/libnatpunch.a $(ALL_LDFLAGS)
+	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -MF $@.d -o $@ $(filter %.c,$^) $(B)/libnatpunch.a $(ALL_LDFLAGS)
 endef
 $(UNIT) $(PROPERTY) $(PLATFORM): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a
 	$(compile_test)
@@ -96,16 +101,13 @@ checks: $(UNIT) $(PROPERTY) $(REPLAY)
 check: checks # what needs no privilege and no other program than perl
 	$(Q)perl tests/harness $(UNIT) $(PROPERTY) $(addprefix replay:,$(REPLAY)) </dev/null
 programs: natpunch $(PROGRAMS)
-test:
-	$(Q)sh tests/run
-lint:
-	$(Q)LINT=all sh tests/run lint
+test:; $(Q)sh tests/run
+lint:; $(Q)LINT=all sh tests/run lint
 machines: # with all that has other machines' code, and not only what is pure
 	$(Q)MACHINES=all sh tests/run machines
 checked: # the laboratory's main jobs under sanitizers and valgrind
 	$(Q)sh tests/run checked
-demo:
-	$(Q)sh tests/lab/demo
+demo:; $(Q)sh tests/lab/demo
 # As long as one likes: make soak ROUNDS=1000, make fuzz SECONDS=600 (for each target)
 soak: programs
 	$(Q)ROUNDS=$(or $(ROUNDS),200) LOSS_SECONDS=60 sh tests/lab/91-keep.t
@@ -113,19 +115,19 @@ bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
 	$(Q)perl tests/bench/run
 print-flags: # what every source is compiled with, for the tests of the source
 	$(info $(BASE) $(WARN)) @:
-fuzz:
-	$(Q)sh tests/fuzz/run $(SECONDS)
+fuzz:; $(Q)sh tests/fuzz/run $(SECONDS)
 faults: static
 	$(Q)sh tests/tools build lab && perl tests/faults
 
-install: natpunch
-	for file in $(INSTALLED); do \
-	    place=$(DESTDIR)$${file#*=} && case $$file in natpunch=*|*.init=*) mode=755 ;; *) mode=644 ;; esac && \
-	    install -D -m $$mode $${file%%=*} $$place || exit 1; \
-	    case $$file in src/service/*|man/*) sed -i \
-	        's|/usr/local/bin/|$(BINDIR)/|; s|/usr/local/share/|$(PREFIX)/share/|' $$place || exit 1 ;; esac; \
+# Not by install(1) and `sed -i`, which differ between systems.
+install: $(PROGRAM)
+	umask 022; for file in $(INSTALLED); do \
+	    from=$${file%%=*} place=$(DESTDIR)$${file#*=} && mkdir -p "$${place%/*}" && rm -f "$$place" && \
+	    case $$from in src/service/*|man/*) sed 's|/usr/local/bin/|$(BINDIR)/|; s|/usr/local/share/|$(PREFIX)/share/|' $$from ;; \
+	        *) cat $$from ;; esac >"$$place" && \
+	    case $$from in *natpunch|*.init) chmod 755 "$$place" ;; esac || exit 1; \
 	done
-	$(if $(DESTDIR),,@echo '  For services: systemd-sysusers $(PREFIX)/lib/sysusers.d/natpunch.conf; systemctl daemon-reload')
+	$(if $(DESTDIR)$(PORTABLE),,@echo '  For services: systemd-sysusers $(PREFIX)/lib/sysusers.d/natpunch.conf; systemctl daemon-reload')
 uninstall:
 	for file in $(INSTALLED); do rm -f $(DESTDIR)$${file#*=} || exit 1; done
 	rmdir $(DESTDIR)$(PREFIX)/share/natpunch 2>/dev/null || :
@@ -134,7 +136,6 @@ uninstall:
 dist deb:
 	$(Q)sh src/service/release $@ $(VERSION) $(RELEASED)
 
-clean:
-	rm -rf build natpunch natpunch-static
+clean:; rm -rf build natpunch natpunch-static
 
 -include $(OBJ:.o=.d) $(addsuffix .d,$(PROGRAMS))

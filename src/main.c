@@ -2,9 +2,8 @@
 #include <string.h>
 
 #include "natpunch/cmd/command.h"
-#include "natpunch/os/descriptors.h"
 #include "natpunch/os/log.h"
-#include "natpunch/os/signals.h"
+#include "natpunch/os/startup.h"
 #include "natpunch/base/text.h"
 
 static const struct command *const commands[] = {
@@ -21,7 +20,9 @@ static void print_help(FILE *stream)
 {
 	fputs("usage: natpunch [-h|--help] [-V|--version] COMMAND ...\n\n", stream);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		fprintf(stream, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+		if (commands[i]->options != NULL)
+			fprintf(stream, "  %-10s %s\n", commands[i]->name,
+				commands[i]->summary);
 	fputs("  help       print the help of a command\n", stream);
 }
 
@@ -53,6 +54,8 @@ static int run_help(int argc, char **argv)
 	const struct command *command = find_command(argv[1]);
 	if (command == NULL)
 		return fail_unknown("command", argv[1]);
+	if (command->options == NULL)
+		return command->run(command, argc - 1, argv + 1);
 	command_print_help(command);
 	return EXIT_STATUS_DONE;
 }
@@ -61,8 +64,8 @@ int main(int argc, char **argv)
 {
 	struct error error;
 
-	signals_reset();
-	if (descriptors_fill_standard(&error) != 0)
+	startup_reset_signals();
+	if (startup_fill_descriptors(&error) != 0)
 		return command_fail(&error);
 	if (argc < 2) {
 		print_help(stderr);

@@ -12,16 +12,22 @@
 
 static const struct borrow_method *const methods[] = {
 	&borrow_method_bind,
+#ifndef NATPUNCH_PORTABLE
 	&borrow_method_repair,
 	&borrow_method_rewrite,
 	&borrow_method_raw,
+#endif
 };
 /* What does not take the port comes first. */
 static const struct borrow_method *const sparing_methods[] = {
+#ifndef NATPUNCH_PORTABLE
 	&borrow_method_rewrite,
 	&borrow_method_raw,
+#endif
 	&borrow_method_bind,
+#ifndef NATPUNCH_PORTABLE
 	&borrow_method_repair,
+#endif
 };
 #define PRIVILEGED_PORTS 1024 /* below it CAP_NET_BIND_SERVICE is needed (ip(7)) */
 #define METHOD_COUNT     (sizeof(methods) / sizeof(methods[0]))

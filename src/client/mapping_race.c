@@ -18,7 +18,6 @@
 #include "natpunch/os/clock.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
-#include "natpunch/os/loop.h"
 #include "natpunch/os/port_owner.h"
 #include "natpunch/os/resolve.h"
 #include "natpunch/os/socket.h"

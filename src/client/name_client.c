@@ -17,7 +17,6 @@
 #include "natpunch/os/clock.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
-#include "natpunch/os/loop.h"
 #include "natpunch/os/random.h"
 #include "natpunch/client/binding_client.h"
 #include "natpunch/client/own_hosts.h"

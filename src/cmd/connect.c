@@ -5,9 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifdef __linux__
 #include "natpunch/client/client_sandbox.h"
-#endif
 #include "natpunch/cmd/command.h"
 #include "natpunch/os/key_file.h"
 #include "cmd/name_options.h"
@@ -151,7 +149,6 @@ static struct initiator_request make_request(
 }
 
 /* Returns the connection, or -1 with *error filled. Confined, where the system has such a thing. */
-#ifdef __linux__
 static int open_connection(const struct name_options *chosen, struct key *key, struct error *error)
 {
 	struct initiator_request request = make_request(chosen, key);
@@ -170,17 +167,6 @@ static int open_connection(const struct name_options *chosen, struct key *key, s
 	client_sandbox_close(&sandbox);
 	return fd;
 }
-#else
-static int open_connection(const struct name_options *chosen, struct key *key, struct error *error)
-{
-	const struct initiator_request request = make_request(chosen, key);
-
-	if (key_file_load_one(chosen->key_path, chosen->name, key, error) != 0)
-		return -1;
-	return initiator_connect(&request, error);
-}
-#endif
-
 static int connect_and_serve(const struct connect_command *command, struct error *error)
 {
 	const struct name_options *chosen = &command->options;

@@ -1,11 +1,8 @@
 #include "natpunch/os/descriptors.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -32,20 +29,6 @@ uint64_t descriptors_reserve(uint64_t wanted)
 	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
 		return raised.rlim_cur;
 	return limit.rlim_cur;
-}
-
-int descriptors_fill_standard(struct error *error)
-{
-	int fd;
-
-	/* Each gets the lowest number that is free. O_PATH allows neither reading nor writing. */
-	do
-		fd = open("/", O_PATH | O_DIRECTORY);
-	while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
-	if (fd < 0)
-		return error_set(error, EXIT_STATUS_LOCAL, "cannot open /: %s", strerror(errno));
-	close(fd);
-	return 0;
 }
 
 /* close_range(2) is of Linux 5.9, and not every C library of that age has a function for it. */

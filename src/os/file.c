@@ -22,7 +22,7 @@
 #define DYNAMIC_MIN 61184
 #define DYNAMIC_MAX 65519
 
-#ifdef __linux__
+#ifndef NATPUNCH_PORTABLE
 #define OPEN_FOR_MORE (O_ACCMODE | O_CREAT | O_TRUNC) /* than reading */
 
 const struct sandbox_call file_read_calls[] = {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
-#ifdef __linux__
+#ifndef NATPUNCH_PORTABLE
 #include <sys/random.h>
 #else
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include "natpunch/base/error.h"
 #include "natpunch/os/log.h"
 
-#ifdef __linux__
+#ifndef NATPUNCH_PORTABLE
 static ssize_t get_some(void *out, size_t size)
 {
 	return getrandom(out, size, 0);

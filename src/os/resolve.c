@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <fcntl.h>
 
-#ifdef __linux__
+#ifndef NATPUNCH_PORTABLE
 #include <netinet/in.h>
 #include <arpa/nameser.h>
 #include <resolv.h>
@@ -27,7 +27,7 @@
 #include "natpunch/proto/dns_srv.h"
 #include "natpunch/base/text.h"
 
-#ifdef __linux__
+#ifndef NATPUNCH_PORTABLE
 const struct sandbox_call resolve_calls[] = {
 #ifdef __NR_pipe
 	SANDBOX_CALL(pipe),
@@ -54,7 +54,7 @@ const struct sandbox_call resolve_kill_calls[] = {
  * the answer, or 0 when there is none, or none that fits; always 0 where libc needs another library
  * for this.
  */
-#ifdef __linux__
+#ifndef NATPUNCH_PORTABLE
 static size_t ask_srv(const char *name, uint8_t *out, size_t capacity)
 {
 	int size = res_query(name, ns_c_in, ns_t_srv, out, (int)capacity);

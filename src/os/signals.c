@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -19,30 +18,6 @@ static void fill_set(sigset_t *set)
 	sigemptyset(set);
 	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
 		sigaddset(set, taken[i]);
-}
-
-static bool is_ignored(int number)
-{
-	struct sigaction action = {.sa_flags = 0};
-
-	return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
-}
-
-void signals_reset(void)
-{
-	struct rlimit size;
-	sigset_t none;
-
-	for (int number = 1; number < NSIG; number++)
-		if (number != SIGHUP && number != SIGINT && number != SIGQUIT && is_ignored(number))
-			signal(number, SIG_DFL);
-	signal(SIGXFSZ, SIG_IGN);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (getrlimit(RLIMIT_FSIZE, &size) == 0 && size.rlim_cur != size.rlim_max) {
-		size.rlim_cur = size.rlim_max;
-		setrlimit(RLIMIT_FSIZE, &size);
-	}
 }
 
 int signals_open(void)

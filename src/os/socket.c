@@ -65,6 +65,9 @@ static int set_flags(int fd)
 	int flags = fcntl(fd, F_GETFL);
 	int saved;
 
+#ifdef SO_NOSIGPIPE /* for systems whose send(2) has no MSG_NOSIGNAL */
+	socket_set_flag(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
+#endif
 	if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
 		fcntl(fd, F_SETFD, FD_CLOEXEC) == 0)
 		return fd;
@@ -194,7 +197,7 @@ int socket_take_error(int fd)
 
 void socket_prefer_public_source(int fd)
 {
-#ifdef __linux__
+#ifndef NATPUNCH_PORTABLE
 	socket_set_flag(fd, IPPROTO_IPV6, ADDRESS_PREFERENCES, PREFER_PUBLIC);
 #else
 	(void)fd;

@@ -6,22 +6,12 @@
 
 #include <stdint.h>
 
-#include "natpunch/base/error.h"
-
 /*
  * Raises RLIMIT_NOFILE so that `wanted` descriptors can be open at once: the soft limit up to the
  * hard one, and the hard one too where the kernel allows it. Never lowers it. Returns the limit
  * that holds now, which may be less than wanted.
  */
 uint64_t descriptors_reserve(uint64_t wanted);
-
-/*
- * At the start of the process: gives 0, 1 and 2, where they are closed, to something that cannot be
- * read or written, so that no socket gets one of these numbers and what is printed goes to nobody
- * else. Writing to such a standard output fails with EBADF, as it should. Returns 0, or -1 with
- * *error filled.
- */
-int descriptors_fill_standard(struct error *error);
 
 /*
  * In a child, before exec, or at the start of a process that wants none: closes every descriptor

@@ -10,7 +10,6 @@
 #include <sys/types.h>
 
 #include "natpunch/base/error.h"
-#ifdef __linux__
 #include "natpunch/os/sandbox.h"
 
 /* What file_read() and file_read_secret() take, which is the first two, and besides that
@@ -19,7 +18,6 @@ extern const struct sandbox_call file_status_calls[]; /* stdio's, too, at its fi
 extern const struct sandbox_call file_read_calls[];
 extern const struct sandbox_call file_write_calls[];
 extern const struct sandbox_call file_lock_calls[]; /* and file_check_writable() */
-#endif
 
 /*
  * Reads a regular file of at most `capacity` bytes. Returns the number of bytes, or -1 with *error

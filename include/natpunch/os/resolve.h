@@ -24,13 +24,11 @@
 #include "natpunch/base/host_port.h"
 #include "natpunch/proto/nat64.h"
 
-#ifdef __linux__
 #include "natpunch/os/sandbox.h"
 
 /* With a helper; beside the launcher's. The second where its children are not left. */
 extern const struct sandbox_call resolve_calls[];
 extern const struct sandbox_call resolve_kill_calls[];
-#endif
 
 #define RESOLVE_MAX                                                                                \
 	16 /* addresses kept of one name; the rest are dropped, in getaddrinfo's order */

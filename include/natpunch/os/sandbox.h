@@ -25,7 +25,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#ifndef NATPUNCH_PORTABLE /* which has no lists, and nobody enters */
 #include <sys/syscall.h>
+#endif
 
 #define SANDBOX_CONDITIONS 2
 #define SANDBOX_LISTS_MAX  24

@@ -14,6 +14,10 @@
 #include "natpunch/base/addr.h"
 #include "natpunch/base/error.h"
 
+#ifndef MSG_NOSIGNAL /* then there is SO_NOSIGPIPE, and every socket has it set */
+#define MSG_NOSIGNAL 0
+#endif
+
 /* Returns the length to hand to the kernel; ADDR_NONE gives 0. */
 socklen_t socket_from_addr(const struct addr *addr, struct sockaddr_storage *out);
 

@@ -12,6 +12,8 @@
 #include "natpunch/base/addr.h"
 #include "natpunch/os/sandbox.h"
 
+struct mmsghdr; /* of sys/socket.h */
+
 /* TCP and UDP over IPv4 and IPv6, with socket.h and without; but no setsockopt(2). */
 extern const struct sandbox_call socket_calls[];
 extern const struct sandbox_call socket_option_calls[];    /* any of that; or a list of rows, */

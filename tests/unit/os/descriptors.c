@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "natpunch/os/startup.h"
 #include "tap.h"
 
 static void set(rlim_t soft, rlim_t hard)
@@ -100,7 +101,7 @@ static bool standard_is_filled(void)
 		close(STDIN_FILENO);
 		close(STDOUT_FILENO);
 		close(STDERR_FILENO);
-		if (descriptors_fill_standard(&error) != 0)
+		if (startup_fill_descriptors(&error) != 0)
 			_exit(2);
 		for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 			if (write(fd, "x", 1) != -1 || errno != EBADF)
@@ -119,7 +120,7 @@ static bool open_standard_stays(void)
 	int after;
 
 	close(before);
-	if (descriptors_fill_standard(&error) != 0)
+	if (startup_fill_descriptors(&error) != 0)
 		return false;
 	after = dup(STDOUT_FILENO);
 	close(after);
@@ -135,7 +136,7 @@ static int fill_without_room(struct error *error)
 
 	if (child == 0) {
 		setrlimit(RLIMIT_NOFILE, &none);
-		if (descriptors_fill_standard(error) != -1)
+		if (startup_fill_descriptors(error) != -1)
 			_exit(0);
 		_exit(strncmp(error->text, "cannot open /: ", 15) == 0 ? (int)error->status : 99);
 	}

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "natpunch/os/startup.h"
 #include "tap.h"
 
 static const int taken[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD};
@@ -51,7 +52,7 @@ static int be_started_badly(void)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	if (setrlimit(RLIMIT_FSIZE, &nothing) != 0)
 		return 90;
-	signals_reset();
+	startup_reset_signals();
 	child = fork();
 	if (child == 0)
 		_exit(7);
@@ -78,7 +79,7 @@ static int be_started_tight(void)
 	size.rlim_cur = 0;
 	if (setrlimit(RLIMIT_FSIZE, &size) != 0)
 		return 91;
-	signals_reset();
+	startup_reset_signals();
 	return getrlimit(RLIMIT_FSIZE, &size) == 0 && size.rlim_cur == size.rlim_max ? 0 : 1;
 }
 

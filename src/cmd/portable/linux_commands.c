@@ -1,0 +1,19 @@
+/* The commands that a portable build does not have: their rows say so, and have no options. */
+#include "natpunch/cmd/command.h"
+#include "natpunch/os/log.h"
+
+static int refuse(const struct command *command, int argc, char **argv)
+{
+	struct error error;
+
+	(void)argc;
+	(void)argv;
+	log_set_command("");
+	error_set(&error, EXIT_STATUS_USAGE,
+		"%s is for Linux: this build has connect, lookup and keygen", command->name);
+	return command_fail(&error);
+}
+
+const struct command command_probe = {.name = "probe", .run = refuse};
+const struct command command_reflect = {.name = "reflect", .run = refuse};
+const struct command command_check = {.name = "check", .run = refuse};
