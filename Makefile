@@ -43,7 +43,7 @@ SERVICES = $(foreach unit,natpunch-probe@.service natpunch-reflect.service,src/s
   $(foreach file,natpunch-probe-after.conf natpunch-probe-sshd.conf natpunch.init,src/service/$(file)=$(PREFIX)/share/natpunch/$(file)) \
   src/service/natpunch.sysusers=$(PREFIX)/lib/sysusers.d/natpunch.conf
 
-UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/*/*.c)))
+UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/$(if $(PORTABLE),base,*)/*.c)))
 PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
 PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c tests/bench/*.c)))
 LABTOOLS = $(patsubst tests/lab/%.c,$(B)/lab/%,$(sort $(wildcard tests/lab/*.c)))
@@ -52,12 +52,11 @@ PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
-
-.PHONY: all static checks programs test machines checked demo lint bench soak fuzz faults print-flags install uninstall check dist deb clean
+.PHONY: all static checks programs test machines checked demo lint bench soak fuzz faults print-flags print-sources install uninstall check dist deb clean
 .DELETE_ON_ERROR:
 
 all: $(PROGRAM)
-natpunch natpunch-static $(B)/natpunch: $(OBJ)
+$(if $(STRICT),,natpunch natpunch-static) $(B)/natpunch: $(OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(OBJ) $(ALL_LDFLAGS)
 
@@ -97,14 +96,14 @@ $(LABTOOLS): $(B)/lab/%: tests/lab/%.c $(B)/libnatpunch.a
 $(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpunch.a
 	$(compile_test)
 
-checks: $(UNIT) $(PROPERTY) $(REPLAY)
+CHECKS = $(UNIT) $(if $(PORTABLE),,$(PROPERTY) $(REPLAY))
+checks: $(CHECKS)
 check: checks # what needs no privilege and no other program than perl
-	$(Q)perl tests/harness $(UNIT) $(PROPERTY) $(addprefix replay:,$(REPLAY)) </dev/null
+	$(Q)perl tests/harness $(patsubst $(B)/tests/replay/%,replay:$(B)/tests/replay/%,$(CHECKS)) </dev/null
 programs: natpunch $(PROGRAMS)
 test:; $(Q)sh tests/run
 lint:; $(Q)LINT=all sh tests/run lint
-machines: # with all that has other machines' code, and not only what is pure
-	$(Q)MACHINES=all sh tests/run machines
+machines:; $(Q)MACHINES=all sh tests/run machines # with all that has other machines' code, and not only what is pure
 checked: # the laboratory's main jobs under sanitizers and valgrind
 	$(Q)sh tests/run checked
 demo:; $(Q)sh tests/lab/demo
@@ -113,8 +112,8 @@ soak: programs
 	$(Q)ROUNDS=$(or $(ROUNDS),200) LOSS_SECONDS=60 sh tests/lab/91-keep.t
 bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
 	$(Q)perl tests/bench/run
-print-flags: # what every source is compiled with, for the tests of the source
-	$(info $(BASE) $(WARN)) @:
+print-flags:; $(info $(BASE) $(WARN)) @: # what every source is compiled with, for the tests of the source
+print-sources:; $(info $(SRC)) @:
 fuzz:; $(Q)sh tests/fuzz/run $(SECONDS)
 faults: static
 	$(Q)sh tests/tools build lab && perl tests/faults

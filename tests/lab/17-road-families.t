@@ -12,6 +12,8 @@
 need ip nft conntrack
 
 name=reflector.lab
+portable=$lab_top/build/portable/natpunch
+[ -x "$portable" ] || bail 'build it first: make PORTABLE=1'
 
 # COMMAND [ARG...]: at the laptop, where the names of $LAB_DIR/hosts are known; what comes first is
 # read, and no more. Sets $status, $out, $err, and the hundredths of a second in $took.
@@ -24,7 +26,7 @@ at_laptop()
 		hosts=$1 natpunch=$2
 		shift 2
 		mount --bind "$hosts" /etc/hosts && exec "$natpunch" "$@" </dev/null' \
-		names "$LAB_DIR/hosts" "$natpunch" "$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+		names "$LAB_DIR/hosts" "$laptop_natpunch" "$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
 	status=$?
 	lab_clock
 	took=$((lab_now - begun))
@@ -143,6 +145,10 @@ try_lookup()
 	lab_exec laptop ip route del default
 	at_laptop lookup -r "$name" -K "$LAB_DIR/keys" home
 	is 'lookup: no route to IPv4' "$out" "$LAB_HOME_PUBLIC6 22"
+	laptop_natpunch=$portable
+	at_laptop lookup -v -r "$name" -K "$LAB_DIR/keys" home
+	is 'lookup: no route to IPv4, the portable program' "$out" "$LAB_HOME_PUBLIC6 22"
+	laptop_natpunch=$natpunch
 	at_laptop lookup -4 -r "$name" -K "$LAB_DIR/keys" home
 	is 'lookup: no route to IPv4, -4' "$out" "$LAB_HOME_PUBLIC4 22"
 	at_laptop lookup -r "$name" -K "$LAB_DIR/keys" work

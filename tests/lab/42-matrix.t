@@ -1,7 +1,7 @@
 #!/bin/sh
 # Which pairs of NATs connect gets through, and which way, by what the kernels know and by what passes
-# the reflector: how that is found out is said in matrix. Pairs that differ in what they show; all of
-# them with MATRIX=all.
+# the reflector: how that is found out is said in matrix. Pairs that differ in what they show, some of
+# them with the portable program at the laptop (make PORTABLE=1); with MATRIX=all each pair with both.
 
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
@@ -37,19 +37,34 @@ leaves_as_many()
 	esac
 }
 
-set -- open:open full-cone-port:symmetric port-restricted:port-restricted \
-	port-restricted-rst:port-restricted-rst port-restricted-rst:double symmetric:open \
-	symmetric:port-restricted port-restricted:symmetric symmetric:symmetric double:full-cone \
-	symmetric-step:port-restricted-rst symmetric-step:symmetric-step
-[ "${MATRIX-}" != all ] || set --
+# WORDS ROW...: with $LAPTOP_NATPUNCH at the laptop.
+try_rows()
+{
+	words=$1
+	shift
+	"${0%/*}/matrix" -f list "$@" >"$table"
+	is "$words: all pairs were tried" "$(wc -l <"$table")" "$([ $# -gt 0 ] && echo $# || echo 81)"
+	while read -r home laptop path ms packets; do
+		expected=$(theory "$home" "$laptop")
+		ok "$words: home $home, laptop $laptop: $expected (was $path $ms)" agrees "$path" "$expected"
+		ok "and ${packets:-no} packets of it at the reflector" leaves_as_many "$path" "${packets:-none}"
+	done <"$table"
+}
 
+top=$(cd "${0%/*}/../.." && pwd)
+portable=$top/build/portable/natpunch
+[ -x "$portable" ] || bail 'build it first: make PORTABLE=1'
 table=$(mktemp) || exit 255
 trap 'rm -f "$table"' EXIT
-"${0%/*}/matrix" -f list "$@" >"$table"
-is 'all pairs were tried' "$(wc -l <"$table")" "$([ $# -gt 0 ] && echo $# || echo 81)"
-while read -r home laptop path ms packets; do
-	expected=$(theory "$home" "$laptop")
-	ok "home $home, laptop $laptop: $expected (was $path $ms)" agrees "$path" "$expected"
-	ok "and ${packets:-no} packets of it at the reflector" leaves_as_many "$path" "${packets:-none}"
-done <"$table"
+if [ "${MATRIX-}" = all ]; then
+	try_rows linux
+	LAPTOP_NATPUNCH=$portable try_rows portable
+else
+	try_rows linux open:open full-cone-port:symmetric port-restricted:port-restricted \
+		port-restricted-rst:double symmetric:port-restricted symmetric:symmetric \
+		symmetric-step:symmetric-step
+	LAPTOP_NATPUNCH=$portable try_rows portable port-restricted-rst:port-restricted-rst \
+		symmetric:open port-restricted:symmetric double:full-cone \
+		symmetric-step:port-restricted-rst
+fi
 done_testing

@@ -17,9 +17,11 @@
 #
 # Variables: ROAD_REFLECT, ROAD_CONNECT: further arguments of reflect and of
 # connect. ROAD_ADDR: where the reflector is asked; its IPv4 address. ROAD_KEYS:
-# a file of further keys for the reflector.
+# a file of further keys for the reflector. LAPTOP_NATPUNCH: the program at the laptop, where it is
+# not the one at home.
 
 natpunch=${lab_top:?}/natpunch
+laptop_natpunch=${LAPTOP_NATPUNCH:-$natpunch}
 
 road_reflect()
 {
@@ -45,7 +47,7 @@ road_files()
 	Host home
 	    HostKeyAlias home
 	    CheckHostIP no
-	    ProxyCommand $natpunch connect -v -r $ROAD_ADDR -K $LAB_DIR/home.key ${ROAD_CONNECT-} home 2>>$LAB_DIR/connect.err
+	    ProxyCommand $laptop_natpunch connect -v -r $ROAD_ADDR -K $LAB_DIR/home.key ${ROAD_CONNECT-} home 2>>$LAB_DIR/connect.err
 	    User root
 	    IdentityFile $LAB_DIR/user_key
 	    IdentitiesOnly yes
@@ -67,7 +69,7 @@ road_start()
 road_connect()
 {
 	# shellcheck disable=SC2086 # a list of options
-	lab_exec laptop "$natpunch" connect -v -r "$ROAD_ADDR" -K "$LAB_DIR/home.key" \
+	lab_exec laptop "$laptop_natpunch" connect -v -r "$ROAD_ADDR" -K "$LAB_DIR/home.key" \
 		${ROAD_CONNECT-} home
 }
 

@@ -12,7 +12,7 @@ static struct addr v4(uint32_t number)
 			(uint8_t)number}};
 }
 
-static void open(struct rate_limit_rule each, struct rate_limit_rule all)
+static void open_both(struct rate_limit_rule each, struct rate_limit_rule all)
 {
 	if (rate_limit_open(&rate, each, all) != 0)
 		fail("rules that should do");
@@ -31,7 +31,7 @@ static void test_each(void)
 {
 	struct addr one = v4(1), other = v4(2);
 
-	open((struct rate_limit_rule){1000, 5}, (struct rate_limit_rule){10, 400});
+	open_both((struct rate_limit_rule){1000, 5}, (struct rate_limit_rule){10, 400});
 	is_uint(take_all(&one, 0), 5, "a burst, also at the begin of time");
 	is_uint(take_all(&one, 999), 0, "then none");
 	is_uint(take_all(&one, 1000), 1, "until an interval has passed");
@@ -48,7 +48,7 @@ static void test_reserve(void)
 	struct addr one = v4(1), other = v4(2);
 	unsigned count = 0;
 
-	open((struct rate_limit_rule){1000, 8}, (struct rate_limit_rule){1000, 10});
+	open_both((struct rate_limit_rule){1000, 8}, (struct rate_limit_rule){1000, 10});
 	rate.reserve = 5;
 	is_uint(take_all(&one, 0), 5, "who asks for much gets what is not kept");
 	ok(!rate_limit_has(&rate, &one, 0), "and no more");
@@ -64,7 +64,7 @@ static void test_refused_costs_nothing(void)
 	struct addr one = v4(1);
 	unsigned count = 0;
 
-	open((struct rate_limit_rule){1000, 2}, (struct rate_limit_rule){10, 400});
+	open_both((struct rate_limit_rule){1000, 2}, (struct rate_limit_rule){10, 400});
 	for (uint64_t now = 0; now < 10000; now++)
 		count += rate_limit_take(&rate, &one, now);
 	is_uint(count, 2 + 9, "asked every millisecond for ten seconds");
@@ -74,7 +74,7 @@ static void test_all(void)
 {
 	unsigned count = 0;
 
-	open((struct rate_limit_rule){8000, 8}, (struct rate_limit_rule){100, 32});
+	open_both((struct rate_limit_rule){8000, 8}, (struct rate_limit_rule){100, 32});
 	for (uint32_t i = 0; i < 100; i++) {
 		struct addr source = v4(i);
 		count += rate_limit_take(&rate, &source, 0);
@@ -100,7 +100,7 @@ static void test_never_full(void)
 	is_int(rate_limit_open(&rate, (struct rate_limit_rule){0, 1}, all), -1,
 		"and so is no interval");
 	is_int(rate_limit_open(&rate, each, (struct rate_limit_rule){1, 0}), -1, "or no burst");
-	open((struct rate_limit_rule){10000, 1}, all);
+	open_both((struct rate_limit_rule){10000, 1}, all);
 	for (uint32_t i = 0; i < 5000; i++) {
 		struct addr source = v4(i);
 		refused += !rate_limit_take(&rate, &source, (uint64_t)i * 10);
@@ -126,7 +126,7 @@ static void test_sources(void)
 	ok(rate_limit_same_source(&a, &b), "the port does not matter");
 	ok(addr_parse_ip(&b, "::") == 0 && !rate_limit_same_source(&a, &b),
 		"families are told apart");
-	open((struct rate_limit_rule){1000, 1}, (struct rate_limit_rule){10, 400});
+	open_both((struct rate_limit_rule){1000, 1}, (struct rate_limit_rule){10, 400});
 	ok(addr_parse_ip(&a, "2001:db8::1") == 0 && addr_parse_ip(&b, "2001:db8::2") == 0,
 		"two neighbours");
 	ok(rate_limit_take(&rate, &a, 5) && !rate_limit_take(&rate, &b, 5), "share one measure");
