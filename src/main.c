@@ -21,8 +21,7 @@ static void print_help(FILE *stream)
 	fputs("usage: natpunch [-h|--help] [-V|--version] COMMAND ...\n\n", stream);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		if (commands[i]->options != NULL)
-			fprintf(stream, "  %-10s %s\n", commands[i]->name,
-				commands[i]->summary);
+			fprintf(stream, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
 	fputs("  help       print the help of a command\n", stream);
 }
 

@@ -37,7 +37,7 @@ leaves_as_many()
 	esac
 }
 
-# WORDS ROW...: with $LAPTOP_NATPUNCH at the laptop.
+# WORDS PAIR...: all pairs without one; $LAPTOP_NATPUNCH is the program at the laptop.
 try_rows()
 {
 	words=$1
@@ -56,15 +56,15 @@ portable=$top/build/portable/natpunch
 [ -x "$portable" ] || bail 'build it first: make PORTABLE=1'
 table=$(mktemp) || exit 255
 trap 'rm -f "$table"' EXIT
-if [ "${MATRIX-}" = all ]; then
-	try_rows linux
-	LAPTOP_NATPUNCH=$portable try_rows portable
-else
-	try_rows linux open:open full-cone-port:symmetric port-restricted:port-restricted \
-		port-restricted-rst:double symmetric:port-restricted symmetric:symmetric \
-		symmetric-step:symmetric-step
-	LAPTOP_NATPUNCH=$portable try_rows portable port-restricted-rst:port-restricted-rst \
-		symmetric:open port-restricted:symmetric double:full-cone \
-		symmetric-step:port-restricted-rst
-fi
+linux='open:open full-cone-port:symmetric port-restricted:port-restricted port-restricted-rst:double
+	symmetric:port-restricted symmetric:symmetric symmetric-step:symmetric-step'
+posix='port-restricted-rst:port-restricted-rst symmetric:open port-restricted:symmetric
+	double:full-cone symmetric-step:port-restricted-rst'
+[ "${MATRIX-}" != all ] || linux='' posix=''
+unset LAPTOP_NATPUNCH
+# shellcheck disable=SC2086 # lists
+try_rows linux $linux
+export LAPTOP_NATPUNCH="$portable"
+# shellcheck disable=SC2086
+try_rows portable $posix
 done_testing

@@ -27,7 +27,8 @@ struct command {
 	const char *name;
 	const char *summary;  /* one line for `natpunch --help` */
 	const char *synopsis; /* what follows `natpunch NAME` */
-	const struct option_row *options; /* NULL: this build has no such command, and run says so */
+	const struct option_row
+		*options; /* NULL: this build has no such command, and run says so */
 	int (*run)(
 		const struct command *command, int argc, char **argv); /* returns the exit status */
 };
