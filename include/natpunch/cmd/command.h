@@ -25,10 +25,9 @@ struct option_row {
 
 struct command {
 	const char *name;
-	const char *summary;  /* one line for `natpunch --help` */
-	const char *synopsis; /* what follows `natpunch NAME` */
-	const struct option_row
-		*options; /* NULL: this build has no such command, and run says so */
+	const char *summary;              /* one line for `natpunch --help` */
+	const char *synopsis;             /* what follows `natpunch NAME` */
+	const struct option_row *options; /* NULL: it is not in this build, as run says */
 	int (*run)(
 		const struct command *command, int argc, char **argv); /* returns the exit status */
 };
