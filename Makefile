@@ -26,7 +26,7 @@ ALL_CFLAGS  = $(BASE) $(WARN) $(HARD) -MMD -MP $(CPPFLAGS) $(CFLAGS)
 LINUX_LDFLAGS = -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(findstring -static,$(LDFLAGS)),,-pie)
 ALL_LDFLAGS = $(if $(filter Linux,$(SYSTEM)),$(LINUX_LDFLAGS)) $(LDFLAGS)
 
-PORTABLE_SRC = $(wildcard src/main.c src/base/*.c src/proto/*.c src/connect/*.c src/*/portable/*.c) $(patsubst %,src/%.c, \
+PORTABLE_SRC = $(filter-out src/connect/udp_%,$(wildcard src/main.c src/base/*.c src/proto/*.c src/connect/*.c src/*/portable/*.c)) $(patsubst %,src/%.c, \
   borrow/bind borrow/borrow borrow/method client/binding_client client/mapping_race client/name_client client/port_sampler \
   client/punch client/reflector_list client/stun_stream cmd/command cmd/common_options cmd/connect cmd/keygen cmd/lookup \
   cmd/name_options os/clock os/file os/key_file os/log os/random os/resolve os/socket os/startup)

@@ -156,7 +156,7 @@ static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 		.interface = race->request->interface,
 		.owner = race->request->owner,
 		.leave_free = race->request->leave_free,
-		.shared = shares_port(race),
+		.shared = race->request->shared || shares_port(race),
 	};
 
 	if (attempt == NULL)

@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include "natpunch/client/client_sandbox.h"
+#include "cmd/connect_udp.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/base/parse.h"
 #include "natpunch/cmd/command.h"
 #include "natpunch/os/key_file.h"
 #include "cmd/name_options.h"
@@ -17,6 +20,7 @@
 
 #define DEFAULT_TIMEOUT_MS 10000
 #define PATH_SIZE          1024
+#define INTERVAL_MAX_MS    (3600 * 1000)
 
 enum {
 	OPTION_SSH_CONFIG = OPTION_LONG_ONLY,
@@ -30,6 +34,14 @@ static const struct option_row options[] = {
 	{'6', NULL, NULL, "IPv6 only", false},
 	{'t', "timeout", "SECONDS", "until the connection must stand (10)", false},
 	{COMMON_OPTION_MARK, "mark", "N", "set this mark (SO_MARK) on all sockets", false},
+	{'u', "udp", NULL, "open both NATs between -p and the name's UDP port; print where that is",
+		false},
+	{'p', "port", "PORT", "with -u: the local UDP port, of the daemon here", false},
+	{'m', "method", "METHOD", "with -u: auto, bind, rewrite or raw (auto)", false},
+	{'f', "format", "FORMAT", "with -u: text, json, env or a string with %a %p %A %P %r %m",
+		false},
+	{'k', "keep", NULL, "with -u: stay, and print a line at every change", false},
+	{'i', "interval", "SECONDS", "with -k: until the way is opened again (25)", false},
 	{OPTION_FDPASS, "fdpass", NULL, "pass the connection to ssh, and end: ProxyUseFdpass yes",
 		false},
 	{OPTION_SSH_CONFIG, "ssh-config", NULL, "print what to put into ssh_config, and end",
@@ -43,13 +55,81 @@ struct connect_command {
 	struct name_options options;
 	bool ssh_config;
 	bool fdpass;
+	struct connect_udp_options udp;
 };
+
+/* Returns 0, or -1 with *error filled, or 1: it is none of -u's. */
+static int set_udp(struct connect_udp_options *udp, const struct option_reader *reader, int code,
+	struct error *error)
+{
+	const char *problem;
+
+	switch (code) {
+	case 'u':
+		udp->wanted = true;
+		return 0;
+	case 'p':
+		if (parse_port(reader->argument, &udp->port) != 0)
+			return option_bad_value(reader, "port", error);
+		return 0;
+	case 'm':
+		udp->method = reader->argument;
+		return 0;
+	case 'f':
+		udp->format = reader->argument;
+		problem = mapping_check_format(reader->argument);
+		if (problem == NULL)
+			return 0;
+		option_bad_value(reader, "format", error);
+		return error_hint(error, "%s", problem);
+	case 'k':
+		udp->keep = true;
+		return 0;
+	case 'i':
+		if (parse_seconds(reader->argument, INTERVAL_MAX_MS, &udp->interval_ms) != 0)
+			return option_bad_value(reader, "interval", error);
+		return 0;
+	default:
+		return 1;
+	}
+}
+
+/* Options that mean nothing without another, or exclude each other. */
+static int check_udp(const struct connect_command *command, struct error *error)
+{
+	const struct connect_udp_options *udp = &command->udp;
+
+	if (!udp->wanted && (udp->port != 0 || udp->method != NULL || udp->format != NULL ||
+				    udp->keep || udp->interval_ms != 0))
+		return error_set(error, EXIT_STATUS_USAGE, "-p, -m, -f, -k and -i need -u");
+	if (!udp->wanted)
+		return 0;
+	if (command->fdpass || command->ssh_config)
+		return error_set(error, EXIT_STATUS_USAGE,
+			"--fdpass and --ssh-config are about TCP, and do not go with -u");
+	if (udp->port == 0) {
+		error_set(error, EXIT_STATUS_USAGE, "-u needs -p");
+		return error_hint(error, "the UDP port of the daemon here, as WireGuard's ListenPort");
+	}
+	if (udp->interval_ms != 0 && !udp->keep)
+		return error_set(error, EXIT_STATUS_USAGE, "-i needs -k");
+	return 0;
+}
+
+static int run_udp(const struct connect_command *command, struct error *error)
+{
+	if (common_options_mark(&command->options.common, error) != 0)
+		return -1;
+	return connect_udp_run(&command->options, &command->udp, error);
+}
 
 static int set_own(void *context, const struct option_reader *reader, int code, struct error *error)
 {
 	struct connect_command *command = context;
+	int result = set_udp(&command->udp, reader, code, error);
 
-	(void)reader;
+	if (result <= 0)
+		return result;
 	switch (code) {
 	case OPTION_SSH_CONFIG:
 		command->ssh_config = true;
@@ -199,7 +279,11 @@ static int run(const struct command *row, int argc, char **argv)
 		return EXIT_STATUS_DONE;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	if (command.ssh_config)
+	if (check_udp(&command, &error) != 0)
+		status = -1;
+	else if (command.udp.wanted)
+		status = run_udp(&command, &error);
+	else if (command.ssh_config)
 		status = print_ssh_config(&command.options, &error);
 	else
 		status = connect_and_serve(&command, &error);
@@ -210,7 +294,7 @@ const struct command command_connect = {
 	.name = "connect",
 	.summary = "connect to a home by its name, through both NATs: ssh's ProxyCommand",
 	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-t SECONDS] [--mark N] [--fdpass] "
-		    "[--ssh-config] NAME",
+		    "[--ssh-config] [-u -p PORT [-k] [-f FORMAT] [-i SECONDS] [-m METHOD]] NAME",
 	.options = options,
 	.run = run,
 };

@@ -128,6 +128,7 @@ static void take_state(struct registration *registration, uint64_t now)
 		memcpy(registration->expected.session, client->question.transaction + 4,
 			sizeof(registration->expected.session));
 		registration->expected.number = 0;
+		registration->expected.protocol = registration->mapping.protocol;
 		registration->due = now + REGISTRATION_REFRESH_MS;
 		return;
 	}

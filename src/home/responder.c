@@ -23,7 +23,7 @@
  * Threat: a reflector that has the key, or somebody who has taken it over, invites home to
  * addresses of its choice: to have connections handed over that came from no initiator, or to have
  * home send SYNs to somebody. So what no initiator can have as its address is passed over
- * (is_possible()). Private addresses are not among it: in a company, or at home, the reflector may
+ * (responder_is_possible()). Private addresses are not among it: in a company, or at home, the reflector may
  * see them. And each SYN that leaves the kept port counts against the limits SYNS_EACH and
  * SYNS_ALL, except those that the kernel repeats where nothing is answered, after 1 s and 3 s. A
  * punch that is over them waits.
@@ -66,8 +66,7 @@ void responder_init(struct responder *responder, struct handover *handover)
 		log_warning("initiators cannot be connected to: the limits do not fit");
 }
 
-/* Can a reflector have seen somebody there who is not on this machine? */
-static bool is_possible(const struct addr *addr, const struct addr *reflector)
+bool responder_is_possible(const struct addr *addr, const struct addr *reflector)
 {
 	enum addr_class class = addr_classify(addr);
 
@@ -308,10 +307,10 @@ void responder_meet(struct responder *responder, const struct responder_path *pa
 
 	responder->path = *path;
 	responder->now = now;
-	if (!is_possible(&path->other, reflector))
+	if (!responder_is_possible(&path->other, reflector))
 		responder->path.other.family = ADDR_NONE;
 	if (invitation->kind != INVITATION_RELAY &&
-		!is_possible(&invitation->initiator, reflector)) {
+		!responder_is_possible(&invitation->initiator, reflector)) {
 		pass_over(responder, &invitation->initiator);
 		return;
 	}

@@ -55,6 +55,9 @@ struct responder {
 	size_t waiting_count;
 };
 
+/* Can a reflector have seen somebody there who is not on this machine? */
+bool responder_is_possible(const struct addr *addr, const struct addr *reflector);
+
 void responder_init(struct responder *responder, struct handover *handover);
 
 /*

@@ -452,6 +452,21 @@ static void advance_race(struct upkeep *upkeep, const struct pollfd *fds, uint64
 
 /* ---- the held connection ------------------------------------------------------------------ */
 
+static void meet_over_udp(struct upkeep *upkeep, const struct held *over,
+	const struct invitation *invitation, uint64_t now)
+{
+	const struct binding_client *binding = &over->binding;
+	const struct udp_responder_path path = {
+		.local = binding->local,
+		.reflector = binding->request.remote,
+		.method = upkeep->probe->method,
+		.interface = upkeep->request.interface,
+		.key = upkeep->config->key,
+	};
+
+	udp_responder_meet(&upkeep->udp_responder, &path, &invitation->initiator, now);
+}
+
 static void meet_over(
 	void *context, const struct held *over, const struct invitation *invitation, uint64_t now)
 {
@@ -467,7 +482,10 @@ static void meet_over(
 		.registration = &over->registration,
 	};
 
-	responder_meet(&upkeep->responder, &path, invitation, now);
+	if (invitation->protocol == MAPPING_UDP)
+		meet_over_udp(upkeep, over, invitation, now);
+	else
+		responder_meet(&upkeep->responder, &path, invitation, now);
 }
 
 static void meet_initiator(void *context, const struct invitation *invitation, uint64_t now)
@@ -683,6 +701,8 @@ uint64_t upkeep_watch(const struct upkeep *upkeep, struct pollfd fds[UPKEEP_WATC
 	due = timers_earlier(due, held_watch(&upkeep->held, fds + UPKEEP_WATCH_HELD));
 	due = timers_earlier(
 		due, responder_watch(&upkeep->responder, fds + UPKEEP_WATCH_RESPONDER));
+	due = timers_earlier(due,
+		udp_responder_watch(&upkeep->udp_responder, fds + UPKEEP_WATCH_UDP_RESPONDER));
 	due = timers_earlier(
 		due, verification_watch(&upkeep->verification, fds + UPKEEP_WATCH_VERIFICATION));
 	due = timers_earlier(due, lease_watch(&upkeep->lease, fds + UPKEEP_WATCH_LEASE));
@@ -704,6 +724,7 @@ void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_
 
 	advance_verification(upkeep, fds + UPKEEP_WATCH_VERIFICATION, now);
 	responder_advance(&upkeep->responder, fds + UPKEEP_WATCH_RESPONDER, now);
+	udp_responder_advance(&upkeep->udp_responder, now);
 	take_held_event(upkeep, held_advance(&upkeep->held, happened, now), now);
 	take_timers(upkeep, now);
 	/* Before a race: what took over has ended it. */
@@ -731,6 +752,7 @@ void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
 	verification_init(
 		&upkeep->verification, probe, config->verify_open_ms, config->verify_again_ms);
 	responder_init(&upkeep->responder, config->handover);
+	udp_responder_init(&upkeep->udp_responder);
 	lease_init(&upkeep->lease, config->forward, probe);
 }
 
@@ -745,6 +767,7 @@ void upkeep_end(struct upkeep *upkeep)
 	abandon_race(upkeep);
 	verification_end(&upkeep->verification);
 	responder_end(&upkeep->responder);
+	udp_responder_end(&upkeep->udp_responder);
 	standby_end(&upkeep->standby);
 	held_end(&upkeep->held);
 	report_down(upkeep);

@@ -16,6 +16,7 @@
 #include "home/lease.h"
 #include "home/responder.h"
 #include "home/standby.h"
+#include "home/udp_responder.h"
 #include "home/verification.h"
 #include "natpunch/base/error.h"
 #include "natpunch/client/mapping_race.h"
@@ -27,7 +28,8 @@
 enum upkeep_watch {
 	UPKEEP_WATCH_HELD,
 	UPKEEP_WATCH_RESPONDER,
-	UPKEEP_WATCH_VERIFICATION = UPKEEP_WATCH_RESPONDER + RESPONDER_WATCH_MAX,
+	UPKEEP_WATCH_UDP_RESPONDER = UPKEEP_WATCH_RESPONDER + RESPONDER_WATCH_MAX,
+	UPKEEP_WATCH_VERIFICATION = UPKEEP_WATCH_UDP_RESPONDER + UDP_RESPONDER_MAX,
 	UPKEEP_WATCH_LEASE = UPKEEP_WATCH_VERIFICATION + REACHABILITY_WATCH_MAX,
 	UPKEEP_WATCH_STANDBY = UPKEEP_WATCH_LEASE + LEASE_WATCH_MAX,
 	UPKEEP_WATCH_RACE = UPKEEP_WATCH_STANDBY + STANDBY_WATCH_MAX,
@@ -77,6 +79,7 @@ struct upkeep {
 
 	struct verification verification; /* with `verify` */
 	struct responder responder;
+	struct udp_responder udp_responder; /* of a UDP port */
 	struct lease lease; /* of a router that forwards */
 
 	uint64_t race_due;

@@ -35,12 +35,17 @@ int invitation_read_asker(const struct stun_attribute *attribute, struct invitat
 	return 0;
 }
 
+static enum mapping_protocol protocol_of(const struct invitation *invitation)
+{
+	return invitation->protocol == MAPPING_UDP ? MAPPING_UDP : MAPPING_TCP;
+}
+
 size_t invitation_write(const struct invitation *invitation, const uint8_t secret[KEY_SECRET_SIZE],
 	const uint8_t random[12], const uint8_t salt[NAME_MESSAGE_SALT_SIZE], void *out,
 	size_t capacity)
 {
 	struct name_message_record record = {
-		.addr = invitation->initiator, .protocol = MAPPING_TCP};
+		.addr = invitation->initiator, .protocol = protocol_of(invitation)};
 	uint8_t transaction[STUN_TRANSACTION_SIZE];
 	uint8_t value[VALUE_SIZE];
 	struct wire_writer writer;
@@ -118,11 +123,14 @@ int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET
 		return -1;
 	if (!stun_find(&message, STUN_NATPUNCH_RECORD, &attribute) ||
 		name_message_read_record(&message, &attribute, secret, &record) < 0 ||
-		record.protocol != MAPPING_TCP)
+		record.protocol != protocol_of(expected))
 		return -1;
+	taken.protocol = expected->protocol;
 	memcpy(taken.session, expected->session, sizeof(taken.session));
 	taken.initiator = record.addr;
 	if (read_kind(&message, secret, &taken) < 0)
+		return -1;
+	if (taken.protocol == MAPPING_UDP && taken.kind != INVITATION_PUNCH)
 		return -1;
 	*expected = taken;
 	return 0;

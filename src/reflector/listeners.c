@@ -157,6 +157,7 @@ static void describe_datagrams(struct worker *worker)
 		port->served.fd = port->datagram;
 		port->served.bound = port->listen.addr;
 		port->served.alternates = alternate->main.family != ADDR_NONE ? alternate : NULL;
+		port->served.next = &worker->ports[(i + 1) % worker->port_count].served;
 	}
 }
 

@@ -198,6 +198,8 @@ static bool read_place(const struct names_caller *caller, const struct name_requ
 	};
 	if (registration.mapped_port != 0)
 		place->addr.port = registration.mapped_port;
+	else if (caller->via != NULL)
+		place->via = *caller->via;
 	memcpy(place->session, request->message.transaction + 4, sizeof(place->session));
 	if (request->home.value != NULL && request->home.size == sizeof(place->home))
 		memcpy(place->home, request->home.value, sizeof(place->home));
@@ -280,10 +282,14 @@ static void put_other_address(struct answer *answer, const struct names_caller *
 			&alternates->at[BINDING_OTHER_IP | BINDING_OTHER_PORT]);
 }
 
-/* Is there a connection to say it over? A place that was never written is all zero. */
+/*
+ * Is there a connection to say it over, or a NAT that lets in what comes from where a datagram of
+ * home's went to? A place that was never written is all zero.
+ */
 static bool can_be_told(const struct registry_place *place)
 {
-	return place->addr.family != ADDR_NONE && place->slot != REGISTRY_NONE;
+	return place->addr.family != ADDR_NONE &&
+	       (place->slot != REGISTRY_NONE || place->via.family != ADDR_NONE);
 }
 
 /* What home is to be told, over the connection that holds this place. */
@@ -299,6 +305,8 @@ static void write_invitation(const struct registry_entry *known, struct registry
 	invitation->number = ++place->invitations;
 	effect->home_slot = place->slot;
 	effect->home_generation = place->generation;
+	effect->home = place->addr;
+	effect->home_via = place->via;
 	effect->invitation_size =
 		invitation_write(invitation, registry_secret(known, place->by_old), random, salt,
 			effect->invitation, sizeof(effect->invitation));
@@ -319,20 +327,21 @@ static void add_prediction(struct invitation *invitation, const struct names_cal
 }
 
 /*
- * CONNECT: home is to be told where the initiator was seen, over the connection that holds its TCP
- * mapping in the initiator's family: an address of the other one would be of no use to it.
+ * CONNECT: home is to be told where the initiator was seen, by what holds its mapping of the same
+ * protocol in the initiator's family: an address of the other one would be of no use to it.
  */
 static void invite(struct names *names, uint32_t entry, const struct names_caller *caller,
 	const struct name_request *request, struct names_effect *effect)
 {
+	enum mapping_protocol protocol = caller->server->stream ? MAPPING_TCP : MAPPING_UDP;
 	struct registry_place *place = registry_place_of(
-		&names->registry, entry, (enum addr_family)caller->source->family, MAPPING_TCP);
-	struct invitation invitation = {.initiator = *caller->source};
+		&names->registry, entry, (enum addr_family)caller->source->family, protocol);
+	struct invitation invitation = {.initiator = *caller->source, .protocol = protocol};
 
-	if (!caller->server->stream)
-		return;
-	effect->asked = entry;
-	add_prediction(&invitation, caller, request);
+	if (caller->server->stream) {
+		effect->asked = entry;
+		add_prediction(&invitation, caller, request);
+	}
 	if (can_be_told(place))
 		write_invitation(&names->registry.entries[entry], place, &invitation, effect);
 }

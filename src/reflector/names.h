@@ -49,6 +49,7 @@ struct names_caller {
 	uint32_t slot; /* the connection, over a stream */
 	uint32_t generation;
 	enum binding_mode mode; /* how that connection stands now */
+	const struct addr *via; /* over UDP: the address of this machine that it came to, or NULL */
 };
 
 enum names_verdict {
@@ -64,10 +65,13 @@ struct names_effect {
 	enum binding_mode mode;
 	uint16_t seconds;
 	uint32_t asked; /* CONNECT over this connection, or REGISTRY_NONE */
-	/* CONNECT: this is to be said to home over the connection that holds the name. */
+	/* CONNECT: this is to be said to home over the connection that holds the name; or, where
+	 * CONNECT came over UDP, as a datagram from `home_via` to `home`. */
 	size_t invitation_size; /* 0: there is nothing to be said */
 	uint32_t home_slot;
 	uint32_t home_generation;
+	struct addr home;
+	struct addr home_via;
 	uint8_t invitation[INVITATION_SIZE_MAX];
 	/*
 	 * RELAY: not 0, and then the answer is not to be sent, but handed to the relay of this

@@ -48,6 +48,7 @@ struct registry_place {
 	int64_t heard;    /* ms of the same clock as `now`; before its zero: negative */
 	uint32_t slot;    /* the connection that it is held by, or REGISTRY_NONE */
 	uint32_t generation;
+	struct addr via; /* said over UDP: what address of ours it came to; or ADDR_NONE */
 	uint16_t local_port;
 	uint16_t seconds;
 	uint8_t protocol;                     /* enum mapping_protocol */

@@ -222,15 +222,52 @@ struct call {
 	struct binding_places alternates;
 };
 
+/* Is this the socket that sends from there? */
+static bool sends_from(const struct udp_port *port, const struct addr *from)
+{
+	return port->fd >= 0 && port->bound.family == from->family &&
+	       port->bound.port == from->port &&
+	       (addr_classify(&port->bound) == ADDR_CLASS_UNSPECIFIED ||
+		       addr_equal_ip(&port->bound, from));
+}
+
+/*
+ * One datagram to a home, from where its NAT takes it. Not sent again: the initiator asks anew. It
+ * is smaller than the request that it is sent for, which has proven its source and the name's key.
+ */
+static void send_invitation(const struct service *service, const struct names_effect *effect)
+{
+	const struct udp_port *port = service->port;
+	struct sockaddr_storage sockaddr;
+	uint8_t bytes[INVITATION_SIZE_MAX];
+	struct iovec part = {.iov_base = bytes, .iov_len = effect->invitation_size};
+	struct msghdr message = {.msg_name = &sockaddr, .msg_iov = &part, .msg_iovlen = 1};
+	union control control;
+
+	while (!sends_from(port, &effect->home_via)) {
+		port = port->next;
+		if (port == NULL || port == service->port)
+			return;
+	}
+	memcpy(bytes, effect->invitation, effect->invitation_size);
+	message.msg_namelen = socket_from_addr(&effect->home, &sockaddr);
+	set_source(&message, &control, &effect->home_via);
+	sendmsg(port->fd, &message, 0);
+	log_peer(&effect->home, "told of an initiator");
+}
+
 static enum binding_verdict answer_name(const struct service *service, const struct call *call,
 	uint8_t *out, size_t *size, bool *other)
 {
-	const struct names_caller caller = {.source = &call->peer, .server = service->server};
+	const struct names_caller caller = {
+		.source = &call->peer, .server = service->server, .via = &call->to};
 	struct names_effect effect;
 	enum names_verdict verdict = names_answer(service->names, &caller, call->request,
 		call->request_size, service->now, out, STUN_MESSAGE_MAX, size, &effect);
 
 	*other = verdict == NAMES_OTHER;
+	if (effect.invitation_size > 0)
+		send_invitation(service, &effect);
 	return verdict == NAMES_ANSWERED ? BINDING_ANSWERED : BINDING_SILENT;
 }
 

@@ -45,6 +45,8 @@ struct udp_port {
 	const struct alternate *alternates; /* of its family; NULL: RFC 5780 is not served */
 	const struct worker_queue *queue;   /* where names are served; NULL: here */
 	uint32_t number;                    /* of this port, there */
+	/* The next of all sockets where names are served, in a circle; NULL: there is no other. */
+	const struct udp_port *next;
 };
 
 /*

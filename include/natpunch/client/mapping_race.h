@@ -50,6 +50,7 @@ struct mapping_race_request {
 	const struct resolve_helper *resolver; /* who looks names up, or NULL */
 	const struct port_owner *owner; /* of the local port, as it was found before; or NULL */
 	bool leave_free; /* UDP: the mapping is kept, and the port is not to be taken meanwhile */
+	bool shared;     /* UDP: the caller speaks from the port with others as well, meanwhile */
 };
 
 struct mapping_race_result {

@@ -17,6 +17,12 @@
  * PREDICTION. Home connects to the ports that the initiator predicted, the initiator to those of
  * home.
  *
+ * A CONNECT that came over UDP is about home's UDP mapping in that family, and so is the INVITE:
+ * the RECORD names UDP, and the reflector sends it once, as a datagram, from the address and port
+ * that home's last REGISTER came to, to the mapping that it came from. Home and the initiator then
+ * send each other checks (udp_check.h). A datagram may be lost; the initiator asks again, and each
+ * CONNECT is a new INVITE. There is neither a TICKET nor a PREDICTION over UDP.
+ *
  * NATPUNCH-INVITATION (0xC6E6), 16 bytes: which registration it belongs to
  *
  *   0                   1                   2                   3
@@ -70,6 +76,7 @@ struct invitation {
 	uint8_t session[INVITATION_SESSION_SIZE]; /* of the REGISTER that stands */
 	uint32_t number;                          /* 1 for the first, then one more each time */
 	struct addr initiator;
+	enum mapping_protocol protocol; /* of the mapping that is registered; UDP, or else TCP */
 	enum invitation_kind kind;
 	struct relay_ticket ticket;        /* INVITATION_RELAY */
 	struct port_prediction prediction; /* INVITATION_PREDICTION: the initiator's, */
@@ -85,10 +92,10 @@ size_t invitation_write(const struct invitation *invitation, const uint8_t secre
 	size_t capacity);
 
 /*
- * Takes one whole message that came over the held connection. `expected` has the session and the
- * number of the last invitation that was taken; on success the rest of it is set.
+ * Takes one whole message that came over the held connection. `expected` has the session, the
+ * protocol and the number of the last invitation that was taken; on success the rest of it is set.
  * Returns 0; 1 for a message that is no invitation; -1 for one that is false: another key's,
- * another session's, a replay, or malformed.
+ * another session's, another protocol's, a replay, or malformed.
  */
 int invitation_read(struct invitation *expected, const uint8_t secret[KEY_SECRET_SIZE],
 	const void *data, size_t size) __attribute__((warn_unused_result));

@@ -6,8 +6,9 @@
  *                       [, HOME] [, HOST, none to four]    [, CONNECTION] [, RIVAL]
  *                       [, CONNECTION]
  *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to four
- *   CONNECT     0x0E3   the same, over TCP from the port   the same, and home is sent an INVITE
- *                       that will connect to home          (invitation.h)
+ *   CONNECT     0x0E3   the same, from the port that       the same, and home is sent an INVITE
+ *                       will speak with home: over TCP     (invitation.h), as its mapping by the
+ *                       or UDP                             same protocol is held
  *                       [, PREDICTION]                       [, HOST, none to four]
  *                                                          [, OTHER-ADDRESS] [, OFFER]
  *   RELAY       0x0E6   the same, over the connection      nothing; when home has come

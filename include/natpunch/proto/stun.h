@@ -49,6 +49,7 @@ enum stun_method {
 	STUN_METHOD_RELAY = 0x0E6,      /* name_messages.h */
 	STUN_METHOD_JOIN = 0x0E7,       /* relay_messages.h */
 	STUN_METHOD_PREDICTION = 0x0E8, /* invitation.h */
+	STUN_METHOD_CHECK = 0x0E9,      /* udp_check.h */
 };
 
 enum stun_attribute_type {
@@ -88,6 +89,7 @@ enum stun_attribute_type {
 	STUN_NATPUNCH_HOME = 0xC6EC,       /* name_messages.h */
 	STUN_NATPUNCH_RIVAL = 0xC6ED,
 	STUN_NATPUNCH_HOST = 0xC6EE,
+	STUN_NATPUNCH_CHECK = 0xC6F4, /* udp_check.h */
 };
 
 /* A message that stun_parse() found well formed. Points into the caller's bytes. */

@@ -1,4 +1,5 @@
-/* The commands that a portable build does not have: their rows say so, and have no options. */
+/* What a portable build does not have: commands, whose rows say so and have no options; connect -u. */
+#include "cmd/connect_udp.h"
 #include "natpunch/cmd/command.h"
 #include "natpunch/os/log.h"
 
@@ -17,3 +18,11 @@ static int refuse(const struct command *command, int argc, char **argv)
 const struct command command_probe = {.name = "probe", .run = refuse};
 const struct command command_reflect = {.name = "reflect", .run = refuse};
 const struct command command_check = {.name = "check", .run = refuse};
+
+int connect_udp_run(const struct name_options *chosen, const struct connect_udp_options *options,
+	struct error *error)
+{
+	(void)chosen;
+	(void)options;
+	return error_set(error, EXIT_STATUS_USAGE, "-u is for Linux, and not in this build");
+}

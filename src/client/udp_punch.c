@@ -1,0 +1,212 @@
+/*
+ * How two sides come to have both ways open.
+ *
+ *   TRYING --our check is answered--> THROUGH --a check says that the other side is--> DONE
+ *      \______________________________  \__ deadline ______________________________--> FAILED
+ *
+ * Events:
+ *   a check of the other side   it is answered at once, in TRYING and in THROUGH. Our own follows
+ *                               it, when not answered yet: for the way to there is open now
+ *                               (RFC 8445 section 7.3.1.4).
+ *   the answer to our check     THROUGH. Our datagram came in there, and theirs here.
+ *   `due`                       our check is sent again, for as long as it is not answered.
+ *   the end, when THROUGH       a check that says so. Who hears it need not stay to answer.
+ *
+ * Timers: `due`, SEND_FIRST_MS after the first one, and a quarter more each time up to SEND_MAX_MS;
+ * `deadline`, which ends it.
+ *
+ * Why the first datagram of each side is lost, mostly, and does no harm: it opens the sender's NAT.
+ * That of the other side drops it unless it was opened before. Linux's NAT remembers a datagram
+ * that is for nobody where no filter drops it, and what is sent out later gets another port then;
+ * the filter of a home router drops it.
+ *
+ * Threat: everybody can send to the port, and who is on the path can hold back, repeat and send
+ * back what he sees. A message counts if it is of the name's key, of the other side's role, and,
+ * for an answer, of our random transaction. Each check that comes is answered once, with as many
+ * bytes, to the one address that this is about: a repeated one has no other effect. What is no
+ * check is for whoever has the port, and passed over; by raw he gets it, too. By rewrite he gets
+ * nothing from that one address until it is over, so raw comes first.
+ */
+#include "natpunch/client/udp_punch.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
+#include "natpunch/os/random.h"
+
+#define SEND_FIRST_MS 50
+#define SEND_MAX_MS   400
+#define RECEIVE_MAX   64 /* datagrams at once; the rest has its turn at the next poll(2) */
+#define METHOD_MAX    3
+
+static const struct borrow_method *const initiators[METHOD_MAX] = {
+	&borrow_method_bind, &borrow_method_raw, &borrow_method_rewrite};
+static const struct borrow_method *const homes[METHOD_MAX] = {
+	&borrow_method_raw, &borrow_method_rewrite, NULL};
+
+static int open_port(struct udp_punch *punch, struct error *error)
+{
+	const struct udp_punch_config *config = &punch->config;
+	const struct borrow_method *const named[METHOD_MAX] = {config->method, NULL, NULL};
+	const struct borrow_method *const *methods = named;
+	const struct borrow_request request = {
+		.protocol = MAPPING_UDP,
+		.local = config->local,
+		.remote = config->remote,
+		.interface = config->interface,
+		.shared = true,
+	};
+
+	if (config->method == NULL)
+		methods = config->role == UDP_CHECK_HOME ? homes : initiators;
+	for (size_t i = 0; i < METHOD_MAX && methods[i] != NULL; i++) {
+		if (borrow_open(methods[i], &request, &punch->port, error) == BORROW_OPEN)
+			return 0;
+		log_detail("method %s passed over: %s", methods[i]->name, error->text);
+	}
+	return -1;
+}
+
+/* What the network says of a datagram, ICMP of one before among it, is left to the next one. */
+static void send_message(struct udp_punch *punch, const struct udp_check *check)
+{
+	uint8_t bytes[UDP_CHECK_SIZE];
+	size_t size = udp_check_write(check, punch->config.secret, bytes, sizeof(bytes));
+
+	(void)borrow_send(&punch->port, bytes, size);
+}
+
+static void send_check(struct udp_punch *punch)
+{
+	struct udp_check check = {
+		.role = punch->config.role,
+		.through = punch->state == UDP_PUNCH_THROUGH,
+	};
+
+	memcpy(check.transaction, punch->transaction, sizeof(check.transaction));
+	send_message(punch, &check);
+}
+
+static void send_next(struct udp_punch *punch, uint64_t now)
+{
+	const struct udp_punch_config *config = &punch->config;
+	uint64_t pause = SEND_FIRST_MS;
+
+	for (unsigned i = 0; i < punch->sent && pause < SEND_MAX_MS; i++)
+		pause += pause / 4;
+	punch->due = now + pause;
+	if (config->may_send != NULL && !config->may_send(config->context, &config->remote, now))
+		return;
+	punch->sent++;
+	send_check(punch);
+}
+
+int udp_punch_start(struct udp_punch *punch, const struct udp_punch_config *config,
+	uint64_t deadline, uint64_t now, struct error *error)
+{
+	uint8_t random[12];
+
+	memset(punch, 0, sizeof(*punch)); /* UDP_PUNCH_NONE */
+	punch->config = *config;
+	punch->port = BORROWED_NOTHING;
+	punch->due = TIMER_NONE;
+	punch->deadline = deadline;
+	if (open_port(punch, error) != 0)
+		return -1;
+	random_fill(random, sizeof(random));
+	stun_make_transaction(punch->transaction, random);
+	punch->state = UDP_PUNCH_TRYING;
+	send_next(punch, now);
+	return 0;
+}
+
+int udp_punch_fd(const struct udp_punch *punch)
+{
+	return punch->state == UDP_PUNCH_NONE ? -1 : punch->port.fd;
+}
+
+static void take_request(struct udp_punch *punch, const struct udp_check *check, uint64_t now)
+{
+	struct udp_check answer = *check;
+
+	answer.response = true;
+	answer.role = punch->config.role;
+	answer.through = punch->state == UDP_PUNCH_THROUGH;
+	send_message(punch, &answer);
+	if (punch->state == UDP_PUNCH_TRYING && punch->heard == 1)
+		send_next(punch, now);
+	/* It got an answer of ours, so what it sends now has come in by both ways. */
+	if (check->through)
+		punch->state = UDP_PUNCH_DONE;
+}
+
+static void take_answer(struct udp_punch *punch, const struct udp_check *answer)
+{
+	if (punch->state != UDP_PUNCH_TRYING ||
+		memcmp(answer->transaction, punch->transaction, sizeof(punch->transaction)) != 0)
+		return;
+	punch->state = UDP_PUNCH_THROUGH;
+	punch->due = TIMER_NONE;
+}
+
+static void take_datagram(struct udp_punch *punch, const uint8_t *data, size_t size, uint64_t now)
+{
+	struct udp_check check;
+
+	if (udp_check_read(&check, punch->config.secret, data, size) != 0 ||
+		check.role == punch->config.role)
+		return;
+	punch->heard++;
+	if (check.response)
+		take_answer(punch, &check);
+	else
+		take_request(punch, &check, now);
+}
+
+static bool is_open(const struct udp_punch *punch)
+{
+	return punch->state == UDP_PUNCH_TRYING || punch->state == UDP_PUNCH_THROUGH;
+}
+
+static void receive(struct udp_punch *punch, uint64_t now)
+{
+	uint8_t bytes[STUN_DATAGRAM_MAX];
+
+	for (unsigned i = 0; i < RECEIVE_MAX && is_open(punch); i++) {
+		ssize_t got = borrow_receive(&punch->port, bytes, sizeof(bytes));
+
+		if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return;
+		if (got >= 0)
+			take_datagram(punch, bytes, (size_t)got, now);
+	}
+}
+
+void udp_punch_advance(struct udp_punch *punch, uint64_t now)
+{
+	if (!is_open(punch))
+		return;
+	receive(punch, now);
+	if (is_open(punch) && now >= punch->deadline) {
+		punch->state = UDP_PUNCH_FAILED;
+		borrow_close(&punch->port);
+		return;
+	}
+	if (punch->state == UDP_PUNCH_TRYING && now >= punch->due)
+		send_next(punch, now);
+}
+
+void udp_punch_end(struct udp_punch *punch)
+{
+	if (punch->state == UDP_PUNCH_NONE)
+		return;
+	if (punch->state == UDP_PUNCH_THROUGH) {
+		send_check(punch);
+		send_check(punch);
+	}
+	borrow_close(&punch->port);
+	punch->state = UDP_PUNCH_NONE;
+	punch->due = TIMER_NONE;
+}

@@ -1,0 +1,161 @@
+/*
+ * How home answers invitations over UDP.
+ *
+ * States: those of each punch (udp_punch.h).
+ *
+ * Events:
+ *   an invitation    a punch to the initiator begins; if there is one, its deadline is put off, as
+ *                    the initiator asks again for as long as it is not through.
+ *   a punch is DONE  the initiator is through, and said so: it is ended.
+ *   it has FAILED    it is ended. An initiator that is through may not have said so; then nothing
+ *                    is wrong.
+ *
+ * Timers: those of each punch; its deadline is UDP_PUNCH_TIMEOUT_MS after the last invitation.
+ *
+ * Invariants: an address is punched to once at a time; the table is of fixed size, and for a
+ * newcomer without room there is a warning and nothing else, until one is over.
+ *
+ * Threat: as in responder.c. A reflector that has the key, or whoever has taken it over, invites
+ * home to addresses of its choice. So what no initiator can have as its address, and the reflector
+ * itself, is passed over, and every check that leaves the kept port counts against CHECKS_EACH and
+ * CHECKS_ALL, each of 72 bytes; one that is over them is not sent. Answers need no limit: each is
+ * to a check that is proven, and from that one address.
+ */
+#include "home/udp_responder.h"
+
+#include <string.h>
+
+#include "home/responder.h"
+#include "home/timers.h"
+#include "natpunch/base/timer_heap.h"
+#include "natpunch/os/log.h"
+
+/* For one address, and for all: a punch sends some 20 in its time. */
+#define CHECKS_EACH ((struct rate_limit_rule){.interval_ms = 100, .burst = 128})
+#define CHECKS_ALL  ((struct rate_limit_rule){.interval_ms = 20, .burst = 256})
+
+void udp_responder_init(struct udp_responder *responder)
+{
+	memset(responder, 0, sizeof(*responder)); /* UDP_PUNCH_NONE */
+	/* Rules that do not fit into the table would let nothing be sent. */
+	if (rate_limit_open(&responder->checks, CHECKS_EACH, CHECKS_ALL) != 0)
+		log_warning("initiators cannot be met over UDP: the limits do not fit");
+}
+
+static bool may_send(void *context, const struct addr *remote, uint64_t now)
+{
+	struct udp_responder *responder = context;
+
+	return rate_limit_take(&responder->checks, remote, now);
+}
+
+/* Said once by a warning: who invites decides how often. */
+static void tell(bool *warned, const struct addr *initiator, const char *why)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	addr_format(initiator, text);
+	if (*warned)
+		log_detail("%s is passed over: %s", text, why);
+	else
+		log_warning("%s is passed over: %s", text, why);
+	*warned = true;
+}
+
+static void start(struct udp_responder *responder, struct udp_punch *punch,
+	const struct udp_responder_path *path, const struct addr *initiator, uint64_t now)
+{
+	const struct udp_punch_config config = {
+		.role = UDP_CHECK_HOME,
+		.secret = path->key->secret,
+		.method = path->method,
+		.local = path->local,
+		.remote = *initiator,
+		.interface = path->interface,
+		.may_send = may_send,
+		.context = responder,
+	};
+	char text[ADDR_TEXT_SIZE];
+	struct error error;
+
+	if (udp_punch_start(punch, &config, now + UDP_PUNCH_TIMEOUT_MS, now, &error) != 0) {
+		tell(&responder->warned_local, initiator, error.text);
+		return;
+	}
+	log_detail("%s wants to come in over UDP: sending to it by %s",
+		addr_format(initiator, text), punch->port.method->name);
+}
+
+void udp_responder_meet(struct udp_responder *responder, const struct udp_responder_path *path,
+	const struct addr *initiator, uint64_t now)
+{
+	struct udp_punch *free_one = NULL;
+
+	if (!responder_is_possible(initiator, &path->reflector) ||
+		addr_equal(initiator, &path->reflector)) {
+		tell(&responder->warned, initiator, "no initiator can be there");
+		return;
+	}
+	for (size_t i = 0; i < UDP_RESPONDER_MAX; i++) {
+		struct udp_punch *punch = &responder->punches[i];
+
+		if (punch->state == UDP_PUNCH_NONE && free_one == NULL)
+			free_one = punch;
+		if (punch->state != UDP_PUNCH_NONE &&
+			addr_equal(&punch->config.remote, initiator)) {
+			punch->deadline = now + UDP_PUNCH_TIMEOUT_MS;
+			return;
+		}
+	}
+	if (free_one == NULL)
+		tell(&responder->warned_local, initiator, "too many initiators at once");
+	else
+		start(responder, free_one, path, initiator, now);
+}
+
+uint64_t udp_responder_watch(
+	const struct udp_responder *responder, struct pollfd fds[UDP_RESPONDER_MAX])
+{
+	uint64_t due = TIMER_NONE;
+
+	for (size_t i = 0; i < UDP_RESPONDER_MAX; i++) {
+		const struct udp_punch *punch = &responder->punches[i];
+
+		fds[i] = (struct pollfd){.fd = udp_punch_fd(punch), .events = POLLIN};
+		if (punch->state == UDP_PUNCH_NONE)
+			continue;
+		due = timers_earlier(due, timers_earlier(punch->due, punch->deadline));
+	}
+	return due;
+}
+
+static void advance(struct udp_punch *punch, uint64_t now)
+{
+	enum udp_punch_state before = punch->state;
+	char text[ADDR_TEXT_SIZE];
+
+	if (before == UDP_PUNCH_NONE)
+		return;
+	udp_punch_advance(punch, now);
+	addr_format(&punch->config.remote, text);
+	if (punch->state == before)
+		return;
+	if (punch->state == UDP_PUNCH_THROUGH || before == UDP_PUNCH_TRYING)
+		log_detail("%s %s over UDP, after %u datagrams", text,
+			punch->state == UDP_PUNCH_FAILED ? "did not come in" : "is through",
+			punch->sent);
+	if (punch->state != UDP_PUNCH_THROUGH)
+		udp_punch_end(punch);
+}
+
+void udp_responder_advance(struct udp_responder *responder, uint64_t now)
+{
+	for (size_t i = 0; i < UDP_RESPONDER_MAX; i++)
+		advance(&responder->punches[i], now);
+}
+
+void udp_responder_end(struct udp_responder *responder)
+{
+	for (size_t i = 0; i < UDP_RESPONDER_MAX; i++)
+		udp_punch_end(&responder->punches[i]);
+}
