@@ -109,7 +109,8 @@ static int check_udp(const struct connect_command *command, struct error *error)
 			"--fdpass and --ssh-config are about TCP, and do not go with -u");
 	if (udp->port == 0) {
 		error_set(error, EXIT_STATUS_USAGE, "-u needs -p");
-		return error_hint(error, "the UDP port of the daemon here, as WireGuard's ListenPort");
+		return error_hint(
+			error, "the UDP port of the daemon here, as WireGuard's ListenPort");
 	}
 	if (udp->interval_ms != 0 && !udp->keep)
 		return error_set(error, EXIT_STATUS_USAGE, "-i needs -k");

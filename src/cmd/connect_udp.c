@@ -53,8 +53,7 @@ static void pause_until(uint64_t due)
 static int keep(const struct udp_initiator_request *request,
 	const struct connect_udp_options *options, struct mapping *told, struct error *error)
 {
-	uint64_t interval =
-		options->interval_ms != 0 ? options->interval_ms : INTERVAL_DEFAULT_MS;
+	uint64_t interval = options->interval_ms != 0 ? options->interval_ms : INTERVAL_DEFAULT_MS;
 	bool warned = false;
 
 	for (;;) {

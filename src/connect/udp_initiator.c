@@ -34,8 +34,9 @@
 #define SPARE_MS     1000 /* for the question to the spare port */
 
 enum outcome {
+	OUTCOME_NONE, /* it goes on */
 	OUTCOME_THROUGH,
-	OUTCOME_UNKNOWN, /* no UDP address of home there in this family: *other_family says more */
+	OUTCOME_UNKNOWN, /* no UDP address of home there in this family */
 	OUTCOME_FAILED,
 };
 
@@ -135,24 +136,24 @@ static int follow(struct session *session, const struct name_message_record *rec
 	return udp_punch_start(&session->punch, &config, deadline, now, error);
 }
 
-/* What the reflector has said. Returns 1: go on; or an outcome, with *error unless it is THROUGH. */
-static int take_answer(
+/* What the reflector has said. FAILED: with *error filled. */
+static enum outcome take_answer(
 	struct session *session, uint64_t deadline, uint64_t now, struct error *error)
 {
 	const struct name_message_record *record;
 
 	if (!session->asked || session->client.state == NAME_CLIENT_ASKING)
-		return 1;
+		return OUTCOME_NONE;
 	session->asked = false;
 	session->ask_due = now + ASK_AGAIN_MS;
 	if (session->client.state == NAME_CLIENT_FAILED) {
 		*error = session->client.error;
-		return session->has_home ? 1 : OUTCOME_FAILED;
+		return session->has_home ? OUTCOME_NONE : OUTCOME_FAILED;
 	}
 	record = find_home(session);
 	if (record == NULL)
-		return session->has_home ? 1 : OUTCOME_UNKNOWN;
-	return follow(session, record, deadline, now, error) == 0 ? 1 : OUTCOME_FAILED;
+		return session->has_home ? OUTCOME_NONE : OUTCOME_UNKNOWN;
+	return follow(session, record, deadline, now, error) == 0 ? OUTCOME_NONE : OUTCOME_FAILED;
 }
 
 static void read_answers(struct session *session, uint64_t now)
@@ -161,8 +162,7 @@ static void read_answers(struct session *session, uint64_t now)
 	ssize_t got;
 
 	while (session->client.state == NAME_CLIENT_ASKING &&
-		(got = borrow_receive(
-			 &session->reflector.winner.port, bytes, sizeof(bytes))) >= 0)
+		(got = borrow_receive(&session->reflector.winner.port, bytes, sizeof(bytes))) >= 0)
 		name_client_take(&session->client, bytes, (size_t)got, now);
 }
 
@@ -184,39 +184,40 @@ static uint64_t wait_for_event(const struct session *session, uint64_t deadline,
 	return clock_now_ms();
 }
 
-static int advance(struct session *session, uint64_t deadline, uint64_t now, struct error *error)
+static enum outcome advance(
+	struct session *session, uint64_t deadline, uint64_t now, struct error *error)
 {
-	int result;
+	enum outcome outcome;
 
 	if (session->asked) {
 		read_answers(session, now);
 		name_client_expire(&session->client, now);
 	}
-	result = take_answer(session, deadline, now, error);
-	if (result != 1)
-		return result;
+	outcome = take_answer(session, deadline, now, error);
+	if (outcome != OUTCOME_NONE)
+		return outcome;
 	if (now >= session->ask_due)
 		ask(session, now);
 	if (!session->has_home)
-		return 1;
+		return OUTCOME_NONE;
 	udp_punch_advance(&session->punch, now);
 	return session->punch.state == UDP_PUNCH_THROUGH || session->punch.state == UDP_PUNCH_DONE
 		       ? OUTCOME_THROUGH
-		       : 1;
+		       : OUTCOME_NONE;
 }
 
 static enum outcome meet(struct session *session, uint64_t deadline, struct error *error)
 {
 	uint64_t now = clock_now_ms();
-	int result = 1;
+	enum outcome outcome = OUTCOME_NONE;
 
 	ask(session, now);
-	while (result == 1 && now < deadline) {
+	while (outcome == OUTCOME_NONE && now < deadline) {
 		now = wait_for_event(session, deadline, now);
-		result = advance(session, deadline, now, error);
+		outcome = advance(session, deadline, now, error);
 	}
-	if (result != 1)
-		return (enum outcome)result;
+	if (outcome != OUTCOME_NONE)
+		return outcome;
 	if (!session->has_home)
 		error_set(error, EXIT_STATUS_NETWORK, "no answer from %s: the time is up",
 			session->reflector.mapping.reflector);
@@ -261,8 +262,8 @@ static int explain(const struct session *session, struct error *error)
 	error_set(error, EXIT_STATUS_UNREACHABLE, "no way over UDP to %s at %s: %s", name, text,
 		session->punch.heard > 0 ? "it does not hear us" : "nothing comes from there");
 	if (addr_equal_ip(&session->home.addr, &session->reflector.mapping.public_addr))
-		return error_hint(error,
-			"it is behind the same NAT: use its address in that network");
+		return error_hint(
+			error, "it is behind the same NAT: use its address in that network");
 	if (is_symmetric(session))
 		return error_hint(error,
 			"this side's NAT is symmetric: it takes another port for each destination, "

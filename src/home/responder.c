@@ -23,10 +23,10 @@
  * Threat: a reflector that has the key, or somebody who has taken it over, invites home to
  * addresses of its choice: to have connections handed over that came from no initiator, or to have
  * home send SYNs to somebody. So what no initiator can have as its address is passed over
- * (responder_is_possible()). Private addresses are not among it: in a company, or at home, the reflector may
- * see them. And each SYN that leaves the kept port counts against the limits SYNS_EACH and
- * SYNS_ALL, except those that the kernel repeats where nothing is answered, after 1 s and 3 s. A
- * punch that is over them waits.
+ * (responder_is_possible()). Private addresses are not among it: in a company, or at home, the
+ * reflector may see them. And each SYN that leaves the kept port counts against the limits
+ * SYNS_EACH and SYNS_ALL, except those that the kernel repeats where nothing is answered, after 1 s
+ * and 3 s. A punch that is over them waits.
  *
  * Who goes first. An initiator connects as soon as it hears our prediction, h + l after we sent it,
  * with h and l the one-way times from us to the reflector and from there to the initiator. Where

@@ -701,8 +701,8 @@ uint64_t upkeep_watch(const struct upkeep *upkeep, struct pollfd fds[UPKEEP_WATC
 	due = timers_earlier(due, held_watch(&upkeep->held, fds + UPKEEP_WATCH_HELD));
 	due = timers_earlier(
 		due, responder_watch(&upkeep->responder, fds + UPKEEP_WATCH_RESPONDER));
-	due = timers_earlier(due,
-		udp_responder_watch(&upkeep->udp_responder, fds + UPKEEP_WATCH_UDP_RESPONDER));
+	due = timers_earlier(
+		due, udp_responder_watch(&upkeep->udp_responder, fds + UPKEEP_WATCH_UDP_RESPONDER));
 	due = timers_earlier(
 		due, verification_watch(&upkeep->verification, fds + UPKEEP_WATCH_VERIFICATION));
 	due = timers_earlier(due, lease_watch(&upkeep->lease, fds + UPKEEP_WATCH_LEASE));

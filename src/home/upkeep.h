@@ -80,7 +80,7 @@ struct upkeep {
 	struct verification verification; /* with `verify` */
 	struct responder responder;
 	struct udp_responder udp_responder; /* of a UDP port */
-	struct lease lease; /* of a router that forwards */
+	struct lease lease;                 /* of a router that forwards */
 
 	uint64_t race_due;
 	uint64_t down_due;

@@ -10,8 +10,7 @@
 size_t udp_check_write(const struct udp_check *check, const uint8_t secret[KEY_SECRET_SIZE],
 	void *out, size_t capacity)
 {
-	const uint8_t value[VALUE_SIZE] = {
-		(uint8_t)check->role, check->through ? FLAG_THROUGH : 0};
+	const uint8_t value[VALUE_SIZE] = {(uint8_t)check->role, check->through ? FLAG_THROUGH : 0};
 	struct wire_writer writer;
 
 	stun_begin(&writer, out, capacity, check->response ? STUN_SUCCESS : STUN_REQUEST,
@@ -35,8 +34,8 @@ static int read_value(const struct stun_attribute *attribute, struct udp_check *
 	return 0;
 }
 
-int udp_check_read(struct udp_check *out, const uint8_t secret[KEY_SECRET_SIZE], const void *data,
-	size_t size)
+int udp_check_read(
+	struct udp_check *out, const uint8_t secret[KEY_SECRET_SIZE], const void *data, size_t size)
 {
 	struct stun_attribute attribute;
 	struct stun_message message;

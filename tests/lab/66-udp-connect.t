@@ -87,12 +87,11 @@ daemons_meet()
 		"$(cat "$LAB_DIR/home-daemon.out")" "^hello from $LAB_LAPTOP_PUBLIC4 "
 }
 
-# KIND LAPTOPKIND METHOD...
-try_pair()
+# TITLE METHOD...
+try_methods()
 {
-	title="home $1, laptop $2"
-	start_pair "$1" "$2"
-	shift 2
+	title=$1
+	shift
 	start_daemon laptop-daemon laptop 6000 "$LAB_DIR/target"
 	before="$(port_of home 5000) $(port_of laptop 6000)"
 	for method in "$@"; do
@@ -104,6 +103,15 @@ try_pair()
 	daemons_meet "$title"
 	is "$title: both daemons have their sockets still" \
 		"$(port_of home 5000) $(port_of laptop 6000)" "$before"
+}
+
+# KIND LAPTOPKIND METHOD...
+try_pair()
+{
+	start_pair "$1" "$2"
+	title="home $1, laptop $2"
+	shift 2
+	try_methods "$title" "$@"
 	lab_stop
 }
 
@@ -119,11 +127,119 @@ try_vain()
 	lab_stop
 }
 
-try_pair port-restricted port-restricted raw rewrite auto
-[ -n "${QUICK-}" ] || {
-try_pair full-cone address-restricted auto
+# NAME NS ARG...: an end of a VPN with a common key, on the tunnel's device vpn.
+start_vpn()
+{
+	vpn_name=$1
+	vpn_ns=$2
+	shift 2
+	lab_spawn "$vpn_name" "$vpn_ns" openvpn --dev-type tun --dev vpn --secret "$LAB_DIR/vpn.key" \
+		--cipher AES-256-CBC --auth SHA256 --verb 3 --ping 1 --proto udp "$@"
+	wait_for_line 10 "$LAB_DIR/$vpn_name.out" 'TUN/TAP device vpn opened' ||
+		bail "OpenVPN does not start: $(cat "$LAB_DIR/$vpn_name.out" "$LAB_DIR/$vpn_name.err")"
+}
+
+# Of the checks, and of all that the daemons said, nothing left from another port than theirs.
+own_ports_alone()
+{
+	lab_captured "$1" "host $2 and not port 3478" | awk '{ print $3, $5 }' |
+		sed 's/:$//' | grep -cvE "^($3 $4|$4 $3)\$"
+}
+
+try_openvpn()
+{
+	openvpn --genkey secret "$LAB_DIR/vpn.key" || bail "openvpn --genkey"
+	lab_kill home-daemon
+	lab_kill laptop-daemon
+	lab_nat_flush laptop
+	start_vpn vpn home --ifconfig 10.9.0.1 10.9.0.2 --port 5000 --float
+	lab_capture wire laptop eth0 udp
+	connect_udp -p 6000 -m bind
+	is "OpenVPN: exit 0, before there is a daemon at the laptop" "$status" 0
+	# shellcheck disable=SC2086 # an address and a port
+	start_vpn client laptop --ifconfig 10.9.0.2 10.9.0.1 --lport 6000 --remote $line
+	ok "OpenVPN: the tunnel stands" \
+		wait_for_line 15 "$LAB_DIR/client.out" 'Initialization Sequence Completed'
+	like "OpenVPN: home says from where" "$(cat "$LAB_DIR/vpn.out")" \
+		"Peer Connection Initiated with .*$LAB_LAPTOP_PUBLIC4:6000"
+	is "OpenVPN: home's sshd is reached through it" \
+		"$(lab_ssh laptop 10.9.0.1 22 echo in)" in
+	echo 10.9.0.2 7000 >"$LAB_DIR/target"
+	start_daemon inner laptop 7000
+	start_daemon outer home 7001 "$LAB_DIR/target"
+	ok "OpenVPN: and the laptop from home" \
+		wait_for_line 10 "$LAB_DIR/outer.out" '^well from 10\.9\.0\.2 7000$'
+	is "OpenVPN: between the two ports and no others" "$(own_ports_alone wire \
+		"$LAB_HOME_PUBLIC4" "$LAB_LAPTOP4\.6000" "$LAB_HOME_PUBLIC4\.5000")" 0
+	connect_udp -p 6000
+	is "OpenVPN: and it can be opened anew while the tunnel is used" "$status" 0
+	for name in client vpn wire inner outer; do
+		lab_kill $name
+	done
+}
+
+lines_are()
+{
+	[ -f "$LAB_DIR/kept.out" ] && [ "$(wc -l <"$LAB_DIR/kept.out")" -eq "$1" ]
+}
+
+# -k: a line when home is somewhere else.
+try_keep()
+{
+	lab_spawn kept laptop "$natpunch" connect -k -u -v -i 0.5 -p 6000 -r "$ROAD_ADDR" \
+		-K "$LAB_DIR/home.key" -f '%a:%p %P %m' home
+	ok "-k: a line" wait_for 10 lines_are 1
+	is "-k: in the form that was asked for" "$(cat "$LAB_DIR/kept.out")" \
+		"$LAB_HOME_PUBLIC4:5000 6000 bind"
+	lab_nat_address home 203.0.113.20
+	lab_nat_flush home
+	ok "-k: home has moved, and a line says so" wait_for 20 lines_are 2
+	is "-k: to where" "$(tail -n 1 "$LAB_DIR/kept.out")" '203.0.113.20:5000 6000 bind'
+	ok "-k: it stays" lab_alive kept
+	lab_kill kept
+}
+
+# What is no use is said at once, and the words say what to do.
+try_bad()
+{
+	lab_kill keep
+	lab_kill reflect
+	road_reflect
+	connect_udp -p 6000
+	is "not registered: exit 1" "$status" 1
+	like "not registered: what to do" "$(cat "$LAB_DIR/connect.err")" \
+		'^hint: at home: natpunch probe -k -u -n home$'
+	road_keep
+	connect_udp -p 6000
+	is "registered for TCP: exit 1" "$status" 1
+	like "registered for TCP: in words" "$(cat "$LAB_DIR/connect.err")" \
+		'^natpunch connect: home is registered for TCP only$'
+	connect_udp
+	is "no -p: exit 2" "$status" 2
+	connect_udp -p 6000 --fdpass
+	is "--fdpass: exit 2" "$status" 2
+	lab_exec laptop "$natpunch" connect -p 6000 -r "$ROAD_ADDR" -K "$LAB_DIR/home.key" home \
+		>/dev/null 2>&1
+	is "-p without -u: exit 2" $? 2
+	start_daemon laptop-daemon laptop 6000
+	connect_udp -p 6000 -m bind
+	is "bind where a daemon has the port: exit 3" "$status" 3
+	lab_kill laptop-daemon
+}
+
+start_pair port-restricted port-restricted
+try_methods port-restricted raw rewrite auto
+try_openvpn
+start_daemon home-daemon home 5000
+try_keep
+try_bad
+lab_stop
 try_pair double port-restricted-port auto
 try_vain port-restricted symmetric "this side's NAT is symmetric"
-try_vain symmetric port-restricted "home's NAT may be symmetric"
-}
+if [ "${MATRIX-}" = all ]; then
+	try_pair full-cone address-restricted auto
+	try_pair address-restricted port-restricted auto
+	try_pair port-restricted full-cone auto
+	try_vain symmetric port-restricted "home's NAT may be symmetric"
+fi
 done_testing

@@ -22,11 +22,11 @@ struct udp_initiator_request {
 };
 
 /*
- * Blocks until both ways are open, or the time is up. Returns 0: home is at out->public_addr, `local`
- * and the rest are ours, and the local port is as it was. Or -1 with *error filled:
+ * Blocks until both ways are open, or the time is up. Returns 0: home is at out->public_addr,
+ * `local` and the rest are ours, and the local port is as it was. Or -1 with *error filled:
  * EXIT_STATUS_UNREACHABLE when there is a home, and no way to it.
  */
-int udp_initiator_run(const struct udp_initiator_request *request, struct mapping *out,
-	struct error *error);
+int udp_initiator_run(
+	const struct udp_initiator_request *request, struct mapping *out, struct error *error);
 
 #endif
