@@ -178,6 +178,47 @@ try_openvpn()
 	done
 }
 
+wg_keys()
+{
+	(umask 077 && for side in home laptop; do
+		wg genkey >"$LAB_DIR/wg-$side" && wg pubkey <"$LAB_DIR/wg-$side" >"$LAB_DIR/wg-$side.pub"
+	done)
+}
+
+# NS IFACE ADDR PORT PEER ARG...: an interface that a process serves; its socket is in /run, which
+# all namespaces have in common.
+wg_start()
+{
+	lab_spawn "$2" "$1" env LOG_LEVEL=error wireguard-go -f "$2"
+	wait_for 10 test -S "/run/wireguard/$2.sock" || bail "wireguard-go does not start"
+	wg_ns=$1 wg_if=$2 wg_addr=$3 wg_port=$4 wg_peer=$5
+	shift 5
+	lab_exec "$wg_ns" wg set "$wg_if" listen-port "$wg_port" private-key "$LAB_DIR/wg-$wg_ns" \
+		peer "$(cat "$LAB_DIR/wg-$wg_peer.pub")" allowed-ips 10.8.0.0/24 "$@" &&
+		printf '%s\n' "addr add $wg_addr/24 dev $wg_if" "link set $wg_if up" | lab_ip "$wg_ns"
+}
+
+# As the manual has it: home knows no endpoint, the laptop is told it by connect.
+try_wireguard()
+{
+	lab_kill home-daemon
+	lab_nat_flush laptop
+	wg_keys || bail "wg genkey"
+	ok "WireGuard: home's is there" wg_start home "wgh$$" 10.8.0.1 5000 laptop
+	ok "WireGuard: and the laptop's" wg_start laptop "wgl$$" 10.8.0.2 6000 home
+	connect_udp -p 6000
+	is "WireGuard: exit 0" "$status" 0
+	lab_exec laptop wg set "wgl$$" peer "$(cat "$LAB_DIR/wg-home.pub")" endpoint "${line% *}:${line#* }"
+	is "WireGuard: home's sshd is reached through it" \
+		"$(lab_ssh laptop 10.8.0.1 22 echo in)" in
+	is "WireGuard: home knows from where" "$(lab_exec home wg show "wgh$$" endpoints | cut -f 2)" \
+		"$LAB_LAPTOP_PUBLIC4:6000"
+	connect_udp -p 6000
+	is "WireGuard: and it can be opened anew while it is used" "$status" 0
+	lab_kill "wgh$$"
+	lab_kill "wgl$$"
+}
+
 lines_are()
 {
 	[ -f "$LAB_DIR/kept.out" ] && [ "$(wc -l <"$LAB_DIR/kept.out")" -eq "$1" ]
@@ -230,6 +271,11 @@ try_bad()
 start_pair port-restricted port-restricted
 try_methods port-restricted raw rewrite auto
 try_openvpn
+if command -v wireguard-go >/dev/null && command -v wg >/dev/null; then
+	try_wireguard
+else
+	diag 'WireGuard is not tried: there is no wireguard-go, or no wg'
+fi
 start_daemon home-daemon home 5000
 try_keep
 try_bad
