@@ -65,6 +65,27 @@ static void test_round_trip(void)
 	}
 }
 
+/* Over UDP: for who keeps a UDP port, and nobody else. */
+static void test_protocol(void)
+{
+	struct invitation sent = make("192.0.2.2", 40000, 1);
+	struct invitation tcp = expect(0), udp = expect(0);
+	struct message message = write_it(&sent);
+
+	udp.protocol = MAPPING_UDP;
+	is_int(take(&udp, &message), -1, "one over TCP is none for a UDP port");
+	sent.protocol = MAPPING_UDP;
+	message = write_it(&sent);
+	is_int(take(&tcp, &message), -1, "one over UDP is none for a TCP port");
+	is_int(take(&udp, &message), 0, "it is for a UDP port");
+	is_int(udp.protocol, MAPPING_UDP, "and says so");
+	is_int(take(&udp, &message), -1, "once");
+	sent.number = 2;
+	sent.kind = INVITATION_RELAY;
+	message = write_it(&sent);
+	is_int(take(&udp, &message), -1, "there is no relay over UDP");
+}
+
 static void test_hidden(void)
 {
 	struct invitation sent = make("192.0.2.2", 40000, 1);
@@ -399,6 +420,7 @@ int main(void)
 	test_reflected();
 	test_prediction_parts();
 	test_round_trip();
+	test_protocol();
 	test_hidden();
 	test_capacity();
 	test_replay();

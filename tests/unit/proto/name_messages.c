@@ -392,6 +392,43 @@ static void test_hosts(void)
 	is_uint(hosts_for(&beside, &home, hosts), 0, "also one of an older home, without any");
 }
 
+/* Over UDP: home is told from where its own datagram went to, and nobody by whose REGISTER that is
+ * not known. */
+static void test_datagram_invitation(void)
+{
+	struct addr via = make_addr("198.51.100.10", 3478), other_via = via;
+	struct invitation expected = {.protocol = MAPPING_UDP};
+	struct name_question client = make_registration(&home);
+
+	other_via.port = 13478;
+	server.stream = false;
+	caller.via = &via;
+	client.registration.protocol = MAPPING_UDP;
+	is_int(converse(&client), NAME_MESSAGE_DONE, "home registers its UDP port, over UDP");
+	memcpy(expected.session, client.transaction + 4, sizeof(expected.session));
+	caller.via = &other_via;
+	caller.source = &elsewhere;
+	name_message_start(&client, STUN_METHOD_CONNECT, &home);
+	is_int(converse(&client), NAME_MESSAGE_DONE, "somebody wants to come over UDP");
+	ok(effect.invitation_size > 0 && effect.invitation_size <= sent.size,
+		"home is told, by no more bytes than that took");
+	ok(addr_equal(&effect.home, &here), "at its mapping");
+	ok(addr_equal(&effect.home_via, &via), "from where its NAT lets in what comes");
+	is_int(invitation_read(&expected, home.secret, effect.invitation, effect.invitation_size),
+		0, "it is for that registration");
+	ok(addr_equal(&expected.initiator, &elsewhere), "and names who it is");
+	caller.source = &here;
+	client = make_registration(&home);
+	client.registration.protocol = MAPPING_UDP;
+	client.registration.mapped_port = 51820;
+	is_int(converse(&client), NAME_MESSAGE_DONE, "home registers another port by its number");
+	name_message_start(&client, STUN_METHOD_CONNECT, &home);
+	is_int(converse(&client), NAME_MESSAGE_DONE, "somebody wants to come");
+	is_uint(effect.invitation_size, 0, "nobody knows from where that port may be told");
+	server.stream = true;
+	caller.via = NULL;
+}
+
 /* The bytes of two answers, with what is random in both made zero. */
 static void blank(struct message *message)
 {
@@ -1049,6 +1086,7 @@ int main(void)
 	test_reflected();
 	test_false_server();
 	test_datagrams();
+	test_datagram_invitation();
 	test_malformed();
 	test_reload();
 	test_two_keys();
