@@ -145,6 +145,14 @@ ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity)
 	return recv(borrowed->fd, out, capacity, 0);
 }
 
+bool borrow_turn(struct borrowed *borrowed)
+{
+	if (!borrowed->any_port || addr_equal(&borrowed->from, &borrowed->remote))
+		return false;
+	borrowed->remote = borrowed->handshake.remote = borrowed->from;
+	return true;
+}
+
 int borrow_knock(struct borrowed *borrowed)
 {
 	return borrowed->method->knock(borrowed);

@@ -11,6 +11,15 @@
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
+bool borrow_method_is_from(
+	struct borrowed *borrowed, const struct addr *remote, const struct addr *from)
+{
+	if (borrowed->any_port ? !addr_equal_ip(from, remote) : !addr_equal(from, remote))
+		return false;
+	borrowed->from = *from;
+	return true;
+}
+
 struct addr borrow_method_local(const struct borrow_request *request)
 {
 	struct addr local = request->local;

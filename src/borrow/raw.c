@@ -49,7 +49,7 @@ static enum borrow_result fail(struct error *error, enum borrow_result result, c
 static int open_socket(const struct borrow_request *request)
 {
 	struct packet_filter filter = {
-		.source = request->remote.port,
+		.source = request->any_port ? 0 : request->remote.port,
 		.destinations = {request->local.port},
 		.destination_count = 1,
 	};
@@ -152,6 +152,8 @@ static enum borrow_result raw_open(
 		.fd = fd,
 		.guard = -1,
 		.local = local,
+		.remote = request->remote,
+		.any_port = request->any_port,
 	};
 	raw_handshake_start(&out->handshake, &local, &request->remote, random);
 	return BORROW_OPEN;
@@ -249,7 +251,8 @@ static ssize_t raw_receive(struct borrowed *borrowed, void *out, size_t capacity
 	while ((got = packet_receive(
 			borrowed->fd, &borrowed->local, bytes, sizeof(bytes), &packet)) >= 0) {
 		if (got == 0 || segment_read_udp(&datagram, &packet) != 0 ||
-			!addr_equal(&datagram.source, &borrowed->handshake.remote) ||
+			!borrow_method_is_from(
+				borrowed, &borrowed->handshake.remote, &datagram.source) ||
 			!addr_equal(&datagram.destination, &borrowed->local) ||
 			datagram.data_size > capacity)
 			continue;

@@ -8,6 +8,10 @@
  *   a check of the other side   it is answered at once, in TRYING and in THROUGH. Our own follows
  *                               it, when not answered yet: for the way to there is open now
  *                               (RFC 8445 section 7.3.1.4).
+ *   a message from another port of the other side's address
+ *                               in TRYING, that is where it is from now on: its NAT is symmetric,
+ *                               and ours lets it in all the same (RFC 8445 section 7.3.1.3).
+ *                               By rewrite nothing comes from another port.
  *   the answer to our check     THROUGH. Our datagram came in there, and theirs here.
  *   `due`                       our check is sent again, for as long as it is not answered.
  *   the end, when THROUGH       a check that says so. Who hears it need not stay to answer.
@@ -23,7 +27,8 @@
  * Threat: everybody can send to the port, and who is on the path can hold back, repeat and send
  * back what he sees. A message counts if it is of the name's key, of the other side's role, and,
  * for an answer, of our random transaction. Each check that comes is answered once, with as many
- * bytes, to the one address that this is about: a repeated one has no other effect. What is no
+ * bytes, to the one address that this is about. A repeated one may lead our checks to another port
+ * of that address, until the next true one comes, and has no other effect. What is no
  * check is for whoever has the port, and passed over; by raw he gets it, too. By rewrite he gets
  * nothing from that one address until it is over, so raw comes first.
  */
@@ -57,6 +62,7 @@ static int open_port(struct udp_punch *punch, struct error *error)
 		.remote = config->remote,
 		.interface = config->interface,
 		.shared = true,
+		.any_port = true,
 	};
 
 	if (config->method == NULL)
@@ -111,6 +117,7 @@ int udp_punch_start(struct udp_punch *punch, const struct udp_punch_config *conf
 	memset(punch, 0, sizeof(*punch)); /* UDP_PUNCH_NONE */
 	punch->config = *config;
 	punch->port = BORROWED_NOTHING;
+	punch->remote = config->remote;
 	punch->due = TIMER_NONE;
 	punch->deadline = deadline;
 	if (open_port(punch, error) != 0)
@@ -159,6 +166,8 @@ static void take_datagram(struct udp_punch *punch, const uint8_t *data, size_t s
 		check.role == punch->config.role)
 		return;
 	punch->heard++;
+	if (punch->state == UDP_PUNCH_TRYING && borrow_turn(&punch->port))
+		punch->remote = punch->port.remote;
 	if (check.response)
 		take_answer(punch, &check);
 	else

@@ -311,7 +311,7 @@ static enum outcome try_reflector(const struct udp_initiator_request *request, s
 		return OUTCOME_FAILED;
 	outcome = meet(&session, deadline, error);
 	*out = session.reflector.mapping;
-	out->public_addr = session.home.addr;
+	out->public_addr = session.punch.remote;
 	udp_punch_end(&session.punch);
 	if (outcome == OUTCOME_FAILED && session.has_home)
 		explain(&session, error);
@@ -333,8 +333,14 @@ int udp_initiator_run(
 		enum addr_family given = family;
 		enum outcome outcome = try_reflector(request, i, &family, deadline, out, error);
 
-		if (outcome == OUTCOME_UNKNOWN && given == ADDR_NONE && family != ADDR_NONE)
-			outcome = try_reflector(request, i, &family, deadline, out, error);
+		struct error other;
+
+		if (outcome == OUTCOME_UNKNOWN && given == ADDR_NONE && family != ADDR_NONE) {
+			outcome = try_reflector(request, i, &family, deadline, out, &other);
+			/* Where that family leads nowhere, what was said first tells more. */
+			if (outcome == OUTCOME_FAILED && other.status == EXIT_STATUS_UNREACHABLE)
+				*error = other;
+		}
 		if (outcome == OUTCOME_THROUGH)
 			return 0;
 		if (error->status == EXIT_STATUS_UNREACHABLE || error->status == EXIT_STATUS_LOCAL)

@@ -113,6 +113,14 @@ void udp_responder_meet(struct udp_responder *responder, const struct udp_respon
 		start(responder, free_one, path, initiator, now);
 }
 
+void udp_responder_warn_deaf(struct udp_responder *responder)
+{
+	if (!responder->warned_deaf)
+		log_warning("natpunch connect -u cannot come in: method bind leaves the port to its "
+			    "daemon, and hears nothing meanwhile; run as root, for raw or rewrite");
+	responder->warned_deaf = true;
+}
+
 uint64_t udp_responder_watch(
 	const struct udp_responder *responder, struct pollfd fds[UDP_RESPONDER_MAX])
 {

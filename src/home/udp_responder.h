@@ -33,6 +33,7 @@ struct udp_responder_path {
 struct udp_responder {
 	struct rate_limit checks; /* that leave the kept port, by where they go to */
 	bool warned;              /* of an address that no initiator can have, */
+	bool warned_deaf;         /* that none is heard of, */
 	bool warned_local;        /* and that this machine refuses */
 	struct udp_punch punches[UDP_RESPONDER_MAX];
 };
@@ -42,6 +43,9 @@ void udp_responder_init(struct udp_responder *responder);
 /* Follows an invitation that was found to be genuine: `initiator` waits for us there. */
 void udp_responder_meet(struct udp_responder *responder, const struct udp_responder_path *path,
 	const struct addr *initiator, uint64_t now);
+
+/* What holds the mapping leaves the port in between, so no invitation is heard: says so, once. */
+void udp_responder_warn_deaf(struct udp_responder *responder);
 
 /* Fills all entries for poll(2); returns when udp_responder_advance() wants to be called. */
 uint64_t udp_responder_watch(

@@ -352,6 +352,9 @@ static void take_winner(struct upkeep *upkeep, uint64_t now)
 	lease_set_remote(&upkeep->lease, &result.winner.request.remote, now);
 	forward_note(&upkeep->lease.forward, &result.mapping);
 	held_begin(&upkeep->held, &result, lifetime_ms, now);
+	if (upkeep->config->key != NULL &&
+		borrow_is_in_the_way(&upkeep->held.binding.port, &upkeep->held.binding.request))
+		udp_responder_warn_deaf(&upkeep->udp_responder);
 	confirm(upkeep, &result, now);
 	/* To be verified with, the others must stay strangers; what they dial tells more. */
 	if (!upkeep->compared && !upkeep->request.must_agree && !upkeep->config->verify &&

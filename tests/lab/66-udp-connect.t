@@ -98,7 +98,11 @@ try_methods()
 		lab_nat_flush laptop
 		connect_udp -p 6000 -m "$method"
 		is "$title, $method: exit 0" "$status" 0
-		is "$title, $method: home's mapping" "$line" "$(tail -n 1 "$LAB_DIR/keep.out")"
+		case $LAB_KIND in
+		symmetric*) like "$title, $method: another mapping of home" "$line" \
+			"^$LAB_HOME_PUBLIC4 [0-9]+\$" ;;
+		*) is "$title, $method: home's mapping" "$line" "$(tail -n 1 "$LAB_DIR/keep.out")" ;;
+		esac
 	done
 	daemons_meet "$title"
 	is "$title: both daemons have their sockets still" \
@@ -240,6 +244,37 @@ try_keep()
 	lab_kill kept
 }
 
+# IPv6, where a firewall is in the way on both sides; and one family alone at home.
+try_ipv6()
+{
+	lab_kill keep
+	lab_kill reflect
+	road_reflect
+	ROAD_ADDR=$LAB_REFLECTOR6
+	road_keep -u -p 5000
+	connect_udp -p 6000
+	is "IPv6: exit 0" "$status" 0
+	is "IPv6: home's address" "$line" "$LAB_HOME6 5000"
+	ROAD_ADDR=$LAB_REFLECTOR4
+	connect_udp -p 6000
+	is "IPv6 at home alone, the reflector by IPv4: exit 1" "$status" 1
+	like "IPv6 at home alone: in words" "$(cat "$LAB_DIR/connect.err")" \
+		'^natpunch connect: home is registered for UDP in the other IP family only, '
+}
+
+# Without a privilege home hears nothing, and says so.
+try_deaf()
+{
+	lab_kill keep
+	lab_kill home-daemon
+	chmod 755 "$LAB_DIR"
+	cp "$LAB_DIR/home.key" "$LAB_DIR/nobody.key" && chown 65534 "$LAB_DIR/nobody.key"
+	lab_spawn keep home setpriv --reuid 65534 --regid 65534 --clear-groups "$natpunch" probe -k \
+		-u -p 5000 -r "$LAB_REFLECTOR4" -n home -K "$LAB_DIR/nobody.key"
+	ok "no privilege at home: it says that nobody can come in" \
+		wait_for_line 10 "$LAB_DIR/keep.err" 'connect -u cannot come in: method bind leaves'
+}
+
 # What is no use is said at once, and the words say what to do.
 try_bad()
 {
@@ -278,14 +313,23 @@ else
 fi
 start_daemon home-daemon home 5000
 try_keep
+try_ipv6
+try_deaf
 try_bad
 lab_stop
+ROAD_REFLECT='-j 3'
 try_pair double port-restricted-port auto
+ROAD_REFLECT=
+try_pair symmetric address-restricted auto
 try_vain port-restricted symmetric "this side's NAT is symmetric"
 if [ "${MATRIX-}" = all ]; then
 	try_pair full-cone address-restricted auto
 	try_pair address-restricted port-restricted auto
 	try_pair port-restricted full-cone auto
+	try_pair full-cone symmetric auto
+	try_pair address-restricted symmetric auto
+	try_pair open symmetric auto
+	try_pair symmetric full-cone auto
 	try_vain symmetric port-restricted "home's NAT may be symmetric"
 fi
 done_testing

@@ -37,6 +37,13 @@ ssize_t borrow_send(struct borrowed *borrowed, const void *data, size_t size);
 ssize_t borrow_receive(struct borrowed *borrowed, void *out, size_t capacity);
 
 /*
+ * With BORROW_DATAGRAM that was opened with `any_port`: from here on it is sent to where the last
+ * one came from, another port of the remote address. Returns false where the method has no such
+ * thing, or it is that port already.
+ */
+bool borrow_turn(struct borrowed *borrowed);
+
+/*
  * With BORROW_HANDSHAKE: sends the question, the same one every time; takes what came and judges
  * it (raw_handshake.h). A mapping is also acknowledged, which completes the handshake. Each returns
  * 0, or -1 and errno (EAGAIN: nothing there).

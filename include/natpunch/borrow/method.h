@@ -24,6 +24,7 @@ struct borrow_request {
 	const struct port_owner *owner; /* of the port, as it was found before; or NULL */
 	bool leave_free;                /* UDP: a daemon may want the port, which is free now */
 	bool shared; /* UDP: the caller has it already, to speak to another address */
+	bool any_port; /* UDP: take what comes from other ports of the remote address, if it can */
 	const struct borrow_method *after; /* borrow_open() with NULL: not these any more, up to it
 					    */
 	bool again; /* it was BORROW_BUSY before: why methods are passed over has been told */
@@ -55,6 +56,8 @@ struct borrowed {
 	struct addr remote;
 	struct raw_handshake handshake; /* raw sockets: both addresses; with BORROW_HANDSHAKE all */
 	bool acknowledged;              /* with BORROW_HANDSHAKE: one was completed */
+	bool any_port;                  /* datagrams come from other ports as well: */
+	struct addr from;               /* that of the last one */
 };
 
 struct borrow_method {
@@ -96,6 +99,10 @@ enum borrow_result borrow_method_make_socket(
 	const struct borrow_request *request, int *fd, struct error *error);
 enum borrow_result borrow_method_connect(
 	int fd, const struct borrow_request *request, struct error *error);
+
+/* With `any_port`: did this datagram come from the remote address? Then it is noted. */
+bool borrow_method_is_from(
+	struct borrowed *borrowed, const struct addr *remote, const struct addr *from);
 
 /* What is to be bound: the wanted local address, or any of the remote's family. */
 struct addr borrow_method_local(const struct borrow_request *request);

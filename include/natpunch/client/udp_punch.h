@@ -44,6 +44,8 @@ struct udp_punch {
 	enum udp_punch_state state;
 	struct udp_punch_config config;
 	struct borrowed port;
+	struct addr
+		remote; /* where the other side is: config.remote, or another port that it has */
 	uint8_t transaction[STUN_TRANSACTION_SIZE]; /* of our check, the same one each time */
 	unsigned sent;
 	unsigned heard;    /* valid messages of the other side */
