@@ -116,8 +116,9 @@ void udp_responder_meet(struct udp_responder *responder, const struct udp_respon
 void udp_responder_warn_deaf(struct udp_responder *responder)
 {
 	if (!responder->warned_deaf)
-		log_warning("natpunch connect -u cannot come in: method bind leaves the port to its "
-			    "daemon, and hears nothing meanwhile; run as root, for raw or rewrite");
+		log_warning(
+			"natpunch connect -u cannot come in: method bind leaves the port to its "
+			"daemon, and hears nothing meanwhile; run as root, for raw or rewrite");
 	responder->warned_deaf = true;
 }
 
