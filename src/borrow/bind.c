@@ -23,8 +23,9 @@ static int bind_free(int fd, const struct addr *local)
 
 /*
  * On UDP, SO_REUSEADDR would let two sockets take each other's datagrams. SO_REUSEPORT lets our own
- * share the port with each other, as each but one is connected to another address, and that one gets
- * the rest. It is set once the port is ours, so that the first of them never shares it with anybody.
+ * share the port with each other, as each but one is connected to another address, and that one
+ * gets the rest. It is set once the port is ours, so that the first of them never shares it with
+ * anybody.
  */
 static int bind_datagram(int fd, const struct addr *local)
 {

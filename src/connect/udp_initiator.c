@@ -304,7 +304,6 @@ static enum outcome try_reflector(const struct udp_initiator_request *request, s
 	race.reflectors += index;
 	race.reflector_count = 1;
 	race.protocol = MAPPING_UDP;
-	race.shared = true;
 	race.family = *family;
 	race.timeout_ms = deadline > now ? deadline - now : 1;
 	if (mapping_race_run(&race, &session.reflector, error) != 0)

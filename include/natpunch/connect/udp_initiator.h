@@ -14,7 +14,7 @@
 #include "natpunch/client/mapping_race.h"
 
 struct udp_initiator_request {
-	/* The reflectors, the local port and address, the family and so on; protocol, shared and
+	/* The reflectors, the local port and address, the family and so on; protocol and
 	 * the timeout are set by udp_initiator_run(). */
 	struct mapping_race_request race;
 	const struct key *key; /* of the home */
