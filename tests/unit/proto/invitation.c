@@ -81,9 +81,10 @@ static void test_protocol(void)
 	is_int(udp.protocol, MAPPING_UDP, "and says so");
 	is_int(take(&udp, &message), -1, "once");
 	sent.number = 2;
-	sent.kind = INVITATION_RELAY;
+	sent.kind = INVITATION_PREDICTION;
+	sent.prediction.port = 40001;
 	message = write_it(&sent);
-	is_int(take(&udp, &message), -1, "there is no relay over UDP");
+	is_int(take(&udp, &message), -1, "nothing is predicted over UDP");
 }
 
 static void test_hidden(void)
