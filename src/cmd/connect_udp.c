@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "natpunch/base/secret.h"
+#include "natpunch/base/text.h"
 #include "natpunch/borrow/borrow.h"
 #include "natpunch/client/client_sandbox.h"
 #include "natpunch/connect/udp_initiator.h"
@@ -17,12 +18,15 @@
 
 static int set_method(const char *text, struct mapping_race_request *race, struct error *error)
 {
+	char safe[64];
+
 	if (text == NULL || strcmp(text, "auto") == 0)
 		return 0;
 	race->method = borrow_find(text);
-	if (race->method == NULL)
-		return error_set(error, EXIT_STATUS_USAGE, "invalid method: %s", text);
-	return 0;
+	if (race->method != NULL)
+		return 0;
+	text_escape(safe, sizeof(safe), text, strlen(text));
+	return error_set(error, EXIT_STATUS_USAGE, "invalid method: %s", safe);
 }
 
 static int print(const struct mapping *mapping, const char *format, struct error *error)
