@@ -1,5 +1,6 @@
 #include "natpunch/base/host_port.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "natpunch/base/addr.h"
@@ -80,6 +81,16 @@ int host_port_parse(const char *text, uint16_t default_port, struct host_port *o
 	parsed.port_named = port != NULL;
 	*out = parsed;
 	return 0;
+}
+
+char *host_port_format(const struct host_port *host_port, char out[HOST_PORT_TEXT_SIZE])
+{
+	bool v6 = strchr(host_port->host, ':') != NULL;
+	int size = snprintf(out, HOST_PORT_TEXT_SIZE, v6 ? "[%s]" : "%s", host_port->host);
+
+	if (host_port->port_named)
+		snprintf(out + size, HOST_PORT_TEXT_SIZE - (size_t)size, ":%u", host_port->port);
+	return out;
 }
 
 int host_port_parse_listen(const char *text, struct host_port *out)

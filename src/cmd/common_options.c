@@ -16,7 +16,6 @@ static int set_option(struct common_options *common, const struct option_reader 
 {
 	switch (code) {
 	case 'r':
-		common->reflector_text = reader->argument;
 		return reflector_list_add(&common->reflectors, reader->argument, error);
 	case 't':
 		if (parse_seconds(reader->argument, TIMEOUT_MAX_MS, &common->timeout_ms) != 0)

@@ -20,7 +20,6 @@ struct mapping_race_request;
 
 struct common_options {
 	struct reflector_list reflectors; /* -r */
-	const char *reflector_text;       /* the last -r as it was written, or NULL */
 	uint64_t timeout_ms;              /* -t; before, the command's default */
 	enum addr_family family;          /* -4, -6, or ADDR_NONE for both; once it is settled */
 	uint32_t mark;                    /* --mark, or 0 */

@@ -28,7 +28,8 @@ enum {
 };
 
 static const struct option_row options[] = {
-	{'r', "reflector", "HOST[:PORT]", "the reflector that the name is registered at", false},
+	{'r', "reflector", "HOST[:PORT]",
+		"ask this reflector; repeatable, tried in order", true},
 	{'K', "key", "FILE", "the key file that has the name's key", false},
 	{'4', NULL, NULL, "IPv4 only", false},
 	{'6', NULL, NULL, "IPv6 only", false},
@@ -188,11 +189,31 @@ static void write_kept_options(const struct name_options *chosen, char *out, siz
 	snprintf(out, size, "%s%s%s", family, timeout, mark);
 }
 
+/* All the reflectors, each with its -r and a blank before it; what is in them is plain. */
+static void print_reflectors(const struct reflector_list *reflectors)
+{
+	char text[HOST_PORT_TEXT_SIZE];
+	char quoted[4 * HOST_PORT_TEXT_SIZE];
+
+	for (size_t i = 0; i < reflectors->count; i++) {
+		host_port_format(&reflectors->all[i], text);
+		text_escape_shell(quoted, sizeof(quoted), text);
+		printf(" -r %s", quoted);
+	}
+}
+
+static bool are_plain(const struct reflector_list *reflectors)
+{
+	for (size_t i = 0; i < reflectors->count; i++)
+		if (!is_plain(reflectors->all[i].host))
+			return false;
+	return true;
+}
+
 static int print_ssh_config(const struct name_options *chosen, struct error *error)
 {
 	char path[PATH_SIZE] = "";
 	char quoted_path[4 * PATH_SIZE];
-	char quoted_reflector[4 * PATH_SIZE];
 	char kept[96];
 	struct key key;
 
@@ -202,19 +223,19 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	secret_wipe(&key, sizeof(key));
 	if (make_absolute(chosen->key_path, path, sizeof(path), error) != 0)
 		return -1;
-	if (!is_plain(path) || !is_plain(chosen->common.reflector_text))
+	if (!is_plain(path) || !are_plain(&chosen->common.reflectors))
 		return error_set(error, EXIT_STATUS_LOCAL,
 			"a %%, a backslash or a byte that is not ASCII has no place in ssh_config");
 	text_escape_shell(quoted_path, sizeof(quoted_path), path);
-	text_escape_shell(
-		quoted_reflector, sizeof(quoted_reflector), chosen->common.reflector_text);
 	write_kept_options(chosen, kept, sizeof(kept));
 	printf("Host %s\n"
 	       "    HostKeyAlias %s\n"
 	       "    CheckHostIP no\n"
 	       "    ProxyUseFdpass yes\n"
-	       "    ProxyCommand natpunch connect%s -r %s -K %s --fdpass %s\n",
-		chosen->name, chosen->name, kept, quoted_reflector, quoted_path, chosen->name);
+	       "    ProxyCommand natpunch connect%s",
+		chosen->name, chosen->name, kept);
+	print_reflectors(&chosen->common.reflectors);
+	printf(" -K %s --fdpass %s\n", quoted_path, chosen->name);
 	return 0;
 }
 
@@ -222,7 +243,7 @@ static struct initiator_request make_request(
 	const struct name_options *chosen, const struct key *key)
 {
 	return (struct initiator_request){
-		.reflector = &chosen->common.reflectors.all[0], /* -r is there, once */
+		.reflectors = &chosen->common.reflectors,
 		.key = key,
 		.family = chosen->common.family,
 		.timeout_ms = chosen->common.timeout_ms,
@@ -294,7 +315,7 @@ static int run(const struct command *row, int argc, char **argv)
 const struct command command_connect = {
 	.name = "connect",
 	.summary = "connect to a home by its name, through both NATs: ssh's ProxyCommand",
-	.synopsis = "-r HOST[:PORT] -K FILE [-46qv] [-t SECONDS] [--mark N] [--fdpass] "
+	.synopsis = "-r HOST[:PORT]... -K FILE [-46qv] [-t SECONDS] [--mark N] [--fdpass] "
 		    "[--ssh-config] [-u -p PORT [-k] [-f FORMAT] [-i SECONDS] [-m METHOD]] NAME",
 	.options = options,
 	.run = run,

@@ -18,6 +18,8 @@ static int settle(
 	options->name = reader->argv[reader->first_operand];
 	if (option_check_name(options->name, error) != 0)
 		return -1;
+	if (reflector_list_add_from_environment(&options->common.reflectors, error) != 0)
+		return -1;
 	if (options->common.reflectors.count == 0)
 		return usage_error(error, row, "no reflector named: -r");
 	if (options->key_path == NULL)

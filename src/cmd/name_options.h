@@ -1,5 +1,5 @@
 /*
- * name_options.h - the options of the commands that ask one reflector about one NAME with its key:
+ * name_options.h - the options of the commands that ask reflectors about one NAME with its key:
  * lookup and connect. Their tables say which of them there are.
  */
 #ifndef NATPUNCH_CMD_NAME_OPTIONS_H
@@ -10,7 +10,7 @@
 #include "natpunch/cmd/command.h"
 
 struct name_options {
-	struct common_options common; /* with one reflector */
+	struct common_options common; /* with one reflector or more */
 	const char *key_path;         /* -K */
 	const char *name;             /* the operand */
 };

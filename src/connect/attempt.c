@@ -4,7 +4,9 @@
  *   phase    ends by                         deadline      DONE: next   VAIN: next
  *   CONNECT  the TCP handshake               next_address  NONCE
  *   NONCE    the nonce's datagram            nonce         ASK
- *   ASK      the answer to CONNECT           answer        PUNCH        WAIT
+ *   ASK      the answer to CONNECT           answer        UNHELD       WAIT
+ *   UNHELD   attempt_try(), if that is put   none          PUNCH
+ *            off; at once where home is held
  *   PUNCH    a connection                    second_after               SAMPLE
  *                                            or first                   WAIT
  *   SAMPLE   all answers, or one that fails  the sampler's TELL         WAIT
@@ -15,8 +17,9 @@
  *   RELAY    the answer to RELAY             relay
  *
  * The deadlines are those of struct initiator_times. An answer that brings a new nonce has the
- * question asked again, with the deadline put off. An attempt ends OPEN with a connection, VAIN or
- * FAILED. One whose question came too late (the reflector took us for a person) begins again.
+ * question asked again, with the deadline put off. An attempt ends OPEN with a connection, SILENT,
+ * VAIN or FAILED. One whose question came too late (the reflector took us for a person) begins
+ * again.
  *
  * A phase is a row: begin() starts it, watch() says what it waits for, step() is called after each
  * event and at the deadline. begin() and step() return STAYS, or how the phase ended.
@@ -78,6 +81,7 @@ enum phase {
 	PHASE_CONNECT,
 	PHASE_NONCE,
 	PHASE_ASK,
+	PHASE_UNHELD,
 	PHASE_PUNCH,
 	PHASE_SAMPLE,
 	PHASE_TELL,
@@ -89,13 +93,14 @@ enum phase {
 
 /* How a phase ended. Each but the first three is how the attempt ends. */
 enum phase_end {
-	END_STAYS, /* it has not */
-	END_DONE,  /* the next phase has what it needs */
-	END_VAIN,  /* no direct way this time; `error` is not set */
-	END_OPEN,  /* `connection` is the one to home */
-	END_LATE,  /* our question was late, and not heard: once more */
-	END_NEXT,  /* this address of the reflector will not do */
-	END_FAILED /* no other of the family will do either */
+	END_STAYS,  /* it has not */
+	END_DONE,   /* the next phase has what it needs */
+	END_VAIN,   /* no direct way this time; `error` is not set */
+	END_OPEN,   /* `connection` is the one to home */
+	END_LATE,   /* our question was late, and not heard: once more */
+	END_SILENT, /* nothing came from this address of the reflector */
+	END_NEXT,   /* it will not do */
+	END_FAILED  /* no other of the family will do either */
 };
 
 /* What an attempt polls: the listener, home's own addresses, what the phase has of its own. */
@@ -308,8 +313,8 @@ static enum phase_end step_connect(struct attempt *in, const struct pollfd *own)
 		reflector_session_take_nonce(&in->session);
 	if (own[0].revents == 0)
 		return in->now < in->due ? END_STAYS
-					 : stop(in, END_NEXT, EXIT_STATUS_NETWORK, "no answer from",
-						   "the time is up");
+					 : stop(in, END_SILENT, EXIT_STATUS_NETWORK,
+						   "no answer from", "the time is up");
 	problem = socket_take_error(in->session.stream);
 	return problem == 0 ? END_DONE
 			    : stop(in, END_NEXT, EXIT_STATUS_NETWORK, "cannot connect to",
@@ -375,17 +380,16 @@ static enum phase_end find_home(struct attempt *in)
 		return END_VAIN;
 	}
 	if (record == NULL)
-		return stop(in, END_NEXT, EXIT_STATUS_NETWORK, "no address of that name at",
+		return stop(in, END_FAILED, EXIT_STATUS_NETWORK, "no address of that name at",
 			question->record_count > 0 ? "it is known for UDP alone"
 						   : "home was never heard of there");
-	addr_format(&record->addr, text);
 	if (record->held)
-		log_detail("%s is at %s and is told to connect to us", name, text);
-	else
-		log_warning("%s was last heard of %u s ago, at %s; trying that", name, record->age,
-			text);
+		log_detail("%s is at %s and is told to connect to us", name,
+			addr_format(&record->addr, text));
 	in->home = record->addr;
 	in->target = reach(in, &record->addr);
+	in->held = record->held;
+	in->age = record->age;
 	in->can_predict = record->held && question->other.family == family;
 	nearby_start(&in->nearby, question->hosts, question->host_count);
 	return END_DONE;
@@ -398,7 +402,7 @@ static enum phase_end judge_connect(struct attempt *in, enum reflector_answer an
 		enum exit_status status;
 		const char *what, *why; /* NULL: the session's */
 	} rows[] = {
-		[REFLECTOR_ANSWER_NONE] = {END_NEXT, EXIT_STATUS_NETWORK, "no answer from",
+		[REFLECTOR_ANSWER_NONE] = {END_SILENT, EXIT_STATUS_NETWORK, "no answer from",
 			"the time is up"},
 		[REFLECTOR_ANSWER_REFUSED] = {END_FAILED, EXIT_STATUS_NETWORK,
 			"the key is refused by", "the same line must stand in its key file"},
@@ -432,6 +436,31 @@ static enum phase_end begin_ask(struct attempt *in)
 static enum phase_end step_ask(struct attempt *in, const struct pollfd *own)
 {
 	return hear(in, own, NULL, judge_connect);
+}
+
+static void warn_of_age(const struct attempt *in)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	log_warning("%s was last heard of %u s ago, at %s; trying that", in->config.key->name,
+		in->age, addr_format(&in->home, text));
+}
+
+static enum phase_end begin_unheld(struct attempt *in)
+{
+	char text[ADDR_TEXT_SIZE], reflector[ADDR_TEXT_SIZE];
+
+	if (in->held)
+		return END_DONE;
+	if (!in->config.puts_off) {
+		warn_of_age(in);
+		return END_DONE;
+	}
+	log_detail("%s was last heard of by %s %u s ago, at %s; asking on", in->config.key->name,
+		addr_format(&in->session.reflector, reflector), in->age,
+		addr_format(&in->home, text));
+	in->due = TIMER_NONE;
+	return END_STAYS;
 }
 
 /* ---- punching ----------------------------------------------------------------------------- */
@@ -701,7 +730,8 @@ static const struct {
 } phases[] = {
 	[PHASE_CONNECT] = {begin_connect, watch_connect, step_connect, .done = PHASE_NONCE},
 	[PHASE_NONCE] = {begin_nonce, watch_nonce, step_nonce, .done = PHASE_ASK},
-	[PHASE_ASK] = {begin_ask, watch_stream, step_ask, PHASE_PUNCH, PHASE_WAIT},
+	[PHASE_ASK] = {begin_ask, watch_stream, step_ask, PHASE_UNHELD, PHASE_WAIT},
+	[PHASE_UNHELD] = {begin_unheld, watch_nothing, step_wait, .done = PHASE_PUNCH},
 	[PHASE_PUNCH] = {begin_punch, watch_punches, step_punches, .vain = PHASE_SAMPLE},
 	[PHASE_SAMPLE] = {begin_sample, watch_sample, step_sample, PHASE_TELL, PHASE_WAIT},
 	[PHASE_TELL] = {begin_tell, watch_stream, step_tell, PHASE_HEAR, PHASE_WAIT},
@@ -754,6 +784,23 @@ static enum phase_end begin_again(struct attempt *in)
 	return begin_connect(in);
 }
 
+static enum attempt_state state_of(enum phase phase)
+{
+	switch (phase) {
+	case PHASE_CONNECT:
+		return ATTEMPT_CALLING;
+	case PHASE_NONCE:
+	case PHASE_ASK:
+		return ATTEMPT_ASKING;
+	case PHASE_UNHELD:
+		return ATTEMPT_UNHELD;
+	case PHASE_WAIT:
+		return ATTEMPT_WAITING;
+	default:
+		return ATTEMPT_BUSY;
+	}
+}
+
 static void settle(struct attempt *in, enum phase_end end)
 {
 	while (end == END_DONE || end == END_VAIN || end == END_LATE)
@@ -763,19 +810,18 @@ static void settle(struct attempt *in, enum phase_end end)
 		return;
 	}
 	if (end == END_STAYS) {
-		in->state = in->phase == PHASE_CONNECT ? ATTEMPT_CALLING
-			    : in->phase == PHASE_WAIT  ? ATTEMPT_WAITING
-						       : ATTEMPT_BUSY;
+		in->state = state_of((enum phase)in->phase);
 		return;
 	}
 	close_all(in);
-	in->state = end == END_NEXT ? ATTEMPT_VAIN : ATTEMPT_FAILED;
+	in->state = end == END_SILENT ? ATTEMPT_SILENT
+		    : end == END_NEXT ? ATTEMPT_VAIN
+				      : ATTEMPT_FAILED;
 }
 
 static bool is_under_way(const struct attempt *in)
 {
-	return in->state == ATTEMPT_CALLING || in->state == ATTEMPT_BUSY ||
-	       in->state == ATTEMPT_WAITING;
+	return in->state >= ATTEMPT_CALLING && in->state <= ATTEMPT_WAITING;
 }
 
 void attempt_init(struct attempt *attempt, const struct attempt_config *config)
@@ -834,6 +880,13 @@ void attempt_advance(
 	settle(attempt, end);
 }
 
+void attempt_try(struct attempt *attempt, uint64_t now)
+{
+	attempt->now = now;
+	warn_of_age(attempt);
+	settle(attempt, END_DONE);
+}
+
 void attempt_relay(struct attempt *attempt, uint64_t now)
 {
 	attempt->now = now;
@@ -845,7 +898,7 @@ void attempt_expire(struct attempt *attempt)
 	if (!is_under_way(attempt))
 		return;
 	if (attempt->phase <= PHASE_ASK)
-		settle(attempt, stop(attempt, END_NEXT, EXIT_STATUS_NETWORK, "no answer from",
+		settle(attempt, stop(attempt, END_SILENT, EXIT_STATUS_NETWORK, "no answer from",
 					"the time is up"));
 	else
 		settle(attempt, fail(attempt, "the time is up"));

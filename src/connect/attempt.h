@@ -2,9 +2,10 @@
  * attempt.h - the way to home by one address of the reflector: home is asked for there, then
  * punched to, then relayed to.
  *
- *   IDLE --start--> CALLING --> BUSY --> OPEN
- *                      |         |  \--> WAITING --relay--> BUSY
- *                      |_________|_____> VAIN, FAILED
+ *   IDLE --start--> CALLING --> ASKING --> BUSY --> OPEN
+ *                      |          |  \      |  \--> WAITING --relay--> BUSY
+ *                      |          |   UNHELD --try--> BUSY
+ *                      |__________|_________|_____> SILENT, VAIN, FAILED
  *
  * A state machine that is handed events and the time, and never blocks. Calls nothing that POSIX
  * does not have.
@@ -32,10 +33,13 @@
 
 enum attempt_state {
 	ATTEMPT_IDLE,
-	ATTEMPT_CALLING, /* the reflector has not answered yet */
+	ATTEMPT_CALLING, /* no handshake with the reflector yet */
+	ATTEMPT_ASKING,  /* it has not answered yet */
 	ATTEMPT_BUSY,    /* it has */
+	ATTEMPT_UNHELD,  /* it says where home was last; that is put off */
 	ATTEMPT_WAITING, /* no direct way was found; a relay is offered, and home may still come */
 	ATTEMPT_OPEN,    /* attempt_take() */
+	ATTEMPT_SILENT,  /* nothing was heard, and a packet may have been lost: `error` */
 	ATTEMPT_VAIN,    /* this address will not do: `error` */
 	ATTEMPT_FAILED,  /* nor will another one of the family: `error` */
 };
@@ -46,6 +50,7 @@ struct attempt_config {
 	struct nat64_prefix nat64;
 	const struct key *key;
 	const struct initiator_times *times;
+	bool puts_off; /* a record that is not held: another reflector may hold home */
 };
 
 struct attempt {
@@ -61,6 +66,8 @@ struct attempt {
 	struct addr local;  /* the port that everything leaves from */
 	struct addr home;   /* as the reflector knows it; ADDR_NONE: not in our family */
 	struct addr target; /* the same, to connect to */
+	uint32_t age;       /* of what it knows, in seconds */
+	bool held;          /* home is there to be told */
 	bool can_predict;   /* what a second try takes: home is there to be told, two addresses */
 	int listener;       /* on our port, for home's connection; or -1 */
 	int connection;     /* to home, once it is established; or -1 */
@@ -83,10 +90,13 @@ uint64_t attempt_watch(const struct attempt *attempt, struct pollfd fds[ATTEMPT_
 void attempt_advance(
 	struct attempt *attempt, const struct pollfd fds[ATTEMPT_WATCH_MAX], uint64_t now);
 
+/* From UNHELD: tries the address where home was last. */
+void attempt_try(struct attempt *attempt, uint64_t now);
+
 /* From WAITING. */
 void attempt_relay(struct attempt *attempt, uint64_t now);
 
-/* The time for the whole is up: FAILED or VAIN, if it has not ended. */
+/* The time for the whole is up: FAILED or SILENT, if it has not ended. */
 void attempt_expire(struct attempt *attempt);
 
 /* OPEN: hands out the connection, the caller's from now on. */

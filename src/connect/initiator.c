@@ -1,23 +1,42 @@
 /*
- * The race between the ways to home: an attempt (attempt.h) for each address of the reflector, the
- * families by turns (RFC 8305 section 4), all in one poll(2).
+ * The race between the ways to home: an attempt (attempt.h) for each address of each reflector, all
+ * in one poll(2). The addresses come as their names are looked up (reflector_queue.h).
+ *
+ * Which address is next (is_before()): one never tried before one that is tried again; then of a
+ * reflector that answered; then of the reflector that was tried least; then in the order given. So
+ * a reflector that is dead costs one `stagger`, and one that lives is asked in both families.
  *
  * Events, in this order after each poll:
  *
  *   an attempt is OPEN     it wins, and all others are ended
- *   an attempt is BUSY     the reflector answered there: those of the same family that are still
- *                          CALLING are taken back. Home hears of one of our ports in each family
- *   nothing is under way, or `next_due` has come
+ *   an attempt is ASKING   the reflector is reached there: those of the same family and reflector
+ *                          that are still CALLING are taken back. Home hears of one of our ports
+ *                          in each family
+ *   an attempt is BUSY     and its reflector holds home: for `held` no other reflector is asked,
+ *                          and those that are CALLING or ASKING are taken back. So two punches do
+ *                          not take the ports that each other predicts
+ *   an attempt is SILENT   nothing was heard: its address is tried again, until the deadline
+ *   nothing is under way, or `next_due` has come (`stagger` after the last begin, or at once when
+ *   an attempt led nowhere, UNHELD and WAITING included)
  *                          the next attempt begins; of a family that has one past CALLING, or one
- *                          that FAILED, there is none
- *   nothing is under way, and there is no next
- *                          the first that is WAITING asks for a relay. There is none: the end
+ *                          that FAILED, there is none at that reflector
+ *   no direct way is left, or a third of the time
+ *                          the first that is WAITING asks for a relay, and the next one `held`
+ *                          later
+ *   nor a relay            of those that are UNHELD the freshest is tried, and the next one
+ *                          `stagger` later. Not before: the address may be another machine's by
+ *                          now, and ssh would be alarmed
  *
- * So a direct way in either family is taken before a relay, and where home and we have no family in
- * common, or no route in it, the relay is asked for at once.
+ * A direct way is left while one is punched, or an address was not tried. A reflector that has not
+ * answered is waited for: one that is not reached for `stagger`, and else for `held`. So a dead one
+ * does not hold up the relay of another.
  *
- * Timers: next_due, those of the attempts, and the request's deadline, which ends all. Invariant:
- * what is not IDLE when the race is over is ended.
+ * So a direct way by any reflector, in either family, is taken before a relay, and where home and
+ * we have no family in common, or no route in it, the relay is asked for at once. What one
+ * reflector says of the name (not known, not held, the key refused) ends nothing but its own part.
+ *
+ * Timers: those of next_event(), those of the attempts, and the request's deadline, which ends all.
+ * Invariant: what is not IDLE when the race is over is ended.
  */
 #include "natpunch/connect/initiator.h"
 
@@ -28,157 +47,373 @@
 #include <sys/socket.h>
 
 #include "connect/attempt.h"
-#include "natpunch/base/timer_heap.h"
+#include "connect/reflector_queue.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/socket.h"
 
-#define ATTEMPT_MAX RESOLVE_MAX
+#define NONE REFLECTOR_QUEUE_MAX
 
 struct race {
-	struct attempt attempts[ATTEMPT_MAX];
-	size_t count;
-	uint32_t stagger_ms;
-	uint64_t next_due; /* TIMER_NONE: there is no next */
-	uint64_t now;
+	const struct initiator_request *request;
+	const struct initiator_times *times;
+	struct reflector_queue queue;
+	struct attempt attempts[REFLECTOR_QUEUE_MAX]; /* with the queue's addresses */
+	unsigned begins[REFLECTOR_QUEUE_MAX];         /* how often each was begun */
+	bool relays[REFLECTOR_QUEUE_MAX];             /* has asked for a relay */
+	size_t count;                                 /* of the queue, as far as it was looked at */
+	uint64_t now, deadline;
+	uint64_t next_due;
+	uint64_t begun_at;   /* the last begin of an address that was not tried before */
+	uint64_t held_until; /* so long an attempt that holds home is alone */
+	uint64_t relay_next; /* when another relay may be asked for */
+	uint64_t relay_by;   /* then whatever else is under way */
+	struct error error;  /* the most telling so far */
+	unsigned error_rank; /* 0: there is none */
 };
 
-/* The families by turns, the resolver's first one first. */
-static void line_up(struct race *race, const struct resolve *names,
-	const struct initiator_request *request, const struct initiator_times *times)
+static unsigned reflector_of(const struct race *race, size_t i)
 {
-	size_t next[2] = {0, 0};
-	bool six = names->count > 0 && names->found[0].family == ADDR_IPV6;
+	return race->queue.addresses[i].reflector;
+}
 
-	for (; race->count < names->count; six = !six) {
-		enum addr_family family = six ? ADDR_IPV6 : ADDR_IPV4;
-		size_t *at = &next[six];
+/* The first in that state, or NONE. */
+static size_t find(const struct race *race, enum attempt_state state)
+{
+	for (size_t i = 0; i < race->count; i++)
+		if (race->attempts[i].state == state)
+			return i;
+	return NONE;
+}
 
-		while (*at < names->count && names->found[*at].family != family)
-			(*at)++;
-		if (*at == names->count)
-			continue;
-		attempt_init(&race->attempts[race->count++],
-			&(struct attempt_config){
-				.reflector = resolve_target(names, *at),
-				.family = family,
-				.nat64 = names->nat64,
-				.key = request->key,
-				.times = times,
-			});
-		(*at)++;
+static bool is_direct(const struct race *race, size_t i)
+{
+	return race->attempts[i].state == ATTEMPT_BUSY && !race->relays[i];
+}
+
+/* ---- errors ------------------------------------------------------------------------------- */
+
+/* How much a failure tells; `heard`: it is not just silence. */
+static unsigned rank(const struct error *error, bool heard)
+{
+	switch (error->status) {
+	case EXIT_STATUS_UNREACHABLE:
+		return 5;
+	case EXIT_STATUS_PEER:
+		return 4;
+	case EXIT_STATUS_NETWORK:
+		return heard ? 3 : 2;
+	default:
+		return 1;
 	}
 }
 
-static bool is_under_way(const struct attempt *attempt)
+static void note_error(struct race *race, const struct error *error, bool heard)
 {
-	return attempt->state == ATTEMPT_CALLING || attempt->state == ATTEMPT_BUSY;
+	unsigned own = rank(error, heard);
+
+	if (own <= race->error_rank)
+		return;
+	race->error = *error;
+	race->error_rank = own;
 }
 
-/* Has the family one that answered, or said that it is in vain? */
-static bool is_taken(const struct race *race, enum addr_family family)
+/* What is not the end of all is told as a detail. */
+static void note_end(struct race *race, size_t i)
 {
+	const struct attempt *attempt = &race->attempts[i];
+	bool goes_on = attempt->state == ATTEMPT_SILENT && race->now < race->deadline;
+
+	note_error(race, &attempt->error, attempt->state == ATTEMPT_FAILED);
+	if (goes_on || race->count > 1 || reflector_queue_has_several(&race->queue))
+		log_detail("%s", attempt->error.text);
+}
+
+/* ---- which one is next -------------------------------------------------------------------- */
+
+/* Past CALLING, or said to be in vain. */
+static bool has_answered(const struct attempt *attempt)
+{
+	return attempt->state == ATTEMPT_FAILED ||
+	       (attempt->state >= ATTEMPT_ASKING && attempt->state <= ATTEMPT_WAITING);
+}
+
+/* Has the reflector answered? ADDR_NONE: in any family. */
+static bool is_taken(const struct race *race, unsigned reflector, enum addr_family family)
+{
+	for (size_t i = 0; i < race->count; i++)
+		if (reflector_of(race, i) == reflector && has_answered(&race->attempts[i]) &&
+			(family == ADDR_NONE || race->queue.addresses[i].family == family))
+			return true;
+	return false;
+}
+
+/* Does another reflector hold home, with a punch under way that was given little time so far? */
+static bool is_held_elsewhere(const struct race *race, unsigned reflector)
+{
+	if (race->now >= race->held_until)
+		return false;
+	for (size_t i = 0; i < race->count; i++)
+		if (reflector_of(race, i) != reflector && is_direct(race, i) &&
+			race->attempts[i].held)
+			return true;
+	return false;
+}
+
+static unsigned begins_at(const struct race *race, unsigned reflector)
+{
+	unsigned sum = 0;
+
+	for (size_t i = 0; i < race->count; i++)
+		if (reflector_of(race, i) == reflector)
+			sum += race->begins[i];
+	return sum;
+}
+
+static bool is_before(const struct race *race, size_t a, size_t b)
+{
+	unsigned at_a = reflector_of(race, a);
+	unsigned at_b = reflector_of(race, b);
+	bool lives_a = is_taken(race, at_a, ADDR_NONE);
+
+	if (race->begins[a] != race->begins[b])
+		return race->begins[a] < race->begins[b];
+	if (lives_a != is_taken(race, at_b, ADDR_NONE))
+		return lives_a;
+	if (begins_at(race, at_a) != begins_at(race, at_b))
+		return begins_at(race, at_a) < begins_at(race, at_b);
+	return at_a != at_b ? at_a < at_b : a < b;
+}
+
+static size_t find_next(const struct race *race)
+{
+	size_t next = NONE;
+
+	for (size_t i = 0; i < race->count; i++) {
+		unsigned reflector = reflector_of(race, i);
+
+		if (race->attempts[i].state != ATTEMPT_IDLE ||
+			is_taken(race, reflector, race->queue.addresses[i].family) ||
+			is_held_elsewhere(race, reflector))
+			continue;
+		if (next == NONE || is_before(race, i, next))
+			next = i;
+	}
+	return next;
+}
+
+/* ---- what is due -------------------------------------------------------------------------- */
+
+static void take_back(struct race *race)
+{
+	for (size_t i = 0; i < race->count; i++) {
+		struct attempt *attempt = &race->attempts[i];
+		unsigned reflector = reflector_of(race, i);
+		bool calls = attempt->state == ATTEMPT_CALLING;
+
+		if (!calls && attempt->state != ATTEMPT_ASKING)
+			continue;
+		if (is_held_elsewhere(race, reflector))
+			race->begins[i]--;
+		else if (!calls || !is_taken(race, reflector, attempt->config.family))
+			continue;
+		attempt_end(attempt);
+	}
+}
+
+/* After each event of an attempt that was in the state `before`. */
+static void take_state(struct race *race, size_t i, enum attempt_state before)
+{
+	struct attempt *attempt = &race->attempts[i];
+
+	if (attempt->state == before)
+		return;
+	switch (attempt->state) {
+	case ATTEMPT_SILENT:
+	case ATTEMPT_VAIN:
+	case ATTEMPT_FAILED:
+		note_end(race, i);
+		race->next_due = race->now;
+		break;
+	case ATTEMPT_UNHELD:
+	case ATTEMPT_WAITING:
+		race->next_due = race->now;
+		break;
+	case ATTEMPT_BUSY:
+		if (attempt->held && before < ATTEMPT_BUSY)
+			race->held_until = race->now + race->times->held;
+		break;
+	default:
+		break;
+	}
+	if (attempt->state == ATTEMPT_SILENT)
+		attempt_end(attempt);
+}
+
+static void begin(struct race *race, size_t i)
+{
+	const struct reflector_address *address = &race->queue.addresses[i];
+
+	if (race->begins[i]++ == 0)
+		race->begun_at = race->now;
+	race->relays[i] = false;
+	race->next_due = race->now + race->times->stagger;
+	attempt_init(
+		&race->attempts[i], &(struct attempt_config){
+					    .reflector = address->target,
+					    .family = address->family,
+					    .nat64 = address->nat64,
+					    .key = race->request->key,
+					    .times = race->times,
+					    .puts_off = reflector_queue_has_several(&race->queue),
+				    });
+	attempt_start(&race->attempts[i], race->now);
+	take_state(race, i, ATTEMPT_IDLE);
+}
+
+/* The first name that is looked up is under way as well. */
+static bool goes_on(const struct race *race)
+{
+	if (race->count == 0)
+		return !race->queue.names[0].done;
+	for (size_t i = 0; i < race->count; i++)
+		if (race->attempts[i].state >= ATTEMPT_CALLING &&
+			race->attempts[i].state <= ATTEMPT_BUSY)
+			return true;
+	return race->begun_at == 0 && !race->queue.names[0].done;
+}
+
+static bool begin_next(struct race *race)
+{
+	size_t next = find_next(race);
+
+	if (next == NONE || (goes_on(race) && race->now < race->next_due))
+		return false;
+	begin(race, next);
+	return true;
+}
+
+/* Is there an address that was not tried, or a reflector that may still answer? */
+static bool may_hear_more(const struct race *race)
+{
+	bool is_early = race->now < race->begun_at + race->times->stagger;
+	size_t next = find_next(race);
+
+	if (next != NONE && race->begins[next] == 0)
+		return true;
+	if (is_early &&
+		(find(race, ATTEMPT_CALLING) != NONE || reflector_queue_is_growing(&race->queue)))
+		return true;
+	return find(race, ATTEMPT_ASKING) != NONE && race->now < race->begun_at + race->times->held;
+}
+
+static bool ask_for_relay(struct race *race)
+{
+	size_t i = find(race, ATTEMPT_WAITING);
+	bool is_time = race->now >= race->relay_by;
+
+	for (size_t k = 0; k < race->count && !is_time; k++)
+		if (is_direct(race, k))
+			return false;
+	if (i == NONE || race->now < race->relay_next || (!is_time && may_hear_more(race)))
+		return false;
+	race->relays[i] = true;
+	race->relay_next = race->now + race->times->held;
+	attempt_relay(&race->attempts[i], race->now);
+	take_state(race, i, ATTEMPT_WAITING);
+	/* One that is refused holds up no other. */
+	if (race->attempts[i].state != ATTEMPT_BUSY)
+		race->relay_next = race->now;
+	return true;
+}
+
+/* Nothing better is under way: what BUSY ones there are, are of the same kind. */
+static bool try_unheld(struct race *race)
+{
+	size_t freshest = NONE;
+
+	if (find(race, ATTEMPT_WAITING) != NONE || may_hear_more(race) ||
+		(goes_on(race) && race->now < race->next_due))
+		return false;
 	for (size_t i = 0; i < race->count; i++) {
 		const struct attempt *attempt = &race->attempts[i];
 
-		if (attempt->config.family == family && attempt->state != ATTEMPT_IDLE &&
-			attempt->state != ATTEMPT_CALLING && attempt->state != ATTEMPT_VAIN)
-			return true;
+		if (attempt->state == ATTEMPT_BUSY && (attempt->held || race->relays[i]))
+			return false;
+		if (attempt->state == ATTEMPT_UNHELD &&
+			(freshest == NONE || attempt->age < race->attempts[freshest].age))
+			freshest = i;
 	}
-	return false;
-}
-
-static void take_back_callers(struct race *race)
-{
-	for (size_t i = 0; i < race->count; i++)
-		if (race->attempts[i].state == ATTEMPT_CALLING &&
-			is_taken(race, race->attempts[i].config.family))
-			attempt_end(&race->attempts[i]);
-}
-
-static bool goes_on(const struct race *race)
-{
-	for (size_t i = 0; i < race->count; i++)
-		if (is_under_way(&race->attempts[i]))
-			return true;
-	return false;
-}
-
-static struct attempt *find(struct race *race, enum attempt_state state)
-{
-	for (size_t i = 0; i < race->count; i++)
-		if (race->attempts[i].state == state &&
-			(state != ATTEMPT_IDLE || !is_taken(race, race->attempts[i].config.family)))
-			return &race->attempts[i];
-	return NULL;
-}
-
-/* One that is over before the others is told; the last one's error is the whole's. */
-static void tell_end(const struct race *race, const struct attempt *attempt)
-{
-	if (race->count > 1 && (attempt->state == ATTEMPT_VAIN || attempt->state == ATTEMPT_FAILED))
-		log_detail("%s", attempt->error.text);
+	if (freshest == NONE)
+		return false;
+	race->next_due = race->now + race->times->stagger;
+	attempt_try(&race->attempts[freshest], race->now);
+	take_state(race, freshest, ATTEMPT_UNHELD);
+	return true;
 }
 
 /* Returns false once nothing is under way any more, or one is open. */
 static bool begin_what_is_due(struct race *race)
 {
-	struct attempt *next;
-
-	take_back_callers(race);
-	if (find(race, ATTEMPT_OPEN) != NULL)
-		return false;
-	while ((next = find(race, ATTEMPT_IDLE)) != NULL &&
-		(!goes_on(race) || race->now >= race->next_due)) {
-		attempt_start(next, race->now);
-		tell_end(race, next);
-		race->next_due = race->now + race->stagger_ms;
-	}
-	if (next == NULL)
-		race->next_due = TIMER_NONE;
-	while (!goes_on(race) && (next = find(race, ATTEMPT_WAITING)) != NULL) {
-		attempt_relay(next, race->now);
-		tell_end(race, next);
-	}
-	return goes_on(race);
+	do {
+		take_back(race);
+		if (find(race, ATTEMPT_OPEN) != NONE)
+			return false;
+	} while (begin_next(race) || ask_for_relay(race) || try_unheld(race));
+	return goes_on(race) || find(race, ATTEMPT_WAITING) != NONE ||
+	       find(race, ATTEMPT_UNHELD) != NONE || reflector_queue_is_growing(&race->queue);
 }
 
-static void wait_for_events(struct race *race, uint64_t deadline)
+/* When begin_what_is_due() may find another answer, without an event. */
+static uint64_t next_event(const struct race *race)
 {
-	struct pollfd fds[ATTEMPT_MAX][ATTEMPT_WATCH_MAX];
-	uint64_t due = race->next_due < deadline ? race->next_due : deadline;
+	const uint64_t times[] = {race->next_due, race->held_until,
+		race->begun_at + race->times->stagger, race->begun_at + race->times->held,
+		race->relay_next, race->relay_by};
+	uint64_t due = race->deadline;
 
-	for (size_t i = 0; i < race->count; i++) {
-		uint64_t own = attempt_watch(&race->attempts[i], fds[i]);
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+		if (times[i] > race->now && times[i] < due)
+			due = times[i];
+	return due;
+}
 
-		due = own < due ? own : due;
+/* ---- the loop ----------------------------------------------------------------------------- */
+
+#define WATCH_MAX (REFLECTOR_QUEUE_WATCH_MAX + REFLECTOR_QUEUE_MAX * ATTEMPT_WATCH_MAX)
+
+static void take_names(struct race *race, const struct pollfd *fds)
+{
+	if (fds != NULL)
+		reflector_queue_advance(&race->queue, fds);
+	for (; race->count < race->queue.count; race->count++)
+		attempt_init(&race->attempts[race->count], &(struct attempt_config){.key = NULL});
+}
+
+static void wait_for_events(struct race *race)
+{
+	struct pollfd fds[WATCH_MAX];
+	struct pollfd *own = fds + REFLECTOR_QUEUE_WATCH_MAX;
+	size_t count = REFLECTOR_QUEUE_WATCH_MAX + race->count * ATTEMPT_WATCH_MAX;
+	size_t watched = race->count;
+	uint64_t due = next_event(race);
+
+	reflector_queue_watch(&race->queue, fds);
+	for (size_t i = 0; i < watched; i++) {
+		uint64_t at = attempt_watch(&race->attempts[i], own + i * ATTEMPT_WATCH_MAX);
+
+		due = at < due ? at : due;
 	}
-	if (poll(fds[0], (nfds_t)(race->count * ATTEMPT_WATCH_MAX), clock_poll_ms(race->now, due)) <
-		0)
-		for (size_t i = 0; i < race->count * ATTEMPT_WATCH_MAX; i++)
-			fds[i / ATTEMPT_WATCH_MAX][i % ATTEMPT_WATCH_MAX].revents = 0;
+	if (poll(fds, (nfds_t)count, clock_poll_ms(race->now, due)) < 0)
+		for (size_t i = 0; i < count; i++)
+			fds[i].revents = 0;
 	race->now = clock_now_ms();
-	for (size_t i = 0; i < race->count; i++) {
+	take_names(race, fds);
+	for (size_t i = 0; i < watched; i++) {
 		enum attempt_state before = race->attempts[i].state;
 
-		attempt_advance(&race->attempts[i], fds[i], race->now);
-		if (race->attempts[i].state != before)
-			tell_end(race, &race->attempts[i]);
-	}
-}
-
-/* How much a failure tells. */
-static int rank(const struct error *error)
-{
-	switch (error->status) {
-	case EXIT_STATUS_UNREACHABLE:
-		return 3;
-	case EXIT_STATUS_PEER:
-		return 2;
-	case EXIT_STATUS_NETWORK:
-		return 1;
-	default:
-		return 0;
+		attempt_advance(&race->attempts[i], own + i * ATTEMPT_WATCH_MAX, race->now);
+		take_state(race, i, before);
 	}
 }
 
@@ -196,42 +431,44 @@ static void prepare(int fd)
 /* The connection of the winner; or -1 and the most telling error. All are ended. */
 static int finish(struct race *race, struct error *error)
 {
-	struct attempt *winner = find(race, ATTEMPT_OPEN);
-	int fd = winner != NULL ? attempt_take(winner) : -1;
-	const struct error *telling = NULL;
+	size_t winner = find(race, ATTEMPT_OPEN);
+	int fd = winner != NONE ? attempt_take(&race->attempts[winner]) : -1;
 
 	for (size_t i = 0; i < race->count && fd < 0; i++) {
-		struct attempt *attempt = &race->attempts[i];
+		enum attempt_state before = race->attempts[i].state;
 
-		attempt_expire(attempt);
-		if (attempt->state != ATTEMPT_IDLE &&
-			(telling == NULL || rank(&attempt->error) > rank(telling)))
-			telling = &attempt->error;
+		attempt_expire(&race->attempts[i]);
+		take_state(race, i, before);
 	}
-	if (telling != NULL)
-		*error = *telling;
+	if (fd < 0)
+		reflector_queue_expire(&race->queue);
+	if (race->queue.error.text[0] != '\0')
+		note_error(race, &race->queue.error, false);
+	*error = race->error;
 	if (fd >= 0)
 		prepare(fd);
 	for (size_t i = 0; i < race->count; i++)
 		attempt_end(&race->attempts[i]);
+	reflector_queue_end(&race->queue);
 	return fd;
 }
 
 int initiator_connect(const struct initiator_request *request, struct error *error)
 {
 	static const struct initiator_times usual = INITIATOR_TIMES_DEFAULT;
-	const struct initiator_times *times = request->times != NULL ? request->times : &usual;
-	const struct host_port *reflector = request->reflector;
-	uint64_t deadline = clock_now_ms() + request->timeout_ms;
-	struct race race = {.stagger_ms = times->stagger};
-	struct resolve resolve;
+	uint64_t now = clock_now_ms();
+	struct race race = {
+		.request = request,
+		.times = request->times != NULL ? request->times : &usual,
+		.now = now,
+		.deadline = now + request->timeout_ms,
+		.relay_by = now + request->timeout_ms - request->timeout_ms / 3,
+	};
 
-	resolve_start_reflector(&resolve, request->resolver, reflector, request->family);
-	resolve_wait(&resolve, reflector->host, deadline, error);
-	line_up(&race, &resolve, request, times);
-	resolve_end(&resolve);
-	race.now = clock_now_ms();
-	while (begin_what_is_due(&race) && race.now < deadline)
-		wait_for_events(&race, deadline);
+	race.next_due = now + race.times->stagger;
+	reflector_queue_start(&race.queue, request->reflectors, request->family, request->resolver);
+	take_names(&race, NULL);
+	while (begin_what_is_due(&race) && race.now < race.deadline)
+		wait_for_events(&race);
 	return finish(&race, error);
 }

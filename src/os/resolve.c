@@ -77,6 +77,7 @@ struct reply {
 	uint8_t by_service;
 	struct nat64_prefix nat64;
 	struct addr addrs[RESOLVE_MAX];
+	uint8_t targets[RESOLVE_MAX];
 	char text[128];
 };
 
@@ -95,8 +96,9 @@ static int ask(const char *host, enum addr_family family, struct addrinfo **list
 	return getaddrinfo(host, NULL, &want, list);
 }
 
-/* Adds the addresses of a host, with this port. Returns 0 or what getaddrinfo(3) said. */
-static int look_up(const char *host, uint16_t port, enum addr_family family, struct reply *reply)
+/* Adds a host's addresses, with this port, as `target`. Returns 0 or what getaddrinfo(3) said. */
+static int look_up(const char *host, uint16_t port, enum addr_family family, uint8_t target,
+	struct reply *reply)
 {
 	struct addrinfo *list = NULL;
 	int code = ask(host, family, &list);
@@ -112,6 +114,7 @@ static int look_up(const char *host, uint16_t port, enum addr_family family, str
 		memcpy(&sockaddr, entry->ai_addr, entry->ai_addrlen);
 		socket_to_addr(&sockaddr, addr);
 		addr->port = port;
+		reply->targets[reply->count] = target;
 		if (addr->family != ADDR_NONE)
 			reply->count++;
 	}
@@ -136,7 +139,8 @@ static void look_up_service(const char *host, enum addr_family family, struct re
 	random_fill(random, sizeof(random));
 	dns_srv_order(&records, random);
 	for (size_t i = 0; i < records.count; i++)
-		look_up(records.records[i].target, records.records[i].port, family, reply);
+		look_up(records.records[i].target, records.records[i].port, family, (uint8_t)i,
+			reply);
 	reply->by_service = reply->count > 0;
 }
 
@@ -202,7 +206,7 @@ static void find_nat64(const struct host_port *host, struct reply *reply)
 	}
 	/* AI_ADDRCONFIG: where there is IPv6 alone, nothing else was asked for. */
 	if (!has_ipv4 && !reply->by_service)
-		look_up(host->host, host->port, ADDR_IPV4, reply);
+		look_up(host->host, host->port, ADDR_IPV4, 0, reply);
 }
 
 struct addr resolve_target(const struct resolve *resolve, size_t index)
@@ -218,7 +222,7 @@ struct addr resolve_target(const struct resolve *resolve, size_t index)
 
 static void fill_reply(const struct host_port *host, enum addr_family family, struct reply *reply)
 {
-	int code = look_up(host->host, host->port, family, reply);
+	int code = look_up(host->host, host->port, family, 0, reply);
 	const char *text;
 
 	/* Who has no answer now has no SRV record to tell either. */
@@ -406,6 +410,7 @@ void resolve_advance(struct resolve *resolve)
 	resolve->by_service = reply.by_service != 0;
 	resolve->nat64 = reply.nat64;
 	memcpy(resolve->found, reply.addrs, sizeof(reply.addrs));
+	memcpy(resolve->targets, reply.targets, sizeof(reply.targets));
 }
 
 int resolve_wait(struct resolve *resolve, const char *host, uint64_t deadline, struct error *error)

@@ -25,6 +25,11 @@ struct host_port {
 int host_port_parse(const char *text, uint16_t default_port, struct host_port *out)
 	__attribute__((warn_unused_result));
 
+#define HOST_PORT_TEXT_SIZE (HOST_PORT_HOST_SIZE + 8)
+
+/* Writes it so that host_port_parse() reads the same; the port where it was named. Returns out. */
+char *host_port_format(const struct host_port *host_port, char out[HOST_PORT_TEXT_SIZE]);
+
 /* "[ADDR:]PORT" of -l and -T: as above but the port is a must and HOST may be missing ("3478"). */
 int host_port_parse_listen(const char *text, struct host_port *out)
 	__attribute__((warn_unused_result));

@@ -39,6 +39,7 @@ struct resolve {
 	int fd; /* readable when there is something to take; -1 when the result is there already */
 	pid_t pid; /* the child, or 0 */
 	struct addr found[RESOLVE_MAX];
+	uint8_t targets[RESOLVE_MAX]; /* whose each is: hosts of SRV records, counted from 0 */
 	size_t count;
 	struct nat64_prefix nat64; /* of this network, where it is needed */
 	bool by_service; /* when done: by SRV records, so the ports are those that they name */

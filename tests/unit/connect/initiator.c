@@ -109,17 +109,15 @@ static int greet(int fd)
 	return 0;
 }
 
-static struct road travel_for(const char *ip, uint16_t port, const struct key *key,
+static struct road travel_by(const struct reflector_list *reflectors, const struct key *key,
 	uint64_t timeout_ms, const struct initiator_times *times)
 {
 	struct road road = {.said = memfd_create("said", MFD_CLOEXEC)};
-	struct host_port reflector = {.port = port};
 	struct initiator_request request = {
-		.reflector = &reflector, .key = key, .timeout_ms = timeout_ms, .times = times};
+		.reflectors = reflectors, .key = key, .timeout_ms = timeout_ms, .times = times};
 	struct error error;
 	int fd;
 
-	memcpy(reflector.host, ip, strlen(ip) + 1);
 	fflush(stdout);
 	road.pid = fork();
 	if (road.pid != 0)
@@ -133,6 +131,23 @@ static struct road travel_for(const char *ip, uint16_t port, const struct key *k
 		_exit((int)error.status);
 	}
 	_exit(greet(fd));
+}
+
+static void add_reflector(struct reflector_list *reflectors, const char *ip, uint16_t port)
+{
+	struct host_port *reflector = &reflectors->all[reflectors->count++];
+
+	reflector->port = port;
+	memcpy(reflector->host, ip, strlen(ip) + 1);
+}
+
+static struct road travel_for(const char *ip, uint16_t port, const struct key *key,
+	uint64_t timeout_ms, const struct initiator_times *times)
+{
+	struct reflector_list reflectors = {.count = 0};
+
+	add_reflector(&reflectors, ip, port);
+	return travel_by(&reflectors, key, timeout_ms, times);
 }
 
 static struct road travel(const char *ip, uint16_t port, const struct key *key, uint64_t timeout_ms)
@@ -193,6 +208,13 @@ static int accept_patiently(int listener)
 	if (fd >= 0)
 		be_patient(fd, PATIENCE);
 	return fd;
+}
+
+static bool got_nobody(int listener)
+{
+	struct pollfd ready = {.fd = listener, .events = POLLIN};
+
+	return poll(&ready, 1, 0) == 0;
 }
 
 /* ---- the test's home ---------------------------------------------------------------------- */
@@ -499,6 +521,170 @@ static void test_both_fail(void)
 		"nobody in either");
 }
 
+/* ---- several reflectors ------------------------------------------------------------------- */
+
+#define DEAD_PORT 9
+#define FULL_PORT 4200
+
+/* A reflector that says nothing, not even in the handshake; close both. */
+static int be_silent(uint16_t port, int *fill)
+{
+	int full = listen_on("127.0.0.1", port);
+
+	listen(full, 0);
+	*fill = dial("127.0.0.1", port);
+	return full;
+}
+
+/* Home is held by the second: whatever the first is, or says, home is reached by that. */
+static void test_next_reflector(void)
+{
+	static const struct {
+		const char *host;
+		uint16_t port;
+		const char *words, *name;
+	} rows[] = {
+		{"127.0.0.1", DEAD_PORT, "cannot connect to 127.0.0.1:9: Connection refused",
+			"nobody there"},
+		{"127.0.0.1", PLAIN_PORT, "no names are kept by 127.0.0.1:3479", "no names"},
+		{"127.0.0.1", FULL_PORT, "connected to 127.0.0.1:22022", "a silent one"},
+		{"nowhere.test", DEAD_PORT, "cannot look up nowhere.test: ", "no address"},
+	};
+	int listener = listen_on("127.0.0.1", HOME_PORT);
+	struct invitation expected;
+	int held = register_home_at(TWO_PORT, &expected), fill;
+	int full = be_silent(FULL_PORT, &fill);
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+
+	times.next_address = PATIENCE;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct reflector_list reflectors = {.count = 0};
+		uint64_t began = clock_now_ms();
+		struct road road;
+
+		add_reflector(&reflectors, rows[i].host, rows[i].port);
+		add_reflector(&reflectors, "127.0.0.1", TWO_PORT);
+		road = travel_by(&reflectors, &home, PATIENCE, &times);
+		is_greeted(accept_patiently(listener), rows[i].name);
+		ok(clock_now_ms() - began < PATIENCE / 2, "%s is not waited for", rows[i].name);
+		arrives(&road, 0, rows[i].words, rows[i].name);
+	}
+	end_home(held);
+	close(full);
+	close(fill);
+	close(listener);
+}
+
+/* What holds home is asked alone, and nobody else hears of us. */
+static void test_first_holds(void)
+{
+	int listener = listen_on("127.0.0.1", HOME_PORT), other = listen_on("127.0.0.1", FULL_PORT);
+	struct invitation expected;
+	int held = register_home_at(TWO_PORT, &expected);
+	struct reflector_list reflectors = {.count = 0};
+	struct road road;
+
+	add_reflector(&reflectors, "127.0.0.1", TWO_PORT);
+	add_reflector(&reflectors, "127.0.0.1", FULL_PORT);
+	road = travel_by(&reflectors, &home, PATIENCE, NULL);
+	is_greeted(accept_patiently(listener), "by the first");
+	arrives(&road, 0, "connected to 127.0.0.1:22022", "the first holds home");
+	ok(got_nobody(other), "the second is not asked");
+	end_home(held);
+	close(other);
+	close(listener);
+}
+
+/* Where home was last is tried after all else, and that it is so is told then alone. */
+static void test_unheld(void)
+{
+	int listener = listen_on("127.0.0.1", HOME_PORT), fill;
+	int full = be_silent(FULL_PORT, &fill);
+	struct invitation expected;
+	struct reflector_list reflectors = {.count = 0};
+	struct road road;
+	int held;
+
+	end_home(register_home(&expected));
+	held = register_home_at(TWO_PORT, &expected);
+	add_reflector(&reflectors, "127.0.0.1", SERVER_PORT);
+	add_reflector(&reflectors, "127.0.0.1", TWO_PORT);
+	road = travel_by(&reflectors, &home, PATIENCE, NULL);
+	ok(take_invitation(held, &expected), "home is told by who holds it");
+	is_greeted(accept_patiently(listener), "another holds home");
+	arrives(&road, 0, "; asking on", "not held by the first");
+	reflectors.all[1].port = FULL_PORT;
+	road = travel_by(&reflectors, &home, PATIENCE, NULL);
+	is_greeted(accept_patiently(listener), "nobody holds home");
+	arrives(&road, 0, "at 127.0.0.1:22022; trying that",
+		"an old address, and a dead reflector");
+	end_home(held);
+	close(full);
+	close(fill);
+	close(listener);
+}
+
+/* Nothing comes of the one that holds home: the next one is asked as well. */
+static void test_held_in_vain(void)
+{
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+	struct invitation in_vain, expected;
+	int deaf = register_home(&in_vain);
+	int held = register_home_at(TWO_PORT, &expected);
+	struct reflector_list reflectors = {.count = 0};
+	struct road road;
+
+	times.held = 300;
+	times.first = times.second_after = PATIENCE;
+	add_reflector(&reflectors, "127.0.0.1", SERVER_PORT);
+	add_reflector(&reflectors, "127.0.0.1", TWO_PORT);
+	road = travel_by(&reflectors, &home, PATIENCE, &times);
+	ok(take_invitation(deaf, &in_vain), "home is told by the first");
+	if (ok(take_invitation(held, &expected), "and then by the second"))
+		is_greeted(dial("127.0.0.1", expected.initiator.port), "by the second");
+	ok(is_silent(deaf), "the first has told once");
+	arrives(&road, 0, "home connected to us", "the second leads home");
+	end_home(deaf);
+	end_home(held);
+}
+
+/* All fail: the one that tells most is told. */
+static void test_all_fail(void)
+{
+	static const struct {
+		uint16_t ports[2];
+		const struct key *key;
+		int status;
+		const char *words, *name;
+	} rows[] = {
+		{{DEAD_PORT, SERVER_PORT}, &wrong, EXIT_STATUS_NETWORK,
+			"\nnatpunch connect: the key is refused by 127.0.0.1:3478",
+			"a key refused"},
+		{{FULL_PORT, SERVER_PORT}, &wrong, EXIT_STATUS_NETWORK,
+			"\nnatpunch connect: the key is refused by 127.0.0.1:3478",
+			"a key refused, and silence"},
+		{{SERVER_PORT, TWO_PORT}, &home, EXIT_STATUS_UNREACHABLE,
+			"\nnatpunch connect: no direct way to home at 127.0.0.1:22022",
+			"no way, and an unknown name"},
+	};
+	struct invitation expected;
+	int held = register_home_at(TWO_PORT, &expected), fill;
+	int full = be_silent(FULL_PORT, &fill);
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct reflector_list reflectors = {.count = 0};
+		struct road road;
+
+		add_reflector(&reflectors, "127.0.0.1", rows[i].ports[0]);
+		add_reflector(&reflectors, "127.0.0.1", rows[i].ports[1]);
+		road = travel_by(&reflectors, rows[i].key, 1000, NULL);
+		arrives(&road, rows[i].status, rows[i].words, rows[i].name);
+	}
+	end_home(held);
+	close(full);
+	close(fill);
+}
+
 /* ---- the second try ----------------------------------------------------------------------- */
 
 static void predict(int fd, const struct invitation_asker *asker, const struct key *key,
@@ -523,13 +709,6 @@ static bool is_asked_for_prediction(int held, struct invitation *expected)
 	       ok(expected->prediction.port != expected->initiator.port &&
 			       expected->prediction.port != 0 && expected->prediction.step == 0,
 		       "which is another than before, and the same for all");
-}
-
-static bool got_nobody(int listener)
-{
-	struct pollfd ready = {.fd = listener, .events = POLLIN};
-
-	return poll(&ready, 1, 0) == 0;
 }
 
 /* Of those who may not predict for home, nobody is heard. */
@@ -962,28 +1141,43 @@ static void test_nonce(int listener)
 	close(datagram);
 }
 
-/* No answer to our SYN, or to our question: there may be another address. */
+/* No answer to our SYN, or to our question: the address is tried again, until the time is up. */
 static void test_next_address(int listener)
 {
 	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
-	uint64_t began = clock_now_ms();
+	int full = listen_on("127.0.0.1", PLAYED_PORT + 1), fill, first, second;
+	uint64_t began;
 	struct road road;
-	int full = listen_on("127.0.0.1", PLAYED_PORT + 1), fill, fd;
 
 	/* The one place in the queue is taken: the kernel drops what comes. */
 	listen(full, 0);
 	fill = dial("127.0.0.1", PLAYED_PORT + 1);
-	times.next_address = 200;
-	times.answer = 200;
-	road = travel_for("127.0.0.1", PLAYED_PORT + 1, &home, 9000, &times);
+	times.next_address = 100; /* before the kernel sends the SYN again */
+	times.answer = 100;
+	began = clock_now_ms();
+	road = travel_for("127.0.0.1", PLAYED_PORT + 1, &home, 1000, &times);
 	arrives(&road, EXIT_STATUS_NETWORK, "no answer from 127.0.0.1:4101: the time is up",
 		"no answer to the SYN");
+	ok(clock_now_ms() - began >= 1000, "for as long as it may try");
+	road = travel_for("127.0.0.1", PLAYED_PORT + 1, &home, PATIENCE, &times);
+	pause_briefly();
+	close(accept_patiently(full));
+	first = accept_patiently(full);
+	ok(first >= 0, "once there is a place for it, it comes");
+	close(first);
+	kill(road.pid, SIGKILL);
+	waitpid(road.pid, NULL, 0);
+	close(road.said);
+	times.next_address = PATIENCE;
 	road = travel_played(&times);
-	fd = accept_patiently(listener);
-	arrives(&road, EXIT_STATUS_NETWORK, "no answer from 127.0.0.1:4100: the time is up",
+	first = accept_patiently(listener);
+	second = accept_patiently(listener);
+	ok(first >= 0 && second >= 0, "no answer to CONNECT: it asks again");
+	close(first);
+	answer_so(second, UNPROVEN);
+	arrives(&road, EXIT_STATUS_PEER, "no answer from 127.0.0.1:4100: the time is up",
 		"no answer to CONNECT");
-	ok(clock_now_ms() - began < 4000, "long before the time for the whole is up");
-	close(fd);
+	close(second);
 	close(fill);
 	close(full);
 }
@@ -1060,6 +1254,11 @@ int main(void)
 	test_other_family();
 	test_dead_family();
 	test_both_fail();
+	test_next_reflector();
+	test_first_holds();
+	test_unheld();
+	test_held_in_vain();
+	test_all_fail();
 	test_false_predictions();
 	test_neighbours();
 	test_phases();
