@@ -35,15 +35,17 @@ enum lane_state {
 struct lane {
 	enum lane_state state;
 	struct resolve resolve;
-	size_t next; /* address to try next */
+	size_t next;      /* address to try next */
+	uint32_t is_done; /* bit N: target N of the look-up has answered, and was taken */
 	bool asked_aside;
 };
 
 struct attempt {
 	bool used;
 	size_t lane;
-	bool put_off; /* answered with an address that is doubtful: the next is asked */
-	bool aside;   /* from any port */
+	uint8_t target; /* of the lane's look-up */
+	bool put_off;   /* answered with an address that is doubtful: the next is asked */
+	bool aside;     /* from any port */
 	struct binding_client transaction;
 };
 
@@ -99,8 +101,10 @@ static void drop_others(const struct mapping_race *race, struct resolve *resolve
 	if (!race->request->look_up_both || resolve->count == 0)
 		return;
 	for (size_t i = 0; i < resolve->count; i++)
-		if (resolve->found[i].family == race->request->family)
+		if (resolve->found[i].family == race->request->family) {
+			resolve->targets[count] = resolve->targets[i];
 			resolve->found[count++] = resolve->found[i];
+		}
 	resolve->count = count;
 	error_set(&resolve->error, EXIT_STATUS_NETWORK, "it has no IPv%d address",
 		(int)race->request->family);
@@ -146,6 +150,16 @@ static bool shares_port(const struct mapping_race *race)
 	return false;
 }
 
+/* To the next address of a target that was not taken. */
+static void pass_over_done(struct lane *lane)
+{
+	while (lane->next < lane->resolve.count &&
+		(lane->is_done >> lane->resolve.targets[lane->next] & 1) != 0)
+		lane->next++;
+	if (lane->next == lane->resolve.count)
+		lane->state = LANE_DONE;
+}
+
 static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 {
 	struct lane *lane = &race->lanes[index];
@@ -161,9 +175,9 @@ static bool start_attempt(struct mapping_race *race, size_t index, uint64_t now)
 
 	if (attempt == NULL)
 		return false;
+	attempt->target = lane->resolve.targets[lane->next];
 	request.remote = resolve_target(&lane->resolve, lane->next++);
-	if (lane->next == lane->resolve.count)
-		lane->state = LANE_DONE;
+	pass_over_done(lane);
 	attempt->used = true;
 	attempt->lane = index;
 	attempt->put_off = attempt->aside = false;
@@ -272,6 +286,7 @@ static void ask_aside(struct mapping_race *race, const struct attempt *busy, uin
 	request.local.port = 0;
 	attempt->used = attempt->aside = true;
 	attempt->lane = busy->lane;
+	attempt->target = busy->target;
 	attempt->put_off = false;
 	binding_client_start(
 		&attempt->transaction, &borrow_method_bind, &request, BINDING_MODE_NONE, 0, now);
@@ -297,6 +312,7 @@ static void take_aside(struct mapping_race *race, struct attempt *attempt, uint6
 		other.port == held.port || lane->resolve.count == RESOLVE_MAX)
 		return;
 	place.port = other.port;
+	lane->resolve.targets[lane->resolve.count] = attempt->target;
 	lane->resolve.found[lane->resolve.count++] = place;
 	lane->state = LANE_TRYING;
 	log_note("port %u already has a connection to %s; asking %s instead",
@@ -544,6 +560,7 @@ void mapping_race_take(struct mapping_race *race, struct mapping_race_result *re
 	memset(result, 0, sizeof(*result));
 	result->winner = winner->transaction;
 	winner->used = false;
+	race->lanes[winner->lane].is_done |= (uint32_t)1 << winner->target;
 	result->reflector = winner->lane;
 	result->by_service = race->lanes[winner->lane].resolve.by_service;
 	result->differs = race->differs;
@@ -556,6 +573,26 @@ void mapping_race_take(struct mapping_race *race, struct mapping_race_result *re
 	snprintf(mapping->method, sizeof(mapping->method), "%s", result->winner.port.method->name);
 	result->no_nat = socket_is_local_ip(&mapping->public_addr) &&
 			 mapping->public_addr.port == mapping->local.port;
+}
+
+void mapping_race_go_on(struct mapping_race *race, uint64_t deadline, uint64_t now)
+{
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++) {
+		struct attempt *attempt = &race->attempts[i];
+
+		if (!attempt->used ||
+			(race->lanes[attempt->lane].is_done >> attempt->target & 1) == 0)
+			continue;
+		binding_client_end(&attempt->transaction);
+		attempt->used = false;
+	}
+	for (size_t i = 0; i < race->request->reflector_count; i++)
+		if (race->lanes[i].state == LANE_TRYING)
+			pass_over_done(&race->lanes[i]);
+	race->decided = false;
+	race->winner = NULL;
+	race->deadline = deadline;
+	start_next(race, now);
 }
 
 const struct error *mapping_race_error(const struct mapping_race *race)
@@ -589,17 +626,11 @@ void mapping_race_end(struct mapping_race *race)
 	free(race);
 }
 
-int mapping_race_run(const struct mapping_race_request *request, struct mapping_race_result *result,
-	struct error *error)
+enum mapping_race_state mapping_race_wait(struct mapping_race *race)
 {
 	uint64_t now = clock_now_ms();
-	struct mapping_race *race = mapping_race_start(request, now);
-	enum mapping_race_state state;
+	enum mapping_race_state state = mapping_race_advance(race, NULL, now);
 
-	memset(result, 0, sizeof(*result));
-	if (race == NULL)
-		return error_set(error, EXIT_STATUS_LOCAL, "out of memory");
-	state = mapping_race_advance(race, NULL, now);
 	while (state == MAPPING_RACE_RUNNING) {
 		struct pollfd fds[MAPPING_RACE_WATCH_MAX];
 		uint64_t due = mapping_race_watch(race, fds);
@@ -607,6 +638,19 @@ int mapping_race_run(const struct mapping_race_request *request, struct mapping_
 		now = clock_now_ms();
 		state = mapping_race_advance(race, fds, now);
 	}
+	return state;
+}
+
+int mapping_race_run(const struct mapping_race_request *request, struct mapping_race_result *result,
+	struct error *error)
+{
+	struct mapping_race *race = mapping_race_start(request, clock_now_ms());
+	enum mapping_race_state state;
+
+	memset(result, 0, sizeof(*result));
+	if (race == NULL)
+		return error_set(error, EXIT_STATUS_LOCAL, "out of memory");
+	state = mapping_race_wait(race);
 	if (state == MAPPING_RACE_MAPPED)
 		mapping_race_take(race, result);
 	else

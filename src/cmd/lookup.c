@@ -14,9 +14,10 @@
 #include "natpunch/os/socket.h"
 
 #define DEFAULT_TIMEOUT_MS 5000
+#define ASK_ON_MS          1000 /* for a better address than one that is not held */
 
 static const struct option_row options[] = {
-	{'r', "reflector", "HOST[:PORT]", "ask this reflector", false},
+	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, tried in order", true},
 	{'K', "key", "FILE", "the key file that has the name's key", false},
 	{'u', "udp", NULL, "the address of the UDP port, not of the TCP port", false},
 	{'4', NULL, NULL, "the IPv4 address only", false},
@@ -55,26 +56,14 @@ static int set_option(
 	return error_hint(error, "%s", problem);
 }
 
-/* Asks over a connection of its own, from any port. */
-static int ask_reflector(const struct lookup_command *command, const struct key *key,
-	struct name_question *question, struct mapping *mapping, struct error *error)
-{
-	uint64_t deadline = clock_now_ms() + command->request.timeout_ms;
-	struct mapping_race_result connection;
-	struct name_client client;
-	int status;
-
-	if (mapping_race_run(&command->request, &connection, error) != 0)
-		return -1;
-	*mapping = connection.mapping;
-	name_message_start(question, STUN_METHOD_LOOKUP, key);
-	name_client_start(
-		&client, &connection.winner.port, mapping->reflector, question, clock_now_ms());
-	status = name_client_run(&client, deadline, error);
-	*question = client.question;
-	binding_client_end(&connection.winner);
-	return status;
-}
+/* What was found so far. */
+struct finding {
+	bool found;
+	struct name_message_record record;
+	struct mapping mapping; /* with the reflector that says so */
+	bool failed;            /* what a reflector said of the name: */
+	struct error error;
+};
 
 static bool is_better(
 	const struct name_message_record *record, const struct name_message_record *than)
@@ -174,19 +163,96 @@ static void log_records(const struct lookup_command *command, const struct name_
 	}
 }
 
-static int look_up(const struct lookup_command *command, const struct key *key, struct error *error)
+/* Over the connection that the race made, which ends. Returns 0, or -1 with *error filled. */
+static int ask(struct mapping_race_result *connection, const struct key *key, uint64_t deadline,
+	struct name_question *question, struct error *error)
+{
+	struct name_client client;
+	int status;
+
+	name_message_start(question, STUN_METHOD_LOOKUP, key);
+	name_client_start(&client, &connection->winner.port, connection->mapping.reflector,
+		question, clock_now_ms());
+	status = name_client_run(&client, deadline, error);
+	*question = client.question;
+	binding_client_end(&connection->winner);
+	return status;
+}
+
+static int ask_one(const struct lookup_command *command, const struct key *key,
+	struct mapping_race_result *connection, uint64_t deadline, struct finding *finding,
+	struct error *error)
 {
 	const struct name_message_record *record;
 	struct name_question question;
-	struct mapping mapping;
 
-	if (ask_reflector(command, key, &question, &mapping, error) != 0)
+	if (command->request.reflector_count > 1)
+		log_detail("asking %s", connection->mapping.reflector);
+	if (ask(connection, key, deadline, &question, error) != 0)
 		return -1;
 	log_records(command, &question);
 	record = choose(command, &question, command->protocol);
 	if (record == NULL)
-		return set_unregistered_error(command, &question, &mapping, error);
-	return print_record(command, record, &mapping, error);
+		return set_unregistered_error(command, &question, &connection->mapping, error);
+	if (finding->found && !record->held && record->age >= finding->record.age)
+		return 0;
+	finding->found = true;
+	finding->record = *record;
+	finding->mapping = connection->mapping;
+	return 0;
+}
+
+/* A bad answer tells more than a refusal, and else the first. */
+static void note_failure(struct finding *finding, const struct error *error)
+{
+	if (finding->failed &&
+		(error->status != EXIT_STATUS_PEER || finding->error.status == EXIT_STATUS_PEER))
+		return;
+	finding->failed = true;
+	finding->error = *error;
+}
+
+/* Until a reflector holds the name, or none is left. */
+static void ask_all(const struct lookup_command *command, const struct key *key,
+	struct mapping_race *race, struct finding *finding)
+{
+	uint64_t deadline = clock_now_ms() + command->request.timeout_ms;
+	bool several = command->request.reflector_count > 1;
+	struct mapping_race_result connection;
+	struct error error;
+
+	while (mapping_race_wait(race) == MAPPING_RACE_MAPPED) {
+		uint64_t now = clock_now_ms();
+		/* One that does not answer leaves time for the others. */
+		uint64_t patience = deadline > now ? (deadline - now) / (several ? 2 : 1) : 0;
+
+		mapping_race_take(race, &connection);
+		if (ask_one(command, key, &connection, now + patience, finding, &error) != 0)
+			note_failure(finding, &error);
+		if (finding->found && finding->record.held)
+			return;
+		now = clock_now_ms();
+		if (finding->found && deadline > now + ASK_ON_MS)
+			deadline = now + ASK_ON_MS;
+		mapping_race_go_on(race, deadline, now);
+	}
+	if (!finding->failed)
+		finding->error = *mapping_race_error(race);
+}
+
+static int look_up(const struct lookup_command *command, const struct key *key, struct error *error)
+{
+	struct mapping_race *race = mapping_race_start(&command->request, clock_now_ms());
+	struct finding finding = {.found = false};
+
+	if (race == NULL)
+		return error_set(error, EXIT_STATUS_LOCAL, "out of memory");
+	ask_all(command, key, race, &finding);
+	mapping_race_end(race);
+	if (finding.found)
+		return print_record(command, &finding.record, &finding.mapping, error);
+	*error = finding.error;
+	return -1;
 }
 
 static int look_up_confined(
@@ -237,7 +303,7 @@ static int run(const struct command *row, int argc, char **argv)
 const struct command command_lookup = {
 	.name = "lookup",
 	.summary = "print the last known address of a name",
-	.synopsis = "-r HOST[:PORT] -K FILE [-46quv] [-f FORMAT] [-t SECONDS] NAME",
+	.synopsis = "-r HOST[:PORT]... -K FILE [-46quv] [-f FORMAT] [-t SECONDS] NAME",
 	.options = options,
 	.run = run,
 };

@@ -113,7 +113,13 @@ uint64_t mapping_race_watch(
 enum mapping_race_state mapping_race_advance(
 	struct mapping_race *race, const struct pollfd *fds, uint64_t now);
 
+/* The same, until it has ended. */
+enum mapping_race_state mapping_race_wait(struct mapping_race *race);
+
 void mapping_race_take(struct mapping_race *race, struct mapping_race_result *result);
+
+/* After mapping_race_take(): back to RUNNING, with the reflectors that were not taken so far. */
+void mapping_race_go_on(struct mapping_race *race, uint64_t deadline, uint64_t now);
 const struct error *mapping_race_error(const struct mapping_race *race);
 
 /* Was there an address to ask? */

@@ -526,13 +526,13 @@ static void test_both_fail(void)
 #define DEAD_PORT 9
 #define FULL_PORT 4200
 
-/* A reflector that says nothing, not even in the handshake; close both. */
-static int be_silent(uint16_t port, int *fill)
+/* A reflector at FULL_PORT that says nothing, not even in the handshake; close both. */
+static int be_silent(int *fill)
 {
-	int full = listen_on("127.0.0.1", port);
+	int full = listen_on("127.0.0.1", FULL_PORT);
 
 	listen(full, 0);
-	*fill = dial("127.0.0.1", port);
+	*fill = dial("127.0.0.1", FULL_PORT);
 	return full;
 }
 
@@ -553,7 +553,7 @@ static void test_next_reflector(void)
 	int listener = listen_on("127.0.0.1", HOME_PORT);
 	struct invitation expected;
 	int held = register_home_at(TWO_PORT, &expected), fill;
-	int full = be_silent(FULL_PORT, &fill);
+	int full = be_silent(&fill);
 	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
 
 	times.next_address = PATIENCE;
@@ -599,7 +599,7 @@ static void test_first_holds(void)
 static void test_unheld(void)
 {
 	int listener = listen_on("127.0.0.1", HOME_PORT), fill;
-	int full = be_silent(FULL_PORT, &fill);
+	int full = be_silent(&fill);
 	struct invitation expected;
 	struct reflector_list reflectors = {.count = 0};
 	struct road road;
@@ -669,7 +669,7 @@ static void test_all_fail(void)
 	};
 	struct invitation expected;
 	int held = register_home_at(TWO_PORT, &expected), fill;
-	int full = be_silent(FULL_PORT, &fill);
+	int full = be_silent(&fill);
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct reflector_list reflectors = {.count = 0};
@@ -1043,6 +1043,33 @@ static void test_relay_granted(int listener)
 	arrives(&road, 0, "it said: " BEHIND, "what stands behind the answer");
 }
 
+/* A reflector that is dead does not hold up the relay of another, nor does one that refuses. */
+static void test_relay_of_another(int listener)
+{
+	int fill, full = be_silent(&fill), refusing, fd;
+	uint8_t request[STUN_MESSAGE_MAX], bytes[STUN_MESSAGE_MAX];
+	struct reflector_list reflectors = {.count = 0};
+	struct initiator_times times = soon;
+	struct road road;
+
+	times.stagger = 100;
+	times.next_address = PATIENCE;
+	add_reflector(&reflectors, "127.0.0.1", PLAYED_PORT);
+	add_reflector(&reflectors, "127.0.0.1", FULL_PORT);
+	add_reflector(&reflectors, "127.0.0.2", PLAYED_PORT);
+	road = travel_by(&reflectors, &home, PATIENCE, &times);
+	refusing = play_connect(listener);
+	fd = play_connect(listener);
+	ok(hear_message(refusing, SOCK_STREAM, request) > 0, "it asks the first for a relay");
+	close(refusing);
+	ok(hear_message(fd, SOCK_STREAM, request) > 0, "and then another");
+	say(fd, bytes, grant(STUN_METHOD_RELAY, request, GRANTS_NOTHING, bytes));
+	is_greeted(fd, "by the relay of another");
+	arrives(&road, 0, "; the reflector is gone", "a relay that is gone");
+	close(fill);
+	close(full);
+}
+
 /* Home is not known in our family: there is nothing to try before. */
 static void test_relay_at_once(void)
 {
@@ -1184,12 +1211,13 @@ static void test_next_address(int listener)
 
 static void test_phases(void)
 {
-	int listener = listen_on("127.0.0.1", PLAYED_PORT);
+	int listener = listen_on("0.0.0.0", PLAYED_PORT);
 
 	test_next_address(listener);
 	test_nonce(listener);
 	test_reflector_goes(listener);
 	test_relay_granted(listener);
+	test_relay_of_another(listener);
 	test_relay_at_once();
 	test_relay_not_granted(listener);
 	close(listener);
