@@ -118,7 +118,8 @@ static void test_host_port(void)
 		"[::1", "::1]", "[::1]22", "[::1]:", "[::1]:0", "[::1]:65536", "[::1]x",
 		"[host]:22", "[192.0.2.1]:22", "[[::1]]", "a:b:c", "1:2:3", "::1::", "::1:99999",
 		"fe80::1%", "fe80::1%a/b", "fe80::1%a%b", "$(id)", "a;b", "'a'"};
-	struct host_port out = {.host = "kept", .port = 7};
+	struct host_port out = {.host = "kept", .port = 7}, again;
+	char text[HOST_PORT_TEXT_SIZE];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		ok(host_port_parse(bad[i], 3478, &out) < 0, "'%s' is refused", bad[i]);
@@ -127,6 +128,10 @@ static void test_host_port(void)
 		ok(host_port_parse(good[i].text, 3478, &out) == 0, "'%s'", good[i].text);
 		is_str(out.host, good[i].host, "its host");
 		is_uint(out.port, good[i].port, "its port");
+		host_port_format(&out, text);
+		ok(host_port_parse(text, 3478, &again) == 0 && strcmp(again.host, out.host) == 0 &&
+				again.port == out.port && again.port_named == out.port_named,
+			"'%s' is the same", text);
 	}
 }
 

@@ -633,15 +633,19 @@ static void test_held_in_vain(void)
 	int held = register_home_at(TWO_PORT, &expected);
 	struct reflector_list reflectors = {.count = 0};
 	struct road road;
+	uint64_t began;
 
-	times.held = 300;
+	times.stagger = 50;
+	times.held = 600;
 	times.first = times.second_after = PATIENCE;
 	add_reflector(&reflectors, "127.0.0.1", SERVER_PORT);
 	add_reflector(&reflectors, "127.0.0.1", TWO_PORT);
 	road = travel_by(&reflectors, &home, PATIENCE, &times);
 	ok(take_invitation(deaf, &in_vain), "home is told by the first");
+	began = clock_now_ms();
 	if (ok(take_invitation(held, &expected), "and then by the second"))
 		is_greeted(dial("127.0.0.1", expected.initiator.port), "by the second");
+	ok(clock_now_ms() - began >= 500, "which is not asked before");
 	ok(is_silent(deaf), "the first has told once");
 	arrives(&road, 0, "home connected to us", "the second leads home");
 	end_home(deaf);
@@ -1050,6 +1054,7 @@ static void test_relay_of_another(int listener)
 	uint8_t request[STUN_MESSAGE_MAX], bytes[STUN_MESSAGE_MAX];
 	struct reflector_list reflectors = {.count = 0};
 	struct initiator_times times = soon;
+	uint64_t began = clock_now_ms();
 	struct road road;
 
 	times.stagger = 100;
@@ -1065,6 +1070,7 @@ static void test_relay_of_another(int listener)
 	ok(hear_message(fd, SOCK_STREAM, request) > 0, "and then another");
 	say(fd, bytes, grant(STUN_METHOD_RELAY, request, GRANTS_NOTHING, bytes));
 	is_greeted(fd, "by the relay of another");
+	ok(clock_now_ms() - began < PATIENCE / 2, "the dead one is not waited for");
 	arrives(&road, 0, "; the reflector is gone", "a relay that is gone");
 	close(fill);
 	close(full);
