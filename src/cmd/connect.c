@@ -28,8 +28,7 @@ enum {
 };
 
 static const struct option_row options[] = {
-	{'r', "reflector", "HOST[:PORT]",
-		"ask this reflector; repeatable, tried in order", true},
+	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, tried in order", true},
 	{'K', "key", "FILE", "the key file that has the name's key", false},
 	{'4', NULL, NULL, "IPv4 only", false},
 	{'6', NULL, NULL, "IPv6 only", false},
