@@ -73,7 +73,7 @@ start_name_server()
 	    storage: $LAB_DIR/dns
 	    file: example.org.zone
 	END
-	printf 'nameserver %s\noptions timeout:1 attempts:2\n' "$LAB_THIRD4" >"$LAB_DIR/resolv.conf"
+	printf 'nameserver %s\noptions timeout:2 attempts:4\n' "$LAB_THIRD4" >"$LAB_DIR/resolv.conf"
 	echo 'hosts: dns' >"$LAB_DIR/nsswitch.conf"
 	lab_spawn dns third knotd -c "$LAB_DIR/dns/knot.conf"
 	wait_for 10 name_server_answers || bail 'the name server does not start'
