@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "natpunch/base/timer_heap.h"
+#include "natpunch/client/forward_search.h"
 #include "natpunch/client/reachability.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
@@ -293,14 +294,6 @@ static void take_next(struct family_side *side, bool goes_on, uint64_t deadline)
 	side->mapped = step == FORWARD_TRY;
 }
 
-/* Did it fail on the way, where the router may be what stops it? */
-static bool is_stopped_outside(const struct reachability *reachability)
-{
-	return reachability->verdict == REACHABILITY_SHUT &&
-	       reachability->evidence.outcome == DIALBACK_TIMED_OUT &&
-	       reachability->evidence_arrival != ARRIVAL_SEEN;
-}
-
 /* Notes the verdict about a side. Of several failures the most telling is the first. */
 static void judge(
 	struct family_side *side, const struct reachability *reachability, uint64_t deadline)
@@ -314,13 +307,11 @@ static void judge(
 		return;
 	}
 	if (reachability->verdict == REACHABILITY_SHUT)
-		reachability_explain(reachability, &side->result.mapping, &error);
-	if (reachability->verdict != REACHABILITY_PENDING && side->error.text[0] == '\0') {
+		forward_explain_shut(&side->forward, &side->request, reachability,
+			&side->result.mapping, &error);
+	if (reachability->verdict != REACHABILITY_PENDING && side->error.text[0] == '\0')
 		side->error = error;
-		if (is_stopped_outside(reachability))
-			forward_explain(&side->forward, &side->request, &side->error);
-	}
-	take_next(side, reachability->verdict == REACHABILITY_SHUT, deadline);
+	take_next(side, forward_search_goes_on(reachability), deadline);
 }
 
 /* Dials what is to be judged. Returns whether there is more: a side got another mapping. */

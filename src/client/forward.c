@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "natpunch/client/forward_search.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/route.h"
@@ -346,77 +347,55 @@ void forward_note(const struct forward *forward, struct mapping *mapping)
 
 /* ---- the candidates ----------------------------------------------------------------------- */
 
-/*
- * What is likely comes first, as a candidate that fails takes seconds. A router that has the
- * address that was seen is the only NAT, so it is its port that counts. With a NAT beyond it, that
- * port is another one there.
- */
-static const enum forward_candidate *order_of(const struct forward *forward)
-{
-	static const enum forward_candidate alone[FORWARD_CANDIDATE_COUNT] = {
-		FORWARD_PORT, FORWARD_PUNCH, FORWARD_SEEN};
-	static const enum forward_candidate beyond[FORWARD_CANDIDATE_COUNT] = {
-		FORWARD_SEEN, FORWARD_PUNCH, FORWARD_PORT};
-	bool is_alone = addr_equal_ip(&forward->result.external, &forward->seen) &&
-			forward->result.port != forward->seen.port;
-
-	return is_alone ? alone : beyond;
-}
-
-static bool applies(const struct forward *forward, enum forward_candidate candidate,
-	const struct mapping_race_request *request)
-{
-	uint16_t port = forward->result.port;
-
-	if (candidate == FORWARD_SEEN)
-		return true;
-	if (!forward_is_granted(forward) || forward->seen.family != ADDR_IPV4)
-		return false;
-	return port != (candidate == FORWARD_PORT ? forward->seen.port : request->local.port);
-}
-
-/* A punch from local port E: what is told of it is of the port that is forwarded to. */
-static int punch_from(const struct forward *forward, const struct mapping_race_request *request,
+/* A punch from local port E. */
+static int punch_from(uint16_t port, const struct mapping_race_request *request,
 	struct mapping_race_result *result, uint64_t deadline)
 {
 	struct mapping_race_request other = *request;
 	uint64_t now = clock_now_ms();
 	struct error error;
 
-	other.local.port = forward->result.port;
+	other.local.port = port;
 	other.timeout_ms = deadline > now ? deadline - now : 0;
-	if (mapping_race_run(&other, result, &error) != 0) {
-		log_detail("from local port %u: %s", other.local.port, error.text);
-		return -1;
+	if (mapping_race_run(&other, result, &error) == 0)
+		return 0;
+	log_detail("from local port %u: %s", port, error.text);
+	return -1;
+}
+
+/* Turns *result into that candidate, from what was seen of the local port that it takes. */
+static int take_candidate(const struct forward *forward, enum forward_candidate candidate,
+	const struct mapping_race_request *request, struct mapping_race_result *result,
+	uint64_t deadline)
+{
+	uint16_t port = forward_search_port(forward, candidate, request);
+
+	if (port == request->local.port) {
+		result->mapping.public_addr = forward->search.seen;
+	} else {
+		binding_client_end(&result->winner);
+		if (punch_from(port, request, result, deadline) != 0)
+			return -1;
 	}
-	result->mapping.local.port = request->local.port;
-	forward_note(forward, &result->mapping);
+	forward_search_tell(forward, candidate, request, &result->mapping);
 	return 0;
 }
 
 enum forward_step forward_next(struct forward *forward, const struct mapping_race_request *request,
 	struct mapping_race_result *result, uint64_t deadline)
 {
-	const enum forward_candidate *order;
+	struct forward_search *search = &forward->search;
+	enum forward_candidate candidate;
 	char text[ADDR_TEXT_SIZE];
 
-	if (forward->tried == 0)
-		forward->seen = result->mapping.public_addr;
-	order = order_of(forward);
-	while (forward->tried < FORWARD_CANDIDATE_COUNT) {
-		enum forward_candidate candidate = order[forward->tried++];
-
-		if (!applies(forward, candidate, request))
+	if (search->tried == 0)
+		forward_search_begin(search, &result->mapping.public_addr);
+	while ((candidate = forward_search_next(search, forward, request)) !=
+		FORWARD_CANDIDATE_COUNT) {
+		if (take_candidate(forward, candidate, request, result, deadline) != 0)
+			return FORWARD_LOST;
+		if (!forward_search_dials(search, &result->mapping.public_addr))
 			continue;
-		if (candidate == FORWARD_SEEN)
-			result->mapping.public_addr = forward->seen;
-		if (candidate == FORWARD_PORT)
-			result->mapping.public_addr.port = forward->result.port;
-		if (candidate == FORWARD_PUNCH) {
-			binding_client_end(&result->winner);
-			if (punch_from(forward, request, result, deadline) != 0)
-				return FORWARD_LOST;
-		}
 		if (forward_is_granted(forward))
 			log_detail("trying %s", addr_format(&result->mapping.public_addr, text));
 		return FORWARD_TRY;
@@ -424,7 +403,7 @@ enum forward_step forward_next(struct forward *forward, const struct mapping_rac
 	return FORWARD_END;
 }
 
-void forward_explain(const struct forward *forward, const struct mapping_race_request *request,
+void forward_hint(const struct forward *forward, const struct mapping_race_request *request,
 	struct error *error)
 {
 	char ip[ADDR_IP_TEXT_SIZE];
@@ -446,6 +425,22 @@ void forward_explain(const struct forward *forward, const struct mapping_race_re
 		error_hint(error, "%s", why.hint);
 	else
 		error_hint(error, "%s", why.text);
+}
+
+/* Did it fail on the way, where the router may be what stops it? */
+static bool is_stopped_outside(const struct reachability *reachability)
+{
+	return reachability->verdict == REACHABILITY_SHUT &&
+	       reachability->evidence.outcome == DIALBACK_TIMED_OUT &&
+	       reachability->evidence_arrival != ARRIVAL_SEEN;
+}
+
+void forward_explain_shut(const struct forward *forward, const struct mapping_race_request *request,
+	const struct reachability *reachability, const struct mapping *mapping, struct error *error)
+{
+	reachability_explain(reachability, mapping, error);
+	if (is_stopped_outside(reachability))
+		forward_hint(forward, request, error);
 }
 
 int forward_taken_back(const struct forward *forward, struct error *error)

@@ -455,7 +455,6 @@ void reachability_explain(
 	const struct dialback_result *evidence = &reachability->evidence;
 	const struct dialback_result *known = &reachability->known;
 	char mapped[ADDR_TEXT_SIZE];
-	char router[ADDR_IP_TEXT_SIZE];
 	char from[ADDR_IP_TEXT_SIZE];
 	bool known_through = known->place != 0 && gets_here(known, reachability->known_arrival);
 	enum arrival arrival = reachability->evidence_arrival;
@@ -482,11 +481,6 @@ void reachability_explain(
 		error_hint(error,
 			"it came as far as this machine: a firewall of this machine keeps "
 			"strangers out; natpunch check says more");
-	else if (mapping->router.family != ADDR_NONE)
-		error_hint(error,
-			"the router %s forwards, but a NAT or a firewall beyond it, or on this "
-			"machine, keeps strangers out",
-			addr_format_ip(&mapping->router, router));
 	else
 		error_hint(error, "the NAT or a firewall keeps strangers out; -F asks the router "
 				  "to let them in, natpunch check says which it is");

@@ -61,8 +61,23 @@ static struct announcement *announcement_of(
 	return mapping->public_addr.family == ADDR_IPV6 ? &state->ipv6 : &state->ipv4;
 }
 
+/* Without -V: only a dial-back tells which of a router's ports strangers get in by. */
+static void log_unproved(const struct mapping *mapping)
+{
+	char ip[ADDR_IP_TEXT_SIZE];
+
+	if (mapping->router_port == 0 || mapping->public_addr.family != ADDR_IPV4 ||
+		mapping->router_port == mapping->public_addr.port)
+		return;
+	log_warning("not proved that port %u of %s lets strangers in: the router forwards its port "
+		    "%u; -V finds out",
+		mapping->public_addr.port, addr_format_ip(&mapping->public_addr, ip),
+		mapping->router_port);
+}
+
 /* What a person should know about the mapping before relying on it. */
-static void log_caveats(const struct mapping_race_result *result)
+static void log_caveats(
+	const struct probe_options *options, const struct mapping_race_result *result)
 {
 	char ip[ADDR_IP_TEXT_SIZE];
 	enum addr_class class = addr_classify(&result->mapping.public_addr);
@@ -81,6 +96,8 @@ static void log_caveats(const struct mapping_race_result *result)
 	if (result->differs)
 		log_warning("the port depends on who is asked (the NAT's mapping is not "
 			    "endpoint-independent): strangers will not get through");
+	if (!options->verify)
+		log_unproved(&result->mapping);
 }
 
 static int print_mapping(
@@ -432,7 +449,7 @@ static void announce_found(
 			called = true;
 		}
 		failed = failed || state->failed;
-		log_caveats(&both->sides[i].result);
+		log_caveats(state->options, &both->sides[i].result);
 	}
 	state->failed = failed;
 }
@@ -495,7 +512,7 @@ static void hint_at_router(const struct both_families *both)
 		if (!forward_is_forbidden(&side->forward))
 			continue;
 		error_set(&error, EXIT_STATUS_UNREACHABLE, "the router refuses");
-		forward_explain(&side->forward, &side->request, &error);
+		forward_hint(&side->forward, &side->request, &error);
 		log_note("%s", error.hint);
 	}
 }
@@ -660,6 +677,7 @@ static void announce_event(
 	void *context, enum hook_event event, const struct mapping_race_result *result)
 {
 	struct probe_state *state = context;
+	const struct probe_options *options = state->options;
 	const struct announcement *before = announcement_of(state, &result->mapping);
 	char text[ADDR_TEXT_SIZE];
 
@@ -674,7 +692,7 @@ static void announce_event(
 		tell(state, &result->mapping))
 		call_hook(state, event, &result->mapping);
 	complain(state);
-	log_caveats(result);
+	log_caveats(options, result);
 	log_note("keeping %s by %s, asking %s", text, result->mapping.method,
 		result->mapping.reflector);
 	if (!state->receiver_logged)

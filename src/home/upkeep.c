@@ -34,7 +34,9 @@
  *                          of all wins. The first one's mapping is the second opinion.
  *   network changed        a keep-alive at once, or with another local address another race.
  *   the router forwards anew, or no more: it is dialled again (lease.c).
- *   verdict                it is reported; one that is not there leaves things as they are.
+ *   verdict                it is reported; one that is not there leaves things as they are. Where
+ *                          strangers do not get in and the router forwards, others are dialled
+ *                          first (trial.c), and one that does becomes what is kept.
  *
  * Timers, here (those of the parts are in their files):
  *   race_due      the backoff is over.
@@ -157,17 +159,37 @@ static void learn_interval(struct upkeep *upkeep, const struct mapping *mapping,
 		(double)interval_ms / 1000);
 }
 
+/* By the reflector that saw it, over `binding`. */
+static void dial(struct upkeep *upkeep, const struct mapping *mapping,
+	const struct binding_client *binding, size_t reflector, uint64_t now)
+{
+	verification_start(&upkeep->verification, mapping, &binding->request.remote,
+		upkeep->probe->reflector_count > 1 ? reflector : 0, now);
+}
+
 static void verify(struct upkeep *upkeep, uint64_t now)
 {
 	const struct held *held = &upkeep->held;
 
+	trial_end(&upkeep->trial);
 	verification_add_contacted(&upkeep->verification, upkeep->standby.contacted);
 	if (held->open)
-		verification_start(&upkeep->verification, &upkeep->known.mapping,
-			&held->binding.request.remote,
-			upkeep->probe->reflector_count > 1 ? held->reflector : 0, now);
+		dial(upkeep, &upkeep->known.mapping, &held->binding, held->reflector, now);
 	else
 		verification_postpone(&upkeep->verification, now);
+}
+
+/* The first of what the router may have made possible, as only what is dialled tells which it is.
+ */
+static void choose_candidate(struct upkeep *upkeep, const struct addr *seen)
+{
+	struct forward_search search;
+
+	forward_search_begin(&search, seen);
+	upkeep->candidate = FORWARD_SEEN;
+	if (upkeep->config->verify)
+		upkeep->candidate =
+			forward_search_next(&search, &upkeep->lease.forward, upkeep->probe);
 }
 
 /* A mapping that is another one now, or is kept anew, is reported all the same. */
@@ -180,13 +202,19 @@ static void note_end_of_outage(struct upkeep *upkeep)
 	note_state(upkeep);
 }
 
-/* The mapping was just seen to be this. */
+/* What was just seen is the mapping: of the port, or of what the router has to do with it. */
 static void confirm(struct upkeep *upkeep, const struct mapping_race_result *seen, uint64_t now)
 {
 	uint64_t patience = 3 * upkeep->held.interval_ms;
 	bool first = !upkeep->has_known;
-	bool same = !first && mapping_equal(&upkeep->known.mapping, &seen->mapping);
+	struct mapping_race_result told = *seen;
+	bool same;
 
+	if (first)
+		choose_candidate(upkeep, &seen->mapping.public_addr);
+	forward_search_tell(
+		&upkeep->lease.forward, upkeep->candidate, upkeep->probe, &told.mapping);
+	same = !first && mapping_equal(&upkeep->known.mapping, &told.mapping);
 	upkeep->races_lost = 0;
 	upkeep->refused = false;
 	if (upkeep->warned && same)
@@ -199,37 +227,16 @@ static void confirm(struct upkeep *upkeep, const struct mapping_race_result *see
 		return;
 	}
 	if (!first && !same)
-		learn_interval(upkeep, &seen->mapping, now);
+		learn_interval(upkeep, &told.mapping, now);
 	upkeep->lost_while_idle = false;
-	upkeep->known = *seen;
+	upkeep->known = told;
 	upkeep->has_known = true;
+	trial_forget(&upkeep->trial);
 	if (upkeep->config->verify) {
 		verify(upkeep, now);
 		return;
 	}
 	report(upkeep, is_reported(upkeep) ? HOOK_CHANGE : HOOK_UP);
-}
-
-static void advance_verification(struct upkeep *upkeep, const struct pollfd *fds, uint64_t now)
-{
-	switch (verification_advance(&upkeep->verification, fds, now)) {
-	case VERIFICATION_NOTHING:
-		break;
-	case VERIFICATION_REACHABLE:
-		report(upkeep, upkeep->state == UPKEEP_UP ? HOOK_CHANGE : HOOK_UP);
-		break;
-	case VERIFICATION_UNREACHABLE:
-		report(upkeep, HOOK_UNREACHABLE);
-		/* The router may have lost what it forwards, or somebody has taken it back. */
-		lease_hurry(&upkeep->lease, now);
-		break;
-	case VERIFICATION_IMPOSSIBLE:
-		upkeep->error = upkeep->verification.error;
-		upkeep->refused = true;
-		if (upkeep->other != NULL)
-			log_warning("%s", upkeep->error.text);
-		break;
-	}
 }
 
 /* ---- races -------------------------------------------------------------------------------- */
@@ -350,7 +357,6 @@ static void take_winner(struct upkeep *upkeep, uint64_t now)
 	if (upkeep->request.reflector_count > 1)
 		lifetime_ms = upkeep->lifetime_ms[result.reflector];
 	lease_set_remote(&upkeep->lease, &result.winner.request.remote, now);
-	forward_note(&upkeep->lease.forward, &result.mapping);
 	held_begin(&upkeep->held, &result, lifetime_ms, now);
 	if (upkeep->config->key != NULL &&
 		borrow_is_in_the_way(&upkeep->held.binding.port, &upkeep->held.binding.request))
@@ -450,6 +456,129 @@ static void advance_race(struct upkeep *upkeep, const struct pollfd *fds, uint64
 	case MAPPING_RACE_FAILED:
 		take_lost_race(upkeep, now);
 		return;
+	}
+}
+
+/* ---- reachability ------------------------------------------------------------------------- */
+
+/* Nothing else is to be tried. */
+static void report_unreachable(struct upkeep *upkeep, uint64_t now)
+{
+	const struct error *why = &upkeep->trial.why;
+
+	if (!verification_conclude(&upkeep->verification, &upkeep->known.mapping))
+		return;
+	log_warning("%s", why->text);
+	log_note("%s", why->hint);
+	report(upkeep, HOOK_UNREACHABLE);
+	/* The router may have lost what it forwards, or somebody has taken it back. */
+	lease_hurry(&upkeep->lease, now);
+}
+
+static void dial_trial(struct upkeep *upkeep, uint64_t now)
+{
+	const struct trial *trial = &upkeep->trial;
+	const struct held *held = &upkeep->held;
+
+	verification_add_contacted(&upkeep->verification, trial->result.contacted);
+	if (trial->punched)
+		dial(upkeep, &trial->mapping, &trial->result.winner, trial->result.reflector, now);
+	else if (held->open)
+		dial(upkeep, &trial->mapping, &held->binding, held->reflector, now);
+	else
+		verification_postpone(&upkeep->verification, now);
+}
+
+static void try_next(struct upkeep *upkeep, uint64_t now)
+{
+	struct mapping_race_result kept = upkeep->known;
+
+	kept.mapping = upkeep->held.mapping;
+	switch (trial_next(&upkeep->trial, &kept, upkeep->config->verify_open_ms, now)) {
+	case TRIAL_RESTING:
+		report_unreachable(upkeep, now);
+		return;
+	case TRIAL_RACING:
+		verification_postpone(&upkeep->verification, now);
+		return;
+	case TRIAL_READY:
+		dial_trial(upkeep, now);
+		return;
+	}
+}
+
+static void take_shut(struct upkeep *upkeep, uint64_t now)
+{
+	const struct reachability *reachability = &upkeep->verification.reachability;
+	struct trial *trial = &upkeep->trial;
+	const struct mapping *mapping = &upkeep->known.mapping;
+
+	if (trial->state == TRIAL_READY) {
+		try_next(upkeep, now);
+		return;
+	}
+	forward_explain_shut(
+		&upkeep->lease.forward, upkeep->probe, reachability, mapping, &trial->why);
+	if (forward_search_goes_on(reachability) &&
+		trial_begin(trial, &upkeep->request, upkeep->candidate, &mapping->public_addr, now))
+		try_next(upkeep, now);
+	else
+		report_unreachable(upkeep, now);
+}
+
+/* A stranger got in by what was tried: that is the mapping from now on. */
+static void keep_trial(struct upkeep *upkeep, uint64_t now)
+{
+	struct trial *trial = &upkeep->trial;
+
+	if (trial->state != TRIAL_READY)
+		return;
+	upkeep->candidate = trial->candidate;
+	upkeep->known = trial->result;
+	upkeep->known.mapping = trial->mapping;
+	if (!trial_take(trial))
+		return;
+	if (upkeep->race != NULL)
+		abandon_race(upkeep);
+	upkeep->race_due = TIMER_NONE;
+	upkeep->request.local.port = trial->result.mapping.local.port;
+	upkeep->request.method = trial->result.winner.port.method;
+	held_begin(&upkeep->held, &trial->result, 0, now);
+}
+
+static void advance_trial(struct upkeep *upkeep, const struct pollfd *fds, uint64_t now)
+{
+	switch (trial_advance(&upkeep->trial, fds, now)) {
+	case TRIAL_NOTHING:
+		break;
+	case TRIAL_FOUND:
+		dial_trial(upkeep, now);
+		break;
+	case TRIAL_LOST:
+		try_next(upkeep, now);
+		break;
+	}
+}
+
+static void advance_verification(struct upkeep *upkeep, const struct pollfd *fds, uint64_t now)
+{
+	switch (verification_advance(&upkeep->verification, fds, now)) {
+	case VERIFICATION_NOTHING:
+	case VERIFICATION_UNREACHABLE:
+		break;
+	case VERIFICATION_REACHABLE:
+		keep_trial(upkeep, now);
+		report(upkeep, upkeep->state == UPKEEP_UP ? HOOK_CHANGE : HOOK_UP);
+		break;
+	case VERIFICATION_SHUT:
+		take_shut(upkeep, now);
+		break;
+	case VERIFICATION_IMPOSSIBLE:
+		upkeep->error = upkeep->verification.error;
+		upkeep->refused = true;
+		if (upkeep->other != NULL)
+			log_warning("%s", upkeep->error.text);
+		break;
 	}
 }
 
@@ -637,14 +766,35 @@ void upkeep_renew_name(struct upkeep *upkeep, uint64_t now)
 
 /* ---- what happens ------------------------------------------------------------------------- */
 
+/* What is kept is the local port again, whatever became of it. */
+static void leave_trial(struct upkeep *upkeep)
+{
+	trial_forget(&upkeep->trial);
+	upkeep->candidate = FORWARD_SEEN;
+	upkeep->request.local.port = upkeep->probe->local.port;
+}
+
 /* What the router does is something else now: it may be it that lets strangers in. */
 static void advance_lease(struct upkeep *upkeep, uint64_t now)
 {
+	bool was_punched = upkeep->candidate == FORWARD_PUNCH;
+	struct mapping *known = &upkeep->known.mapping;
+
 	if (!lease_advance(&upkeep->lease, now))
 		return;
-	forward_note(&upkeep->lease.forward, &upkeep->known.mapping);
-	if (upkeep->has_known && upkeep->config->verify)
-		verify(upkeep, now);
+	leave_trial(upkeep);
+	forward_note(&upkeep->lease.forward, known);
+	if (!upkeep->has_known || !upkeep->config->verify)
+		return;
+	if (was_punched) {
+		begin_anew(upkeep, 0, now);
+	} else if (upkeep->held.open) {
+		known->public_addr = upkeep->held.mapping.public_addr;
+		choose_candidate(upkeep, &known->public_addr);
+		forward_search_tell(
+			&upkeep->lease.forward, upkeep->candidate, upkeep->probe, known);
+	}
+	verify(upkeep, now);
 }
 
 /* Does the held connection still leave from where it did? */
@@ -678,7 +828,7 @@ void upkeep_check_network(struct upkeep *upkeep, uint64_t now)
 
 void upkeep_change_port(struct upkeep *upkeep, uint64_t now)
 {
-	upkeep->request.local.port = upkeep->probe->local.port;
+	leave_trial(upkeep);
 	lease_change_port(&upkeep->lease, now);
 	standby_restart(&upkeep->standby, now);
 	if (upkeep->race != NULL)
@@ -709,6 +859,7 @@ uint64_t upkeep_watch(const struct upkeep *upkeep, struct pollfd fds[UPKEEP_WATC
 	due = timers_earlier(
 		due, verification_watch(&upkeep->verification, fds + UPKEEP_WATCH_VERIFICATION));
 	due = timers_earlier(due, lease_watch(&upkeep->lease, fds + UPKEEP_WATCH_LEASE));
+	due = timers_earlier(due, trial_watch(&upkeep->trial, fds + UPKEEP_WATCH_TRIAL));
 	for (size_t i = UPKEEP_WATCH_STANDBY; i < UPKEEP_WATCH_MAX; i++)
 		fds[i] = (struct pollfd){.fd = -1};
 	if (stands_by(upkeep))
@@ -725,6 +876,7 @@ void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_
 	struct mapping_race *watched = upkeep->race;
 	bool happened = fds[UPKEEP_WATCH_HELD].revents != 0;
 
+	advance_trial(upkeep, fds + UPKEEP_WATCH_TRIAL, now);
 	advance_verification(upkeep, fds + UPKEEP_WATCH_VERIFICATION, now);
 	responder_advance(&upkeep->responder, fds + UPKEEP_WATCH_RESPONDER, now);
 	udp_responder_advance(&upkeep->udp_responder, now);
@@ -757,6 +909,7 @@ void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
 	responder_init(&upkeep->responder, config->handover);
 	udp_responder_init(&upkeep->udp_responder);
 	lease_init(&upkeep->lease, config->forward, probe);
+	trial_init(&upkeep->trial, probe, &upkeep->lease.forward);
 }
 
 void upkeep_start(struct upkeep *upkeep, uint64_t now)
@@ -769,6 +922,7 @@ void upkeep_end(struct upkeep *upkeep)
 {
 	abandon_race(upkeep);
 	verification_end(&upkeep->verification);
+	trial_end(&upkeep->trial);
 	responder_end(&upkeep->responder);
 	udp_responder_end(&upkeep->udp_responder);
 	standby_end(&upkeep->standby);

@@ -16,6 +16,7 @@
 #include "home/lease.h"
 #include "home/responder.h"
 #include "home/standby.h"
+#include "home/trial.h"
 #include "home/udp_responder.h"
 #include "home/verification.h"
 #include "natpunch/base/error.h"
@@ -31,7 +32,8 @@ enum upkeep_watch {
 	UPKEEP_WATCH_UDP_RESPONDER = UPKEEP_WATCH_RESPONDER + RESPONDER_WATCH_MAX,
 	UPKEEP_WATCH_VERIFICATION = UPKEEP_WATCH_UDP_RESPONDER + UDP_RESPONDER_MAX,
 	UPKEEP_WATCH_LEASE = UPKEEP_WATCH_VERIFICATION + REACHABILITY_WATCH_MAX,
-	UPKEEP_WATCH_STANDBY = UPKEEP_WATCH_LEASE + LEASE_WATCH_MAX,
+	UPKEEP_WATCH_TRIAL = UPKEEP_WATCH_LEASE + LEASE_WATCH_MAX,
+	UPKEEP_WATCH_STANDBY = UPKEEP_WATCH_TRIAL + TRIAL_WATCH_MAX,
 	UPKEEP_WATCH_RACE = UPKEEP_WATCH_STANDBY + STANDBY_WATCH_MAX,
 	UPKEEP_WATCH_MAX = UPKEEP_WATCH_RACE + MAPPING_RACE_WATCH_MAX,
 };
@@ -57,9 +59,10 @@ struct upkeep {
 	const struct upkeep *other; /* the upkeep in the other family, or NULL */
 
 	enum upkeep_state state;
-	/* The mapping that was seen last; its winner is not used. */
+	/* The mapping as it is told, which was seen last; its winner is not used. */
 	struct mapping_race_result known;
 	bool has_known;
+	enum forward_candidate candidate; /* what of the router's forward it is */
 
 	struct held held;
 	struct standby standby; /* the other reflectors that the name is registered at */
@@ -81,6 +84,7 @@ struct upkeep {
 	struct responder responder;
 	struct udp_responder udp_responder; /* of a UDP port */
 	struct lease lease;                 /* of a router that forwards */
+	struct trial trial;                 /* with `verify`: what else it may have made possible */
 
 	uint64_t race_due;
 	uint64_t down_due;

@@ -8,15 +8,15 @@
  *   OPEN, KNOWN  strangers get in, or the known addresses that alone could try:
  *                VERIFICATION_REACHABLE, unless that was reported of this mapping already. Where it
  *                is not proved that this machine was reached, a warning says so.
- *   SHUT         they do not: VERIFICATION_UNREACHABLE, on the same condition; the reason is
- *                logged.
+ *   SHUT         they do not: VERIFICATION_SHUT. The owner has another mapping dialled that may
+ *                do, or says which one it keeps all the same: verification_conclude().
  *   UNTOLD       nobody could try: all stays as it was reported, with one warning until there is a
  *                verdict again; except that it is VERIFICATION_IMPOSSIBLE when no reflector dials
  *                back at all and nothing was ever reported, or not since the mapping was down.
  *                Where that only seems so, as the connections ended without a word, they may have
  *                been cut: then it is, when it happened VERIFICATION_SILENCE_MAX times in a row.
  *
- * Another mapping (verification_start()): whatever the next verdict is, it is reported.
+ * Of another mapping than the one that was reported last, the verdict is reported in every case.
  *
  * Timer: `due`, after which the owner starts it again: `open_ms` after OPEN and KNOWN; `again_ms`
  * after any other verdict, after a start whose verdict does not come, and when there was nobody to
@@ -68,8 +68,6 @@ void verification_start(struct verification *verification, const struct mapping 
 		.timeout_ms = DIALBACK_CLIENT_TIMEOUT_MS,
 	};
 
-	if (!mapping_equal(&verification->mapping, mapping))
-		verification->changed = true;
 	verification->mapping = *mapping;
 	memcpy(request.contacted, verification->contacted, sizeof(request.contacted));
 	verification_postpone(verification, now);
@@ -114,43 +112,30 @@ static enum verification_event take_untold(struct verification *verification)
 	return VERIFICATION_NOTHING;
 }
 
-static void explain_shut(const struct verification *verification)
+/* Is it news? */
+static bool take_told(struct verification *verification, enum verification_event told,
+	const struct mapping *mapping)
 {
-	struct error error;
+	bool same = verification->reported == told && mapping_equal(&verification->told, mapping);
 
-	reachability_explain(&verification->reachability, &verification->mapping, &error);
-	log_warning("%s", error.text);
-	log_note("%s", error.hint);
-}
-
-static enum verification_event take_told(
-	struct verification *verification, enum verification_event told)
-{
-	if (verification->reported == told && !verification->changed)
-		told = VERIFICATION_NOTHING;
-	else
-		verification->reported = told;
-	verification->changed = verification->doubted = false;
+	verification->reported = told;
+	verification->told = *mapping;
+	verification->doubted = false;
 	verification->silences = 0;
-	return told;
+	return !same;
 }
 
-static enum verification_event take_shut(struct verification *verification)
+bool verification_conclude(struct verification *verification, const struct mapping *mapping)
 {
-	enum verification_event event = take_told(verification, VERIFICATION_UNREACHABLE);
-
-	if (event != VERIFICATION_NOTHING)
-		explain_shut(verification);
-	return event;
+	return take_told(verification, VERIFICATION_UNREACHABLE, mapping);
 }
 
 static enum verification_event take_open(struct verification *verification)
 {
-	enum verification_event event = take_told(verification, VERIFICATION_REACHABLE);
-
-	if (event != VERIFICATION_NOTHING)
-		reachability_log_doubt(&verification->reachability);
-	return event;
+	if (!take_told(verification, VERIFICATION_REACHABLE, &verification->mapping))
+		return VERIFICATION_NOTHING;
+	reachability_log_doubt(&verification->reachability);
+	return VERIFICATION_REACHABLE;
 }
 
 static enum verification_event take_verdict(
@@ -164,7 +149,7 @@ static enum verification_event take_verdict(
 	case REACHABILITY_UNTOLD:
 		return take_untold(verification);
 	case REACHABILITY_SHUT:
-		return take_shut(verification);
+		return VERIFICATION_SHUT;
 	case REACHABILITY_OPEN:
 	case REACHABILITY_KNOWN:
 		verification->due = now + verification->open_ms;

@@ -21,7 +21,8 @@
 enum verification_event {
 	VERIFICATION_NOTHING,     /* no verdict yet, or one that changes nothing */
 	VERIFICATION_REACHABLE,   /* strangers get in: again, or through another mapping */
-	VERIFICATION_UNREACHABLE, /* they do not: why is logged already */
+	VERIFICATION_SHUT,        /* they do not, as `reachability` has it: on each such verdict */
+	VERIFICATION_UNREACHABLE, /* what verification_conclude() reports of that */
 	VERIFICATION_IMPOSSIBLE,  /* no reflector dials back, and nothing was reported: `error` */
 };
 
@@ -40,7 +41,7 @@ struct verification {
 	struct reachability reachability; /* of the last run: what the verdict rests on */
 
 	enum verification_event reported; /* NOTHING, REACHABLE or UNREACHABLE */
-	bool changed;                     /* the mapping did, since the last verdict */
+	struct mapping told;              /* of which mapping that was */
 	bool judged;                      /* there was a verdict, be it that there is none */
 	bool doubted;                     /* said already that it cannot be told */
 	unsigned silences;                /* runs in a row in which no reflector said a word */
@@ -72,6 +73,12 @@ uint64_t verification_watch(
 /* Goes on with what poll(2) found. Each verdict comes once. */
 enum verification_event verification_advance(struct verification *verification,
 	const struct pollfd fds[REACHABILITY_WATCH_MAX], uint64_t now);
+
+/*
+ * After VERIFICATION_SHUT: strangers do not get in, and this is the mapping all the same. Returns
+ * whether that is to be reported.
+ */
+bool verification_conclude(struct verification *verification, const struct mapping *mapping);
 
 /* The mapping is down: what was reported holds no more, and it is not asked about by itself. */
 void verification_forget(struct verification *verification);

@@ -1,6 +1,7 @@
 #!/bin/sh
 # probe -k -F: the home router's forward is asked for, again when the router has started anew, and given
-# back at the end; also for a port of our own that leads to sshd, where low ones are refused.
+# back at the end; also for a port of our own that leads to sshd, where low ones are refused. Where the
+# port that is forwarded is not the one that is seen, what a stranger gets in by is found and kept.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -62,11 +63,73 @@ lab_kill keep KILL
 ok 'one that is killed leaves it' router_forwards
 router_stop
 
+# It grants another port than was asked for.
+any_port()
+{
+	router_start "ext_ip=$router_public" 'allow 1024-65535 0.0.0.0/0 0-65535' \
+		'deny 0-65535 0.0.0.0/0 0-65535'
+}
+
+# NAME: what is kept is proved, and a stranger logs in.
+kept_at()
+{
+	ok "$1: it is verified" wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 $2\$"
+	is "$1: at once" "$(wc -l <"$LAB_DIR/keep.out")" 1
+	read -r _ port <"$LAB_DIR/keep.out"
+	ok "$1: a stranger logs in" router_lets_in "$port"
+	unlike "$1: nobody is told that none does" "$(said)" 'not reachable from elsewhere'
+}
+
+# PORT: is a reflector asked from there?
+holds_from()
+{
+	lab_exec home ss -Htn "sport = :$1" 'dport = :3478' | grep -q ESTAB
+}
+
+any_port
+lab_nat_flush home
+keep -i 1
+kept_at 'another port' '[0-9]{4,5}'
+like 'it is the one of the router' "$(said)" "forwards its port $port to port 22 here"
+# Asked from that port, and told of the one of -p: by each answer to a keep-alive, too.
+lab_signal keep HUP
+ok 'the connection is from there' holds_from "$port"
+is 'it stays' "$(wc -l <"$LAB_DIR/keep.out")" 1
+lab_kill keep
+is 'it ends: exit 0' "$?" 0
+ok 'and the forward is given back' router_forgot
+lab_nat_flush home
+lab_spawn keep home "$natpunch" probe -k -F -r "$LAB_REFLECTOR4"
+ok 'without -V what is seen is kept' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$"
+ok 'and it is said that it is not proved' wait_for_line 20 "$LAB_DIR/keep.err" \
+	'warning: not proved that port 22 of .* lets strangers in: the router forwards its port [0-9]+; -V'
+lab_kill keep
+router_stop
+
 # Nobody there: kept all the same, not reachable.
 lab_nat_flush home
 lab_spawn keep home "$natpunch" probe -k -F -r "$LAB_REFLECTOR4"
 ok 'no router: the mapping is kept' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$"
 like 'it is told' "$(said)" 'the router 192\.168\.1\.1 cannot be asked to forward: Connection refused'
+lab_kill keep
+lab_stop
+
+# It forwards port 22, and sends from another.
+lab_start symmetric
+router_start "ext_ip=$router_public"
+lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
+keep
+kept_at 'a router that changes ports' 22
+lab_kill keep
+router_stop
+lab_stop
+
+# Two NATs, and another port in each.
+lab_start port-restricted+full-cone-port
+any_port
+lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
+keep
+kept_at 'two NATs' '[0-9]{4,5}'
 lab_kill keep
 lab_stop
 done_testing

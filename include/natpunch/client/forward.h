@@ -5,14 +5,8 @@
  * sends from. Nobody is asked where there is none, or where that address is no private one. In
  * IPv6 it is a firewall that opens.
  *
- * The router forwards its port E to the local port. What a stranger is to use then, one of these,
- * each of which is to be proved from outside before it is told:
- *
- *   FORWARD_SEEN    what the reflector saw, as ever: the router keeps ports, or there is none
- *   FORWARD_PORT    that address, and port E: the router sends from another port than it forwards
- *   FORWARD_PUNCH   what the reflector sees of local port E, when that is another than the one
- *                   that is forwarded to: a router that keeps ports sends from E then, so a NAT
- *                   beyond it has a mapping of E
+ * The router forwards its port E to the local port. What a stranger is to use then is one of up to
+ * three addresses, see forward_search.h.
  */
 #ifndef NATPUNCH_CLIENT_FORWARD_H
 #define NATPUNCH_CLIENT_FORWARD_H
@@ -22,6 +16,7 @@
 
 #include "natpunch/base/error.h"
 #include "natpunch/client/mapping_race.h"
+#include "natpunch/client/reachability.h"
 #include "natpunch/client/router.h"
 
 #define FORWARD_LOW_PORTS 1024 /* ports below this one: many routers do not forward to them */
@@ -50,13 +45,20 @@ enum forward_step {
 	FORWARD_LOST, /* nor a winner */
 };
 
+/* See forward_search.h. */
+struct forward_search {
+	struct addr seen; /* by the reflector, of the local port */
+	unsigned tried;   /* bits 1 << candidate; 0: none yet */
+	struct addr dialled[FORWARD_CANDIDATE_COUNT];
+	size_t count; /* of these */
+};
+
 struct forward {
 	bool asked; /* there was somebody to ask: `result` says what came of it */
 	enum router_state state;
 	struct router_result result;
 	struct addr remote; /* the reflector that it was on the way to; ADDR_NONE: unknown */
-	size_t tried;       /* candidates */
-	struct addr seen;   /* by the reflector, once one was tried */
+	struct forward_search search; /* forward_next()'s */
 };
 
 /*
@@ -100,7 +102,13 @@ void forward_explain_failure(const struct forward *forward,
 	const struct mapping_race_request *request, struct error *error);
 
 /* Strangers are stopped on the way: what the router has to do with it, as the hint. */
-void forward_explain(const struct forward *forward, const struct mapping_race_request *request,
+void forward_hint(const struct forward *forward, const struct mapping_race_request *request,
+	struct error *error);
+
+/* A dial-back that is SHUT: reachability_explain(), and where it was stopped on the way that hint.
+ */
+void forward_explain_shut(const struct forward *forward, const struct mapping_race_request *request,
+	const struct reachability *reachability, const struct mapping *mapping,
 	struct error *error);
 
 /* --lease 0: is it forgotten? Returns the status to exit with. */

@@ -149,30 +149,30 @@ static void test_explained(void)
 	struct error error;
 
 	error_set(&error, EXIT_STATUS_UNREACHABLE, "shut");
-	forward_explain(&scene.forward, &scene.request, &error);
+	forward_hint(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "10.0.0.1 forwards, but") != NULL, "it forwards in vain");
 	scene.forward.state = ROUTER_REFUSED;
 	scene.forward.result.result = PCP_RESULT_NOT_AUTHORIZED;
 	scene.forward.result.forbidden = true;
 	scene.forward.result.refusal = "NOT_AUTHORIZED";
-	forward_explain(&scene.forward, &scene.request, &error);
+	forward_hint(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "from 1024") != NULL, "it refuses port 22");
 	ok(strstr(error.hint, "probe -k -F -p 22") != NULL, "which -k finds a way to");
 	ok(forward_is_forbidden(&scene.forward), "that is by a rule");
 	scene.request.protocol = MAPPING_UDP;
-	forward_explain(&scene.forward, &scene.request, &error);
+	forward_hint(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "-k") == NULL, "but not for UDP");
 	scene.request.protocol = MAPPING_TCP;
 	scene.request.local.port = 2222;
-	forward_explain(&scene.forward, &scene.request, &error);
+	forward_hint(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "refuses to forward port 2222") != NULL, "or any");
 	scene.forward.result.result = PCP_RESULT_NO_RESOURCES;
 	scene.forward.result.forbidden = false;
 	ok(!forward_is_forbidden(&scene.forward), "that is not");
-	forward_explain(&scene.forward, &scene.request, &error);
+	forward_hint(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "another NAT") != NULL, "it knows of another NAT");
 	error_set(&error, EXIT_STATUS_NETWORK, "silence");
-	forward_explain(&scene.forward, &scene.request, &error);
+	forward_hint(&scene.forward, &scene.request, &error);
 	is_str(error.hint, "", "what nobody tried needs no reason");
 }
 

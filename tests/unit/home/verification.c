@@ -81,7 +81,11 @@ static enum verification_event await(uint64_t now)
 			greet();
 		event = verification_advance(&verification, fds, now);
 	}
-	return event;
+	if (event != VERIFICATION_SHUT)
+		return event;
+	return verification_conclude(&verification, &verification.mapping)
+		       ? VERIFICATION_UNREACHABLE
+		       : VERIFICATION_NOTHING;
 }
 
 static enum verification_event ask_again(uint64_t *now)

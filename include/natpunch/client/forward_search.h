@@ -1,0 +1,57 @@
+/*
+ * forward_search.h - what a stranger is to use once the router forwards its port E to the local
+ * port: one of these, each of which is to be proved from outside before it is told.
+ *
+ *   FORWARD_SEEN    what the reflector saw, as ever: the router keeps ports, or there is none
+ *   FORWARD_PORT    that address, and port E: the router sends from another port than it forwards
+ *   FORWARD_PUNCH   what the reflector sees of local port E, when that is another than the one
+ *                   that is forwarded to: a router that keeps ports sends from E then, so a NAT
+ *                   beyond it has a mapping of E
+ *
+ * A search has them dialled one after another, each address once. Who dials, and whether that
+ * blocks, is its owner's.
+ */
+#ifndef NATPUNCH_CLIENT_FORWARD_SEARCH_H
+#define NATPUNCH_CLIENT_FORWARD_SEARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "natpunch/base/addr.h"
+#include "natpunch/base/mapping.h"
+#include "natpunch/client/forward.h"
+#include "natpunch/client/mapping_race.h"
+#include "natpunch/client/reachability.h"
+
+/* Begins anew: a reflector saw this of the request's local port. */
+void forward_search_begin(struct forward_search *search, const struct addr *seen);
+
+/*
+ * The most likely one that was not tried yet, which it is now; FORWARD_CANDIDATE_COUNT when there
+ * is none. The first is never FORWARD_PUNCH.
+ */
+enum forward_candidate forward_search_next(struct forward_search *search,
+	const struct forward *forward, const struct mapping_race_request *request);
+
+/* The local port that it is punched from. */
+uint16_t forward_search_port(const struct forward *forward, enum forward_candidate candidate,
+	const struct mapping_race_request *request);
+
+/*
+ * Makes of *mapping, which a reflector saw of that local port, what is told: the address to use,
+ * for the request's local port, and what the router does.
+ */
+void forward_search_tell(const struct forward *forward, enum forward_candidate candidate,
+	const struct mapping_race_request *request, struct mapping *mapping);
+
+/* Is it to be dialled? False when it was. */
+bool forward_search_dials(struct forward_search *search, const struct addr *mapped);
+
+/*
+ * Strangers do not get in by one: can they by another? Not where what was dialled arrived here, as
+ * each of them leads to the same port.
+ */
+bool forward_search_goes_on(const struct reachability *reachability);
+
+#endif

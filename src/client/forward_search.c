@@ -1,0 +1,87 @@
+#include "natpunch/client/forward_search.h"
+
+#include <string.h>
+
+/*
+ * What is likely comes first, as a candidate that fails takes seconds. A router that has the
+ * address that was seen is the only NAT, so it is its port that counts. With a NAT beyond it, that
+ * port is another one there.
+ */
+static const enum forward_candidate *order_of(
+	const struct forward_search *search, const struct forward *forward)
+{
+	static const enum forward_candidate alone[FORWARD_CANDIDATE_COUNT] = {
+		FORWARD_PORT, FORWARD_PUNCH, FORWARD_SEEN};
+	static const enum forward_candidate beyond[FORWARD_CANDIDATE_COUNT] = {
+		FORWARD_SEEN, FORWARD_PUNCH, FORWARD_PORT};
+	bool is_alone = addr_equal_ip(&forward->result.external, &search->seen) &&
+			forward->result.port != search->seen.port;
+
+	return is_alone ? alone : beyond;
+}
+
+static bool applies(const struct forward_search *search, const struct forward *forward,
+	enum forward_candidate candidate, const struct mapping_race_request *request)
+{
+	uint16_t port = forward->result.port;
+
+	if (candidate == FORWARD_SEEN)
+		return true;
+	if (!forward_is_granted(forward) || search->seen.family != ADDR_IPV4)
+		return false;
+	return port != (candidate == FORWARD_PORT ? search->seen.port : request->local.port);
+}
+
+void forward_search_begin(struct forward_search *search, const struct addr *seen)
+{
+	*search = (struct forward_search){.seen = *seen};
+}
+
+enum forward_candidate forward_search_next(struct forward_search *search,
+	const struct forward *forward, const struct mapping_race_request *request)
+{
+	const enum forward_candidate *order = order_of(search, forward);
+
+	for (size_t i = 0; i < FORWARD_CANDIDATE_COUNT; i++) {
+		enum forward_candidate candidate = order[i];
+
+		if ((search->tried & 1U << candidate) != 0 ||
+			!applies(search, forward, candidate, request))
+			continue;
+		search->tried |= 1U << candidate;
+		return candidate;
+	}
+	return FORWARD_CANDIDATE_COUNT;
+}
+
+uint16_t forward_search_port(const struct forward *forward, enum forward_candidate candidate,
+	const struct mapping_race_request *request)
+{
+	return candidate == FORWARD_PUNCH ? forward->result.port : request->local.port;
+}
+
+void forward_search_tell(const struct forward *forward, enum forward_candidate candidate,
+	const struct mapping_race_request *request, struct mapping *mapping)
+{
+	if (candidate == FORWARD_PORT)
+		mapping->public_addr.port = forward->result.port;
+	if (candidate == FORWARD_PUNCH)
+		mapping->local.port = request->local.port;
+	forward_note(forward, mapping);
+}
+
+bool forward_search_dials(struct forward_search *search, const struct addr *mapped)
+{
+	for (size_t i = 0; i < search->count; i++)
+		if (addr_equal(&search->dialled[i], mapped))
+			return false;
+	if (search->count < FORWARD_CANDIDATE_COUNT)
+		search->dialled[search->count++] = *mapped;
+	return true;
+}
+
+bool forward_search_goes_on(const struct reachability *reachability)
+{
+	return reachability->verdict == REACHABILITY_SHUT &&
+	       reachability->evidence_arrival != ARRIVAL_SEEN;
+}
