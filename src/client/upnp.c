@@ -448,15 +448,3 @@ void upnp_advance(struct upnp *upnp, uint64_t now)
 	else
 		end_search(upnp, upnp->heard ? "it took too long" : "no answer");
 }
-
-void upnp_run(struct upnp *upnp)
-{
-	struct pollfd fds[UPNP_WATCH_MAX];
-
-	while (upnp_is_busy(upnp)) {
-		uint64_t due = upnp_watch(upnp, fds);
-
-		(void)poll(fds, UPNP_WATCH_MAX, clock_poll_ms(clock_now_ms(), due));
-		upnp_advance(upnp, clock_now_ms());
-	}
-}

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 #include "natpunch/os/notify.h"
 #include "natpunch/os/program.h"
 #include "natpunch/client/mapping_race.h"
+#include "cmd/probe_forward.h"
 #include "cmd/probe_options.h"
 #include "cmd/probe_record.h"
 #include "natpunch/base/secret.h"
@@ -30,7 +30,6 @@
 #include "natpunch/base/text.h"
 
 #define HOLD_SECONDS 10
-#define HIGH_PORTS   2200 /* with -k -F: port 2222 instead of 22, and so on */
 
 /* What was announced of one family. */
 struct announcement {
@@ -48,8 +47,7 @@ struct probe_state {
 	bool receiver_logged;
 	const struct port_owner *owner; /* with -k: of the local port, as it was found before */
 	struct key key;                 /* with -n */
-	struct forward_options forward; /* with -F */
-	uint64_t run_before_s;          /* -c -F without -k: so long ago, with a forward; or 0 */
+	struct probe_forward forward;   /* with -F */
 	bool failed;                    /* a result could not be announced; error says why */
 	bool complained;                /* with -k: that was said */
 	struct error error;
@@ -59,20 +57,6 @@ static struct announcement *announcement_of(
 	struct probe_state *state, const struct mapping *mapping)
 {
 	return mapping->public_addr.family == ADDR_IPV6 ? &state->ipv6 : &state->ipv4;
-}
-
-/* Without -V: only a dial-back tells which of a router's ports strangers get in by. */
-static void log_unproved(const struct mapping *mapping)
-{
-	char ip[ADDR_IP_TEXT_SIZE];
-
-	if (mapping->router_port == 0 || mapping->public_addr.family != ADDR_IPV4 ||
-		mapping->router_port == mapping->public_addr.port)
-		return;
-	log_warning("not proved that port %u of %s lets strangers in: the router forwards its port "
-		    "%u; -V finds out",
-		mapping->public_addr.port, addr_format_ip(&mapping->public_addr, ip),
-		mapping->router_port);
 }
 
 /* What a person should know about the mapping before relying on it. */
@@ -97,7 +81,7 @@ static void log_caveats(
 		log_warning("the port depends on who is asked (the NAT's mapping is not "
 			    "endpoint-independent): strangers will not get through");
 	if (!options->verify)
-		log_unproved(&result->mapping);
+		probe_forward_log_unproved(&result->mapping);
 }
 
 static int print_mapping(
@@ -359,53 +343,6 @@ static bool reload_key(void *context)
 	return other;
 }
 
-/* The port that a router granted last is asked for again: with another, it would forward both. */
-static void take_wish(struct probe_state *state, const struct probe_record *record)
-{
-	if (!record->known || record->mapping.protocol != state->options->request.protocol)
-		return;
-	state->forward.wish[0] = record->mapping.router_port;
-	state->forward.wish_port = record->mapping.local.port;
-}
-
-/*
- * Where the router forwards to no low ports, -k takes another local port instead, unless it is said
- * where connections go; the one that it took last, so that the mapping stays.
- */
-static void choose_high_port(struct probe_state *state, const struct probe_record *record)
-{
-	const struct probe_options *options = state->options;
-	const struct mapping *last = &record->mapping;
-	uint16_t low = options->request.local.port;
-
-	if (!options->keep || low >= FORWARD_LOW_PORTS || options->command != NULL ||
-		options->to.port != 0 || options->request.protocol != MAPPING_TCP)
-		return;
-	state->forward.high_port = (uint16_t)(HIGH_PORTS + low);
-	if (record->known && last->protocol == MAPPING_TCP && last->router_port != 0 &&
-		last->local.port >= FORWARD_LOW_PORTS)
-		state->forward.high_port = last->local.port;
-}
-
-/* With -F: what is known before there are no files any more. */
-static int prepare_forward(struct probe_state *state)
-{
-	const char *path = state->options->changed_file;
-	struct probe_records records = {.ipv4.known = false};
-
-	state->forward = state->options->forward;
-	if (!state->forward.wanted)
-		return 0;
-	router_read_secret(&state->forward.secret);
-	if (path != NULL && probe_record_read(path, &records, &state->error) != 0)
-		return -1;
-	if (!state->options->keep && records.ipv4.known && records.ipv4.mapping.router_port != 0)
-		state->run_before_s = probe_record_age(path);
-	take_wish(state, &records.ipv4);
-	choose_high_port(state, &records.ipv4);
-	return 0;
-}
-
 /* IPv4 where there is one; with -4 -6 each. */
 static bool is_printed(const struct both_families *both, size_t index)
 {
@@ -454,20 +391,6 @@ static void announce_found(
 	state->failed = failed;
 }
 
-/* A run that is repeated is to renew the lease before it is over, also where one fails. */
-static void warn_of_lease(const struct probe_state *state, const struct both_families *both)
-{
-	const struct forward *forward = &both->sides[0].forward;
-	uint32_t lease = forward->result.lease;
-
-	if (!forward_is_granted(forward) || forward->result.router.family != ADDR_IPV4 ||
-		lease == 0 || lease >= 2 * state->run_before_s)
-		return;
-	log_warning("the router forwards for %u s only, and the last run was %" PRIu64
-		    " s ago: stay with -k, or run it more often",
-		lease, state->run_before_s);
-}
-
 /* A one-shot's connection was to end without a packet, and the reflector has closed it in order. */
 static void log_closing(const struct family_side *side, enum binding_mode wanted)
 {
@@ -502,21 +425,6 @@ static void register_found(
 	}
 }
 
-/* Without -V: what would have the router forward; with it, the failure says so. */
-static void hint_at_router(const struct both_families *both)
-{
-	for (size_t i = 0; i < both->count; i++) {
-		const struct family_side *side = &both->sides[i];
-		struct error error;
-
-		if (!forward_is_forbidden(&side->forward))
-			continue;
-		error_set(&error, EXIT_STATUS_UNREACHABLE, "the router refuses");
-		forward_hint(&side->forward, &side->request, &error);
-		log_note("%s", error.hint);
-	}
-}
-
 /* -V, and nobody gets in: the reason in each family. */
 static int fail_unverified(const struct both_families *both)
 {
@@ -530,33 +438,6 @@ static int fail_unverified(const struct both_families *both)
 		log_print_error(&side->error);
 		if (status == EXIT_STATUS_DONE || side->error.status == EXIT_STATUS_UNREACHABLE)
 			status = (int)side->error.status;
-	}
-	return status;
-}
-
-/* --lease 0: nothing else is done. */
-static int take_back(struct probe_state *state, struct both_families *both, uint64_t deadline)
-{
-	size_t asked = both_families_ask_routers(both, &state->forward, deadline);
-	int status = EXIT_STATUS_DONE;
-
-	if (asked == 0) {
-		error_set(&state->error, EXIT_STATUS_NETWORK, "there is no router to ask");
-		return command_fail(&state->error);
-	}
-	for (size_t i = 0; i < both->count; i++) {
-		const struct forward *forward = &both->sides[i].forward;
-		int own = forward->asked ? forward_taken_back(forward, &state->error)
-					 : EXIT_STATUS_DONE;
-
-		/* Of two families one may have nobody who answers. */
-		if (own == EXIT_STATUS_NETWORK && asked == 2 && i == 1 &&
-			status == EXIT_STATUS_DONE)
-			own = EXIT_STATUS_DONE;
-		if (own != EXIT_STATUS_DONE)
-			log_print_error(&state->error);
-		if (status == EXIT_STATUS_DONE || own == EXIT_STATUS_UNREACHABLE)
-			status = own;
 	}
 	return status;
 }
@@ -575,11 +456,10 @@ static int run_once(struct probe_state *state, const struct mapping_race_request
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
 	both_families_init(&both, &request, options->both);
-	if (state->forward.wanted && state->forward.lease == 0)
-		return take_back(state, &both, deadline);
-	if (state->forward.wanted)
-		both_families_ask_routers(&both, &state->forward, deadline);
-	warn_of_lease(state, &both);
+	if (state->forward.options.wanted && state->forward.options.lease == 0)
+		return probe_forward_take_back(&state->forward, &both, deadline);
+	if (state->forward.options.wanted)
+		probe_forward_ask(&state->forward, &both, deadline);
 	if (both_families_find(&both, &state->error) != 0) {
 		mapping_race_hint_at_udp(&request, deadline, &state->error);
 		return command_fail(&state->error);
@@ -588,7 +468,7 @@ static int run_once(struct probe_state *state, const struct mapping_race_request
 		return fail_unverified(&both);
 	announce_found(state, &both, &later);
 	if (!options->verify)
-		hint_at_router(&both);
+		probe_forward_hint(&both);
 	if (options->name != NULL)
 		register_found(state, &both, mode);
 	for (size_t i = 0; i < both.count; i++)
@@ -612,7 +492,7 @@ static int run_once_confined(struct probe_state *state)
 	int status;
 
 	if (client_sandbox_open(&sandbox, &plan, &state->error) != 0 || load_key(state) != 0 ||
-		prepare_forward(state) != 0) {
+		probe_forward_prepare(&state->forward, state->options, &state->error) != 0) {
 		status = command_fail(&state->error);
 	} else {
 		request.resolver = &sandbox.resolver;
@@ -760,7 +640,7 @@ static int enter_sandbox(struct probe_state *state, struct mapping_race_request 
 	plan.caller_file = HANDOVER_SPARE_FILE;
 	plan.key_file = state->options->key_path;
 	if (client_sandbox_open(sandbox, &plan, &state->error) != 0 || load_key(state) != 0 ||
-		prepare_forward(state) != 0)
+		probe_forward_prepare(&state->forward, state->options, &state->error) != 0)
 		return -1;
 	handover->launcher = &sandbox->launcher;
 	handover->task = CLIENT_SANDBOX_TASK_CALLER;
@@ -783,7 +663,7 @@ static int run_kept(struct probe_state *state)
 		.verify = options->verify,
 		.verify_open_ms = KEEP_VERIFY_OPEN_MS,
 		.verify_again_ms = KEEP_VERIFY_AGAIN_MS,
-		.forward = options->forward.wanted ? &state->forward : NULL,
+		.forward = options->forward.wanted ? &state->forward.options : NULL,
 		.key = options->name != NULL ? &state->key : NULL,
 		.reload_key = reload_key,
 		.hook = &state->hook,

@@ -17,6 +17,7 @@ struct row {
 };
 
 struct rows {
+	const char *path;
 	struct row *all;
 	size_t count;
 };
@@ -38,29 +39,41 @@ static size_t count_lines(const char *data, size_t size)
 	return count;
 }
 
-static int read_rows(
-	const char *path, const char *data, size_t size, struct rows *rows, struct error *error)
+/* Hands each key to `take`, which may refuse it, and where its line ends. */
+static int read_keys(const char *path, const char *data, size_t size,
+	int (*take)(void *context, const struct key *key, const struct key_reader *file,
+		struct error *error),
+	void *context, struct error *error)
 {
 	struct key_reader file = {.data = data, .size = size};
 	const char *problem;
+	struct key key;
+	int result = 0;
 
-	for (;;) {
-		struct key key;
-
+	while (result == 0) {
 		switch (key_reader_next(&file, &key, &problem)) {
 		case KEY_READER_END:
 			return 0;
 		case KEY_READER_BAD:
 			return fail_at(path, file.line, problem, error);
 		case KEY_READER_KEY:
-			break;
+			result = take(context, &key, &file, error);
+			secret_wipe(&key, sizeof(key));
 		}
-		if (rows->count == KEY_FILE_MAX)
-			return fail_at(path, file.line, "more names than 100000", error);
-		rows->all[rows->count].key = key;
-		rows->all[rows->count++].line = file.line;
-		secret_wipe(&key, sizeof(key));
 	}
+	return result;
+}
+
+static int take_row(
+	void *context, const struct key *key, const struct key_reader *file, struct error *error)
+{
+	struct rows *rows = context;
+
+	if (rows->count == KEY_FILE_MAX)
+		return fail_at(rows->path, file->line, "more names than 100000", error);
+	rows->all[rows->count].key = *key;
+	rows->all[rows->count++].line = file->line;
+	return 0;
 }
 
 static int compare_rows(const void *a, const void *b)
@@ -113,7 +126,7 @@ static int sort_rows(
 
 int key_file_load(const char *path, struct key_file *out, struct error *error)
 {
-	struct rows rows = {.count = 0};
+	struct rows rows = {.path = path};
 	size_t size = 0, capacity = 0;
 	char *data = NULL;
 	int result = -1;
@@ -125,7 +138,7 @@ int key_file_load(const char *path, struct key_file *out, struct error *error)
 	rows.all = calloc(capacity, sizeof(*rows.all));
 	if (rows.all == NULL)
 		error_set(error, EXIT_STATUS_LOCAL, "no memory for %zu keys", capacity);
-	else if (read_rows(path, data, size, &rows, error) == 0)
+	else if (read_keys(path, data, size, take_row, &rows, error) == 0)
 		result = sort_rows(path, &rows, out, error);
 	if (rows.all != NULL)
 		secret_wipe(rows.all, rows.count * sizeof(*rows.all));
@@ -186,6 +199,7 @@ int key_file_load_one(const char *path, const char *name, struct key *out, struc
 /* A file as text, and where the lines of one name are: those are the bytes from `begin` to `end`.
  */
 struct text {
+	const char *name;
 	char *data;
 	size_t size;
 	struct {
@@ -214,24 +228,15 @@ static void note_line(struct text *text, size_t end)
 	text->count++;
 }
 
-static int find_lines(const char *path, const char *name, struct text *text, struct error *error)
+static int take_line(
+	void *context, const struct key *key, const struct key_reader *file, struct error *error)
 {
-	struct key_reader file = {.data = text->data, .size = text->size};
-	const char *problem;
-	struct key key;
+	struct text *text = context;
 
-	for (;;) {
-		switch (key_reader_next(&file, &key, &problem)) {
-		case KEY_READER_END:
-			return 0;
-		case KEY_READER_BAD:
-			return fail_at(path, file.line, problem, error);
-		case KEY_READER_KEY:
-			if (strcmp(key.name, name) == 0)
-				note_line(text, file.offset);
-			secret_wipe(&key, sizeof(key));
-		}
-	}
+	(void)error;
+	if (strcmp(key->name, text->name) == 0)
+		note_line(text, file->offset);
+	return 0;
 }
 
 /* Fails unless the name has so many keys: 1 or 2. */
@@ -260,12 +265,12 @@ static int check_count(const char *path, const char *name, const struct text *te
 static int read_text(
 	const char *path, const char *name, size_t wanted, struct text *text, struct error *error)
 {
-	memset(text, 0, sizeof(*text));
+	*text = (struct text){.name = name};
 	if (file_read_secret(path, FILE_MAX, &text->data, &text->size, error) != 0) {
 		text->data = NULL;
 		return -1;
 	}
-	if (find_lines(path, name, text, error) != 0)
+	if (read_keys(path, text->data, text->size, take_line, text, error) != 0)
 		return -1;
 	return check_count(path, name, text, wanted, error);
 }

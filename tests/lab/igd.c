@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "natpunch/client/upnp.h"
+#include "unit/upnp_run.h"
 #include "natpunch/base/parse.h"
 #include "natpunch/os/clock.h"
 

@@ -114,9 +114,6 @@ uint64_t upnp_watch(const struct upnp *upnp, struct pollfd fds[UPNP_WATCH_MAX]);
 /* Goes on with what has come. */
 void upnp_advance(struct upnp *upnp, uint64_t now);
 
-/* The same, blocking, until there is nothing to wait for. */
-void upnp_run(struct upnp *upnp);
-
 /* Closes everything; twice is fine. */
 void upnp_end(struct upnp *upnp);
 

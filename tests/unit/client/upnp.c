@@ -3,6 +3,7 @@
  * Whatever they say, the client comes to an end in its time and connects to nobody else.
  */
 #include "natpunch/client/upnp.h"
+#include "unit/upnp_run.h"
 
 #include "natpunch/base/timer_heap.h"
 #include "unit/fake_router.h"
