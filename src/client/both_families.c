@@ -282,6 +282,19 @@ static void run_dialbacks(
 	}
 }
 
+/*
+ * A NAT of this machine may hold on to a connection that ends without a packet, and then the next
+ * probe gets no answer (pasta).
+ */
+static void end_winner(struct family_side *side)
+{
+	struct binding_client *winner = &side->result.winner;
+
+	if (side->result.nat_here && winner->answer.mode == BINDING_MODE_FORGET)
+		winner->answer.mode = BINDING_MODE_NONE;
+	binding_client_end(winner);
+}
+
 /* A side gets the next mapping that its router may have made possible, or has none any more. */
 static void take_next(struct family_side *side, bool goes_on, uint64_t deadline)
 {
@@ -290,7 +303,7 @@ static void take_next(struct family_side *side, bool goes_on, uint64_t deadline)
 	if (goes_on)
 		step = forward_next(&side->forward, &side->request, &side->result, deadline);
 	if (step == FORWARD_END)
-		binding_client_end(&side->result.winner);
+		end_winner(side);
 	side->mapped = step == FORWARD_TRY;
 }
 
@@ -352,7 +365,7 @@ int both_families_verify(struct both_families *both, bool each, uint64_t deadlin
 	for (size_t i = 0; i < both->count; i++) {
 		if (!is_to_judge(&both->sides[i]))
 			continue;
-		binding_client_end(&both->sides[i].result.winner);
+		end_winner(&both->sides[i]);
 		both->sides[i].mapped = false;
 	}
 	return is_mapped(both) ? 0 : -1;
@@ -366,7 +379,7 @@ void both_families_end(struct both_families *both)
 		if (side->race != NULL)
 			end_race(side);
 		if (side->mapped)
-			binding_client_end(&side->result.winner);
+			end_winner(side);
 		side->mapped = false;
 	}
 }

@@ -556,6 +556,7 @@ void mapping_race_take(struct mapping_race *race, struct mapping_race_result *re
 {
 	struct attempt *winner = race->winner;
 	struct mapping *mapping = &result->mapping;
+	bool own;
 
 	memset(result, 0, sizeof(*result));
 	result->winner = winner->transaction;
@@ -571,8 +572,9 @@ void mapping_race_take(struct mapping_race *race, struct mapping_race_result *re
 	mapping->protocol = race->request->protocol;
 	name_winner(race, winner, mapping);
 	snprintf(mapping->method, sizeof(mapping->method), "%s", result->winner.port.method->name);
-	result->no_nat = socket_is_local_ip(&mapping->public_addr) &&
-			 mapping->public_addr.port == mapping->local.port;
+	own = socket_is_local_ip(&mapping->public_addr);
+	result->no_nat = own && mapping->public_addr.port == mapping->local.port;
+	result->nat_here = own && !result->no_nat;
 }
 
 void mapping_race_go_on(struct mapping_race *race, uint64_t deadline, uint64_t now)
@@ -611,6 +613,20 @@ bool mapping_race_spoke(const struct mapping_race *race)
 bool mapping_race_cannot(const struct mapping_race *race)
 {
 	return race->cannot;
+}
+
+bool mapping_race_is_silent(const struct mapping_race *race, const struct addr *remote)
+{
+	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++) {
+		const struct attempt *attempt = &race->attempts[i];
+		enum binding_client_state state = attempt->transaction.state;
+
+		if (attempt->used && !attempt->aside && state < BINDING_CLIENT_ANSWERED &&
+			state != BINDING_CLIENT_WAITING &&
+			addr_equal(&attempt->transaction.request.remote, remote))
+			return true;
+	}
+	return false;
 }
 
 void mapping_race_end(struct mapping_race *race)

@@ -96,7 +96,8 @@ static void take_result(struct reachability *reachability, const struct reachabi
 		if (result->outcome == DIALBACK_OFF || result->outcome == DIALBACK_NO_PLACE)
 			return;
 		reachability->unsupported = false;
-		reachability->limited = result->outcome == DIALBACK_LIMITED;
+		if (result->outcome == DIALBACK_LIMITED)
+			reachability->limited = true;
 		error_set(&error, EXIT_STATUS_NETWORK, "no dial-back by %s: %s",
 			addr_format(&lane->verify.reflector, text),
 			dialback_outcome_name(result->outcome));

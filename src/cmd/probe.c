@@ -69,7 +69,7 @@ static void log_caveats(
 	addr_format_ip(&result->mapping.public_addr, ip);
 	if (result->no_nat)
 		log_note("no NAT: %s is an address of this machine", ip);
-	else if (socket_is_local_ip(&result->mapping.public_addr))
+	else if (result->nat_here)
 		log_warning("a NAT makes port %u of %s, an address of this machine, port %u: by a "
 			    "rule of this machine, a connection that it has not forgotten, or in "
 			    "user space (pasta); strangers will not get through",
@@ -397,7 +397,13 @@ static void log_closing(const struct family_side *side, enum binding_mode wanted
 	const struct binding_client *winner = &side->result.winner;
 
 	if (wanted != BINDING_MODE_FORGET || side->result.no_nat ||
-		winner->port.kind != BORROW_STREAM || winner->answer.mode != BINDING_MODE_CLOSE)
+		winner->port.kind != BORROW_STREAM)
+		return;
+	if (side->result.nat_here && winner->answer.mode == BINDING_MODE_FORGET)
+		log_note("the connection to %s is closed in order: such a NAT may hold on to one "
+			 "that ends without a packet",
+			side->result.mapping.reflector);
+	if (winner->answer.mode != BINDING_MODE_CLOSE)
 		return;
 	log_warning("%s closes the connection, for want of CAP_NET_ADMIN or because it was asked "
 		    "too often: many NATs forget this mapping within minutes; keep it with -k",

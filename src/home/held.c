@@ -30,7 +30,8 @@
  *
  * Invariants: keepalive_due and answer_due never run both; `mapping` is what the last answer said;
  * a new connection is there before the old one is ended; one that is not trusted any more is ended
- * without a packet, as a FIN or RST makes NATs forget what is to be kept.
+ * without a packet, as a FIN or RST makes NATs forget what is to be kept; except where a NAT was
+ * seen not to bear that (in_order).
  */
 #include "home/held.h"
 
@@ -156,6 +157,7 @@ static enum held_event take_loss(struct held *held, uint64_t now)
 		.promised = held->binding.answer.mode == BINDING_MODE_HOLD,
 	};
 	held_release(held);
+	held->released_alive = true;
 	return HELD_LOST;
 }
 
@@ -222,19 +224,32 @@ void held_take_over(struct held *held, struct held *from, uint64_t now)
 	held_begin(held, &taken, 0, now);
 }
 
-void held_release(struct held *held)
+static void close_in_order(struct held *held)
 {
-	if (leave(held))
-		borrow_forget(&held->binding.port);
-}
-
-void held_end(struct held *held)
-{
-	if (!leave(held))
-		return;
 	/* A FIN that nobody answers would keep the port in use for minutes. */
 	if (held->binding.port.kind == BORROW_STREAM)
 		socket_set_flag(
 			held->binding.port.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, END_PATIENCE_MS);
 	binding_client_end(&held->binding);
+}
+
+void held_release(struct held *held)
+{
+	if (!leave(held))
+		return;
+	held->released = (struct addr){.family = ADDR_NONE};
+	if (held->in_order) {
+		close_in_order(held);
+		return;
+	}
+	if (held->binding.port.kind == BORROW_STREAM)
+		held->released = held->binding.request.remote;
+	held->released_alive = false;
+	borrow_forget(&held->binding.port);
+}
+
+void held_end(struct held *held)
+{
+	if (leave(held))
+		close_in_order(held);
 }

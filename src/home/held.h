@@ -49,6 +49,9 @@ struct held {
 	struct registration registration; /* of a name, said over it */
 	uint64_t interval_ms;             /* between two keep-alives */
 	struct held_loss loss;            /* of the last one */
+	bool in_order;                    /* always closes in order: the owner's to set */
+	struct addr released; /* the reflector of the connection that was ended without a packet */
+	bool released_alive;  /* last, or ADDR_NONE; it was that reflector which closed it */
 
 	uint64_t opened_at;
 	uint64_t now;           /* as handed to held_advance() */
@@ -97,7 +100,9 @@ enum held_event held_advance(struct held *held, bool happened, uint64_t now);
 /* Does what is due. One event at a time: what is left stays due. */
 enum held_event held_expire(struct held *held, uint64_t now);
 
-/* Ends it without a packet where possible, so that the NAT's entry stays as it is; twice is once.
+/*
+ * Ends it without a packet where possible, so that the NAT's entry stays as it is, unless
+ * `in_order`; twice is once.
  */
 void held_release(struct held *held);
 

@@ -23,6 +23,8 @@
  * Events:
  *   race won               it becomes the held connection; its method is tried alone from now on.
  *   race lost              another one after the backoff, by any method.
+ *   silence after silence  a reflector that was left without a packet answers no more: connections
+ *                          are closed in order from now on, and it is asked at two ports.
  *   HELD_ANSWERED          the mapping was seen: confirm().
  *   HELD_LOST              another race: at once, or after the backoff when it stood for less than
  *                          STOOD_MIN_MS. The lifetime of a stranger's connections is learnt.
@@ -337,6 +339,32 @@ static void compare(struct upkeep *upkeep, const struct mapping_race_result *res
 			known->reflector, one, second->reflector, other);
 }
 
+/*
+ * A NAT in user space (pasta) holds on to a connection that ends without a packet: from that port,
+ * that reflector does not answer any more. It is that, and not a dead reflector or network, where
+ * the reflector had just closed the connection itself, or answers at another port (`winner`).
+ */
+static bool bears_no_silence(const struct upkeep *upkeep, const struct addr *winner)
+{
+	const struct held *held = &upkeep->held;
+
+	if (held->in_order || held->released.family == ADDR_NONE ||
+		!mapping_race_is_silent(upkeep->race, &held->released))
+		return false;
+	return winner != NULL ? addr_equal_ip(winner, &held->released) : held->released_alive;
+}
+
+static void close_in_order(struct upkeep *upkeep)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	log_note("no answer from %s since a connection there was ended without a packet: they are "
+		 "closed in order from now on",
+		addr_format(&upkeep->held.released, text));
+	upkeep->held.in_order = true;
+	add_spare_port(upkeep);
+}
+
 static void take_winner(struct upkeep *upkeep, uint64_t now)
 {
 	struct mapping_race_result result;
@@ -344,6 +372,8 @@ static void take_winner(struct upkeep *upkeep, uint64_t now)
 
 	mapping_race_take(upkeep->race, &result);
 	upkeep->spoke = true;
+	if (bears_no_silence(upkeep, &result.winner.request.remote))
+		close_in_order(upkeep);
 	abandon_race(upkeep);
 	verification_add_contacted(&upkeep->verification, result.contacted);
 	if (upkeep->purpose == UPKEEP_COMPARE) {
@@ -422,10 +452,13 @@ static void take_lost_race(struct upkeep *upkeep, uint64_t now)
 	struct error error = *mapping_race_error(upkeep->race);
 	enum upkeep_purpose purpose = upkeep->purpose;
 	bool cannot = mapping_race_cannot(upkeep->race);
+	bool in_order = bears_no_silence(upkeep, NULL);
 
 	upkeep->spoke = mapping_race_spoke(upkeep->race) && error.status != EXIT_STATUS_LOCAL;
 	abandon_race(upkeep);
 	verification_add_contacted(&upkeep->verification, NULL);
+	if (in_order)
+		close_in_order(upkeep);
 	if (purpose == UPKEEP_COMPARE)
 		return;
 	upkeep->request.method = upkeep->probe->method;

@@ -34,8 +34,8 @@ like 'through the router' "$(said)" 'the router 192\.168\.1\.1 forwards its port
 ok 'a stranger logs in' router_lets_in 22
 
 router_stop
+nok 'a router that ends forgets it' router_forwards
 router_start "ext_ip=$router_public"
-nok 'a router that has started anew has forgotten it' router_forwards
 # It announces its start to everybody, and is asked at once, or some seconds after the last question.
 ok 'it is asked for again' wait_for 30 router_forwards
 ok 'and a stranger logs in' wait_for 20 router_lets_in 22
@@ -111,6 +111,41 @@ lab_nat_flush home
 lab_spawn keep home "$natpunch" probe -k -F -r "$LAB_REFLECTOR4"
 ok 'no router: the mapping is kept' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$"
 like 'it is told' "$(said)" 'the router 192\.168\.1\.1 cannot be asked to forward: Connection refused'
+lab_kill keep
+
+# The router gets another outer address.
+router_start "ext_ip=$router_public"
+lab_nat_flush home
+keep -i 6
+ok 'before the router has another address' \
+	wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$"
+before=$LAB_HOME_PUBLIC4
+questions=$(grep -c 'the router says the same' "$LAB_DIR/keep.err")
+lab_nat_address home 203.0.113.20
+ok 'within three intervals that is told' \
+	wait_for_line 18 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 22\$"
+ok 'a stranger logs in' router_lets_in 22
+asked_anew()
+{
+	[ "$(grep -c 'the router says the same' "$LAB_DIR/keep.err")" -gt "$questions" ]
+}
+ok 'and the router was asked anew' wait_for 20 asked_anew
+lab_kill keep
+ok 'the forward is given back' router_forgot
+router_stop
+lab_nat_address home "$before"
+
+# NUMBER: so often it was asked.
+asked_times()
+{
+	[ "$(lab_captured asked 'udp dst port 5351' | grep -c 'UDP, length 60')" -ge "$1" ]
+}
+
+lab_nat_flush home
+lab_capture asked home eth0 'udp port 5351'
+keep
+ok 'with -V nobody gets in' wait_for_line 20 "$LAB_DIR/keep.err" 'not reachable from elsewhere'
+ok 'so the router is asked again' wait_for 20 asked_times 2
 lab_kill keep
 lab_stop
 

@@ -10,7 +10,7 @@
 . "$(dirname "$0")/tap.sh"
 # shellcheck source=tests/lab/router.sh
 . "$(dirname "$0")/router.sh"
-need ip nft ss conntrack miniupnpd perl
+need ip nft ss conntrack miniupnpd perl setpriv
 
 natpunch=$lab_top/natpunch
 out=$LAB_DIR/out
@@ -99,6 +99,19 @@ like 'where they do not: it is told who keeps the port' "$text" \
 	'"router_forwards":null,"router_forwards_evidence":"not tried: natpunch \(pid [0-9]+\) keeps the port'
 is 'and that it is left alone as well' "$(router_rules)" "$before"
 lab_kill keep
+
+# A forward that nobody keeps, and check cannot see who is reached by it.
+lab_exec home-router nft delete rule inet filter forward handle "$(lab_exec home-router \
+	nft -a list chain inet filter forward | sed -n 's/.*tcp dport 22 drop # handle //p')"
+lab_nat_flush home
+lab_exec home "$natpunch" probe -F -r "$LAB_REFLECTOR4" >/dev/null 2>&1
+before=$(router_rules)
+isnt 'it is there' "$before" ''
+lab_nat_flush home
+text=$(lab_exec home setpriv --bounding-set -net_raw "$natpunch" check -4 -F -f json -r "$LAB_REFLECTOR4" 2>&1)
+like 'without CAP_NET_RAW a port that is answered is left alone' "$text" \
+	'"router_forwards":null,"router_forwards_evidence":"not tried: strangers get '
+is 'as it was' "$(router_rules)" "$before"
 router_stop
 
 # UPnP alone.

@@ -34,6 +34,11 @@ listens()
 	lab_exec home ss -Hltn 'sport = :2222' | grep -q .
 }
 
+is_left()
+{
+	! listens
+}
+
 openwrt()
 {
 	router_start "ext_ip=$router_public" 'allow 1024-65535 0.0.0.0/0 1024-65535' \
@@ -131,6 +136,32 @@ lab_signal keep HUP
 ok 'is asked when there is a reason to, and then a high port taken' \
 	wait_for_line 40 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 2222\$"
 ok 'a stranger logs in' router_lets_in 2222
+lab_kill keep
+router_stop
+
+# It answers later only, and refuses all ports then.
+lab_exec home-router nft insert rule ip lab to_me udp dport 5351 drop
+lab_nat_flush home
+keep
+ok 'a router that is not there at the start, and forwards nothing' \
+	wait_for_line 20 "$LAB_DIR/keep.err" 'cannot be asked to forward'
+lab_exec home-router nft flush chain ip lab to_me
+router_start "ext_ip=$router_public" 'deny 0-65535 0.0.0.0/0 0-65535'
+lab_signal keep HUP
+ok 'a high port is taken' wait_for_line 20 "$LAB_DIR/keep.err" 'what comes to port 2222 goes to'
+ok 'and left when it is refused too' \
+	wait_for_line 20 "$LAB_DIR/keep.err" 'nor does it forward to port 2222, which is left$'
+ok 'nobody listens there any more' wait_for 20 is_left
+ok 'the port is what it was' wait_for_line 20 "$LAB_DIR/keep.err" "keeping $LAB_HOME_PUBLIC4:22 by"
+lab_kill keep
+router_stop
+
+# IPv6 stays with the port of -p: nothing is forwarded there.
+openwrt
+lab_nat_flush home
+keep -r "$LAB_REFLECTOR6"
+ok 'IPv4: a high port' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 2222\$"
+ok 'IPv6: the port of -p' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME6 22\$"
 lab_kill keep
 router_stop
 lab_stop

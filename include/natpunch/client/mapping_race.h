@@ -58,6 +58,7 @@ struct mapping_race_result {
 	size_t reflector; /* its index in the request */
 	bool no_nat;      /* the public address is one of this machine's own, with the same port */
 	bool by_service;  /* SRV records led to it */
+	bool nat_here;    /* one of this machine's own, with another port: a NAT on this machine */
 	bool differs;     /* with must_agree: the port depends on who is asked */
 	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which reflectors the port has spoken to */
 	struct binding_client winner; /* still open, the caller's: binding_client_end() */
@@ -128,6 +129,9 @@ bool mapping_race_spoke(const struct mapping_race *race);
 /* After MAPPING_RACE_FAILED: did this machine refuse (BORROW_CANNOT), so that trying again is idle?
  */
 bool mapping_race_cannot(const struct mapping_race *race);
+
+/* Was this address asked, and is there no word from it? */
+bool mapping_race_is_silent(const struct mapping_race *race, const struct addr *remote);
 
 /* Ends what is under way and frees the race; NULL is fine. */
 void mapping_race_end(struct mapping_race *race);

@@ -5,6 +5,7 @@
 #include "natpunch/client/forward.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
@@ -143,6 +144,44 @@ static void test_wish(void)
 	is_uint(question.wish, 2222, "for that one");
 }
 
+/* A name server that never answers. */
+static pid_t start_nothing(
+	const void *context, const struct host_port *host, enum addr_family family, int fd)
+{
+	pid_t pid = fork();
+
+	(void)context;
+	(void)host;
+	(void)family;
+	(void)fd;
+	if (pid == 0)
+		for (;;)
+			pause();
+	return pid;
+}
+
+/* One of several reflectors whose name is not found does not take all of the time. */
+static void test_look_up(void)
+{
+	static const struct host_port reflectors[] = {
+		{.host = "reflector.example.org", .port = 3478},
+		{.host = "127.0.0.1", .port = 3478},
+	};
+	const struct resolve_helper helper = {.start = start_nothing};
+	const struct mapping_race_request request = {.reflectors = reflectors,
+		.reflector_count = 2,
+		.family = ADDR_IPV4,
+		.resolver = &helper};
+	const struct mapping_race_request *requests[] = {&request};
+	const struct forward_options options = {.lease = 7200};
+	struct forward forward;
+	struct forward *const forwards[] = {&forward};
+
+	forward_ask(forwards, requests, 1, &options, clock_now_ms() + 5000);
+	is_uint(forward.remote.family, ADDR_IPV4, "the next one is asked about in time");
+	ok(!forward.asked, "though no router leads to it");
+}
+
 static void test_explained(void)
 {
 	struct scene scene = scene_make("192.0.2.1", 22, 22, "100.64.0.2");
@@ -185,6 +224,7 @@ int main(void)
 	test_beyond();
 	test_note();
 	test_wish();
+	test_look_up();
 	test_explained();
 	return done_testing();
 }

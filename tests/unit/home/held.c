@@ -257,6 +257,25 @@ static void test_silent(void)
 	leave();
 }
 
+/* Where a NAT does not bear that. */
+static void test_in_order(void)
+{
+	init(NULL);
+	held.in_order = true;
+	begin(SOCK_STREAM, HOLDS, 0);
+	held_release(&held);
+	is_closed("given up");
+	ok(hear_fin(end.fd), "in order");
+	is_uint(held.released.family, ADDR_NONE, "so nothing was left behind");
+	leave();
+	init(NULL);
+	begin(SOCK_STREAM, HOLDS, 0);
+	held_release(&held);
+	is_uint(held.released.family, ADDR_IPV4, "else it is known where");
+	ok(!held.released_alive, "but not whether anybody is there");
+	leave();
+}
+
 static void test_lost(void)
 {
 	init(NULL);
@@ -268,6 +287,7 @@ static void test_lost(void)
 	ok(held.loss.promised, "it had promised to hold it");
 	ok(!held.loss.idle, "no keep-alive was under way");
 	ok(!held.loss.reset, "and no RST came");
+	ok(held.released_alive, "it was there then");
 	is_closed("lost");
 
 	begin(SOCK_STREAM, STRANGE, 0);
@@ -443,6 +463,7 @@ int main(void)
 	test_keepalive(SOCK_DGRAM);
 	test_jitter();
 	test_silent();
+	test_in_order();
 	test_lost();
 	test_ending();
 	test_replaced();

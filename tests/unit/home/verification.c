@@ -88,11 +88,16 @@ static enum verification_event await(uint64_t now)
 		       : VERIFICATION_NOTHING;
 }
 
+static enum verification_event ask_again_at(uint64_t now)
+{
+	start(SERVER_PORT, now);
+	return await(now);
+}
+
 static enum verification_event ask_again(uint64_t *now)
 {
 	*now = verification.due;
-	start(SERVER_PORT, *now);
-	return await(*now);
+	return ask_again_at(*now);
 }
 
 static void test_again_and_again(void)
@@ -341,6 +346,24 @@ static void test_silence(void)
 	close(cutter);
 }
 
+/* It dials one address so often, and the rest of the minute it does not. */
+static void test_limited(void)
+{
+	uint64_t now = 1000;
+
+	start_reflector();
+	verification_init(&verification, &probe, OPEN_MS, AGAIN_MS);
+	open_door();
+	for (int i = 0; i < 50 && !verification.doubted; i++)
+		ask_again_at(now);
+	ok(verification.doubted, "at last it dials no more");
+	ok(strstr(verification.reachability.error.hint, "a few times a minute") != NULL,
+		"that it will again is said: %s", verification.reachability.error.hint);
+	close_door();
+	verification_end(&verification);
+	stop_reflector();
+}
+
 static bool passes_for_stranger(void)
 {
 	bool stranger;
@@ -388,6 +411,7 @@ int main(void)
 	test_impossible();
 	test_cut();
 	test_silence();
+	test_limited();
 	test_contacted();
 	is_int(server_stop(&no_dial), 0, "the one that does not dial ends cleanly");
 	return done_testing();

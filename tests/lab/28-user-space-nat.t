@@ -1,0 +1,44 @@
+#!/bin/sh
+# A NAT in user space, Debian's pasta, which lets nothing more through from a port to a reflector where
+# the last connection ended without a packet: a probe notices, and closes in order.
+
+# shellcheck source=tests/lab/lab.sh
+. "$(dirname "$0")/lab.sh"
+# shellcheck source=tests/lab/tap.sh
+. "$(dirname "$0")/tap.sh"
+need ip nft conntrack pasta
+
+natpunch=$lab_top/natpunch
+inside="pasta --netns-only --runas 0:0 --config-net --no-map-gw --"
+
+lab_start full-cone
+lab_reflect reflect reflector
+
+# The address that such a NAT shows to its inside is that of the machine, and the reflector may see it.
+
+lab_spawn near home-router "$natpunch" reflect -l 192.168.1.1:3478
+wait_for_line 20 "$LAB_DIR/near.err" ready || bail 'no reflector'
+# shellcheck disable=SC2086 # a command and its options
+lab_exec home $inside sh -c "for i in 1 2; do $natpunch probe -t 4 -r 192.168.1.1; done" \
+	>"$LAB_DIR/out" 2>"$LAB_DIR/said"
+is 'one probe after another gets an answer' "$(grep -c '^192\.168\.1\.2 [0-9]*$' "$LAB_DIR/out")" 2
+like 'it is said why' "$(cat "$LAB_DIR/said")" 'is closed in order: such a NAT may hold on to one'
+lab_kill near
+
+# Behind another NAT it looks like any, until it is silent.
+# shellcheck disable=SC2086
+lab_spawn pasta home $inside "$natpunch" probe -k -v -t 2 -i 5 -r "$LAB_REFLECTOR4"
+ok 'a mapping is kept' wait_for_line 20 "$LAB_DIR/pasta.out" "^$LAB_HOME_PUBLIC4 "
+inner=$(cat /proc/"$LAB_PID"/task/*/children)
+lab_kill reflect
+lab_reflect reflect reflector
+ok 'the reflector starts anew, and does not answer' \
+	wait_for_line 30 "$LAB_DIR/pasta.err" 'no answer from .* without a packet: they are closed in order'
+ok 'another port of it does' wait_for_line 30 "$LAB_DIR/pasta.err" \
+	'there are answers again|keeping .*, asking .*:13478'
+is 'that is said once' "$(grep -c 'closed in order from now on' "$LAB_DIR/pasta.err")" 1
+# It may be a process of a namespace of its own, so it is ended by its number here.
+# shellcheck disable=SC2086 # numbers
+kill $inner
+lab_stop
+done_testing
