@@ -18,6 +18,7 @@
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
+#include "natpunch/os/socket_linux.h"
 
 /* Takes the reflectors that may have an address of the family; returns how many. */
 static size_t take_reflectors(struct family_side *side, const struct mapping_race_request *request)
@@ -284,14 +285,18 @@ static void run_dialbacks(
 
 /*
  * A NAT of this machine may hold on to a connection that ends without a packet, and then the next
- * probe gets no answer (pasta).
+ * probe gets no answer (pasta). By a RST it forgets it at once, as does this machine.
  */
 static void end_winner(struct family_side *side)
 {
 	struct binding_client *winner = &side->result.winner;
 
-	if (side->result.nat_here && winner->answer.mode == BINDING_MODE_FORGET)
+	if (side->result.nat_here && winner->port.kind == BORROW_STREAM &&
+		winner->answer.mode == BINDING_MODE_FORGET) {
 		winner->answer.mode = BINDING_MODE_NONE;
+		socket_abort(winner->port.fd);
+		winner->port.fd = -1;
+	}
 	binding_client_end(winner);
 }
 

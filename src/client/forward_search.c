@@ -1,6 +1,7 @@
 #include "natpunch/client/forward_search.h"
 
-#include <string.h>
+#include "natpunch/os/clock.h"
+#include "natpunch/os/log.h"
 
 /*
  * What is likely comes first, as a candidate that fails takes seconds. A router that has the
@@ -84,4 +85,60 @@ bool forward_search_goes_on(const struct reachability *reachability)
 {
 	return reachability->verdict == REACHABILITY_SHUT &&
 	       reachability->evidence_arrival != ARRIVAL_SEEN;
+}
+
+/* A punch from local port E. */
+static int punch_from(uint16_t port, const struct mapping_race_request *request,
+	struct mapping_race_result *result, uint64_t deadline)
+{
+	struct mapping_race_request other = *request;
+	uint64_t now = clock_now_ms();
+	struct error error;
+
+	other.local.port = port;
+	other.timeout_ms = deadline > now ? deadline - now : 0;
+	if (mapping_race_run(&other, result, &error) == 0)
+		return 0;
+	log_detail("from local port %u: %s", port, error.text);
+	return -1;
+}
+
+/* Turns *result into that candidate, from what was seen of the local port that it takes. */
+static int take_candidate(const struct forward *forward, enum forward_candidate candidate,
+	const struct mapping_race_request *request, struct mapping_race_result *result,
+	uint64_t deadline)
+{
+	uint16_t port = forward_search_port(forward, candidate, request);
+
+	if (port == request->local.port) {
+		result->mapping.public_addr = forward->search.seen;
+	} else {
+		binding_client_end(&result->winner);
+		if (punch_from(port, request, result, deadline) != 0)
+			return -1;
+	}
+	forward_search_tell(forward, candidate, request, &result->mapping);
+	return 0;
+}
+
+enum forward_step forward_next(struct forward *forward, const struct mapping_race_request *request,
+	struct mapping_race_result *result, uint64_t deadline)
+{
+	struct forward_search *search = &forward->search;
+	enum forward_candidate candidate;
+	char text[ADDR_TEXT_SIZE];
+
+	if (search->tried == 0)
+		forward_search_begin(search, &result->mapping.public_addr);
+	while ((candidate = forward_search_next(search, forward, request)) !=
+		FORWARD_CANDIDATE_COUNT) {
+		if (take_candidate(forward, candidate, request, result, deadline) != 0)
+			return FORWARD_LOST;
+		if (!forward_search_dials(search, &result->mapping.public_addr))
+			continue;
+		if (forward_is_granted(forward))
+			log_detail("trying %s", addr_format(&result->mapping.public_addr, text));
+		return FORWARD_TRY;
+	}
+	return FORWARD_END;
 }

@@ -400,7 +400,7 @@ static void log_closing(const struct family_side *side, enum binding_mode wanted
 		winner->port.kind != BORROW_STREAM)
 		return;
 	if (side->result.nat_here && winner->answer.mode == BINDING_MODE_FORGET)
-		log_note("the connection to %s is closed in order: such a NAT may hold on to one "
+		log_note("the connection to %s is reset: such a NAT may hold on to one "
 			 "that ends without a packet",
 			side->result.mapping.reflector);
 	if (winner->answer.mode != BINDING_MODE_CLOSE)

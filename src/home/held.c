@@ -157,7 +157,6 @@ static enum held_event take_loss(struct held *held, uint64_t now)
 		.promised = held->binding.answer.mode == BINDING_MODE_HOLD,
 	};
 	held_release(held);
-	held->released_alive = true;
 	return HELD_LOST;
 }
 
@@ -244,7 +243,6 @@ void held_release(struct held *held)
 	}
 	if (held->binding.port.kind == BORROW_STREAM)
 		held->released = held->binding.request.remote;
-	held->released_alive = false;
 	borrow_forget(&held->binding.port);
 }
 

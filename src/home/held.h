@@ -50,8 +50,7 @@ struct held {
 	uint64_t interval_ms;             /* between two keep-alives */
 	struct held_loss loss;            /* of the last one */
 	bool in_order;                    /* always closes in order: the owner's to set */
-	struct addr released; /* the reflector of the connection that was ended without a packet */
-	bool released_alive;  /* last, or ADDR_NONE; it was that reflector which closed it */
+	struct addr released; /* where the last one that was ended without a packet led, or NONE */
 
 	uint64_t opened_at;
 	uint64_t now;           /* as handed to held_advance() */

@@ -23,8 +23,8 @@
  * Events:
  *   race won               it becomes the held connection; its method is tried alone from now on.
  *   race lost              another one after the backoff, by any method.
- *   silence after silence  a reflector that was left without a packet answers no more: connections
- *                          are closed in order from now on, and it is asked at two ports.
+ *   silence after silence  a reflector that was left without a packet answers at its other port
+ *                          alone: connections are closed in order from now on.
  *   HELD_ANSWERED          the mapping was seen: confirm().
  *   HELD_LOST              another race: at once, or after the backoff when it stood for less than
  *                          STOOD_MIN_MS. The lifetime of a stranger's connections is learnt.
@@ -35,7 +35,8 @@
  *                          begins to replace what is held, each is asked, so that the first answer
  *                          of all wins. The first one's mapping is the second opinion.
  *   network changed        a keep-alive at once, or with another local address another race.
- *   the router forwards anew, or no more: it is dialled again (lease.c).
+ *   another public address the router is asked at once whether it forwards still (lease.c).
+ *   the router forwards anew, or no more: it is dialled again.
  *   verdict                it is reported; one that is not there leaves things as they are. Where
  *                          strangers do not get in and the router forwards, others are dialled
  *                          first (trial.c), and one that does becomes what is kept.
@@ -230,6 +231,9 @@ static void confirm(struct upkeep *upkeep, const struct mapping_race_result *see
 	}
 	if (!first && !same)
 		learn_interval(upkeep, &told.mapping, now);
+	/* A router with another outer address may forward no more, and not say so. */
+	if (!first && !addr_equal_ip(&upkeep->known.mapping.public_addr, &told.mapping.public_addr))
+		lease_hurry(&upkeep->lease, now);
 	upkeep->lost_while_idle = false;
 	upkeep->known = told;
 	upkeep->has_known = true;
@@ -341,17 +345,15 @@ static void compare(struct upkeep *upkeep, const struct mapping_race_result *res
 
 /*
  * A NAT in user space (pasta) holds on to a connection that ends without a packet: from that port,
- * that reflector does not answer any more. It is that, and not a dead reflector or network, where
- * the reflector had just closed the connection itself, or answers at another port (`winner`).
+ * the reflector does not answer any more. It is that, and not a dead reflector or network, where
+ * the same reflector answers at another port (`winner`).
  */
 static bool bears_no_silence(const struct upkeep *upkeep, const struct addr *winner)
 {
 	const struct held *held = &upkeep->held;
 
-	if (held->in_order || held->released.family == ADDR_NONE ||
-		!mapping_race_is_silent(upkeep->race, &held->released))
-		return false;
-	return winner != NULL ? addr_equal_ip(winner, &held->released) : held->released_alive;
+	return !held->in_order && addr_equal_ip(winner, &held->released) &&
+	       mapping_race_is_silent(upkeep->race, &held->released);
 }
 
 static void close_in_order(struct upkeep *upkeep)
@@ -362,7 +364,6 @@ static void close_in_order(struct upkeep *upkeep)
 		 "closed in order from now on",
 		addr_format(&upkeep->held.released, text));
 	upkeep->held.in_order = true;
-	add_spare_port(upkeep);
 }
 
 static void take_winner(struct upkeep *upkeep, uint64_t now)
@@ -452,13 +453,10 @@ static void take_lost_race(struct upkeep *upkeep, uint64_t now)
 	struct error error = *mapping_race_error(upkeep->race);
 	enum upkeep_purpose purpose = upkeep->purpose;
 	bool cannot = mapping_race_cannot(upkeep->race);
-	bool in_order = bears_no_silence(upkeep, NULL);
 
 	upkeep->spoke = mapping_race_spoke(upkeep->race) && error.status != EXIT_STATUS_LOCAL;
 	abandon_race(upkeep);
 	verification_add_contacted(&upkeep->verification, NULL);
-	if (in_order)
-		close_in_order(upkeep);
 	if (purpose == UPKEEP_COMPARE)
 		return;
 	upkeep->request.method = upkeep->probe->method;

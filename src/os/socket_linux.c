@@ -89,6 +89,14 @@ bool socket_forget(int fd)
 	return true;
 }
 
+void socket_abort(int fd)
+{
+	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+	(void)connect(fd, &nobody, sizeof(nobody));
+	close(fd);
+}
+
 bool socket_can_forget(void)
 {
 	int fd = socket_open(ADDR_IPV4, SOCK_STREAM, IPPROTO_TCP);

@@ -89,14 +89,6 @@ bool forward_is_forbidden(const struct forward *forward);
 /* What the router does, if it does, as part of the mapping; else nothing of a router is in it. */
 void forward_note(const struct forward *forward, struct mapping *mapping);
 
-/*
- * Makes *result, which is what the reflector saw and whose winner is open, the first candidate; and
- * after one that strangers do not get through, the next. The first may be the only one. May block
- * until `deadline`, as mapping_race_run() does.
- */
-enum forward_step forward_next(struct forward *forward, const struct mapping_race_request *request,
-	struct mapping_race_result *result, uint64_t deadline);
-
 /* Refused, or silent: why it does not forward the port to this machine's, and what to do. */
 void forward_explain_failure(const struct forward *forward,
 	const struct mapping_race_request *request, struct error *error);

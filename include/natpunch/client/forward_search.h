@@ -54,4 +54,12 @@ bool forward_search_dials(struct forward_search *search, const struct addr *mapp
  */
 bool forward_search_goes_on(const struct reachability *reachability);
 
+/*
+ * Makes *result, which is what the reflector saw and whose winner is open, the first candidate; and
+ * after one that strangers do not get through, the next. The first may be the only one. May block
+ * until `deadline`, as mapping_race_run() does.
+ */
+enum forward_step forward_next(struct forward *forward, const struct mapping_race_request *request,
+	struct mapping_race_result *result, uint64_t deadline);
+
 #endif

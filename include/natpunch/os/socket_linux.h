@@ -37,6 +37,9 @@ int socket_bind_interface(int fd, const char *interface); /* SO_BINDTODEVICE; 0,
  */
 bool socket_forget(int fd);
 
+/* Ends a connection by a RST and closes the socket, which leaves no TIME_WAIT here. */
+void socket_abort(int fd);
+
 /* Is there CAP_NET_ADMIN in this network namespace for TCP_REPAIR? Tries on a socket of its own. */
 bool socket_can_forget(void);
 

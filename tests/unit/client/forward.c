@@ -3,6 +3,7 @@
  * punch from the router's port asks a reflector that is not there.
  */
 #include "natpunch/client/forward.h"
+#include "natpunch/client/forward_search.h"
 
 #include <string.h>
 #include <unistd.h>
