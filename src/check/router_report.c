@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "natpunch/client/forward.h"
+#include "natpunch/client/forward_search.h"
 #include "natpunch/client/reachability.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
