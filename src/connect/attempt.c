@@ -74,10 +74,12 @@
 #include "natpunch/os/socket.h"
 #include "natpunch/proto/relay_messages.h"
 
-#define TRIES_MAX    6  /* at an address where our question came too late */
-#define ARRIVALS_MAX 16 /* that wait on our port; rule for more: the kernel drops their SYNs */
+#define TRIES_MAX    6   /* at an address where our question came too late, or was not answered */
+#define PAUSE_MS     100 /* before the third of them, and before each that follows twice as much */
+#define ARRIVALS_MAX 16  /* that wait on our port; rule for more: the kernel drops their SYNs */
 
 enum phase {
+	PHASE_PAUSE,
 	PHASE_CONNECT,
 	PHASE_NONCE,
 	PHASE_ASK,
@@ -97,7 +99,7 @@ enum phase_end {
 	END_DONE,   /* the next phase has what it needs */
 	END_VAIN,   /* no direct way this time; `error` is not set */
 	END_OPEN,   /* `connection` is the one to home */
-	END_LATE,   /* our question was late, and not heard: once more */
+	END_LATE,   /* our question was late or lost, and not heard: once more */
 	END_SILENT, /* nothing came from this address of the reflector */
 	END_NEXT,   /* it will not do */
 	END_FAILED  /* no other of the family will do either */
@@ -177,10 +179,10 @@ static int give_up(int fd)
 	return -1;
 }
 
-/* A socket on our port, which the first one makes up. Returns -1 and errno. */
-static int bind_to_port(const struct attempt *in)
+/* A socket on that port; 0: on one that the kernel makes up. Returns -1 and errno. */
+static int bind_to_port(const struct attempt *in, const struct addr *port)
 {
-	struct addr local = in->local;
+	struct addr local = *port;
 	int fd;
 
 	local.family = in->session.reflector.family;
@@ -198,7 +200,7 @@ static int bind_to_port(const struct attempt *in)
 static int open_from_port(void *context, const struct addr *remote)
 {
 	struct attempt *in = context;
-	int fd = bind_to_port(in);
+	int fd = bind_to_port(in, &in->local);
 
 	if (fd < 0)
 		return -1;
@@ -208,10 +210,19 @@ static int open_from_port(void *context, const struct addr *remote)
 	return fd;
 }
 
+/* The same, from a port that nothing else leaves from. */
+static int open_from_new_port(void *context, const struct addr *remote)
+{
+	const struct addr none = {.port = 0};
+	int fd = bind_to_port(context, &none);
+
+	return fd >= 0 && socket_connect(fd, remote) != 0 ? give_up(fd) : fd;
+}
+
 /* Without it there is one way less. */
 static void listen_on_port(struct attempt *in)
 {
-	int fd = bind_to_port(in);
+	int fd = bind_to_port(in, &in->local);
 
 	if (fd >= 0 && listen(fd, ARRIVALS_MAX) != 0)
 		fd = give_up(fd);
@@ -287,38 +298,70 @@ static void watch_stream(const struct attempt *in, struct pollfd *own)
 
 /* ---- the reflector ------------------------------------------------------------------------ */
 
+static uint64_t earlier(uint64_t one, uint64_t other)
+{
+	return one < other ? one : other;
+}
+
+/* Before it is asked once more: at once the first time. */
+static enum phase_end begin_pause(struct attempt *in)
+{
+	in->due = in->now + (in->tries > 1 ? (uint64_t)PAUSE_MS << (in->tries - 2) : 0);
+	return in->due > in->now ? END_STAYS : END_DONE;
+}
+
+static enum phase_end step_pause(struct attempt *in, const struct pollfd *own)
+{
+	(void)own;
+	return in->now < in->due ? END_STAYS : END_DONE;
+}
+
 static enum phase_end begin_connect(struct attempt *in)
 {
 	reflector_session_start(&in->session, &in->config.reflector, in->config.key);
-	in->session.stream = open_from_port(in, &in->config.reflector);
-	if (in->session.stream < 0)
-		return stop(in, END_NEXT, EXIT_STATUS_LOCAL, "cannot connect to", strerror(errno));
-	listen_on_port(in);
-	in->due = in->now + in->config.times->next_address;
+	if (reflector_call_start(
+		    &in->call, &in->config.reflector, open_from_new_port, in, in->now) != 0)
+		return stop(in, END_NEXT, EXIT_STATUS_LOCAL, "cannot connect to",
+			strerror(in->call.problem));
+	in->give_up = in->now + in->config.times->next_address;
+	in->due = earlier(in->call.due, in->give_up);
 	return END_STAYS;
 }
 
 /* The nonce's datagram may be faster. */
 static void watch_connect(const struct attempt *in, struct pollfd *own)
 {
-	own[0] = (struct pollfd){.fd = in->session.stream, .events = POLLOUT};
-	own[1] = (struct pollfd){.fd = in->session.datagram, .events = POLLIN};
+	reflector_call_watch(&in->call, own);
+	own[REFLECTOR_CALL_MAX] = (struct pollfd){.fd = in->session.datagram, .events = POLLIN};
+}
+
+/* From now on its port is ours. */
+static enum phase_end take_call(struct attempt *in, int fd)
+{
+	in->session.stream = fd;
+	if (socket_local(fd, &in->local) != 0)
+		return stop(in, END_NEXT, EXIT_STATUS_LOCAL, "cannot connect to", strerror(errno));
+	listen_on_port(in);
+	return END_DONE;
 }
 
 static enum phase_end step_connect(struct attempt *in, const struct pollfd *own)
 {
-	int problem;
+	int fd;
 
-	if (own[1].revents != 0)
+	if (own[REFLECTOR_CALL_MAX].revents != 0)
 		reflector_session_take_nonce(&in->session);
-	if (own[0].revents == 0)
-		return in->now < in->due ? END_STAYS
-					 : stop(in, END_SILENT, EXIT_STATUS_NETWORK,
-						   "no answer from", "the time is up");
-	problem = socket_take_error(in->session.stream);
-	return problem == 0 ? END_DONE
-			    : stop(in, END_NEXT, EXIT_STATUS_NETWORK, "cannot connect to",
-				      strerror(problem));
+	fd = reflector_call_advance(&in->call, own, in->now);
+	in->due = earlier(in->call.due, in->give_up);
+	if (fd >= 0)
+		return take_call(in, fd);
+	/* Refused, or it was established and is gone already. */
+	if (in->call.problem != 0)
+		return stop(in, in->call.problem == ECONNRESET ? END_LATE : END_NEXT,
+			EXIT_STATUS_NETWORK, "cannot connect to", strerror(in->call.problem));
+	return in->now < in->give_up ? END_STAYS
+				     : stop(in, END_SILENT, EXIT_STATUS_NETWORK, "no answer from",
+					       "the time is up");
 }
 
 static enum phase_end wait_for_nonce(const struct attempt *in)
@@ -416,8 +459,8 @@ static enum phase_end judge_connect(struct attempt *in, enum reflector_answer an
 			"the question came too late"},
 		[REFLECTOR_ANSWER_NOT_STUN] = {END_FAILED, EXIT_STATUS_PEER, "bad answer from",
 			"it is not STUN"},
-		[REFLECTOR_ANSWER_LOST] = {END_NEXT, EXIT_STATUS_NETWORK, "no answer from", NULL},
-		[REFLECTOR_ANSWER_UNSENT] = {END_NEXT, EXIT_STATUS_NETWORK, NULL, NULL},
+		[REFLECTOR_ANSWER_LOST] = {END_LATE, EXIT_STATUS_NETWORK, "no answer from", NULL},
+		[REFLECTOR_ANSWER_UNSENT] = {END_LATE, EXIT_STATUS_NETWORK, NULL, NULL},
 	};
 	const struct reflector_session *session = &in->session;
 
@@ -728,6 +771,7 @@ static const struct {
 	enum phase_end (*step)(struct attempt *in, const struct pollfd *own);
 	enum phase done, vain; /* what follows */
 } phases[] = {
+	[PHASE_PAUSE] = {begin_pause, watch_nothing, step_pause, .done = PHASE_CONNECT},
 	[PHASE_CONNECT] = {begin_connect, watch_connect, step_connect, .done = PHASE_NONCE},
 	[PHASE_NONCE] = {begin_nonce, watch_nonce, step_nonce, .done = PHASE_ASK},
 	[PHASE_ASK] = {begin_ask, watch_stream, step_ask, PHASE_UNHELD, PHASE_WAIT},
@@ -747,6 +791,7 @@ static void close_all(struct attempt *in)
 	nearby_end(&in->nearby);
 	port_sampler_end(&in->sampler);
 	leave_port(in);
+	reflector_call_end(&in->call);
 	reflector_session_end(&in->session);
 	if (in->connection >= 0)
 		close(in->connection);
@@ -780,13 +825,14 @@ static enum phase_end begin_again(struct attempt *in)
 	close_all(in);
 	if (++in->tries == TRIES_MAX)
 		return END_NEXT;
-	in->phase = PHASE_CONNECT;
-	return begin_connect(in);
+	in->phase = PHASE_PAUSE;
+	return begin_pause(in);
 }
 
 static enum attempt_state state_of(enum phase phase)
 {
 	switch (phase) {
+	case PHASE_PAUSE:
 	case PHASE_CONNECT:
 		return ATTEMPT_CALLING;
 	case PHASE_NONCE:

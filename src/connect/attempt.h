@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "connect/nearby.h"
+#include "connect/reflector_call.h"
 #include "connect/reflector_session.h"
 #include "natpunch/base/addr.h"
 #include "natpunch/base/error.h"
@@ -58,10 +59,12 @@ struct attempt {
 	struct attempt_config config;
 	struct error error;
 	unsigned phase; /* of attempt.c */
-	unsigned tries; /* that our question came too late */
+	unsigned tries; /* that our question came too late, or was lost */
 	uint64_t now;
 	uint64_t due;      /* of the phase */
 	uint32_t patience; /* how long an answer is waited for */
+	uint64_t give_up;  /* of a phase whose timers are several */
+	struct reflector_call call;
 	struct reflector_session session;
 	struct addr local;  /* the port that everything leaves from */
 	struct addr home;   /* as the reflector knows it; ADDR_NONE: not in our family */

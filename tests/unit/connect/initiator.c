@@ -865,10 +865,11 @@ static void answer_so(int fd, enum manner manner)
 	}
 }
 
-/* Only the time that the initiator has will end it. */
+/* Only the time that the initiator has will end it: it asks once more where it was not heard. */
 static bool is_silence(enum manner manner)
 {
-	return manner == SILENT || manner == HALF_THEN_SILENCE || manner == OTHERS_ANSWERS;
+	return manner == SILENT || manner == HALF_THEN_SILENCE || manner == OTHERS_ANSWERS ||
+	       manner == CLOSES || manner == HALF_THEN_END;
 }
 
 static bool is_at_its_end(enum manner manner)
@@ -924,20 +925,85 @@ static void test_bad_reflectors(void)
 	ok(clock_now_ms() - began < 3500, "none takes longer than it may");
 }
 
-/* A reflector that hears nothing for a while takes who is there for a person: that is no end. */
+/*
+ * A reflector that hears nothing for a while takes who is there for a person, and answers the
+ * question that comes then by a RST. That is no end, nor is a connection that is closed.
+ */
 static void test_late(void)
 {
+	static const enum manner manners[] = {LINE, CLOSES, HALF_THEN_END, LINE, UNPROVEN};
 	int listener = listen_on("127.0.0.1", 4000);
-	struct road road = travel("127.0.0.1", 4000, &home, 5000);
+	struct road road = travel("127.0.0.1", 4000, &home, PATIENCE);
 
-	for (int i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < sizeof(manners) / sizeof(manners[0]); i++) {
 		int fd = accept_patiently(listener);
-		if (!ok(fd >= 0, "it asks, time %d", i + 1))
+		if (!ok(fd >= 0, "it asks, time %u", i + 1))
 			break;
-		answer_so(fd, i < 2 ? LINE : UNPROVEN);
-		close(fd);
+		answer_so(fd, manners[i]);
+		if (manners[i] == CLOSES)
+			end_home(fd);
+		else
+			close(fd);
 	}
 	arrives(&road, EXIT_STATUS_PEER, "the question came too late", "late");
+	close(listener);
+}
+
+/* One that never answers is not asked without end. */
+static void test_always_closes(void)
+{
+	int listener = listen_on("127.0.0.1", 4000);
+	struct road road = travel("127.0.0.1", 4000, &home, PATIENCE);
+	unsigned count = 0;
+	int fd;
+
+	for (; count < 6 && (fd = accept_patiently(listener)) >= 0; count++)
+		end_home(fd);
+	arrives(&road, EXIT_STATUS_NETWORK, "no answer from 127.0.0.1:4000", "always closed");
+	is_uint(count, 6, "it asks six times");
+	ok(got_nobody(listener), "and not once more");
+	close(listener);
+}
+
+/* Has the kernel sent a SYN to this port of the loopback that nobody has answered? */
+static bool is_called(uint16_t port)
+{
+	FILE *table = fopen("/proc/net/tcp", "re");
+	char line[256], wanted[32];
+	bool found = false;
+
+	snprintf(wanted, sizeof(wanted), "0100007F:%04X 02 ", port);
+	while (table != NULL && !found && fgets(line, sizeof(line), table) != NULL)
+		found = strstr(line, wanted) != NULL;
+	if (table != NULL)
+		fclose(table);
+	return found;
+}
+
+/* The first SYN is dropped. The kernel sends it again after a second; another one is there before.
+ */
+static void test_lost_syn(void)
+{
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+	int listener = listen_on("127.0.0.1", 4000);
+	uint64_t end = clock_now_ms() + PATIENCE;
+	struct road road;
+	int fill, fd;
+
+	/* The one place in the queue is taken: the kernel drops what comes. */
+	listen(listener, 0);
+	fill = dial("127.0.0.1", 4000);
+	times.next_address = 950;
+	road = travel_for("127.0.0.1", 4000, &home, PATIENCE, &times);
+	while (!is_called(4000) && clock_now_ms() < end)
+		pause_briefly();
+	close(accept_patiently(listener));
+	fd = accept_patiently(listener);
+	ok(fd >= 0, "a SYN that was lost is not waited for");
+	answer_so(fd, UNPROVEN);
+	arrives(&road, EXIT_STATUS_PEER, "bad answer from", "a lost SYN");
+	close(fd);
+	close(fill);
 	close(listener);
 }
 
@@ -1169,8 +1235,9 @@ static void test_nonce(int listener)
 			stun_find(&message, STUN_NONCE, &nonce) && nonce.size == strlen(NONCE) &&
 			memcmp(nonce.value, NONCE, nonce.size) == 0,
 		"and has it in the first question");
+	say(fd, "not STUN", 8);
+	arrives(&road, EXIT_STATUS_PEER, "it is not STUN", "the nonce by UDP");
 	close(fd);
-	arrives(&road, EXIT_STATUS_NETWORK, "it closed the connection", "the nonce by UDP");
 	close(datagram);
 }
 
@@ -1278,6 +1345,8 @@ int main(void)
 	test_refusals();
 	test_bad_reflectors();
 	test_late();
+	test_always_closes();
+	test_lost_syn();
 	test_telling();
 	test_udp_alone();
 	test_direct();
