@@ -38,13 +38,22 @@ static void predict(struct port_sampler *sampler)
 {
 	uint16_t ports[PORT_PREDICTION_SAMPLES] = {0};
 
-	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++)
+	sampler->complete = true;
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
+		sampler->complete &= sampler->each[i].mapped.family != ADDR_NONE;
 		if (addr_equal_ip(&sampler->each[i].mapped, &sampler->each[0].mapped))
 			ports[i] = sampler->each[i].mapped.port;
+	}
 	close_all(sampler);
 	sampler->prediction = port_prediction_make(ports);
 	sampler->state = PORT_SAMPLER_DONE;
 	sampler->due = TIMER_NONE;
+}
+
+bool port_sampler_is_random(const struct port_sampler *sampler)
+{
+	return sampler->state == PORT_SAMPLER_DONE && sampler->complete &&
+	       sampler->prediction.port == 0;
 }
 
 void port_sampler_start(struct port_sampler *sampler, const struct addr *reflector,

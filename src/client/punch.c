@@ -24,7 +24,7 @@ static void retry(struct punch *punch, int problem, uint64_t now)
 	punch->fd = -1;
 	punch->problem = problem;
 	punch->due = next;
-	if (next >= punch->give_up)
+	if (punch->once || next >= punch->give_up)
 		fail(punch);
 }
 

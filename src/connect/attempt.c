@@ -76,6 +76,7 @@
 
 #define TRIES_MAX    6   /* at an address where our question came too late, or was not answered */
 #define PAUSE_MS     100 /* before the third of them, and before each that follows twice as much */
+#define COMPANY_MS   250 /* and a round trip to the reflector, without an answer from home */
 #define ARRIVALS_MAX 16  /* that wait on our port; rule for more: the kernel drops their SYNs */
 
 enum phase {
@@ -112,7 +113,11 @@ enum watch {
 	WATCH_OWN = WATCH_NEARBY + NEARBY_MAX,
 };
 
-_Static_assert(PORT_SAMPLER_WATCH_MAX <= PORT_PREDICTION_CANDIDATES, "a sampler's are watched too");
+/* The punch of the first try, and its company; a sampler may be watched beside them. */
+#define FIRST_PUNCHES 2
+
+_Static_assert(FIRST_PUNCHES + PORT_SAMPLER_WATCH_MAX <= ATTEMPT_OWN_MAX, "all are watched");
+_Static_assert(REFLECTOR_CALL_MAX + 1 <= ATTEMPT_OWN_MAX, "and the nonce's datagram");
 
 /* ---- how it ends -------------------------------------------------------------------------- */
 
@@ -323,6 +328,7 @@ static enum phase_end begin_connect(struct attempt *in)
 		    &in->call, &in->config.reflector, open_from_new_port, in, in->now) != 0)
 		return stop(in, END_NEXT, EXIT_STATUS_LOCAL, "cannot connect to",
 			strerror(in->call.problem));
+	in->called = in->now;
 	in->give_up = in->now + in->config.times->next_address;
 	in->due = earlier(in->call.due, in->give_up);
 	return END_STAYS;
@@ -339,6 +345,7 @@ static void watch_connect(const struct attempt *in, struct pollfd *own)
 static enum phase_end take_call(struct attempt *in, int fd)
 {
 	in->session.stream = fd;
+	in->round_trip = in->now - in->called;
 	if (socket_local(fd, &in->local) != 0)
 		return stop(in, END_NEXT, EXIT_STATUS_LOCAL, "cannot connect to", strerror(errno));
 	listen_on_port(in);
@@ -520,7 +527,6 @@ static enum phase_end start_punches(
 		remote.port = ports[i];
 		punch_start(
 			&in->punches[i], &remote, open_from_port, in, in->now, timeout_ms, in->now);
-		in->due = in->punches[i].due < in->due ? in->punches[i].due : in->due;
 	}
 	return count > 0 ? END_STAYS : END_VAIN;
 }
@@ -544,7 +550,6 @@ static enum phase_end advance_punches(struct attempt *in, const struct pollfd *o
 	enum phase_end end = END_VAIN;
 	char text[ADDR_TEXT_SIZE];
 
-	in->due = TIMER_NONE;
 	for (size_t i = 0; i < in->punch_count; i++) {
 		struct punch *punch = &in->punches[i];
 
@@ -555,8 +560,8 @@ static enum phase_end advance_punches(struct attempt *in, const struct pollfd *o
 			in->connection = punch_take(punch);
 			return END_OPEN;
 		}
-		in->problem = punch->problem != 0 ? punch->problem : in->problem;
-		in->due = punch->due < in->due ? punch->due : in->due;
+		if (punch->problem != 0 && !punch->once)
+			in->problem = punch->problem;
 		if (punch->state == PUNCH_TRYING)
 			end = END_STAYS;
 	}
@@ -572,12 +577,63 @@ static enum phase_end step_punches(struct attempt *in, const struct pollfd *own)
 	return end;
 }
 
+/*
+ * A SYN that is lost is not to wait for the kernel. From the same port there can be no other one
+ * beside it; from another port home's NAT lets it in, or the first SYN is not what it waits for.
+ */
+static void add_company(struct attempt *in, uint32_t timeout_ms)
+{
+	struct punch *company = &in->punches[in->punch_count];
+	uint64_t wait = COMPANY_MS + in->round_trip;
+
+	if (wait >= timeout_ms)
+		return;
+	in->punch_count++;
+	punch_start(company, &in->target, open_from_new_port, in, in->now + wait, timeout_ms - wait,
+		in->now);
+	company->once = true;
+}
+
 static enum phase_end begin_punch(struct attempt *in)
 {
 	const struct initiator_times *times = in->config.times;
+	const struct name_question *question = &in->session.question;
+	uint32_t timeout = in->can_predict ? times->second_after : times->first;
+	struct addr other = reach(in, &question->other);
 
-	return start_punches(
-		in, &in->target.port, 1, in->can_predict ? times->second_after : times->first);
+	start_punches(in, &in->target.port, 1, timeout);
+	add_company(in, timeout);
+	if (in->can_predict && question->home_random_ports && question->offer_size > 0) {
+		port_sampler_start(
+			&in->sampler, &in->config.reflector, &other, open_from_port, in, in->now);
+		in->due = in->sampler.due;
+	}
+	return END_STAYS;
+}
+
+static void watch_punch(const struct attempt *in, struct pollfd *own)
+{
+	watch_punches(in, own);
+	port_sampler_watch(&in->sampler, own + FIRST_PUNCHES);
+}
+
+/* What home cannot predict and we cannot either needs no waiting: it goes on beside the relay. */
+static enum phase_end step_punch(struct attempt *in, const struct pollfd *own)
+{
+	enum phase_end end = step_punches(in, own);
+
+	if (end != END_STAYS || in->sampler.state == PORT_SAMPLER_NONE)
+		return end;
+	port_sampler_advance(&in->sampler, own + FIRST_PUNCHES, in->now);
+	in->due = in->sampler.due;
+	if (port_sampler_is_random(&in->sampler)) {
+		log_detail("neither home's port nor ours can be predicted: no direct way is "
+			   "waited for");
+		end = END_VAIN;
+	}
+	if (in->sampler.state == PORT_SAMPLER_DONE)
+		port_sampler_end(&in->sampler);
+	return end;
 }
 
 /* ---- the second try ----------------------------------------------------------------------- */
@@ -716,17 +772,21 @@ static enum phase_end begin_wait(struct attempt *in)
 		       : fail(in, "the reflector does not relay");
 }
 
-static void watch_nothing(const struct attempt *in, struct pollfd *own)
+/* Without a punch there is nothing. */
+static void watch_wait(const struct attempt *in, struct pollfd *own)
 {
-	(void)in;
-	(void)own;
+	watch_punches(in, own + 1);
 }
 
 static enum phase_end step_wait(struct attempt *in, const struct pollfd *own)
 {
-	(void)in;
-	(void)own;
-	return END_STAYS;
+	return advance_punches(in, own + 1) == END_OPEN ? END_OPEN : END_STAYS;
+}
+
+static void watch_relay(const struct attempt *in, struct pollfd *own)
+{
+	watch_stream(in, own);
+	watch_punches(in, own + 1);
 }
 
 /* Behind the answer comes the session: of that not one byte is read here. */
@@ -760,6 +820,8 @@ static enum phase_end begin_relay(struct attempt *in)
 
 static enum phase_end step_relay(struct attempt *in, const struct pollfd *own)
 {
+	if (step_wait(in, own) == END_OPEN)
+		return END_OPEN;
 	return hear(in, own, NULL, judge_relay);
 }
 
@@ -771,18 +833,18 @@ static const struct {
 	enum phase_end (*step)(struct attempt *in, const struct pollfd *own);
 	enum phase done, vain; /* what follows */
 } phases[] = {
-	[PHASE_PAUSE] = {begin_pause, watch_nothing, step_pause, .done = PHASE_CONNECT},
+	[PHASE_PAUSE] = {begin_pause, watch_wait, step_pause, .done = PHASE_CONNECT},
 	[PHASE_CONNECT] = {begin_connect, watch_connect, step_connect, .done = PHASE_NONCE},
 	[PHASE_NONCE] = {begin_nonce, watch_nonce, step_nonce, .done = PHASE_ASK},
 	[PHASE_ASK] = {begin_ask, watch_stream, step_ask, PHASE_UNHELD, PHASE_WAIT},
-	[PHASE_UNHELD] = {begin_unheld, watch_nothing, step_wait, .done = PHASE_PUNCH},
-	[PHASE_PUNCH] = {begin_punch, watch_punches, step_punches, .vain = PHASE_SAMPLE},
+	[PHASE_UNHELD] = {begin_unheld, watch_wait, step_wait, .done = PHASE_PUNCH},
+	[PHASE_PUNCH] = {begin_punch, watch_punch, step_punch, .vain = PHASE_SAMPLE},
 	[PHASE_SAMPLE] = {begin_sample, watch_sample, step_sample, PHASE_TELL, PHASE_WAIT},
 	[PHASE_TELL] = {begin_tell, watch_stream, step_tell, PHASE_HEAR, PHASE_WAIT},
 	[PHASE_HEAR] = {begin_hear, watch_stream, step_hear, PHASE_PUNCH_AGAIN, PHASE_WAIT},
 	[PHASE_PUNCH_AGAIN] = {begin_punch_again, watch_punches, step_punches, .vain = PHASE_WAIT},
-	[PHASE_WAIT] = {begin_wait, watch_nothing, step_wait, .done = PHASE_RELAY},
-	[PHASE_RELAY] = {begin_relay, watch_stream, step_relay, .done = PHASE_RELAY},
+	[PHASE_WAIT] = {begin_wait, watch_wait, step_wait, .done = PHASE_RELAY},
+	[PHASE_RELAY] = {begin_relay, watch_relay, step_relay, .done = PHASE_RELAY},
 };
 
 static void close_all(struct attempt *in)
@@ -813,7 +875,8 @@ static enum phase_end follow(struct attempt *in, enum phase_end end)
 {
 	enum phase next = end == END_DONE ? phases[in->phase].done : phases[in->phase].vain;
 
-	if (in->phase == PHASE_PUNCH && !in->can_predict)
+	if (in->phase == PHASE_PUNCH &&
+		(!in->can_predict || in->session.question.home_random_ports))
 		next = PHASE_WAIT;
 	in->phase = next;
 	return phases[next].begin(in);
@@ -892,7 +955,7 @@ void attempt_start(struct attempt *attempt, uint64_t now)
 uint64_t attempt_watch(const struct attempt *attempt, struct pollfd fds[ATTEMPT_WATCH_MAX])
 {
 	bool known = attempt->home.family != ADDR_NONE;
-	uint64_t nearby;
+	uint64_t due = attempt->due;
 
 	for (size_t i = 0; i < ATTEMPT_WATCH_MAX; i++)
 		fds[i] = (struct pollfd){.fd = -1};
@@ -901,8 +964,10 @@ uint64_t attempt_watch(const struct attempt *attempt, struct pollfd fds[ATTEMPT_
 	fds[WATCH_LISTENER] =
 		(struct pollfd){.fd = known ? attempt->listener : -1, .events = POLLIN};
 	phases[attempt->phase].watch(attempt, fds + WATCH_OWN);
-	nearby = nearby_watch(&attempt->nearby, fds + WATCH_NEARBY);
-	return nearby < attempt->due ? nearby : attempt->due;
+	due = earlier(due, nearby_watch(&attempt->nearby, fds + WATCH_NEARBY));
+	for (size_t i = 0; i < attempt->punch_count; i++)
+		due = earlier(due, attempt->punches[i].due);
+	return due;
 }
 
 void attempt_advance(

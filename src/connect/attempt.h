@@ -29,8 +29,9 @@
 #include "natpunch/proto/nat64.h"
 #include "natpunch/proto/port_prediction.h"
 
-/* The listener, home's own addresses, and what a phase has of its own. */
-#define ATTEMPT_WATCH_MAX (1 + NEARBY_MAX + PORT_PREDICTION_CANDIDATES)
+/* What a phase has of its own; with it, the listener and home's own addresses. */
+#define ATTEMPT_OWN_MAX   PORT_PREDICTION_CANDIDATES
+#define ATTEMPT_WATCH_MAX (1 + NEARBY_MAX + ATTEMPT_OWN_MAX)
 
 enum attempt_state {
 	ATTEMPT_IDLE,
@@ -61,10 +62,11 @@ struct attempt {
 	unsigned phase; /* of attempt.c */
 	unsigned tries; /* that our question came too late, or was lost */
 	uint64_t now;
-	uint64_t due;      /* of the phase */
+	uint64_t due;      /* of the phase; punches have timers of their own */
 	uint32_t patience; /* how long an answer is waited for */
 	uint64_t give_up;  /* of a phase whose timers are several */
 	struct reflector_call call;
+	uint64_t called, round_trip; /* the reflector, and how long it took to be there */
 	struct reflector_session session;
 	struct addr local;  /* the port that everything leaves from */
 	struct addr home;   /* as the reflector knows it; ADDR_NONE: not in our family */

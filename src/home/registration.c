@@ -148,6 +148,7 @@ static void send_registration(struct registration *registration, uint64_t now)
 	};
 	memcpy(question.home, registration->home, sizeof(question.home));
 	own_hosts_add(&question, &registration->mapping);
+	question.random_ports = registration->random_ports;
 	registration->asking = true;
 	registration->due = now + REGISTRATION_ANSWER_MS;
 	binding_client_hold(over, now);
@@ -162,6 +163,8 @@ void registration_start(struct registration *registration, struct binding_client
 	if (registration->key == NULL)
 		return;
 	registration_stop(registration);
+	if (!mapping_equal(&registration->mapping, mapping))
+		registration->looked = registration->random_ports = false;
 	registration->over = over;
 	registration->mapping = *mapping;
 	if (over->port.kind == BORROW_HANDSHAKE) {
@@ -232,6 +235,27 @@ void registration_predict(const struct registration *registration,
 		asker, prediction, registration->key, random, bytes, sizeof(bytes));
 	if (send(registration->over->port.fd, bytes, size, MSG_NOSIGNAL) != (ssize_t)size)
 		log_detail("the reflector does not take our prediction");
+}
+
+bool registration_wants_look(const struct registration *registration)
+{
+	const struct mapping *mapping = &registration->mapping;
+
+	return registration->over != NULL && registration->over->port.kind == BORROW_STREAM &&
+	       !registration->asking && !registration->warned && !registration->looked &&
+	       mapping->public_addr.port != mapping->local.port;
+}
+
+void registration_take_look(struct registration *registration, bool random_ports, uint64_t now)
+{
+	bool before = registration->random_ports;
+
+	registration->looked = true;
+	registration->random_ports = random_ports;
+	if (random_ports == before || registration->over == NULL || registration->asking)
+		return;
+	log_detail("our ports cannot be predicted: telling the reflector");
+	send_registration(registration, now);
 }
 
 /* While asking over UDP, a request is due again before the answer is given up. */

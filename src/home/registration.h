@@ -29,8 +29,10 @@ struct registration {
 	struct name_client client;
 	bool asking;
 	bool warned;
-	bool registered; /* the reflector has said so, and no other word came since */
-	bool rival;      /* another home of that name was seen there */
+	bool registered;   /* the reflector has said so, and no other word came since */
+	bool looked;       /* or need not: what our NAT does with ports is known */
+	bool random_ports; /* name_messages.h */
+	bool rival;        /* another home of that name was seen there */
 	/* The first of those that one home has at several reflectors; NULL: it is this one. */
 	struct registration *first;
 	unsigned rivals; /* in the first one: how many of them see another home */
@@ -85,6 +87,12 @@ bool registration_take_invitation(
  */
 void registration_predict(const struct registration *registration,
 	const struct invitation_asker *asker, const struct port_prediction *prediction);
+
+/* Is the name registered, and not known yet what our NAT does with ports, which it changes? */
+bool registration_wants_look(const struct registration *registration);
+
+/* It is known now: what is worth telling is registered at once. */
+void registration_take_look(struct registration *registration, bool random_ports, uint64_t now);
 
 /* When registration_expire() wants to be called, or TIMER_NONE. */
 uint64_t registration_next(const struct registration *registration);

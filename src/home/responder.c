@@ -10,6 +10,7 @@
  *                           for the sampler; when that is done, our prediction is sent, and we
  *                           connect to each port that the initiator predicted.
  *   INVITATION_RELAY        join it at the reflector.
+ *   responder_look()        the sampler runs, for the registration alone.
  *   a punch or a relayed connection is open: it goes to the hand-over. One that failed is ended.
  *
  * Timers: each punch, relayed connection and the sampler have one of their own. A punch to
@@ -17,8 +18,8 @@
  * SECOND_TIMEOUT_MS.
  *
  * Invariants: an address is punched to once at a time; the tables are of fixed size, and for a
- * newcomer without room there is a warning and nothing else; a sampler runs only while somebody
- * waits for it, and serves all of them, as there is but one kept port.
+ * newcomer without room there is a warning and nothing else; one sampler serves all that wait for
+ * it, as there is but one kept port, and the registration, which learns what each found.
  *
  * Threat: a reflector that has the key, or somebody who has taken it over, invites home to
  * addresses of its choice: to have connections handed over that came from no initiator, or to have
@@ -265,7 +266,21 @@ static void meet_waiting(struct responder *responder, uint64_t now)
 		ours = port_prediction_after(found, used);
 	}
 	responder->waiting_count = 0;
+	responder->looked = true;
+	responder->random_ports = port_sampler_is_random(&responder->sampler);
 	port_sampler_end(&responder->sampler);
+}
+
+/* Unless it looks already. */
+static void start_sampler(struct responder *responder, uint64_t now)
+{
+	const struct responder_path *path = &responder->path;
+
+	if (responder->sampler.state == PORT_SAMPLER_NONE)
+		port_sampler_start(&responder->sampler, &path->relay.reflector, &path->other,
+			open_punch, responder, now);
+	if (responder->sampler.state == PORT_SAMPLER_DONE)
+		meet_waiting(responder, now);
 }
 
 /* It was met in vain at the port that it came from; what it predicts are others. */
@@ -279,7 +294,6 @@ static void end_punches_to(struct responder *responder, const struct addr *initi
 
 static void predict(struct responder *responder, const struct invitation *invitation, uint64_t now)
 {
-	const struct responder_path *path = &responder->path;
 	char text[ADDR_TEXT_SIZE];
 
 	end_punches_to(responder, &invitation->initiator);
@@ -290,25 +304,43 @@ static void predict(struct responder *responder, const struct invitation *invita
 	log_detail("%s did not come in: looking what port of ours comes next",
 		addr_format(&invitation->initiator, text));
 	responder->waiting[responder->waiting_count++] = (struct responder_waiting){
-		.invitation = *invitation, .registration = path->registration};
-	if (responder->sampler.state == PORT_SAMPLER_NONE)
-		port_sampler_start(&responder->sampler, &path->relay.reflector, &path->other,
-			open_punch, responder, now);
-	if (responder->sampler.state == PORT_SAMPLER_DONE)
-		meet_waiting(responder, now);
+		.invitation = *invitation, .registration = responder->path.registration};
+	start_sampler(responder, now);
 }
 
 /* ---- the whole ---------------------------------------------------------------------------- */
+
+static void set_path(struct responder *responder, const struct responder_path *path, uint64_t now)
+{
+	responder->path = *path;
+	responder->now = now;
+	if (!responder_is_possible(&path->other, &path->relay.reflector))
+		responder->path.other.family = ADDR_NONE;
+}
+
+void responder_look(struct responder *responder, const struct responder_path *path, uint64_t now)
+{
+	if (responder->sampler.state != PORT_SAMPLER_NONE)
+		return;
+	set_path(responder, path, now);
+	start_sampler(responder, now);
+}
+
+bool responder_take_look(struct responder *responder, bool *random_ports)
+{
+	bool looked = responder->looked;
+
+	responder->looked = false;
+	*random_ports = responder->random_ports;
+	return looked;
+}
 
 void responder_meet(struct responder *responder, const struct responder_path *path,
 	const struct invitation *invitation, uint64_t now)
 {
 	const struct addr *reflector = &path->relay.reflector;
 
-	responder->path = *path;
-	responder->now = now;
-	if (!responder_is_possible(&path->other, reflector))
-		responder->path.other.family = ADDR_NONE;
+	set_path(responder, path, now);
 	if (invitation->kind != INVITATION_RELAY &&
 		!responder_is_possible(&invitation->initiator, reflector)) {
 		pass_over(responder, &invitation->initiator);

@@ -53,6 +53,8 @@ struct responder {
 	struct port_sampler sampler;
 	struct responder_waiting waiting[RESPONDER_WAIT_MAX];
 	size_t waiting_count;
+	bool looked; /* and not taken yet: */
+	bool random_ports;
 };
 
 /* Can a reflector have seen somebody there who is not on this machine? */
@@ -66,6 +68,12 @@ void responder_init(struct responder *responder, struct handover *handover);
  */
 void responder_meet(struct responder *responder, const struct responder_path *path,
 	const struct invitation *invitation, uint64_t now);
+
+/* Looks what our NAT does with ports. The path counts as above. */
+void responder_look(struct responder *responder, const struct responder_path *path, uint64_t now);
+
+/* What was seen, once; false: nothing since. */
+bool responder_take_look(struct responder *responder, bool *random_ports);
 
 /* Fills all entries for poll(2); returns when responder_advance() wants to be called. */
 uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RESPONDER_WATCH_MAX]);

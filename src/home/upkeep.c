@@ -630,12 +630,11 @@ static void meet_over_udp(struct upkeep *upkeep, const struct held *over,
 	udp_responder_meet(&upkeep->udp_responder, &path, &invitation->initiator, now);
 }
 
-static void meet_over(
-	void *context, const struct held *over, const struct invitation *invitation, uint64_t now)
+static struct responder_path make_path(const struct upkeep *upkeep, const struct held *over)
 {
-	struct upkeep *upkeep = context;
 	const struct binding_client *binding = &over->binding;
-	const struct responder_path path = {
+
+	return (struct responder_path){
 		.local = binding->local,
 		.method = upkeep->request.method,
 		.relay = {.reflector = binding->request.remote,
@@ -644,6 +643,13 @@ static void meet_over(
 		.other = binding->answer.other,
 		.registration = &over->registration,
 	};
+}
+
+static void meet_over(
+	void *context, const struct held *over, const struct invitation *invitation, uint64_t now)
+{
+	struct upkeep *upkeep = context;
+	const struct responder_path path = make_path(upkeep, over);
 
 	if (invitation->protocol == MAPPING_UDP)
 		meet_over_udp(upkeep, over, invitation, now);
@@ -656,6 +662,20 @@ static void meet_initiator(void *context, const struct invitation *invitation, u
 	struct upkeep *upkeep = context;
 
 	meet_over(upkeep, &upkeep->held, invitation, now);
+}
+
+/* Once for each mapping: where the port cannot be predicted, an initiator should know it. */
+static void look_at_ports(struct upkeep *upkeep, uint64_t now)
+{
+	const struct responder_path path = make_path(upkeep, &upkeep->held);
+	struct registration *registration = &upkeep->held.registration;
+	bool random_ports;
+
+	if (responder_take_look(&upkeep->responder, &random_ports))
+		registration_take_look(registration, random_ports, now);
+	standby_take_look(&upkeep->standby, now);
+	if (upkeep->held.open && registration_wants_look(registration))
+		responder_look(&upkeep->responder, &path, now);
 }
 
 static void take_loss(struct upkeep *upkeep, const struct held_loss *loss, uint64_t now)
@@ -913,6 +933,7 @@ void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_
 	udp_responder_advance(&upkeep->udp_responder, now);
 	take_held_event(upkeep, held_advance(&upkeep->held, happened, now), now);
 	take_timers(upkeep, now);
+	look_at_ports(upkeep, now);
 	/* Before a race: what took over has ended it. */
 	advance_standby(upkeep, fds + UPKEEP_WATCH_STANDBY, now);
 	advance_lease(upkeep, now);

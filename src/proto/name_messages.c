@@ -262,7 +262,12 @@ size_t name_message_write(
 	if (question->method == STUN_METHOD_REGISTER) {
 		name_message_put_registration(&writer, &question->registration);
 		put_home(&writer, question->home);
+<<<<<<< HEAD
 		put_hosts(&writer, question);
+=======
+		if (question->random_ports)
+			stun_put_zeros(&writer, STUN_NATPUNCH_RANDOM_PORTS, 0);
+>>>>>>> dcc8e6f (Ask for the relay at once where neither port can be predicted)
 	}
 	if (question->mode != BINDING_MODE_NONE)
 		binding_put_connection(&writer, question->mode, question->mode_seconds);
@@ -346,6 +351,7 @@ static enum name_message_outcome read_success(
 	question->record_count = 0;
 	question->rival = (struct name_message_record){.age = 0};
 	question->granted = BINDING_MODE_NONE;
+	question->home_random_ports = false;
 	question->offer_size = 0;
 	question->other = (struct addr){.family = ADDR_NONE};
 	while (stun_next(message, &offset, &attribute)) {
@@ -357,6 +363,8 @@ static enum name_message_outcome read_success(
 			return NAME_MESSAGE_MALFORMED;
 		if (attribute.type == STUN_NATPUNCH_CONNECTION)
 			question->granted = binding_read_connection(&attribute, &seconds);
+		if (attribute.type == STUN_NATPUNCH_RANDOM_PORTS)
+			question->home_random_ports = true;
 		if (attribute.type == STUN_NATPUNCH_OFFER)
 			take_offer(question, &attribute);
 		if (attribute.type == STUN_OTHER_ADDRESS)

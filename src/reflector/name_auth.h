@@ -33,6 +33,7 @@ struct name_auth {
 struct name_request {
 	struct stun_message message;
 	struct stun_attribute username, nonce, registration, home, connection, prediction;
+	bool random_ports;
 	uint16_t unknown[NAME_AUTH_UNKNOWN_MAX];
 	size_t unknown_count;
 	char name[KEY_NAME_SIZE]; /* "": none, or not one */

@@ -201,6 +201,7 @@ static bool read_place(const struct names_caller *caller, const struct name_requ
 	else if (caller->via != NULL)
 		place->via = *caller->via;
 	memcpy(place->session, request->message.transaction + 4, sizeof(place->session));
+	place->random_ports = request->random_ports;
 	if (request->home.value != NULL && request->home.size == sizeof(place->home))
 		memcpy(place->home, request->home.value, sizeof(place->home));
 	return true;
@@ -290,6 +291,17 @@ static bool can_be_told(const struct registry_place *place)
 {
 	return place->addr.family != ADDR_NONE &&
 	       (place->slot != REGISTRY_NONE || place->via.family != ADDR_NONE);
+}
+
+/* CONNECT: what home, which is there to be told, said of its NAT in the initiator's family. */
+static void put_random_ports(
+	struct answer *answer, struct registry *registry, uint32_t entry, const struct addr *source)
+{
+	const struct registry_place *place =
+		registry_place_of(registry, entry, (enum addr_family)source->family, MAPPING_TCP);
+
+	if (answer->stream && can_be_told(place) && place->random_ports)
+		stun_put_zeros(&answer->writer, STUN_NATPUNCH_RANDOM_PORTS, 0);
 }
 
 /* What home is to be told, over the connection that holds this place. */
@@ -408,6 +420,7 @@ static unsigned write_answer(struct names *names, const struct name_grant *grant
 				(enum addr_family)caller->source->family, MAPPING_TCP),
 			caller, now);
 		put_other_address(answer, caller);
+		put_random_ports(answer, &names->registry, entry, caller->source);
 		put_offer(answer, names, &grant->subject, caller, now);
 		break;
 	case STUN_METHOD_RELAY:

@@ -48,7 +48,11 @@ struct port_sampler {
 	uint64_t due;           /* when it is over (clock_now_ms()) */
 	uint64_t round_trip_ms; /* to the reflector; 0: not seen */
 	struct port_prediction prediction;
+	bool complete; /* all were seen: without a prediction, the ports are in no order */
 };
+
+/* Is it DONE, and sure that the ports of this NAT cannot be predicted? */
+bool port_sampler_is_random(const struct port_sampler *sampler);
 
 /*
  * `reflector` was asked from the port already, `other` is its OTHER-ADDRESS. `open` is as for

@@ -50,6 +50,7 @@ struct punch {
 	uint64_t give_up; /* clock_now_ms() */
 	unsigned tries;
 	int problem;
+	bool once; /* set by the owner after the start: the first try that fails is the last */
 };
 
 /*

@@ -4,13 +4,14 @@
  *   method      number  request (home or initiator)        success response (reflector)
  *   REGISTER    0x0E1   USERNAME, NONCE, REGISTRATION      RECORD: what stands there now
  *                       [, HOME] [, HOST, none to four]    [, CONNECTION] [, RIVAL]
- *                       [, CONNECTION]
+ *                       [, CONNECTION] [, RANDOM-PORTS]
  *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to four
  *   CONNECT     0x0E3   the same, from the port that       the same, and home is sent an INVITE
  *                       will speak with home: over TCP     (invitation.h), as its mapping by the
  *                       or UDP                             same protocol is held
  *                       [, PREDICTION]                       [, HOST, none to four]
  *                                                          [, OTHER-ADDRESS] [, OFFER]
+ *                                                          [, RANDOM-PORTS]
  *   RELAY       0x0E6   the same, over the connection      nothing; when home has come
  *                       that had the offer                 (relay_messages.h)
  *
@@ -90,6 +91,11 @@
  * first, so both sides tell each other which port they will come from next. What is needed for it
  * is OTHER-ADDRESS (RFC 5780 7.4): there, a connection shows what the NAT does for another
  * destination.
+ *
+ * NATPUNCH-RANDOM-PORTS (0xC6F0), empty: "behind my NAT a connection has another port for each
+ * destination, and which one cannot be predicted", of the home that registers; and in the answer to
+ * CONNECT, that the home which holds the initiator's family said so. Then an initiator that finds
+ * the same of its own NAT need not wait for a direct way.
  *
  * NATPUNCH-OFFER (0xC6E7): "where no direct way can be had, ask for RELAY over this connection".
  * Its value is the NONCE for that. It is bound to the connection as well, and not to an address
@@ -188,6 +194,7 @@ struct name_question {
 	uint8_t home[NAME_MESSAGE_HOME_SIZE];          /* and who says so; all zero: not told */
 	struct addr hosts[NAME_MESSAGE_HOST_MAX];      /* home's own: with REGISTER to be told, */
 	size_t host_count;                             /* with CONNECT the answer */
+	bool random_ports;                             /* and RANDOM-PORTS likewise */
 	enum binding_mode mode; /* how the connection is to go on; NONE: as it is */
 	uint16_t mode_seconds;
 	struct port_prediction prediction; /* port 0: there is none */
@@ -200,6 +207,7 @@ struct name_question {
 	struct name_message_record records[NAME_MESSAGE_RECORD_MAX];
 	size_t record_count;
 	struct name_message_record rival; /* of REGISTER; its family is ADDR_NONE: there is none */
+	bool home_random_ports;           /* of CONNECT: home says so */
 	enum binding_mode granted;
 	struct addr other;                     /* OTHER-ADDRESS, or ADDR_NONE */
 	uint8_t offer[NAME_MESSAGE_NONCE_MAX]; /* of a relay */
