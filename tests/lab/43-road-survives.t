@@ -135,6 +135,39 @@ is 'home is back' "$(road_ssh echo well)" well
 
 # ---- loss
 
+# Each of these rules drops one packet, the first that it matches.
+lab_exec laptop-router nft -f - <<'END'
+table ip lossy {
+	set calling {
+		type inet_service
+	}
+	chain prerouting {
+		type filter hook prerouting priority -400
+		iifname lan tcp dport 3478 tcp flags & (syn | ack) == syn add @calling { tcp sport }
+		iifname lan tcp dport 3478 tcp flags & (syn | ack) == syn limit rate 1/day burst 1 packets drop
+	}
+}
+END
+greet syn
+like 'the first SYN to the reflector is lost' "$(cat "$LAB_DIR/greet.syn")" '^SSH-2\.0-'
+between 'another one is sent from another port' "$(lab_exec laptop-router nft list set ip lossy calling |
+	sed '/size/d' | grep -o '[0-9]\{4,5\}' | wc -l)" 2 3
+lab_exec laptop-router nft delete table ip lossy
+
+# As where the line that comes in its place is lost as well.
+lab_exec laptop-router nft -f - <<'END'
+table ip lossy {
+	chain forward {
+		type filter hook forward priority 0
+		iifname lan tcp dport 3478 tcp flags & psh == psh limit rate 1/day burst 1 packets reject with tcp reset
+	}
+}
+END
+greet reset
+like 'CONNECT is answered by a RST' "$(cat "$LAB_DIR/greet.reset")" '^SSH-2\.0-'
+like 'it is asked once more' "$(cat "$LAB_DIR/greet.reset.err")" "no answer from $LAB_REFLECTOR4:3478"
+lab_exec laptop-router nft delete table ip lossy
+
 lab_line home 20 10
 lab_line laptop 20 10
 # A session would spend its time on TCP's own repeats; what connect does ends at sshd's first line.

@@ -108,8 +108,16 @@ done
 # ---- symmetric at both sides, with NATs that forget what is silent for 30 s
 LAB_NAT_ESTABLISHED=30
 lab_start symmetric symmetric
+ROAD_REFLECT="-R -a $LAB_REFLECTOR_B4"
 # shellcheck disable=SC2119
 road_start
+ok 'home finds that its ports cannot be predicted' wait_for_line 20 "$LAB_DIR/keep.err" \
+	'our ports cannot be predicted: telling the reflector'
+registered_again()
+{
+	[ "$(said keep 'home is registered')" -eq 2 ]
+}
+ok 'and registers that' wait_for 10 registered_again
 free=$(descriptors)
 memory=$(memory)
 
@@ -122,6 +130,9 @@ exec 5>"$LAB_DIR/idle.in"
 ok "a session begins" wait_for_line 10 "$LAB_DIR/reflect.err" 'relay for .* at home begins'
 echo begin >&5
 ok "and answers" wait_for_line 20 "$LAB_DIR/idle.out" '^begin$'
+like 'no direct way was waited for' "$(cat "$LAB_DIR/connect.err")" \
+	"neither home's port nor ours can be predicted"
+unlike 'and no port predicted' "$(cat "$LAB_DIR/connect.err")" 'looking what port comes next'
 lab_clock
 idle_since=$lab_now
 # Home's held connection, home's end of the relay, the initiator's.
