@@ -1031,6 +1031,7 @@ static void test_telling(void)
 enum grant {
 	GRANTS_NOTHING,
 	GRANTS_RECORD, /* home, at HOME_PORT, and an offer to relay */
+	GRANTS_RANDOM, /* the same, and that home's ports cannot be predicted */
 };
 
 static void refuse_with_nonce(int fd, const uint8_t *request)
@@ -1052,12 +1053,17 @@ static size_t grant(
 		.protocol = MAPPING_TCP,
 		.local_port = HOME_PORT,
 		.held = true};
+	const struct addr other = address("127.0.0.2", PLAYED_PORT + 1);
 	uint8_t salt[NAME_MESSAGE_SALT_SIZE];
 	struct wire_writer writer;
 
 	random_fill(salt, sizeof(salt));
 	stun_begin(&writer, bytes, STUN_MESSAGE_MAX, STUN_SUCCESS, method, request + 4);
-	if (what == GRANTS_RECORD) {
+	if (what == GRANTS_RANDOM) {
+		stun_put_address(&writer, STUN_OTHER_ADDRESS, &other);
+		stun_put_zeros(&writer, STUN_NATPUNCH_RANDOM_PORTS, 0);
+	}
+	if (what != GRANTS_NOTHING) {
 		name_message_put_record(&writer, &record, home.secret, salt);
 		stun_put(&writer, STUN_NATPUNCH_OFFER, NONCE, strlen(NONCE));
 	}
@@ -1067,7 +1073,7 @@ static size_t grant(
 }
 
 /* Answers CONNECT, with home. Returns the connection; the initiator punches then. */
-static int play_connect(int listener)
+static int play_connect_so(int listener, enum grant what)
 {
 	uint8_t request[STUN_MESSAGE_MAX], bytes[STUN_MESSAGE_MAX];
 	int fd = accept_patiently(listener);
@@ -1075,8 +1081,13 @@ static int play_connect(int listener)
 	ok(fd >= 0 && hear_message(fd, SOCK_STREAM, request) > 0, "it asks for a nonce");
 	refuse_with_nonce(fd, request);
 	ok(hear_message(fd, SOCK_STREAM, request) > 0, "and then for home");
-	say(fd, bytes, grant(STUN_METHOD_CONNECT, request, GRANTS_RECORD, bytes));
+	say(fd, bytes, grant(STUN_METHOD_CONNECT, request, what, bytes));
 	return fd;
+}
+
+static int play_connect(int listener)
+{
+	return play_connect_so(listener, GRANTS_RECORD);
 }
 
 static struct addr initiator_of(int fd)
@@ -1159,6 +1170,125 @@ static void test_relay_at_once(void)
 	is_greeted(fd, "by the relay");
 	arrives(&road, 0, "no family in common with home; asking for a relay", "no family");
 	close(listener);
+}
+
+/* The places where the initiator looks what its NAT does, in its order. */
+static void listen_at_places(int places[PORT_PREDICTION_SAMPLES])
+{
+	places[0] = listen_on("127.0.0.1", PLAYED_PORT + 1);
+	places[1] = listen_on("127.0.0.2", PLAYED_PORT);
+	places[2] = listen_on("127.0.0.2", PLAYED_PORT + 1);
+}
+
+/* Answers there that it was seen from these ports, and closes. */
+static void play_places(
+	int places[PORT_PREDICTION_SAMPLES], const uint16_t ports[PORT_PREDICTION_SAMPLES])
+{
+	int fds[PORT_PREDICTION_SAMPLES];
+
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
+		const struct addr seen = address("192.0.2.7", ports[i]);
+		uint8_t request[STUN_MESSAGE_MAX], bytes[STUN_MESSAGE_MAX];
+		struct wire_writer writer;
+
+		fds[i] = accept_patiently(places[i]);
+		ok(fds[i] >= 0 && hear_message(fds[i], SOCK_STREAM, request) > 0,
+			"it looks what its NAT does, at place %zu", i);
+		stun_begin(&writer, bytes, sizeof(bytes), STUN_SUCCESS, STUN_METHOD_BINDING,
+			request + 4);
+		stun_put_xor_address(&writer, STUN_XOR_MAPPED_ADDRESS, &seen);
+		stun_put_fingerprint(&writer);
+		say(fds[i], bytes, stun_finish(&writer));
+	}
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
+		ok(hear_end(fds[i]), "and closes");
+		close(fds[i]);
+		close(places[i]);
+	}
+}
+
+static struct road travel_patiently(void)
+{
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+
+	times.first = times.second_after = times.relay = 2 * PATIENCE;
+	return travel_for("127.0.0.1", PLAYED_PORT, &home, 2 * PATIENCE, &times);
+}
+
+/* Neither port can be predicted: the relay is asked for, and the punch goes on beside it. */
+static void test_early_relay(int listener)
+{
+	static const uint16_t random_ports[] = {40007, 51234, 18881};
+	int places[PORT_PREDICTION_SAMPLES];
+	uint8_t request[STUN_MESSAGE_MAX], bytes[STUN_MESSAGE_MAX];
+	struct road road;
+	int fd, at_home;
+
+	listen_at_places(places);
+	road = travel_patiently();
+	fd = play_connect_so(listener, GRANTS_RANDOM);
+	play_places(places, random_ports);
+	ok(hear_message(fd, SOCK_STREAM, request) > 0, "it asks for a relay");
+	say(fd, bytes, grant(STUN_METHOD_RELAY, request, GRANTS_NOTHING, bytes));
+	is_greeted(fd, "by the relay");
+	arrives(&road, 0, "neither home's port nor ours can be predicted", "random ports");
+
+	listen_at_places(places);
+	road = travel_patiently();
+	fd = play_connect_so(listener, GRANTS_RANDOM);
+	play_places(places, random_ports);
+	ok(hear_message(fd, SOCK_STREAM, request) > 0, "it asks for a relay");
+	at_home = listen_on("127.0.0.1", HOME_PORT);
+	is_greeted(accept_patiently(at_home), "home lets it in meanwhile");
+	arrives(&road, 0, "connected to 127.0.0.1:22022", "faster than the relay");
+	close(at_home);
+	close(fd);
+}
+
+/* Ours can be predicted: what home could be punched by is waited for. */
+static void test_no_early_relay(int listener)
+{
+	static const uint16_t same[] = {40007, 40007, 40007};
+	int places[PORT_PREDICTION_SAMPLES];
+	struct pollfd quiet = {.events = POLLIN};
+	struct road road;
+	int fd, at_home;
+
+	listen_at_places(places);
+	road = travel_patiently();
+	fd = play_connect_so(listener, GRANTS_RANDOM);
+	play_places(places, same);
+	quiet.fd = fd;
+	is_int(poll(&quiet, 1, 100), 0, "no relay is asked for");
+	at_home = listen_on("127.0.0.1", HOME_PORT);
+	is_greeted(accept_patiently(at_home), "home lets it in");
+	arrives(&road, 0, "connected to 127.0.0.1:22022", "ports in order");
+	close(at_home);
+	close(fd);
+}
+
+/* The first SYN to home is dropped as well: what comes before the kernel's is from another port. */
+static void test_lost_punch(int listener)
+{
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+	int at_home = listen_on("127.0.0.1", HOME_PORT);
+	uint64_t end = clock_now_ms() + PATIENCE;
+	struct road road;
+	int fill, fd;
+
+	listen(at_home, 0);
+	fill = dial("127.0.0.1", HOME_PORT);
+	times.first = 950;
+	road = travel_played(&times);
+	fd = play_connect(listener);
+	while (!is_called(HOME_PORT) && clock_now_ms() < end)
+		pause_briefly();
+	close(accept_patiently(at_home));
+	is_greeted(accept_patiently(at_home), "a SYN that was lost has company");
+	arrives(&road, 0, "connected to 127.0.0.1:22022", "a lost SYN to home");
+	close(fill);
+	close(fd);
+	close(at_home);
 }
 
 /* While it is asked for, home still gets through; or the reflector does not answer, goes, or raves.
@@ -1292,6 +1422,9 @@ static void test_phases(void)
 	test_relay_granted(listener);
 	test_relay_of_another(listener);
 	test_relay_at_once();
+	test_early_relay(listener);
+	test_no_early_relay(listener);
+	test_lost_punch(listener);
 	test_relay_not_granted(listener);
 	close(listener);
 }

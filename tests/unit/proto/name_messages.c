@@ -217,6 +217,43 @@ static void test_held(void)
 	caller.slot = caller.generation = 0;
 }
 
+static bool is_told_of_random_ports(void)
+{
+	struct name_question client;
+
+	name_message_start(&client, STUN_METHOD_CONNECT, &home);
+	return ok(converse(&client) == NAME_MESSAGE_DONE, "home is asked for") &&
+	       client.home_random_ports;
+}
+
+static void register_ports(bool random)
+{
+	struct name_question client = make_registration(&home);
+
+	client.mode = BINDING_MODE_HOLD;
+	client.mode_seconds = 25;
+	client.random_ports = random;
+	is_int(converse(&client), NAME_MESSAGE_DONE, "home registers");
+}
+
+/* Whoever connects is told what home said of its ports, as long as that is there. */
+static void test_random_ports(void)
+{
+	struct name_question client;
+
+	caller.slot = 5;
+	caller.generation = 9;
+	register_ports(false);
+	ok(!is_told_of_random_ports(), "nothing was said of its ports");
+	register_ports(true);
+	ok(is_told_of_random_ports(), "they cannot be predicted");
+	look_up(&home, &client);
+	ok(!client.home_random_ports, "a look-up is not told");
+	names_release(&names, registry_find(&names.registry, "home"), 5, 9, now);
+	ok(!is_told_of_random_ports(), "nor is anybody when home has gone");
+	caller.slot = caller.generation = 0;
+}
+
 static enum name_message_outcome register_home(uint8_t home_number, struct name_question *client)
 {
 	*client = make_registration(&home);
@@ -1072,6 +1109,7 @@ int main(void)
 		bail_out("%s", error.text);
 	test_happy();
 	test_held();
+	test_random_ports();
 	test_rivals();
 	test_registration();
 	test_protocols();
