@@ -29,18 +29,18 @@ static void fail_with(struct relay_client *client, const char *problem)
 	client->due = TIMER_NONE;
 }
 
-static int open_socket(const struct relay_client_path *path)
+int relay_client_open(const struct relay_client_path *path, const struct addr *remote)
 {
 	struct addr local = path->local;
 	int saved;
-	int fd = socket_open((enum addr_family)path->reflector.family, SOCK_STREAM, IPPROTO_TCP);
+	int fd = socket_open((enum addr_family)remote->family, SOCK_STREAM, IPPROTO_TCP);
 
 	if (fd < 0)
 		return -1;
 	local.port = 0;
 	if ((path->interface == NULL || socket_bind_interface(fd, path->interface) == 0) &&
-		(local.family != path->reflector.family || socket_bind(fd, &local) == 0) &&
-		socket_connect(fd, &path->reflector) == 0)
+		(local.family != remote->family || socket_bind(fd, &local) == 0) &&
+		socket_connect(fd, remote) == 0)
 		return fd;
 	saved = errno;
 	close(fd);
@@ -56,7 +56,7 @@ void relay_client_start(struct relay_client *client, const struct relay_client_p
 	client->ticket = *ticket;
 	client->initiator = *initiator;
 	client->due = now + RELAY_CLIENT_TIMEOUT_MS;
-	client->fd = open_socket(path);
+	client->fd = relay_client_open(path, &path->reflector);
 	if (client->fd < 0)
 		fail_with(client, strerror(errno));
 }

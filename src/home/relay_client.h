@@ -43,6 +43,12 @@ struct relay_client_path {
 	const char *interface; /* SO_BINDTODEVICE, or NULL */
 };
 
+/*
+ * A socket that connects from any port of the path's address or interface, to the reflector or to
+ * somebody else. Returns -1 and errno.
+ */
+int relay_client_open(const struct relay_client_path *path, const struct addr *remote);
+
 /* The state may already be FAILED. relay_client_end() must follow. */
 void relay_client_start(struct relay_client *client, const struct relay_client_path *path,
 	const struct relay_ticket *ticket, const struct addr *initiator, uint64_t now);

@@ -11,6 +11,9 @@
  *                           connect to each port that the initiator predicted.
  *   INVITATION_RELAY        join it at the reflector.
  *   responder_look()        the sampler runs, for the registration alone.
+ *   a punch is not open after COMPANY_MS: it gets company, one SYN from another port, as the
+ *                           kernel sends a lost one again after a second only. That one gets to an
+ *                           initiator whose NAT lets in what comes from our address.
  *   a punch or a relayed connection is open: it goes to the hand-over. One that failed is ended.
  *
  * Timers: each punch, relayed connection and the sampler have one of their own. A punch to
@@ -39,6 +42,8 @@
  */
 #include "home/responder.h"
 
+#include "home/timers.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -48,7 +53,8 @@
 #include "natpunch/os/socket_linux.h"
 
 #define SECOND_TIMEOUT_MS   2500 /* as long as the initiator tries */
-#define AFTER_PREDICTION_MS 50   /* for all that is not the way: processes, queues */
+#define COMPANY_MS          250
+#define AFTER_PREDICTION_MS 50 /* for all that is not the way: processes, queues */
 
 /*
  * For one address, and for all. Fifty initiators behind one address may come at once, and one that
@@ -150,8 +156,22 @@ static void warn_full(const struct addr *initiator)
 	log_warning("too many initiators at once: %s is passed over", addr_format(initiator, text));
 }
 
-/* From `start` on, for so long. The lowest free slot, as those that are due go in that order. */
-static void start_punch(struct responder *responder, const struct addr *initiator, uint64_t start,
+/* As punch_opener has it. */
+static int open_company(void *context, const struct addr *remote)
+{
+	struct responder *responder = context;
+
+	if (rate_limit_take(&responder->syns, remote, responder->now))
+		return relay_client_open(&responder->path.relay, remote);
+	errno = EAGAIN;
+	return -1;
+}
+
+/*
+ * From `start` on, for so long. The lowest free slot, as those that are due go in that order.
+ * Returns the slot, or RESPONDER_PUNCH_MAX.
+ */
+static size_t start_punch(struct responder *responder, const struct addr *initiator, uint64_t start,
 	uint64_t timeout_ms, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
@@ -162,17 +182,32 @@ static void start_punch(struct responder *responder, const struct addr *initiato
 		if (punch->state == PUNCH_NONE && free_one == NULL)
 			free_one = punch;
 		if (punch->state != PUNCH_NONE && addr_equal(&punch->remote, initiator))
-			return;
+			return RESPONDER_PUNCH_MAX;
 	}
 	if (free_one == NULL) {
 		warn_full(initiator);
-		return;
+		return RESPONDER_PUNCH_MAX;
 	}
 	log_detail("%s wants to come in: connecting to it", addr_format(initiator, text));
 	punch_start(free_one, initiator, open_punch, responder, start, timeout_ms, now);
+	return (size_t)(free_one - responder->punches);
 }
 
-static void advance_punch(
+static void start_punch_in_company(
+	struct responder *responder, const struct addr *initiator, uint64_t now)
+{
+	size_t slot = start_punch(responder, initiator, now, PUNCH_TIMEOUT_MS, now);
+	struct punch *company = &responder->company[slot % RESPONDER_PUNCH_MAX];
+
+	if (slot == RESPONDER_PUNCH_MAX)
+		return;
+	punch_start(company, initiator, open_company, responder, now + COMPANY_MS,
+		PUNCH_TIMEOUT_MS - COMPANY_MS, now);
+	company->once = true;
+}
+
+/* Returns whether it is through. */
+static bool advance_punch(
 	struct responder *responder, struct punch *punch, bool happened, uint64_t now)
 {
 	char text[ADDR_TEXT_SIZE];
@@ -182,11 +217,30 @@ static void advance_punch(
 	if (punch->state == PUNCH_OPEN) {
 		log_detail("%s is through, at try %u", text, punch->tries);
 		handover_give(responder->handover, punch_take(punch), &punch->remote, now);
-	} else if (punch->state == PUNCH_FAILED) {
+		return true;
+	}
+	if (punch->state == PUNCH_FAILED) {
 		/* It may have come in by itself: then this port's listener has it. */
-		log_detail("%s: gave up connecting: %s", text, strerror(punch->problem));
+		if (!punch->once)
+			log_detail("%s: gave up connecting: %s", text, strerror(punch->problem));
 		punch_end(punch);
 	}
+	return false;
+}
+
+/* The first of both that is open is used; without the punch there is no company. */
+static void advance_pair(struct responder *responder, size_t slot, bool happened,
+	bool company_happened, uint64_t now)
+{
+	struct punch *punch = &responder->punches[slot], *company = &responder->company[slot];
+
+	if (punch->state != PUNCH_NONE)
+		advance_punch(responder, punch, happened, now);
+	if (punch->state == PUNCH_NONE)
+		punch_end(company);
+	else if (company->state != PUNCH_NONE &&
+		 advance_punch(responder, company, company_happened, now))
+		punch_end(punch);
 }
 
 /* There is no direct way to the initiator: home comes to the reflector, as it does. */
@@ -288,8 +342,10 @@ static void end_punches_to(struct responder *responder, const struct addr *initi
 {
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
 		if (responder->punches[i].state != PUNCH_NONE &&
-			addr_equal(&responder->punches[i].remote, initiator))
+			addr_equal(&responder->punches[i].remote, initiator)) {
 			punch_end(&responder->punches[i]);
+			punch_end(&responder->company[i]);
+		}
 }
 
 static void predict(struct responder *responder, const struct invitation *invitation, uint64_t now)
@@ -355,21 +411,31 @@ void responder_meet(struct responder *responder, const struct responder_path *pa
 		predict(responder, invitation, now);
 		return;
 	case INVITATION_PUNCH:
-		start_punch(responder, &invitation->initiator, now, PUNCH_TIMEOUT_MS, now);
+		start_punch_in_company(responder, &invitation->initiator, now);
 		return;
 	}
 }
 
-uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RESPONDER_WATCH_MAX])
+static uint64_t watch_punches(
+	const struct punch punches[RESPONDER_PUNCH_MAX], struct pollfd fds[RESPONDER_PUNCH_MAX])
 {
 	uint64_t due = TIMER_NONE;
 
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++) {
-		const struct punch *punch = &responder->punches[i];
-		*fds++ = (struct pollfd){.fd = punch_fd(punch), .events = POLLOUT};
-		if (punch->state != PUNCH_NONE && punch->due < due)
-			due = punch->due;
+		fds[i] = (struct pollfd){.fd = punch_fd(&punches[i]), .events = POLLOUT};
+		if (punches[i].state != PUNCH_NONE)
+			due = timers_earlier(due, punches[i].due);
 	}
+	return due;
+}
+
+uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RESPONDER_WATCH_MAX])
+{
+	uint64_t due = watch_punches(responder->punches, fds);
+
+	fds += RESPONDER_PUNCH_MAX;
+	due = timers_earlier(due, watch_punches(responder->company, fds));
+	fds += RESPONDER_PUNCH_MAX;
 	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++) {
 		const struct relay_client *relay = &responder->relays[i];
 		*fds++ = (struct pollfd){
@@ -387,9 +453,10 @@ void responder_advance(
 	struct responder *responder, const struct pollfd fds[RESPONDER_WATCH_MAX], uint64_t now)
 {
 	responder->now = now;
-	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++, fds++)
-		if (responder->punches[i].state != PUNCH_NONE)
-			advance_punch(responder, &responder->punches[i], fds->revents != 0, now);
+	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
+		advance_pair(responder, i, fds[i].revents != 0,
+			fds[RESPONDER_PUNCH_MAX + i].revents != 0, now);
+	fds += 2 * RESPONDER_PUNCH_MAX;
 	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++, fds++)
 		if (responder->relays[i].state != RELAY_CLIENT_NONE)
 			advance_relay(responder, &responder->relays[i], fds->revents != 0, now);
@@ -400,8 +467,10 @@ void responder_advance(
 
 void responder_end(struct responder *responder)
 {
-	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
+	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++) {
 		punch_end(&responder->punches[i]);
+		punch_end(&responder->company[i]);
+	}
 	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++)
 		relay_client_end(&responder->relays[i]);
 	port_sampler_end(&responder->sampler);

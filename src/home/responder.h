@@ -25,7 +25,7 @@
 #define RESPONDER_PUNCH_MAX 64
 #define RESPONDER_RELAY_MAX 8
 #define RESPONDER_WAIT_MAX  8 /* for a prediction of ours */
-#define RESPONDER_WATCH_MAX (RESPONDER_PUNCH_MAX + RESPONDER_RELAY_MAX + PORT_SAMPLER_WATCH_MAX)
+#define RESPONDER_WATCH_MAX (2 * RESPONDER_PUNCH_MAX + RESPONDER_RELAY_MAX + PORT_SAMPLER_WATCH_MAX)
 
 /* From where initiators are connected to. */
 struct responder_path {
@@ -49,6 +49,7 @@ struct responder {
 	uint64_t now;           /* as handed in last */
 	bool warned;            /* of an address that no initiator can have */
 	struct punch punches[RESPONDER_PUNCH_MAX];
+	struct punch company[RESPONDER_PUNCH_MAX]; /* of the punch in the same place */
 	struct relay_client relays[RESPONDER_RELAY_MAX];
 	struct port_sampler sampler;
 	struct responder_waiting waiting[RESPONDER_WAIT_MAX];

@@ -8,9 +8,11 @@
  *   the peer's NAT or host answers RST, as its own SYN was not out yet: that RST also deletes our
  *   NAT's entry. A new socket is tried after PUNCH_RETRY_MS and a little more at random, so that
  *   two ends that refuse each other in turn do not do so for ever;
- *   a SYN is lost or dropped in silence: the kernel sends it again after a second, on its own;
- *   the pair of addresses is in use (the peer came through to a listener of this port already):
- *   tried again until the time is up, as that connection may be only half open.
+ *   a SYN is lost or dropped in silence: the kernel sends it again after a second, on its own.
+ * Until then both ends' must be lost for nothing to come of it, where both NATs wait for the
+ * other's; an owner whose peer lets strangers in can have a punch from another port beside it
+ * (`once`); the pair of addresses is in use (the peer came through to a listener of this port
+ * already): tried again until the time is up, as that connection may be only half open.
  *
  * Given up after PUNCH_TIMEOUT_MS, or sooner where there is something else to try: a NAT that is
  * polite to strangers waits 6 s before it answers them (RFC 5382 REQ-4), one that is not answers at

@@ -133,7 +133,7 @@ static unsigned count_tries(void)
 	unsigned count = 0;
 
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)
-		count += responder.punches[i].tries;
+		count += responder.punches[i].tries + responder.company[i].tries;
 	return count;
 }
 
@@ -180,6 +180,37 @@ static void test_many_victims(void)
 	finish();
 }
 
+/* The first SYN is dropped: another one leaves from another port, and what is open is used once. */
+static void test_company(void)
+{
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct addr addr = address("127.0.0.3", FIRST_PORT), peer;
+	int fill;
+
+	/* The one place in the queue is taken: the kernel drops what comes. */
+	if (socket_bind(listener, &addr) != 0 || listen(listener, 0) != 0)
+		bail_out("cannot listen: %s", strerror(errno));
+	fill = dial("127.0.0.3", FIRST_PORT);
+	begin();
+	invite("127.0.0.1", "127.0.0.3", FIRST_PORT, INVITATION_PUNCH);
+	run_until(START + 240);
+	is_uint(count_tries(), 1, "one SYN");
+	close(accept(listener, NULL, NULL));
+	run_until(START + 300);
+	is_uint(count_tries(), 2, "and another one, when there is no answer");
+	for (int i = 0; i < 100 && count_punches() > 0; i++) {
+		run_until(START + 20);
+		pause_briefly();
+	}
+	is_uint(count_punches(), 0, "that is the connection, and the punch is over");
+	be_patient(listener, PATIENCE);
+	close(socket_accept(listener, &peer));
+	ok(peer.port != KEPT_PORT, "it is not from the port that is kept");
+	close(fill);
+	close(listener);
+	finish();
+}
+
 int main(void)
 {
 	network_enter();
@@ -188,5 +219,6 @@ int main(void)
 	test_prediction();
 	test_one_victim();
 	test_many_victims();
+	test_company();
 	return done_testing();
 }
