@@ -2,13 +2,14 @@
  * How connect gets to home by one address of the reflector: phases, one after the other.
  *
  *   phase    ends by                         deadline      DONE: next   VAIN: next
+ *   PAUSE    the time                        PAUSE_MS      CONNECT
  *   CONNECT  the TCP handshake               next_address  NONCE
  *   NONCE    the nonce's datagram            nonce         ASK
  *   ASK      the answer to CONNECT           answer        UNHELD       WAIT
  *   UNHELD   attempt_try(), if that is put   none          PUNCH
  *            off; at once where home is held
- *   PUNCH    a connection                    second_after               SAMPLE
- *                                            or first                   WAIT
+ *   PUNCH    a connection; or the sampler    second_after               SAMPLE
+ *            says that there can be none     or first                   WAIT
  *   SAMPLE   all answers, or one that fails  the sampler's TELL         WAIT
  *   TELL     the answer to CONNECT           answer        HEAR         WAIT
  *   HEAR     home's PREDICTION               prediction    PUNCH_AGAIN  WAIT
@@ -18,8 +19,23 @@
  *
  * The deadlines are those of struct initiator_times. An answer that brings a new nonce has the
  * question asked again, with the deadline put off. An attempt ends OPEN with a connection, SILENT,
- * VAIN or FAILED. One whose question came too late (the reflector took us for a person) begins
- * again.
+ * VAIN or FAILED.
+ *
+ * Loss. A SYN to the reflector that is lost does not wait for the kernel (reflector_call.h). A
+ * question that came too late (the reflector took us for a person, after 200 ms) or not at all, so
+ * that the connection ends without an answer, has the attempt begin again from a new port,
+ * TRIES_MAX times in all: at once the first time, as the line comes when the kernel would send the
+ * question again; then after PAUSE. A SYN to home has company from another port after COMPANY_MS.
+ * It is not sent again from the same port: the first socket would have to be closed for that, and
+ * on a way longer than COMPANY_MS the peer's SYN-ACK for it would meet the second one and be
+ * answered by a RST. Where both ends can let the other in, the SYN of either is enough, and both
+ * must be lost.
+ *
+ * No direct way. Home says when the ports of its NAT cannot be predicted. Then the sampler looks
+ * beside the punch of the first try, at the same port, and where ours cannot be predicted either,
+ * PUNCH ends at once; the punch itself goes on in WAIT and RELAY, and has the time that the relay
+ * takes, which by the triangle's inequality is enough for a direct way that there is after all.
+ * Where ours can be, the first try takes its time, and the second one is left out.
  *
  * A phase is a row: begin() starts it, watch() says what it waits for, step() is called after each
  * event and at the deadline. begin() and step() return STAYS, or how the phase ended.

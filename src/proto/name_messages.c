@@ -262,12 +262,9 @@ size_t name_message_write(
 	if (question->method == STUN_METHOD_REGISTER) {
 		name_message_put_registration(&writer, &question->registration);
 		put_home(&writer, question->home);
-<<<<<<< HEAD
 		put_hosts(&writer, question);
-=======
 		if (question->random_ports)
 			stun_put_zeros(&writer, STUN_NATPUNCH_RANDOM_PORTS, 0);
->>>>>>> dcc8e6f (Ask for the relay at once where neither port can be predicted)
 	}
 	if (question->mode != BINDING_MODE_NONE)
 		binding_put_connection(&writer, question->mode, question->mode_seconds);
