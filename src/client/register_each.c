@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "natpunch/base/timer_heap.h"
-#include "natpunch/client/name_client.h"
+#include "natpunch/client/name_register.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
@@ -286,8 +286,8 @@ static bool register_target(struct each *each, struct target *target, bool *riva
 		return false;
 	}
 	snprintf(result->mapping.reflector, sizeof(result->mapping.reflector), "%s", target->name);
-	done = name_client_register(&target->request, result, request->key, request->mode, deadline,
-		       rival, &registered, &target->error) == 0;
+	done = name_register_mapping(&target->request, result, request->key, request->mode,
+		       deadline, rival, &registered, &target->error) == 0;
 	request->tell(request->context, target->name, result, done ? &registered : NULL,
 		done ? NULL : &target->error);
 	binding_client_end(&result->winner);

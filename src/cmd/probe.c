@@ -16,7 +16,7 @@
 #include "natpunch/os/key_file.h"
 #include "natpunch/os/log.h"
 #include "natpunch/base/mapping.h"
-#include "natpunch/client/name_client.h"
+#include "natpunch/client/name_register.h"
 #include "natpunch/client/register_each.h"
 #include "natpunch/os/notify.h"
 #include "natpunch/os/program.h"
@@ -250,7 +250,7 @@ static int register_name(const struct probe_state *state, struct family_side *si
 	struct mapping_race_result *result = &side->result;
 	struct name_message_record registered;
 
-	if (name_client_register(&side->request, result, &state->key, mode, deadline, rival,
+	if (name_register_mapping(&side->request, result, &state->key, mode, deadline, rival,
 		    &registered, error) != 0)
 		return -1;
 	log_registration(state, &result->mapping, &registered);

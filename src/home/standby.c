@@ -549,8 +549,7 @@ void standby_take_look(struct standby *standby, uint64_t now)
 	for (size_t i = 0; i < STANDBY_MAX && kept->looked; i++) {
 		struct standby_place *place = &standby->places[i];
 		if (place->held.open && registration_wants_look(&place->held.registration))
-			registration_take_look(
-				&place->held.registration, kept->random_ports, now);
+			registration_take_look(&place->held.registration, kept->random_ports, now);
 	}
 }
 

@@ -33,7 +33,7 @@ posix="$posix|fchmod|fchown|fcntl|ferror|fflush|fork|fprintf|fputc|fputs|free|fr
 posix="$posix|fwrite|gai_strerror|getaddrinfo|getcwd|getegid|getenv|geteuid|getpeername|getpid|getrlimit"
 posix="$posix|getsockname|getsockopt|isatty|kill|listen|lstat|malloc|memchr"
 posix="$posix|memcmp|memcpy|memmove|memset|mkstemp|open|opterr|optarg|optind|optopt|getopt_long|pipe|poll"
-posix="$posix|printf|putc|putchar|puts|read|recv|rename|send|sendmsg|sendto|setrlimit|setsockopt|shutdown"
+posix="$posix|printf|putc|putchar|puts|read|recv|recvfrom|rename|send|sendmsg|sendto|setrlimit|setsockopt|shutdown"
 posix="$posix|sigaction|sigemptyset|signal|sigprocmask|snprintf|socket|stderr|stdout|strchr|strcmp|strcspn"
 posix="$posix|strerror|strlen|strncmp|strnlen|strrchr|strspn|unlink|vsnprintf|waitpid|write|realloc|qsort|bsearch"
 imports()

@@ -60,17 +60,4 @@ int name_client_run(struct name_client *client, uint64_t deadline, struct error 
  */
 bool name_client_report_rival(const struct name_question *question, bool again);
 
-/*
- * Registers the mapping that a probe found, over the connection or port that it was found with; for
- * method raw, which has none, over a connection of its own to the same reflector, and by number.
- * The connection then goes on as `mode` says (result->winner.answer.mode is what was granted), also
- * when the registration failed. Warns of another home of that name, unless *rival says that this
- * was done, and notes it there. Returns 0, or -1 with *error filled. `registered` is where the
- * reflector saw home.
- */
-int name_client_register(const struct mapping_race_request *request,
-	struct mapping_race_result *result, const struct key *key, enum binding_mode mode,
-	uint64_t deadline, bool *rival, struct name_message_record *registered,
-	struct error *error);
-
 #endif

@@ -21,7 +21,7 @@ struct register_each_request {
 	const struct mapping_race_request *probe;
 	const struct mapping_race_result *first; /* of the one that is registered at; it is open */
 	const struct key *key;
-	enum binding_mode mode; /* how the connections go on, as in name_client_register() */
+	enum binding_mode mode; /* how the connections go on, as in name_register_mapping() */
 	bool tells_lookups;     /* tells of a name that has no address; of two families one does */
 	/* For each reflector once: what was seen there, and where home is registered; or the error.
 	 */

@@ -1,4 +1,5 @@
-/* What a portable build does not have: commands, whose rows say so and have no options; connect -u. */
+/* What a portable build does not have: commands, whose rows say so and have no options; connect -u.
+ */
 #include "cmd/connect_udp.h"
 #include "natpunch/cmd/command.h"
 #include "natpunch/os/log.h"
