@@ -1,9 +1,20 @@
 /*
  * borrow.h - ways to speak from a port that somebody else listens on.
  *
- * Each method is one file and one row in a const table; the README says what else a new one takes.
  * A method never touches the process that holds the port, its socket or its configuration; what it
  * sets up goes when the process ends, also by SIGKILL.
+ *
+ * To add a method:
+ *
+ *   1. Write src/borrow/NAME.c with one struct borrow_method. If it ends up with an ordinary
+ * socket, borrow_method_open_socket() does all except the bind. Begin it with how it works, what it
+ *      needs, and what is left when it is killed.
+ *   2. Declare it in method.h and add it to the tables in borrow.c, whose order is that of `auto`.
+ * A capability that no other method has takes a row in find_needed() there, and one in
+ *      client/client_sandbox.c, which keeps what the methods need.
+ *   3. Name it in the help of -m in cmd/probe_options.c and in natpunch-probe(1).
+ *   4. Show in tests/platform what it relies on, and in tests/lab that a login through it works and
+ *      that nothing is left behind.
  */
 #ifndef NATPUNCH_BORROW_BORROW_H
 #define NATPUNCH_BORROW_BORROW_H

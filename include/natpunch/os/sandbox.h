@@ -1,9 +1,10 @@
 /*
  * sandbox.h - no system call but those that a program is known to make (seccomp(2)).
  *
- * Each module that makes system calls has a list of them beside its code; who confines itself
- * merges the lists of what it uses. A row allows one call, with up to two conditions on its
- * arguments; a call in several rows is allowed if any of them holds. All that is in no list:
+ * Each module that makes system calls has a list of them beside its code, NAME_calls; a call that
+ * it did not make before is added there. Who confines itself merges the lists of what it uses. A
+ * row allows one call, with up to two conditions on its arguments; a call in several rows is
+ * allowed if any of them holds. All that is in no list:
  *
  *   - another machine's calls (32-bit ones on x86-64, say) kill the process: nothing makes them;
  *   - a call that is not listed fails with ENOSYS, as if this kernel had none of the kind. C
