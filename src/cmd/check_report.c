@@ -106,12 +106,12 @@ static void print_punch(const struct nat_report *report)
 	case NAT_YES:
 		puts(report->filtering == NAT_FILTERING_ADDRESS_DEPENDENT
 				? "natpunch connect: yes, from everywhere"
-				: "natpunch connect: yes, from travellers without a NAT or with "
+				: "natpunch connect: yes, from laptops without a NAT or with "
 				  "one whose mapping is endpoint-independent; from others "
 				  "through a relay (reflect -R)");
 		break;
 	case NAT_NO:
-		puts("natpunch connect: only from travellers without a NAT or with one that does "
+		puts("natpunch connect: only from laptops without a NAT or with one that does "
 		     "not filter by port; from others through a relay (reflect -R)");
 		break;
 	case NAT_UNTOLD:

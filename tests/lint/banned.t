@@ -48,6 +48,11 @@ banned 'no path of a machine that it was written on' '' \
 	'(^|[^A-Za-z0-9_.])/(hom[e]|User[s]|wor[k]|mn[t])/'
 banned 'the text speaks of the program, not of how it was written' '' \
 	'\b(this|earlier|next) sessio[n]\b|\bCE[O]\b|\bA[I]\b|language mode[l]|DESIGN\.m[d]'
+# One word for one thing: TERMS in natpunch-nat(7).
+banned 'one word for one thing, in what users read' '^(man/|README\.md)' \
+	'foretold|foretell|[Tt]raveller|[Rr]endezvous|keepalive[^_]|hole.?punch|port forwarding|external (address|port)|but for '
+none 'and in what natpunch says' "$(perl tests/messages | grep -iE \
+	'\t.*\t.*(foretold|traveller|rendezvous|keepalive |hole.?punch|port forwarding|external (address|port)|but for )')"
 banned 'no white space at the end of a line' '' '[[:space:]]$'
 banned 'no line break of other systems' '' "$(printf '\r')"
 

@@ -34,7 +34,7 @@ wide_rows()
 		} elsif (/^\.El/) {
 			@widths = ();
 		} elsif (@widths && /^\.It (.*)/) {
-			@cells = map { s/"|\b(?:Em|Cm|Dv|No) //gr } split / ?Ta /, $1;
+			@cells = map { s/"|\b(?:Em|Cm|Dv|No|Pa) //gr } split / ?Ta /, $1;
 			$end = 5 + length $cells[-1];
 			$end += $widths[$_] + $gap for 0 .. $#cells - 1;
 			print if $end > 78 || grep { length $cells[$_] > $widths[$_] } 0 .. $#cells - 1;

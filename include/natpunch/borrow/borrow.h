@@ -7,10 +7,10 @@
  * To add a method:
  *
  *   1. Write src/borrow/NAME.c with one struct borrow_method. If it ends up with an ordinary
- * socket, borrow_method_open_socket() does all except the bind. Begin it with how it works, what it
- *      needs, and what is left when it is killed.
+ *      socket, borrow_method_open_socket() does all except the bind. Begin it with how it works,
+ *      what it needs, and what is left when it is killed.
  *   2. Declare it in method.h and add it to the tables in borrow.c, whose order is that of `auto`.
- * A capability that no other method has takes a row in find_needed() there, and one in
+ *      A capability that no other method has takes a row in find_needed() there, and one in
  *      client/client_sandbox.c, which keeps what the methods need.
  *   3. Name it in the help of -m in cmd/probe_options.c and in natpunch-probe(1).
  *   4. Show in tests/platform what it relies on, and in tests/lab that a login through it works and
