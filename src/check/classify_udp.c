@@ -369,7 +369,7 @@ static void look_at_filtering(
 	}
 	if (known == NULL)
 		snprintf(report->filtering_evidence, size,
-			"a reflector with a second address is wanted (reflect -a)");
+			"the reflector needs a second address (reflect -a)");
 	judge_stranger(stranger, other, in, report);
 	judge_firewall(datagrams, stranger != NULL && stranger->arrived ? stranger : known,
 		stranger != NULL && stranger->arrived ? other : &known_place);

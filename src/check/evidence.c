@@ -61,7 +61,7 @@ static void find_listener(const struct mapping_race_request *request, struct nat
 		snprintf(finding->evidence, sizeof(finding->evidence), "%s",
 			port_owner_describe(&owner, report->elsewhere, sizeof(report->elsewhere)));
 	else if (!owner.listens)
-		snprintf(finding->evidence, sizeof(finding->evidence), "nobody in /proc/net");
+		snprintf(finding->evidence, sizeof(finding->evidence), "/proc/net has no listener");
 	else if (owner.name[0] != '\0')
 		snprintf(finding->evidence, sizeof(finding->evidence), "%s, process %ld",
 			owner.name, (long)owner.pid);
@@ -224,5 +224,5 @@ void evidence_judge_mapping(
 		used += snprintf(out + used, size - (size_t)used,
 			"; its other address is the same one, which is a lie");
 	if (report->mapping == NAT_MAPPING_UNTOLD && used >= 0 && (size_t)used < size)
-		snprintf(out + used, size - (size_t)used, ": a second address to ask is wanted");
+		snprintf(out + used, size - (size_t)used, ": the reflector needs a second address");
 }

@@ -95,14 +95,8 @@ static int set_option(struct check_options *check, const struct option_reader *r
 static int settle(
 	struct check_options *check, const struct option_reader *reader, struct error *error)
 {
-	char safe[128];
-
-	if (reader->first_operand < reader->argc) {
-		const char *word = reader->argv[reader->first_operand];
-		return error_set(error, EXIT_STATUS_USAGE, "unexpected argument: %s",
-			text_escape(safe, sizeof(safe), word, strlen(word)));
-	}
-	if (common_options_settle(&check->common, error) != 0 ||
+	if (option_check_end(reader, error) != 0 ||
+		common_options_settle(&check->common, error) != 0 ||
 		reflector_list_settle(&check->common.reflectors, error) != 0)
 		return -1;
 	common_options_fill(&check->common, &check->request);

@@ -128,6 +128,17 @@ int option_bad_value(const struct option_reader *reader, const char *what, struc
 	return error_set(error, EXIT_STATUS_USAGE, "invalid %s: '%s'", what, safe);
 }
 
+int option_check_end(const struct option_reader *reader, struct error *error)
+{
+	char safe[128];
+	const char *word = reader->argv[reader->first_operand];
+
+	if (reader->first_operand >= reader->argc)
+		return 0;
+	return error_set(error, EXIT_STATUS_USAGE, "unexpected argument: %s",
+		text_escape(safe, sizeof(safe), word, strlen(word)));
+}
+
 int option_take_text(
 	const struct option_reader *reader, const char *what, const char **out, struct error *error)
 {

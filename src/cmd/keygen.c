@@ -63,7 +63,7 @@ static int read_arguments(const struct command *command, int argc, char **argv,
 	if (code != OPTION_END)
 		return -1;
 	if (reader.first_operand + 1 != argc) {
-		error_set(error, EXIT_STATUS_USAGE, "one NAME is wanted");
+		error_set(error, EXIT_STATUS_USAGE, "one NAME is needed");
 		return error_hint(error, "natpunch help keygen");
 	}
 	out->name = argv[reader.first_operand];

@@ -14,7 +14,7 @@ static int settle(
 	if (common_options_settle(&options->common, error) != 0)
 		return -1;
 	if (reader->first_operand + 1 != reader->argc)
-		return usage_error(error, row, "one NAME is wanted");
+		return usage_error(error, row, "one NAME is needed");
 	options->name = reader->argv[reader->first_operand];
 	if (option_check_name(options->name, error) != 0)
 		return -1;

@@ -303,7 +303,6 @@ static int take_operands(
 	struct probe_options *options, const struct option_reader *reader, struct error *error)
 {
 	int first = reader->first_operand;
-	char safe[128];
 
 	if (first >= reader->argc) {
 		if (strcmp(reader->argv[reader->argc - 1], "--") == 0)
@@ -314,8 +313,7 @@ static int take_operands(
 		options->command = reader->argv + first;
 		return 0;
 	}
-	text_escape(safe, sizeof(safe), reader->argv[first], strlen(reader->argv[first]));
-	error_set(error, EXIT_STATUS_USAGE, "unexpected argument: %s", safe);
+	option_check_end(reader, error);
 	return error_hint(error, "a command for incoming connections follows --");
 }
 

@@ -172,12 +172,10 @@ static int add_default_ports(struct reflector_config *config, struct error *erro
 static int check_options(const struct option_reader *reader, struct reflector_config *config,
 	struct common_options *common, struct error *error)
 {
-	if (reader->first_operand < reader->argc)
-		return error_set(error, EXIT_STATUS_USAGE, "takes no operands");
-	if (common_options_settle(common, error) != 0)
+	if (option_check_end(reader, error) != 0 || common_options_settle(common, error) != 0)
 		return -1;
 	if (config->state_path != NULL && config->keys_path == NULL) {
-		error_set(error, EXIT_STATUS_USAGE, "-S without -K");
+		error_set(error, EXIT_STATUS_USAGE, "-S needs -K");
 		return error_hint(error, "without keys there are no names to keep");
 	}
 	if (config->state_path != NULL && file_is_same(config->keys_path, config->state_path)) {
@@ -185,8 +183,8 @@ static int check_options(const struct option_reader *reader, struct reflector_co
 		return error_hint(error, "the file of -S is written, and would lose the keys");
 	}
 	if (config->relay && config->keys_path == NULL) {
-		error_set(error, EXIT_STATUS_USAGE, "-R without -K");
-		return error_hint(error, "connections are passed on for names with a key alone");
+		error_set(error, EXIT_STATUS_USAGE, "-R needs -K");
+		return error_hint(error, "a relay is for names with a key alone");
 	}
 	if (!listens_in_full(config))
 		return add_default_ports(config, error);

@@ -326,7 +326,7 @@ static bool end_dead(struct handover *handover)
 	}
 	if (found == NULL)
 		return false;
-	log_note("%s ended: it has not answered for %u s, and its place is wanted",
+	log_note("%s ended: it has not answered for %u s, and another session needs its place",
 		addr_format(&found->peer, text), longest / 1000);
 	shutdown(found->fd, SHUT_RDWR);
 	found->watched = false;

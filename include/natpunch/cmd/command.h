@@ -70,6 +70,10 @@ int option_bad_value(const struct option_reader *reader, const char *what, struc
 int option_take_text(const struct option_reader *reader, const char *what, const char **out,
 	struct error *error);
 
+/* Behind the last option: returns 0 when nothing follows, or -1 as above, with the first operand.
+ */
+int option_check_end(const struct option_reader *reader, struct error *error);
+
 /* Returns 0 when it is a name that a key may have, or -1 with *error filled, usage and a hint. */
 int option_check_name(const char *name, struct error *error);
 

@@ -82,7 +82,7 @@ static void test_all_refused(void)
 		"more than one alternate address for IPv4");
 	test_refused(ARGUMENTS("--no-dial", "--no-dial"), "option given twice: --no-dial");
 	test_refused(ARGUMENTS("-q", "-v"), "-q and -v exclude each other");
-	test_refused(ARGUMENTS("3478"), "takes no operands");
+	test_refused(ARGUMENTS("3478"), "unexpected argument: 3478");
 	test_refused(ARGUMENTS("-z"), "unknown option: -z");
 	test_refused(ARGUMENTS("--frob"), "unknown option: --frob");
 	test_refused(ARGUMENTS("-l"), "option needs an argument: -l");
