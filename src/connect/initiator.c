@@ -122,10 +122,10 @@ static void note_error(struct race *race, const struct error *error, bool heard)
 static void note_end(struct race *race, size_t i)
 {
 	const struct attempt *attempt = &race->attempts[i];
-	bool goes_on = attempt->state == ATTEMPT_SILENT && race->now < race->deadline;
+	bool again = attempt->state == ATTEMPT_SILENT && race->now < race->deadline;
 
 	note_error(race, &attempt->error, attempt->state == ATTEMPT_FAILED);
-	if (goes_on || race->count > 1 || reflector_queue_has_several(&race->queue))
+	if (again || race->count > 1 || reflector_queue_has_several(&race->queue))
 		log_detail("%s", attempt->error.text);
 }
 
