@@ -4,6 +4,8 @@
  *   TRYING --our check is answered--> THROUGH --a check says that the other side is--> DONE
  *      \______________________________  \__ deadline ______________________________--> FAILED
  *
+ * At home such a check ends TRYING as well: the initiator may not have stayed to answer ours.
+ *
  * Events:
  *   a check of the other side   it is answered at once, in TRYING and in THROUGH. Our own follows
  *                               it, when not answered yet: for the way to there is open now
@@ -28,9 +30,11 @@
  * back what he sees. A message counts if it is of the name's key, of the other side's role, and,
  * for an answer, of our random transaction. Each check that comes is answered once, with as many
  * bytes, to the one address that this is about. A repeated one may lead our checks to another port
- * of that address, until the next true one comes, and has no other effect. What is no
- * check is for whoever has the port, and passed over; by raw he gets it, too. By rewrite he gets
- * nothing from that one address until it is over, so raw comes first.
+ * of that address, until the next true one comes. One that says THROUGH, repeated, has home end
+ * this punch; the initiator's next CONNECT, a second later, begins another. An initiator never
+ * takes a repeated one for the way being open. What is no check is for whoever has the port, and
+ * passed over; by raw he gets it, too. By rewrite he gets nothing from that one address until it is
+ * over, so raw comes first.
  */
 #include "natpunch/client/udp_punch.h"
 
@@ -144,8 +148,13 @@ static void take_request(struct udp_punch *punch, const struct udp_check *check,
 	send_message(punch, &answer);
 	if (punch->state == UDP_PUNCH_TRYING && punch->heard == 1)
 		send_next(punch, now);
-	/* It got an answer of ours, so what it sends now has come in by both ways. */
-	if (check->through)
+	/*
+	 * It got an answer of ours, so what it sends now has come in by both ways; unless it is one
+	 * of another time, sent again. So an initiator, which says that the way is open, believes
+	 * its own transaction alone.
+	 */
+	if (check->through &&
+		(punch->state == UDP_PUNCH_THROUGH || punch->config.role == UDP_CHECK_HOME))
 		punch->state = UDP_PUNCH_DONE;
 }
 

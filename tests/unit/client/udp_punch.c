@@ -132,10 +132,30 @@ static void test_answers(void)
 	send_to_here(&check);
 	udp_punch_advance(&here, START + 2);
 	is_int(here.state, UDP_PUNCH_TRYING, "nor is the answer to another check");
-	memcpy(check.transaction, here.transaction, sizeof(check.transaction));
+	check.response = false;
+	check.through = true;
 	send_to_here(&check);
 	udp_punch_advance(&here, START + 3);
+	is_int(here.state, UDP_PUNCH_TRYING,
+		"nor that home was through once, caught and sent again");
+	check.response = true;
+	memcpy(check.transaction, here.transaction, sizeof(check.transaction));
+	send_to_here(&check);
+	udp_punch_advance(&here, START + 4);
 	is_int(here.state, UDP_PUNCH_THROUGH, "that to its own is");
+	finish();
+}
+
+/* The initiator is through and gone before home's own check has come to it. */
+static void test_gone(void)
+{
+	begin(&here, UDP_CHECK_INITIATOR, secret);
+	begin(&home, UDP_CHECK_HOME, secret);
+	here.state = UDP_PUNCH_THROUGH;
+	udp_punch_end(&here);
+	udp_punch_advance(&home, START + 10);
+	is_int(home.state, UDP_PUNCH_DONE,
+		"home does not go on for one that was through and is gone");
 	finish();
 }
 
@@ -172,6 +192,7 @@ int main(void)
 	test_other_key();
 	test_sent_back();
 	test_answers();
+	test_gone();
 	test_repeated();
 	return done_testing();
 }
