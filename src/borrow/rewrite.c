@@ -24,8 +24,9 @@
  *    the way know nothing of it, and strangers' packets to P never belonged to it;
  *  - at the beginning, an entry that stands in the way is looked for. If it is of a connection of
  *    this machine that has no socket any more (of a run that was killed, or of a silent close by
- *    another method), it is deleted; if it has one, the port is busy. Where that cannot be told, it
- *    is busy as well: nothing of anybody else's is ever deleted.
+ *    another method), it is deleted; so is one of datagrams that came to P and were not answered,
+ *    which are nobody's yet. If it has one, the port is busy. Where that cannot be told, it is busy
+ *    as well: nothing else of anybody else's is ever deleted.
  *
  * SIGKILL. The kernel closes the connection with a RST (SO_LINGER with no time), so that no socket
  * is left to send a FIN again and again, from E, where nothing translates any more. Of a process
@@ -132,6 +133,17 @@ static struct nft_message_flow own_flow(
 }
 
 /*
+ * Did datagrams come to the port that whoever holds it never answered? The checks of the other side
+ * of a UDP punch do, when they are here before our rule is. Their next one makes an entry anew.
+ */
+static bool is_unanswered(
+	const struct nft_message_entry *entry, const struct nft_message_flow *wanted)
+{
+	return wanted->protocol == MAPPING_UDP && !entry->answered &&
+	       nft_message_flow_equal(&entry->reply, wanted);
+}
+
+/*
  * Makes way for `wanted`, the flow as the network is to see it. Returns false when it is somebody's
  * who may still need it.
  */
@@ -147,6 +159,8 @@ static bool clear_way(int guard, const struct nft_message_flow *wanted)
 	/* Forwarded for another machine, or for a container on this one. */
 	if (!addr_equal_ip(&own.source, &wanted->source))
 		return false;
+	if (is_unanswered(&entry, wanted))
+		return nft_snat_forget(guard, &entry) == 0;
 	if (wanted->protocol == MAPPING_TCP ? stream_exists(&own) : datagram_exists(&own))
 		return false;
 	return nft_snat_forget(guard, &entry) == 0;

@@ -91,6 +91,7 @@ enum {
 enum {
 	CTA_TUPLE_ORIG = 1,
 	CTA_TUPLE_REPLY = 2,
+	CTA_STATUS = 3,
 	CTA_ID = 12,
 	CTA_TUPLE_IP = 1,
 	CTA_TUPLE_PROTO = 2,
@@ -101,6 +102,7 @@ enum {
 	CTA_PROTO_NUM = 1,
 	CTA_PROTO_SRC_PORT = 2,
 	CTA_PROTO_DST_PORT = 3,
+	IPS_SEEN_REPLY = 1 << 1,
 };
 
 static uint8_t family_number(const struct nft_message_flow *flow)
@@ -412,6 +414,7 @@ bool nft_message_read_entry(const struct netlink_message *message, struct nft_me
 	bool original = false;
 	bool reply = false;
 	bool id = false;
+	uint32_t status = IPS_SEEN_REPLY;
 
 	memset(out, 0, sizeof(*out));
 	if (message->type != conntrack_message(IPCTNL_MSG_CT_NEW) ||
@@ -424,7 +427,11 @@ bool nft_message_read_entry(const struct netlink_message *message, struct nft_me
 			reply = read_tuple(attribute.value, &out->reply);
 		else if (attribute.type == CTA_ID)
 			id = netlink_message_get_be32(&attribute, &out->id);
+		else if (attribute.type == CTA_STATUS &&
+			 !netlink_message_get_be32(&attribute, &status))
+			status = IPS_SEEN_REPLY;
 	}
+	out->answered = (status & IPS_SEEN_REPLY) != 0;
 	return !reader.failed && original && reply && id;
 }
 

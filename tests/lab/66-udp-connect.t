@@ -275,6 +275,20 @@ try_deaf()
 		wait_for_line 10 "$LAB_DIR/keep.err" 'connect -u cannot come in: method bind leaves'
 }
 
+# By rewrite alone at home, where nobody has answered what came to the port before.
+try_rewrite_at_home()
+{
+	lab_kill keep
+	ROAD_ADDR=$LAB_REFLECTOR4
+	start_daemon mute home 5001
+	road_keep -u -p 5001 -m rewrite
+	for turn in first second; do
+		connect_udp -p 6001
+		is "rewrite at home, the $turn time: exit 0" "$status" 0
+	done
+	lab_kill mute
+}
+
 # What is no use is said at once, and the words say what to do.
 try_bad()
 {
@@ -316,6 +330,7 @@ fi
 start_daemon home-daemon home 5000
 try_keep
 try_ipv6
+try_rewrite_at_home
 try_deaf
 try_bad
 lab_stop

@@ -28,6 +28,7 @@ struct nft_message_entry {
 	struct nft_message_flow original; /* as its first packet came */
 	struct nft_message_flow reply;    /* as answers come */
 	uint32_t id;
+	bool answered; /* a packet of `reply` came; also true where that is not told */
 };
 
 /* The sequence numbers of the messages, by which an acknowledgement tells which one it is for. */

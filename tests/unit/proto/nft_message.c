@@ -110,6 +110,8 @@ enum left_out {
 	PORTS,
 	SOURCE_PORT,
 	PROTOCOL,
+	STATUS,
+	UNANSWERED, /* a status that says so */
 };
 
 static void put_tuple(struct netlink_message_writer *writer, uint16_t type,
@@ -150,7 +152,8 @@ static bool believes(uint16_t type, const struct nft_message_flow *flow,
 		put_tuple(&writer, 1, flow, left_out);
 	if (left_out != REPLY)
 		put_tuple(&writer, 2, reply, NOTHING);
-	netlink_message_put_be32(&writer, 3, 0x188); /* its status, of no interest */
+	if (left_out != STATUS)
+		netlink_message_put_be32(&writer, 3, left_out == UNANSWERED ? 0x188 : 0x18a);
 	if (left_out != ID)
 		netlink_message_put_be32(&writer, 12, 77);
 	netlink_message_end(&writer);
@@ -169,6 +172,11 @@ static void test_entry(const struct nft_message_flow *flow)
 	ok(nft_message_flow_equal(&entry.original, flow), "its original direction");
 	ok(nft_message_flow_equal(&entry.reply, &reply), "its reply direction");
 	is_uint(entry.id, 77, "its id");
+	ok(entry.answered, "that was answered");
+	ok(believes(0x100, flow, &reply, UNANSWERED, &entry) && !entry.answered,
+		"one that was not");
+	ok(believes(0x100, flow, &reply, STATUS, &entry) && entry.answered,
+		"one that may have been");
 	ok(!believes(0x101, flow, &reply, NOTHING, &entry), "another message");
 	ok(!believes(0x100, flow, &reply, ORIGINAL, &entry), "no original direction");
 	ok(!believes(0x100, flow, &reply, REPLY, &entry), "no reply direction");
