@@ -107,9 +107,10 @@ machines:; $(Q)MACHINES=all sh tests/run machines # with all that has other mach
 checked: # the laboratory's main jobs under sanitizers and valgrind
 	$(Q)sh tests/run checked
 demo:; $(Q)sh tests/lab/demo
-# As long as one likes: make soak ROUNDS=1000, make fuzz SECONDS=600 (for each target)
+# As long as one likes: make soak ROUNDS=1000 SOAK_SECONDS=3600, make fuzz SECONDS=600 (for each target)
 soak: programs
 	$(Q)ROUNDS=$(or $(ROUNDS),200) LOSS_SECONDS=60 sh tests/lab/91-keep.t
+	$(Q)SOAK_SECONDS=$(or $(SOAK_SECONDS),300) sh tests/lab/92-soak.t
 bench: natpunch static $(filter $(B)/tests/bench/%,$(PLATFORM))
 	$(Q)perl tests/bench/run
 print-flags:; $(info $(BASE) $(WARN)) @: # what every source is compiled with, for the tests of the source
