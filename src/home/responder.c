@@ -76,7 +76,12 @@ void responder_init(struct responder *responder, struct handover *handover)
 bool responder_is_possible(const struct addr *addr, const struct addr *reflector)
 {
 	enum addr_class class = addr_classify(addr);
+	struct addr plain = *addr;
 
+	/* A reflector sees IPv4 as IPv4. What is mapped would pass by the rules for that. */
+	addr_unmap(&plain);
+	if (plain.family != addr->family)
+		return false;
 	switch (class) {
 	case ADDR_CLASS_UNSPECIFIED:
 	case ADDR_CLASS_MULTICAST:
