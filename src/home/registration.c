@@ -172,7 +172,11 @@ void registration_start(struct registration *registration, struct binding_client
 		return;
 	}
 	if (over->port.kind == BORROW_STREAM && over->answer.mode != BINDING_MODE_HOLD) {
-		warn(registration, "the reflector keeps no names", "");
+		struct error error;
+
+		/* Of several, which one? */
+		error_set(&error, EXIT_STATUS_NETWORK, "%s keeps no names", mapping->reflector);
+		warn(registration, error.text, "");
 		return;
 	}
 	send_registration(registration, now);

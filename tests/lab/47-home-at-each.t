@@ -170,5 +170,15 @@ is 'no direct way: ssh comes through' "$(ssh_by "$LAB_THIRD4")" well
 like 'relayed by the reflector that was asked' "$(cat "$LAB_DIR/connect.err")" \
 	"connected by a relay: all bytes pass through $LAB_THIRD4:3478"
 lab_kill keep
+
+# ---- the first to answer keeps no names
+lab_spawn stranger reflector "$LAB_BIN/liar" elsewhere 4000
+wait_for_line 5 "$LAB_DIR/stranger.out" ready || bail 'the liar does not start'
+lab_spawn keep home "$natpunch" probe -k -n home -K "$LAB_DIR/home.key" \
+	-r "$LAB_REFLECTOR4:4000" -r "$LAB_SECOND4"
+ok 'the warning says which one it is' wait_for_line 10 "$LAB_DIR/keep.err" \
+	"warning: home is not registered: $LAB_REFLECTOR4:4000 keeps no names\$"
+ok 'home is held at the other one' wait_for 10 held_at "$LAB_SECOND4"
+lab_kill keep
 lab_stop
 done_testing
