@@ -40,6 +40,8 @@ enum outcome {
 	OUTCOME_FAILED,
 };
 
+#define RECEIVE_MAX 64 /* datagrams at once, so that a flood does not outlast the time */
+
 /* One reflector, in one family. */
 struct session {
 	const struct udp_initiator_request *request;
@@ -159,11 +161,14 @@ static enum outcome take_answer(
 static void read_answers(struct session *session, uint64_t now)
 {
 	uint8_t bytes[STUN_MESSAGE_MAX];
-	ssize_t got;
 
-	while (session->client.state == NAME_CLIENT_ASKING &&
-		(got = borrow_receive(&session->reflector.winner.port, bytes, sizeof(bytes))) >= 0)
+	for (unsigned i = 0; i < RECEIVE_MAX && session->client.state == NAME_CLIENT_ASKING; i++) {
+		ssize_t got = borrow_receive(&session->reflector.winner.port, bytes, sizeof(bytes));
+
+		if (got < 0)
+			return;
 		name_client_take(&session->client, bytes, (size_t)got, now);
+	}
 }
 
 /* Waits for the next event, and returns the time then. */

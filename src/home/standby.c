@@ -20,9 +20,9 @@
  *   name looked up    places for its addresses; those that it does not lead to any more are stale.
  *                     A look-up that failed changes nothing.
  *   answer            goes to the owner: it may take the connection over (held_take_over()), and
- * the place is COVERED from then on. failed, lost      RESTING, for a pause that doubles with each
- * failure in a row. kept is lost      each HELD one is asked; what answers first is a mapping,
- * sooner than a race.
+ *                     the place is COVERED from then on.
+ *   failed, lost      RESTING, for a pause that doubles with each failure in a row.
+ *   kept is lost      each HELD one is asked; what answers first is a mapping, sooner than a race.
  *
  * Timers: `due` of each place; look_due; those of each held connection.
  *

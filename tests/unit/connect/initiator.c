@@ -640,9 +640,9 @@ static void test_held_in_vain(void)
 	times.first = times.second_after = PATIENCE;
 	add_reflector(&reflectors, "127.0.0.1", SERVER_PORT);
 	add_reflector(&reflectors, "127.0.0.1", TWO_PORT);
+	began = clock_now_ms();
 	road = travel_by(&reflectors, &home, PATIENCE, &times);
 	ok(take_invitation(deaf, &in_vain), "home is told by the first");
-	began = clock_now_ms();
 	if (ok(take_invitation(held, &expected), "and then by the second"))
 		is_greeted(dial("127.0.0.1", expected.initiator.port), "by the second");
 	ok(clock_now_ms() - began >= 500, "which is not asked before");
@@ -798,7 +798,7 @@ static void test_no_prediction(void)
 	began = clock_now_ms();
 	predict(held, &expected.asker, &home, 0, 0);
 	arrives(&road, EXIT_STATUS_UNREACHABLE, "home's port cannot be predicted", "random ports");
-	ok(clock_now_ms() - began < 1000, "at once");
+	ok(clock_now_ms() - began < PATIENCE / 2, "at once");
 	road = travel_soon(TWO_PORT);
 	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
@@ -922,7 +922,7 @@ static void test_bad_reflectors(void)
 			close(fds[i]);
 		close(listeners[i]);
 	}
-	ok(clock_now_ms() - began < 3500, "none takes longer than it may");
+	ok(clock_now_ms() - began < PATIENCE, "none takes longer than it may");
 }
 
 /*
@@ -1445,7 +1445,7 @@ static void test_prediction_does_not_come(void)
 		bail_out("no second try: %s", said(&road));
 	arrives(&road, EXIT_STATUS_UNREACHABLE, "; the reflector does not relay",
 		"a home that says nothing");
-	ok(clock_now_ms() - began < 3500, "is waited for shortly, and the first try was too");
+	ok(clock_now_ms() - began < 8000, "is waited for shortly, and the first try was too");
 	road = travel_soon(TWO_PORT);
 	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
