@@ -104,8 +104,7 @@ programs: natpunch $(PROGRAMS)
 test:; $(Q)sh tests/run
 lint:; $(Q)LINT=all sh tests/run lint
 machines:; $(Q)MACHINES=all sh tests/run machines # with all that has other machines' code, and not only what is pure
-checked: # the laboratory's main jobs under sanitizers and valgrind
-	$(Q)sh tests/run checked
+checked:; $(Q)sh tests/run checked # the laboratory's main jobs under sanitizers and valgrind
 demo:; $(Q)sh tests/lab/demo
 # As long as one likes: make soak ROUNDS=1000 SOAK_SECONDS=3600, make fuzz SECONDS=600 (for each target)
 soak: programs
