@@ -107,6 +107,8 @@ int name_register_mapping(const struct mapping_race_request *request,
 		.local_port = result->mapping.local.port,
 	};
 	random_fill(question.home, sizeof(question.home));
+	if (result->mapping.public_addr.port != result->winner.answer.mapped.port)
+		question.proved_port = result->mapping.public_addr.port;
 	own_hosts_add(&question, &result->mapping);
 	if (result->winner.port.kind == BORROW_HANDSHAKE)
 		status = register_by_number(request, result, &question, deadline, error);

@@ -149,6 +149,7 @@ static void send_registration(struct registration *registration, uint64_t now)
 	memcpy(question.home, registration->home, sizeof(question.home));
 	own_hosts_add(&question, &registration->mapping);
 	question.random_ports = registration->random_ports;
+	question.proved_port = registration->proved_port;
 	registration->asking = true;
 	registration->due = now + REGISTRATION_ANSWER_MS;
 	binding_client_hold(over, now);
@@ -165,6 +166,8 @@ void registration_start(struct registration *registration, struct binding_client
 	registration_stop(registration);
 	if (!mapping_equal(&registration->mapping, mapping))
 		registration->looked = registration->random_ports = false;
+	if (!addr_equal_ip(&registration->mapping.public_addr, &mapping->public_addr))
+		registration->proved_port = 0;
 	registration->over = over;
 	registration->mapping = *mapping;
 	if (over->port.kind == BORROW_HANDSHAKE) {
@@ -259,6 +262,14 @@ void registration_take_look(struct registration *registration, bool random_ports
 	if (random_ports == before || registration->over == NULL || registration->asking)
 		return;
 	log_detail("our ports cannot be predicted: telling the reflector");
+	send_registration(registration, now);
+}
+
+void registration_take_proved(struct registration *registration, uint16_t port, uint64_t now)
+{
+	if (registration->proved_port == port || registration->over == NULL || registration->asking)
+		return;
+	registration->proved_port = port;
 	send_registration(registration, now);
 }
 

@@ -29,10 +29,11 @@ struct registration {
 	struct name_client client;
 	bool asking;
 	bool warned;
-	bool registered;   /* the reflector has said so, and no other word came since */
-	bool looked;       /* or need not: what our NAT does with ports is known */
-	bool random_ports; /* name_messages.h */
-	bool rival;        /* another home of that name was seen there */
+	bool registered;      /* the reflector has said so, and no other word came since */
+	bool looked;          /* or need not: what our NAT does with ports is known */
+	bool random_ports;    /* name_messages.h */
+	uint16_t proved_port; /* likewise */
+	bool rival;           /* another home of that name was seen there */
 	/* The first of those that one home has at several reflectors; NULL: it is this one. */
 	struct registration *first;
 	unsigned rivals; /* in the first one: how many of them see another home */
@@ -93,6 +94,9 @@ bool registration_wants_look(const struct registration *registration);
 
 /* It is known now: what is worth telling is registered at once. */
 void registration_take_look(struct registration *registration, bool random_ports, uint64_t now);
+
+/* Strangers get in by that port of the mapping's address; 0: by no other one than the mapping's. */
+void registration_take_proved(struct registration *registration, uint16_t port, uint64_t now);
 
 /* When registration_expire() wants to be called, or TIMER_NONE. */
 uint64_t registration_next(const struct registration *registration);

@@ -553,6 +553,19 @@ void standby_take_look(struct standby *standby, uint64_t now)
 	}
 }
 
+void standby_take_proved(struct standby *standby, uint64_t now)
+{
+	const struct registration *kept = &standby->kept->registration;
+
+	for (size_t i = 0; i < STANDBY_MAX; i++) {
+		struct registration *other = &standby->places[i].held.registration;
+
+		if (standby->places[i].held.open &&
+			addr_equal_ip(&other->mapping.public_addr, &kept->mapping.public_addr))
+			registration_take_proved(other, kept->proved_port, now);
+	}
+}
+
 void standby_renew(struct standby *standby, uint64_t now)
 {
 	for (size_t i = 0; i < STANDBY_MAX; i++)

@@ -678,6 +678,19 @@ static void look_at_ports(struct upkeep *upkeep, uint64_t now)
 		responder_look(&upkeep->responder, &path, now);
 }
 
+/* Where strangers get in by another port than the mapping's, a look-up is to tell that one. */
+static void tell_proved_port(struct upkeep *upkeep, uint64_t now)
+{
+	const struct addr *proved = &upkeep->known.mapping.public_addr;
+	const struct addr *held = &upkeep->held.mapping.public_addr;
+	bool other = upkeep->has_known && addr_equal_ip(proved, held) && proved->port != held->port;
+
+	if (!upkeep->held.open)
+		return;
+	registration_take_proved(&upkeep->held.registration, other ? proved->port : 0, now);
+	standby_take_proved(&upkeep->standby, now);
+}
+
 static void take_loss(struct upkeep *upkeep, const struct held_loss *loss, uint64_t now)
 {
 	uint64_t wait = 0;
@@ -934,6 +947,7 @@ void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_
 	take_held_event(upkeep, held_advance(&upkeep->held, happened, now), now);
 	take_timers(upkeep, now);
 	look_at_ports(upkeep, now);
+	tell_proved_port(upkeep, now);
 	/* Before a race: what took over has ended it. */
 	advance_standby(upkeep, fds + UPKEEP_WATCH_STANDBY, now);
 	advance_lease(upkeep, now);

@@ -232,6 +232,14 @@ static void put_home(struct wire_writer *writer, const uint8_t home[NAME_MESSAGE
 }
 
 /* The transaction id is random, so a salt need only differ within the message. */
+static void put_proved_port(struct wire_writer *writer, uint16_t port)
+{
+	const uint8_t value[] = {(uint8_t)(port >> 8), (uint8_t)port, 0, 0};
+
+	if (port != 0)
+		stun_put(writer, STUN_NATPUNCH_PROVED_PORT, value, sizeof(value));
+}
+
 static void put_hosts(struct wire_writer *writer, const struct name_question *question)
 {
 	for (size_t i = 0; i < question->host_count; i++) {
@@ -265,6 +273,7 @@ size_t name_message_write(
 		put_hosts(&writer, question);
 		if (question->random_ports)
 			stun_put_zeros(&writer, STUN_NATPUNCH_RANDOM_PORTS, 0);
+		put_proved_port(&writer, question->proved_port);
 	}
 	if (question->mode != BINDING_MODE_NONE)
 		binding_put_connection(&writer, question->mode, question->mode_seconds);

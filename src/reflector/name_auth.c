@@ -81,6 +81,9 @@ static void take_attribute(struct name_request *request, const struct stun_attri
 	case STUN_NATPUNCH_PREDICTION:
 		slot = &request->prediction;
 		break;
+	case STUN_NATPUNCH_PROVED_PORT:
+		slot = &request->proved_port;
+		break;
 	case STUN_NATPUNCH_RANDOM_PORTS:
 		request->random_ports = true;
 		return;

@@ -32,7 +32,8 @@ struct name_auth {
 /* A request about a name. Attributes point into the message; `value` NULL where missing. */
 struct name_request {
 	struct stun_message message;
-	struct stun_attribute username, nonce, registration, home, connection, prediction;
+	struct stun_attribute username, nonce, registration, home, connection, prediction,
+		proved_port;
 	bool random_ports;
 	uint16_t unknown[NAME_AUTH_UNKNOWN_MAX];
 	size_t unknown_count;

@@ -176,6 +176,18 @@ static void settle_mode(const struct names_caller *caller, const struct name_req
 	effect->seconds = seconds;
 }
 
+/* 0: there is none, or another size. */
+static uint16_t read_proved_port(const struct stun_attribute *attribute)
+{
+	struct wire_reader reader;
+	uint16_t port = 0;
+
+	if (attribute->value == NULL || attribute->size != 4)
+		return 0;
+	wire_reader_start(&reader, attribute->value, attribute->size);
+	return wire_read_u16(&reader, &port) ? port : 0;
+}
+
 /* Where the sender says it can be reached; false when the request makes no sense. */
 static bool read_place(const struct names_caller *caller, const struct name_request *request,
 	uint64_t now, struct registry_place *place)
@@ -202,6 +214,7 @@ static bool read_place(const struct names_caller *caller, const struct name_requ
 		place->via = *caller->via;
 	memcpy(place->session, request->message.transaction + 4, sizeof(place->session));
 	place->random_ports = request->random_ports;
+	place->proved_port = read_proved_port(&request->proved_port);
 	if (request->home.value != NULL && request->home.size == sizeof(place->home))
 		memcpy(place->home, request->home.value, sizeof(place->home));
 	return true;
@@ -390,11 +403,25 @@ static unsigned invite_to_relay(struct names *names, uint32_t entry,
 	return 0;
 }
 
+/* CONNECT: to be punched to. */
 static void put_places(struct answer *answer, const struct registry_entry *known, uint64_t now)
 {
 	for (size_t i = 0; i < REGISTRY_PLACES; i++)
 		if (registry_is_known(&known->places[i], now) && has_room(answer))
 			put_place(answer, &known->places[i], now);
+}
+
+/* LOOKUP: to be connected to by anybody. */
+static void put_open_places(struct answer *answer, const struct registry_entry *known, uint64_t now)
+{
+	for (size_t i = 0; i < REGISTRY_PLACES; i++) {
+		struct registry_place place = known->places[i];
+
+		if (place.proved_port != 0)
+			place.addr.port = place.proved_port;
+		if (registry_is_known(&known->places[i], now) && has_room(answer))
+			put_place(answer, &place, now);
+	}
 }
 
 /* The request is proven. Returns 0, or the error to answer all the same. */
@@ -429,7 +456,7 @@ static unsigned write_answer(struct names *names, const struct name_grant *grant
 			return code;
 		break;
 	default:
-		put_places(answer, known, now);
+		put_open_places(answer, known, now);
 	}
 	stun_auth_put(&answer->writer, answer->secret, KEY_SECRET_SIZE);
 	return 0;

@@ -54,6 +54,7 @@ struct registry_place {
 	uint8_t protocol;                     /* enum mapping_protocol */
 	bool by_old;                          /* said with the name's old key */
 	bool random_ports;                    /* name_messages.h; not in the state file */
+	uint16_t proved_port;                 /* likewise; 0: that of `addr` */
 	uint8_t session[12];                  /* transaction id of the REGISTER (invitation.h) */
 	uint32_t invitations;                 /* sent for that */
 	uint8_t home[NAME_MESSAGE_HOME_SIZE]; /* who said so; all zero: did not tell */

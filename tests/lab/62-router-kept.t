@@ -150,11 +150,19 @@ lab_kill keep
 lab_stop
 
 # It forwards port 22, and sends from another.
+looked_up()
+{
+	[ "$(lab_exec third "$natpunch" lookup -q -r "$LAB_REFLECTOR4" -K "$LAB_DIR/home.key" home)" = \
+		"$LAB_HOME_PUBLIC4 22" ]
+}
+
 lab_start symmetric
 router_start "ext_ip=$router_public"
-lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
-keep
+(umask 077 && "$natpunch" keygen home >"$LAB_DIR/home.key") || bail 'no key'
+lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4" -K "$LAB_DIR/home.key"
+keep -n home -K "$LAB_DIR/home.key"
 kept_at 'a router that changes ports' 22
+ok 'a look-up leads there as well' wait_for 10 looked_up
 lab_kill keep
 router_stop
 lab_stop

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/tap.sh"
 # shellcheck source=tests/lab/router.sh
 . "$(dirname "$0")/router.sh"
-need ip nft conntrack miniupnpd
+need ip nft conntrack miniupnpd iptables-legacy "$router_iptables"
 
 natpunch=$lab_top/natpunch
 
@@ -31,6 +31,7 @@ row()
 	is "$1: as the manual page has it" "It $1 Ta $came Ta $port" \
 		"$(sed -n "/^\\.Sh WITH A ROUTER/,/^\\.Sh SEE/s/^\\.\\(It $1 Ta .*\\)\$/\\1/p" \
 			"$lab_top/man/natpunch-nat.7")"
+	[ "$came" = no ] || ok "$1: by a rule of the router's" router_forwards
 	router_stop
 	lab_stop
 }
@@ -39,4 +40,6 @@ for kind in address-restricted port-restricted port-restricted-port port-restric
 	symmetric-step port-restricted+full-cone port-restricted+full-cone-port double; do
 	row "$kind"
 done
+router_package=iptables
+row port-restricted
 done_testing

@@ -122,7 +122,7 @@ check_kind()
 	login=no
 	[ "$direct" = false ] || login=yes
 	is "$kind: the row in natpunch-nat(7), which tests/lab/kinds prints" \
-		"$(grep "^\.It $kind Ta .* Ta \(yes\|no\)\$" "$lab_top/man/natpunch-nat.7")" \
+		"$(grep "^\.It $kind Ta .* Ta .* Ta \(yes\|no\)\$" "$lab_top/man/natpunch-nat.7")" \
 		"$(echo ".It $kind Ta $mapping Ta $filtering Ta $login" |
 			sed 's/"//g; s/endpoint-independent/independent/g
 				s/address-and-port-dependent/address, port/g; s/address-dependent/address/g')"

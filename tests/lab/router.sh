@@ -7,7 +7,8 @@
 #                           nothing where its own address is no public one, and the laboratory's are
 #                           of documentation: ext_ip=$router_public mends that, and then the address
 #                           that it tells is a wrong one.
-#                           With router_upnp=yes it also speaks UPnP
+#                           With router_upnp=yes it also speaks UPnP; with router_package=iptables
+#                           it is the one that writes its rules by iptables, $router_iptables
 #   router_stop             ends it; what it forwards, it forwards no more
 #   router_rules            prints the rules by which it forwards, if there are any
 #   router_forwards, router_forgot  are there any, are there none?
@@ -17,10 +18,16 @@
 
 # shellcheck disable=SC2034 # for those who source this file
 router_public=88.66.88.66
+# tests/tools puts it there, as it cannot be installed beside the other one.
+router_iptables=${lab_top:?}/build/miniupnpd-iptables/usr/sbin/miniupnpd
 
 # The chains that it works on. IPv4 has the filters of the laboratory, which let in what is translated.
 router_prepare()
 {
+	if [ "${router_package-}" = iptables ]; then
+		router_prepare_iptables
+		return
+	fi
 	lab_exec home-router nft -f - <<-END
 	table inet filter
 	delete table inet filter
@@ -48,6 +55,26 @@ router_prepare()
 	END
 }
 
+router_prepare_iptables()
+{
+	lab_exec home-router iptables-legacy-restore <<-END
+	*nat
+	:MINIUPNPD - [0:0]
+	:MINIUPNPD-POSTROUTING - [0:0]
+	-A PREROUTING -i wan -j MINIUPNPD
+	-A POSTROUTING -o wan -j MINIUPNPD-POSTROUTING
+	COMMIT
+	*mangle
+	:MINIUPNPD - [0:0]
+	-A PREROUTING -i wan -j MINIUPNPD
+	COMMIT
+	*filter
+	:MINIUPNPD - [0:0]
+	-A FORWARD -i wan ! -o wan -j MINIUPNPD
+	COMMIT
+	END
+}
+
 router_listens()
 {
 	lab_exec home-router ss -Hlun 'sport = :5351' | grep -q .
@@ -63,7 +90,9 @@ router_start()
 		[ $# -eq 0 ] || printf '%s\n' "$@"
 	} >"$LAB_DIR/miniupnpd.conf"
 	rm -f "$LAB_DIR/miniupnpd.pid"
-	lab_exec home-router miniupnpd -f "$LAB_DIR/miniupnpd.conf" -P "$LAB_DIR/miniupnpd.pid"
+	router_program=miniupnpd
+	[ "${router_package-}" != iptables ] || router_program=$router_iptables
+	lab_exec home-router "$router_program" -f "$LAB_DIR/miniupnpd.conf" -P "$LAB_DIR/miniupnpd.pid"
 	wait_for 10 router_listens && wait_for 10 test -s "$LAB_DIR/miniupnpd.pid" ||
 		bail 'miniupnpd does not start'
 }
@@ -79,11 +108,15 @@ router_stop()
 	read -r router_pid <"$LAB_DIR/miniupnpd.pid"
 	kill "$router_pid"
 	wait_for 10 router_is_gone || bail 'miniupnpd does not end'
-	lab_exec home-router nft delete table inet filter
+	[ "${router_package-}" = iptables ] || lab_exec home-router nft delete table inet filter
 }
 
 router_rules()
 {
+	if [ "${router_package-}" = iptables ]; then
+		lab_exec home-router iptables-legacy -t nat -S MINIUPNPD | grep DNAT
+		return
+	fi
 	lab_exec home-router nft list chain inet filter prerouting_miniupnpd | grep dnat
 }
 

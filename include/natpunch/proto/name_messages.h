@@ -5,6 +5,7 @@
  *   REGISTER    0x0E1   USERNAME, NONCE, REGISTRATION      RECORD: what stands there now
  *                       [, HOME] [, HOST, none to four]    [, CONNECTION] [, RIVAL]
  *                       [, CONNECTION] [, RANDOM-PORTS]
+ *                       [, PROVED-PORT]
  *   LOOKUP      0x0E2   USERNAME, NONCE                    RECORD, none to four
  *   CONNECT     0x0E3   the same, from the port that       the same, and home is sent an INVITE
  *                       will speak with home: over TCP     (invitation.h), as its mapping by the
@@ -96,6 +97,12 @@
  * destination, and which one cannot be predicted", of the home that registers; and in the answer to
  * CONNECT, that the home which holds the initiator's family said so. Then an initiator that finds
  * the same of its own NAT need not wait for a direct way.
+ *
+ * NATPUNCH-PROVED-PORT (0xC6EF), 4 bytes: by which port of the same address strangers get in, where
+ * a router forwards another one than the mapping's. A RECORD of a LOOKUP has it in the place of the
+ * mapping's; one of a CONNECT does not, as what is punched to is the mapping.
+ *
+ *  |             port              |               0               |
  *
  * NATPUNCH-OFFER (0xC6E7): "where no direct way can be had, ask for RELAY over this connection".
  * Its value is the NONCE for that. It is bound to the connection as well, and not to an address
@@ -195,6 +202,7 @@ struct name_question {
 	struct addr hosts[NAME_MESSAGE_HOST_MAX];      /* home's own: with REGISTER to be told, */
 	size_t host_count;                             /* with CONNECT the answer */
 	bool random_ports;                             /* and RANDOM-PORTS likewise */
+	uint16_t proved_port;   /* with REGISTER; 0: no other one than that of the mapping */
 	enum binding_mode mode; /* how the connection is to go on; NONE: as it is */
 	uint16_t mode_seconds;
 	struct port_prediction prediction; /* port 0: there is none */

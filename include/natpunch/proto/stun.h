@@ -89,6 +89,7 @@ enum stun_attribute_type {
 	STUN_NATPUNCH_HOME = 0xC6EC,       /* name_messages.h */
 	STUN_NATPUNCH_RIVAL = 0xC6ED,
 	STUN_NATPUNCH_HOST = 0xC6EE,
+	STUN_NATPUNCH_PROVED_PORT = 0xC6EF,
 	STUN_NATPUNCH_RANDOM_PORTS = 0xC6F0,
 	STUN_NATPUNCH_CHECK = 0xC6F4, /* udp_check.h */
 };

@@ -548,7 +548,7 @@ static void test_next_reflector(void)
 			"nobody there"},
 		{"127.0.0.1", PLAIN_PORT, "no names are kept by 127.0.0.1:3479", "no names"},
 		{"127.0.0.1", FULL_PORT, "connected to 127.0.0.1:22022", "a silent one"},
-		{"nowhere.test", DEAD_PORT, "cannot look up nowhere.test: ", "no address"},
+		{"no..where", DEAD_PORT, "cannot look up no..where: ", "no address"},
 	};
 	int listener = listen_on("127.0.0.1", HOME_PORT);
 	struct invitation expected;
@@ -635,8 +635,8 @@ static void test_held_in_vain(void)
 	struct road road;
 	uint64_t began;
 
-	times.stagger = 50;
-	times.held = 600;
+	times.stagger = 1500; /* a busy machine is slower than 50 ms */
+	times.held = 1600;
 	times.first = times.second_after = PATIENCE;
 	add_reflector(&reflectors, "127.0.0.1", SERVER_PORT);
 	add_reflector(&reflectors, "127.0.0.1", TWO_PORT);
@@ -645,7 +645,7 @@ static void test_held_in_vain(void)
 	ok(take_invitation(deaf, &in_vain), "home is told by the first");
 	if (ok(take_invitation(held, &expected), "and then by the second"))
 		is_greeted(dial("127.0.0.1", expected.initiator.port), "by the second");
-	ok(clock_now_ms() - began >= 500, "which is not asked before");
+	ok(clock_now_ms() - began >= 1500, "which is not asked before");
 	ok(is_silent(deaf), "the first has told once");
 	arrives(&road, 0, "home connected to us", "the second leads home");
 	end_home(deaf);

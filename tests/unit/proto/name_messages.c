@@ -236,6 +236,26 @@ static void register_ports(bool random)
 	is_int(converse(&client), NAME_MESSAGE_DONE, "home registers");
 }
 
+/* A look-up tells by which port strangers get in, and CONNECT the one that is punched to. */
+static void test_proved_port(void)
+{
+	struct name_question client = make_registration(&home);
+
+	client.proved_port = 40022;
+	is_int(converse(&client), NAME_MESSAGE_DONE,
+		"home registers, with another port that is open");
+	is_uint(client.records[0].addr.port, here.port, "it is registered at its mapping");
+	look_up(&home, &client);
+	is_uint(client.records[0].addr.port, 40022, "a look-up tells the open port");
+	name_message_start(&client, STUN_METHOD_CONNECT, &home);
+	is_int(converse(&client), NAME_MESSAGE_DONE, "who connects");
+	is_uint(client.records[0].addr.port, here.port, "is told the mapping");
+	client = make_registration(&home);
+	is_int(converse(&client), NAME_MESSAGE_DONE, "home registers anew, without it");
+	look_up(&home, &client);
+	is_uint(client.records[0].addr.port, here.port, "a look-up tells the mapping again");
+}
+
 /* Whoever connects is told what home said of its ports, as long as that is there. */
 static void test_random_ports(void)
 {
@@ -1110,6 +1130,7 @@ int main(void)
 	test_happy();
 	test_held();
 	test_random_ports();
+	test_proved_port();
 	test_rivals();
 	test_registration();
 	test_protocols();
