@@ -2,7 +2,7 @@
 # Elsewhere than on Linux it builds connect, lookup and keygen alone; on Linux PORTABLE=1 does, in
 # build/portable and held to POSIX.1-2008. GNU make 3.81 is enough for that.
 SYSTEM   := $(shell uname -s)
-PORTABLE := $(or $(PORTABLE),$(filter-out Linux,$(SYSTEM)))
+override PORTABLE := $(or $(filter-out 0,$(PORTABLE)),$(filter-out Linux,$(SYSTEM)))
 STRICT   := $(and $(PORTABLE),$(filter Linux,$(SYSTEM)))
 VERSION = 0.1.0
 RELEASED = 2026-11-25
@@ -23,7 +23,8 @@ WARN  = -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-
 HARD  = -O2 -g -fstack-protector-strong -ffunction-sections -fdata-sections \
         -fno-asynchronous-unwind-tables -fPIE -ffile-prefix-map=$(CURDIR)=.
 ALL_CFLAGS  = $(BASE) $(WARN) $(HARD) -MMD -MP $(CPPFLAGS) $(CFLAGS)
-LINUX_LDFLAGS = -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(findstring -static,$(LDFLAGS)),,-pie)
+LINUX_LDFLAGS = -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(LINKS_STATIC),,-pie)
+LINKS_STATIC = $(if $(findstring -static,$(LDFLAGS)),natpunch-static)
 ALL_LDFLAGS = $(if $(filter Linux,$(SYSTEM)),$(LINUX_LDFLAGS)) $(LDFLAGS)
 
 PORTABLE_SRC = $(filter-out src/connect/udp_%,$(wildcard src/main.c src/base/*.c src/proto/*.c src/connect/*.c src/*/portable/*.c)) $(patsubst %,src/%.c, \
@@ -56,7 +57,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 .DELETE_ON_ERROR:
 
 all: $(PROGRAM)
-$(if $(STRICT),,natpunch natpunch-static) $(B)/natpunch: $(OBJ)
+$(if $(STRICT),,natpunch $(LINKS_STATIC)) $(B)/natpunch: $(OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(OBJ) $(ALL_LDFLAGS)
 
@@ -66,14 +67,13 @@ $(B)/%.o: %.c $(B)/flags
 
 # Rebuilds everything when the compiler or its flags change.
 $(B)/flags: FORCE
-	$(Q)mkdir -p $(B)
-	$(Q)printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' | cmp -s - $@ || \
+	$(Q)mkdir -p $(B); printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' | cmp -s - $@ || \
 	    printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' > $@
 FORCE:
 
 # For small machines: for size, and with the kernel headers that musl has none of its own of.
 STATIC = natpunch-static
-static:
+static $(if $(LINKS_STATIC),,natpunch-static): FORCE
 	$(Q)sh tests/musl-headers $(B)/musl-include
 	$(Q)$(MAKE) B=$(B)/musl CC='$(MUSL_CC)' CFLAGS='-Os $(CFLAGS)' \
 	    LDFLAGS='-static -Wl,-z,noseparate-code $(LDFLAGS)' \

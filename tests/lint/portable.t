@@ -70,6 +70,7 @@ like 'elsewhere, make makes natpunch' "$(make -n SYSTEM=Darwin B="$lint_dir/else
 	'cc .*-DNATPUNCH_PORTABLE .* -o natpunch '
 unlike 'without options that its linker may not have' \
 	"$(make -n SYSTEM=Darwin B="$lint_dir/elsewhere")" '-Wl,'
+is 'PORTABLE=0 is as without it' "$(make -s PORTABLE=0 print-flags)" "$(make -s print-flags)"
 make -s PORTABLE=1 install DESTDIR="$lint_dir/root"
 is 'what is installed' "$(cd "$lint_dir/root/usr/local" && find . ! -type d | sort)" \
 	'./bin/natpunch

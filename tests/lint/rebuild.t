@@ -18,4 +18,6 @@ is 'the first time' "$(links CFLAGS=-O0)" 1
 is 'nothing changed' "$(links CFLAGS=-O0)" 0
 is 'other flags' "$(links CFLAGS='-O0 -DOTHER')" 1
 is 'another directory' "$(links CFLAGS=-O0 B=build/other)" 1
+ok 'natpunch-static by its name is static' \
+	sh -c 'make -n natpunch-static 2>&1 | grep -q " -o natpunch-static .* -static "'
 done_testing
