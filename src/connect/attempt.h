@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #include "connect/nearby.h"
-#include "connect/reflector_call.h"
+#include "natpunch/client/reflector_call.h"
 #include "connect/reflector_session.h"
 #include "natpunch/base/addr.h"
 #include "natpunch/base/error.h"

@@ -8,8 +8,8 @@
  *
  * Never blocks. Calls nothing that POSIX does not have.
  */
-#ifndef NATPUNCH_CONNECT_REFLECTOR_CALL_H
-#define NATPUNCH_CONNECT_REFLECTOR_CALL_H
+#ifndef NATPUNCH_CLIENT_REFLECTOR_CALL_H
+#define NATPUNCH_CLIENT_REFLECTOR_CALL_H
 
 #include <poll.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "connect/reflector_call.h"
+#include "natpunch/client/reflector_call.h"
 
 #include <errno.h>
 #include <string.h>
