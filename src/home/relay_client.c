@@ -1,17 +1,29 @@
 /*
- * Home's half of a relayed connection. Writable in CONNECTING: the JOIN is sent; readable in
- * ASKING: its answer is taken, and not a byte behind it. `due` ends both. In OPEN the socket waits
- * to be taken; FAILED keeps it until relay_client_end(). The ticket is a secret: it is wiped at the
- * end.
+ * Home's half of a relayed connection.
+ *
+ *   state       ends by                                 then
+ *   CONNECTING  the TCP handshake (reflector_call.h)    ASKING, with the JOIN on its way
+ *   ASKING      the answer                              OPEN, or FAILED where it refuses
+ *               an end without one, or what is no STUN  PAUSING
+ *   PAUSING     AGAIN_MS after the last call began      CONNECTING
+ *
+ * and each by `give_up`: FAILED. In OPEN the socket waits to be taken. The ticket is a secret: it
+ * is wiped at the end.
+ *
+ * Loss. A SYN that is lost gets company. A JOIN that is lost is sent again by the kernel after some
+ * 250 ms, when the reflector, which takes a client that says nothing for 200 ms for a person, has
+ * sent its line and closed. So what ends without an answer is begun again. An answer that is lost
+ * comes again on the same connection: a ticket is taken once, so there is never a second JOIN
+ * beside one that may have been heard.
  *
  * Threat: whoever answers in the reflector's place. Only an answer that proves the ticket's token
- * opens the connection.
+ * opens the connection; one that closes at once has home connect once in AGAIN_MS, until `give_up`.
  */
 #include "home/relay_client.h"
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <poll.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,11 +34,14 @@
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
 
+#define AGAIN_MS 100
+
 static void fail_with(struct relay_client *client, const char *problem)
 {
 	client->state = RELAY_CLIENT_FAILED;
 	client->problem = problem;
 	client->due = TIMER_NONE;
+	reflector_call_end(&client->call);
 }
 
 int relay_client_open(const struct relay_client_path *path, const struct addr *remote)
@@ -48,30 +63,53 @@ int relay_client_open(const struct relay_client_path *path, const struct addr *r
 	return -1;
 }
 
+/* As punch_opener has it. */
+static int open_call(void *context, const struct addr *remote)
+{
+	return relay_client_open(context, remote);
+}
+
+static void connect_again(struct relay_client *client, uint64_t now)
+{
+	client->state = RELAY_CLIENT_CONNECTING;
+	client->began = now;
+	if (reflector_call_start(
+		    &client->call, &client->path.reflector, open_call, &client->path, now) != 0)
+		fail_with(client, strerror(client->call.problem));
+	else
+		client->due = client->call.due;
+}
+
+/* That connection is of no more use. */
+static void pause_with(struct relay_client *client, const char *problem)
+{
+	if (client->fd >= 0)
+		close(client->fd);
+	client->fd = -1;
+	client->stream.received = 0;
+	client->state = RELAY_CLIENT_PAUSING;
+	client->problem = problem;
+	client->due = client->began + AGAIN_MS;
+}
+
 void relay_client_start(struct relay_client *client, const struct relay_client_path *path,
 	const struct relay_ticket *ticket, const struct addr *initiator, uint64_t now)
 {
 	memset(client, 0, sizeof(*client));
-	client->state = RELAY_CLIENT_CONNECTING;
 	client->ticket = *ticket;
 	client->initiator = *initiator;
-	client->due = now + RELAY_CLIENT_TIMEOUT_MS;
-	client->fd = relay_client_open(path, &path->reflector);
-	if (client->fd < 0)
-		fail_with(client, strerror(errno));
+	client->path = *path;
+	client->fd = -1;
+	client->give_up = now + RELAY_CLIENT_TIMEOUT_MS;
+	connect_again(client, now);
 }
 
-int relay_client_fd(const struct relay_client *client)
+void relay_client_watch(
+	const struct relay_client *client, struct pollfd fds[RELAY_CLIENT_WATCH_MAX])
 {
-	bool waits =
-		client->state == RELAY_CLIENT_CONNECTING || client->state == RELAY_CLIENT_ASKING;
-
-	return waits ? client->fd : -1;
-}
-
-short relay_client_events(const struct relay_client *client)
-{
-	return client->state == RELAY_CLIENT_CONNECTING ? POLLOUT : POLLIN;
+	reflector_call_watch(&client->call, fds);
+	if (client->state == RELAY_CLIENT_ASKING)
+		fds[0] = (struct pollfd){.fd = client->fd, .events = POLLIN};
 }
 
 static void send_join(struct relay_client *client)
@@ -83,10 +121,23 @@ static void send_join(struct relay_client *client)
 	random_fill(random, sizeof(random));
 	size = relay_message_write_join(
 		&client->ticket, random, client->transaction, bytes, sizeof(bytes));
+	client->state = RELAY_CLIENT_ASKING;
+	client->due = client->give_up;
 	if (stun_stream_send(client->fd, bytes, size) != NULL)
-		fail_with(client, strerror(errno));
-	else
-		client->state = RELAY_CLIENT_ASKING;
+		pause_with(client, strerror(errno));
+}
+
+static void advance_call(
+	struct relay_client *client, const struct pollfd fds[RELAY_CLIENT_WATCH_MAX], uint64_t now)
+{
+	client->fd = reflector_call_advance(&client->call, fds, now);
+	client->due = client->call.due;
+	if (client->fd >= 0)
+		send_join(client);
+	else if (client->call.problem == ECONNRESET) /* it was established */
+		pause_with(client, strerror(ECONNRESET));
+	else if (client->call.problem != 0)
+		fail_with(client, strerror(client->call.problem));
 }
 
 static void take_answer(struct relay_client *client)
@@ -120,27 +171,38 @@ static void receive_answer(struct relay_client *client)
 		return;
 	case STUN_STREAM_CLOSED:
 	case STUN_STREAM_CUT:
-		fail_with(client, "the reflector closed the connection");
+		pause_with(client, "the reflector closed the connection");
 		return;
 	case STUN_STREAM_BROKEN:
-		fail_with(client, stun_stream_explain(result));
+		pause_with(client, stun_stream_explain(result));
 		return;
 	case STUN_STREAM_NOT_STUN:
-		fail_with(client, "not an answer");
+		pause_with(client, "the JOIN came too late");
 		return;
 	}
 }
 
-void relay_client_advance(struct relay_client *client, bool happened, uint64_t now)
+static bool is_under_way(const struct relay_client *client)
 {
-	if (relay_client_fd(client) < 0)
-		return;
-	if (happened && client->state == RELAY_CLIENT_CONNECTING)
-		send_join(client);
-	else if (happened)
+	return client->state == RELAY_CLIENT_CONNECTING || client->state == RELAY_CLIENT_ASKING ||
+	       client->state == RELAY_CLIENT_PAUSING;
+}
+
+void relay_client_advance(
+	struct relay_client *client, const struct pollfd fds[RELAY_CLIENT_WATCH_MAX], uint64_t now)
+{
+	if (client->state == RELAY_CLIENT_CONNECTING)
+		advance_call(client, fds, now);
+	else if (client->state == RELAY_CLIENT_ASKING && fds[0].revents != 0)
 		receive_answer(client);
-	if (relay_client_fd(client) >= 0 && now >= client->due)
-		fail_with(client, "the time is up");
+	if (client->state == RELAY_CLIENT_PAUSING && now >= client->due)
+		connect_again(client, now);
+	if (!is_under_way(client))
+		return;
+	if (now >= client->give_up)
+		fail_with(client, client->problem != NULL ? client->problem : "the time is up");
+	else if (client->give_up < client->due)
+		client->due = client->give_up;
 }
 
 int relay_client_take(struct relay_client *client)
@@ -155,5 +217,6 @@ void relay_client_end(struct relay_client *client)
 {
 	if (client->state != RELAY_CLIENT_NONE && client->fd >= 0)
 		close(client->fd);
+	reflector_call_end(&client->call);
 	secret_wipe(client, sizeof(*client));
 }

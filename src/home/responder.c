@@ -267,13 +267,13 @@ static void start_relay(
 	warn_full(&invitation->initiator);
 }
 
-static void advance_relay(
-	struct responder *responder, struct relay_client *relay, bool happened, uint64_t now)
+static void advance_relay(struct responder *responder, struct relay_client *relay,
+	const struct pollfd fds[RELAY_CLIENT_WATCH_MAX], uint64_t now)
 {
 	struct addr initiator = relay->initiator;
 	char text[ADDR_TEXT_SIZE];
 
-	relay_client_advance(relay, happened, now);
+	relay_client_advance(relay, fds, now);
 	addr_format(&initiator, text);
 	if (relay->state == RELAY_CLIENT_OPEN) {
 		log_detail("%s is here, relayed", text);
@@ -441,10 +441,9 @@ uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RE
 	fds += RESPONDER_PUNCH_MAX;
 	due = timers_earlier(due, watch_punches(responder->company, fds));
 	fds += RESPONDER_PUNCH_MAX;
-	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++) {
+	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++, fds += RELAY_CLIENT_WATCH_MAX) {
 		const struct relay_client *relay = &responder->relays[i];
-		*fds++ = (struct pollfd){
-			.fd = relay_client_fd(relay), .events = relay_client_events(relay)};
+		relay_client_watch(relay, fds);
 		if (relay->state != RELAY_CLIENT_NONE && relay->due < due)
 			due = relay->due;
 	}
@@ -462,9 +461,9 @@ void responder_advance(
 		advance_pair(responder, i, fds[i].revents != 0,
 			fds[RESPONDER_PUNCH_MAX + i].revents != 0, now);
 	fds += 2 * RESPONDER_PUNCH_MAX;
-	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++, fds++)
+	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++, fds += RELAY_CLIENT_WATCH_MAX)
 		if (responder->relays[i].state != RELAY_CLIENT_NONE)
-			advance_relay(responder, &responder->relays[i], fds->revents != 0, now);
+			advance_relay(responder, &responder->relays[i], fds, now);
 	port_sampler_advance(&responder->sampler, fds, now);
 	if (responder->sampler.state == PORT_SAMPLER_DONE)
 		meet_waiting(responder, now);

@@ -25,7 +25,9 @@
 #define RESPONDER_PUNCH_MAX 64
 #define RESPONDER_RELAY_MAX 8
 #define RESPONDER_WAIT_MAX  8 /* for a prediction of ours */
-#define RESPONDER_WATCH_MAX (2 * RESPONDER_PUNCH_MAX + RESPONDER_RELAY_MAX + PORT_SAMPLER_WATCH_MAX)
+#define RESPONDER_WATCH_MAX                                                                        \
+	(2 * RESPONDER_PUNCH_MAX + RESPONDER_RELAY_MAX * RELAY_CLIENT_WATCH_MAX +                  \
+		PORT_SAMPLER_WATCH_MAX)
 
 /* From where initiators are connected to. */
 struct responder_path {
