@@ -8,7 +8,7 @@ need mandoc man perl
 
 # Pages of others that ours refer to; that each is in this section was looked up.
 others='capabilities.7 conntrack.8 cron.8 crontab.1 crontab.5 curl.1 inetd.8 ip.7 ipv6.7 nc.1 netstat.8 nft.8
-	raw.7 getopt_long.3 setcap.8 socket.7 ss.8 ssh.1 ssh_config.5 sd_notify.3 sshd.8 sshd_config.5 systemd-sysusers.8 systemd.service.5
+	raw.7 getopt_long.3 scp.1 setcap.8 socket.7 ss.8 ssh.1 ssh_config.5 sd_notify.3 sshd.8 sshd_config.5 systemd-sysusers.8 systemd.service.5
 	systemd.socket.5 tcp.7 tsig-keygen.8 udp.7 wg.8'
 
 # As mdoc(7) wants it: by section, then by name.
