@@ -127,7 +127,7 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command command_keygen = {
 	.name = "keygen",
-	.summary = "make a key for a name: a line for both key files",
+	.summary = "make a key for a name: one line, for every key file",
 	.synopsis = "[-K FILE --replace|--remove-old] NAME",
 	.options = options,
 	.run = run,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The section "From the road" of README.md: its commands, as they stand there, on three machines.
+# The section "By a name" of README.md: its commands, as they stand there, on three machines.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -11,7 +11,7 @@ need ip nft conntrack ssh
 block()
 {
 	awk -v want="$1" '
-		/^## / { inside = /From the road/ }
+		/^## / { inside = /By a name/ }
 		inside && /```sh/ { n++; code = 1; next }
 		/```/ { code = 0 }
 		inside && code && n == want { sub(/^ */, ""); print }' "$lab_top/README.md"
