@@ -23,7 +23,7 @@ enum {
 
 const struct option_row probe_option_rows[] = {
 	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, tried in order", true},
-	{'p', "port", "PORT", "the local port to punch for (22)", false},
+	{'p', "port", "PORT", "the local port to send from (22)", false},
 	{'u', "udp", NULL, "a UDP port instead of a TCP port", false},
 	{'4', NULL, NULL, "IPv4 only; with -6 as well both, a line for each", false},
 	{'6', NULL, NULL, "IPv6 only", false},
@@ -48,7 +48,7 @@ const struct option_row probe_option_rows[] = {
 		false},
 	{'k', "keep", NULL, "stay, keep the mapping alive, print a line at every change", false},
 	{'i', "interval", "SECONDS", "between keep-alives with -k (25)", false},
-	{OPTION_TO, "to", "HOST:PORT", "with -k: splice connections that come in to HOST:PORT",
+	{OPTION_TO, "to", "HOST:PORT", "with -k: hand over to HOST:PORT what comes in",
 		false},
 	{'n', "name", "NAME", "register the mapping at the reflector under this name", false},
 	{'K', "key", "FILE", "the key file that has the name's key", false},

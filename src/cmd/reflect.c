@@ -28,7 +28,7 @@ static const struct option_row options[] = {
 	{'C', "connections", "N", "most TCP connections at once; 1024", false},
 	{'K', "keys", "FILE", "serve the names in this file; read again on SIGHUP", false},
 	{'S', "state", "FILE", "keep here where names were seen, over restarts", false},
-	{'R', "relay", NULL, "pass connections on where no direct way can be had", false},
+	{'R', "relay", NULL, "relay where no direct way can be had", false},
 	{'U', "user", "USER", "become this user once the ports are open", false},
 	{OPTION_NO_DIAL, "no-dial", NULL, "dial nobody back", false},
 	{'j', "jobs", "N", "threads, for as many processors; 1", false},

@@ -49,10 +49,12 @@ banned 'no path of a machine that it was written on' '' \
 banned 'the text speaks of the program, not of how it was written' '' \
 	'\b(this|earlier|next) sessio[n]\b|\bCE[O]\b|\bA[I]\b|language mode[l]|DESIGN\.m[d]'
 # One word for one thing: TERMS in natpunch-nat(7).
+synonyms='[Ff]oretold|[Ff]oretell|[Tt]raveller|[Rr]endezvous|keepalive[^_]|hole.?punch|port forwarding'
+synonyms="$synonyms|external (address|port)|but for |[Oo]n the road|[Ff]rom the road|public host"
+synonyms="$synonyms|pass(es|ed|ing)? on |passe[sd] [a-z]+ on to |\\b[Aa]skers?\\b"
 banned 'one word for one thing, in what users read' '^(man/|README\.md)' \
-	'foretold|foretell|[Tt]raveller|[Rr]endezvous|keepalive[^_]|hole.?punch|port forwarding|external (address|port)|but for '
-none 'and in what natpunch says' "$(perl tests/messages | grep -iE \
-	'\t.*\t.*(foretold|traveller|rendezvous|keepalive |hole.?punch|port forwarding|external (address|port)|but for )')"
+	"$synonyms"
+none 'and in what natpunch says' "$(perl tests/messages | grep -iE "	.*	.*($synonyms)")"
 banned 'no white space at the end of a line' '' '[[:space:]]$'
 banned 'no line break of other systems' '' "$(printf '\r')"
 
