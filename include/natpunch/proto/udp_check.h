@@ -19,9 +19,9 @@
  *           that was sent back, and is none.
  *   flags   1: the sender's own request was answered, so both ways are open and no more is wanted
  *
- * The daemon whose port it is may see these datagrams too. The first byte is 0 or 1, and behind it
- * is what is no message of WireGuard's, OpenVPN's or mosh's; each of them passes over what its keys
- * do not fit.
+ * The daemon whose port it is may see these datagrams too. They begin with 0x02c9 or 0x03c9, which
+ * no message of WireGuard's, OpenVPN's or mosh's does; each of them ignores what its keys do not
+ * fit.
  */
 #ifndef NATPUNCH_PROTO_UDP_CHECK_H
 #define NATPUNCH_PROTO_UDP_CHECK_H
