@@ -69,11 +69,21 @@ void name_client_start(struct name_client *client, struct borrowed *port, const 
 	ask_next(client, now);
 }
 
+int name_client_set_unsupported(const char *reflector, struct error *error)
+{
+	error_set(error, EXIT_STATUS_NETWORK, "%s keeps no names", reflector);
+	return error_hint(error, "names need a reflector that runs natpunch reflect -K FILE");
+}
+
+int name_client_set_refused(const char *reflector, const struct key *key, struct error *error)
+{
+	error_set(error, EXIT_STATUS_NETWORK, "%s refuses the key for %s", reflector, key->name);
+	return error_hint(error, "the same line must stand in the reflector's key file");
+}
+
 static void fail_refused(struct name_client *client)
 {
-	error_set(&client->error, EXIT_STATUS_NETWORK, "%s refuses the key for %s",
-		client->reflector, client->question.key->name);
-	error_hint(&client->error, "the same line must stand in the reflector's key file");
+	name_client_set_refused(client->reflector, client->question.key, &client->error);
 	client->refused = true;
 	set_failed(client);
 }
@@ -84,8 +94,7 @@ static void give_up(struct name_client *client, enum name_message_outcome outcom
 
 	switch (outcome) {
 	case NAME_MESSAGE_UNSUPPORTED:
-		error_set(&client->error, EXIT_STATUS_NETWORK, "%s keeps no names", reflector);
-		error_hint(&client->error, "that takes natpunch reflect with -K");
+		name_client_set_unsupported(reflector, &client->error);
 		break;
 	case NAME_MESSAGE_FAILED:
 		error_set(&client->error, EXIT_STATUS_NETWORK,

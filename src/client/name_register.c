@@ -77,11 +77,8 @@ static int register_over(struct mapping_race_result *result, struct name_questio
 	bool stream = winner->port.kind == BORROW_STREAM;
 	int status;
 
-	if (stream && winner->answer.mode != BINDING_MODE_HOLD) {
-		error_set(error, EXIT_STATUS_NETWORK, "%s keeps no names: it is no natpunch",
-			result->mapping.reflector);
-		return error_hint(error, "-n needs the reflector of natpunch reflect -K");
-	}
+	if (stream && winner->answer.mode != BINDING_MODE_HOLD)
+		return name_client_set_unsupported(result->mapping.reflector, error);
 	if (stream)
 		question->mode = mode;
 	status = ask_over(&winner->port, question, result->mapping.reflector, deadline, error);

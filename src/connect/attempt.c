@@ -86,6 +86,7 @@
 #include <unistd.h>
 
 #include "natpunch/base/timer_heap.h"
+#include "natpunch/client/name_client.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/proto/relay_messages.h"
@@ -178,8 +179,9 @@ static enum phase_end fail(struct attempt *in, const char *why)
 
 	if (in->home.family == ADDR_NONE) {
 		error_set(&in->error, EXIT_STATUS_NETWORK,
-			"no address of that name at %s: it is known in the other family; %s",
-			addr_format(&in->session.reflector, text), why);
+			"%s knows no IPv%d address of %s, only one of the other family; %s",
+			addr_format(&in->session.reflector, text),
+			(int)in->session.reflector.family, in->config.key->name, why);
 		return END_FAILED;
 	}
 	error_set(&in->error, EXIT_STATUS_UNREACHABLE, "no direct way to %s at %s: %s; %s",
@@ -445,10 +447,14 @@ static enum phase_end find_home(struct attempt *in)
 		log_detail("%s is not known in IPv%d, but in the other family", name, (int)family);
 		return END_VAIN;
 	}
-	if (record == NULL)
-		return stop(in, END_FAILED, EXIT_STATUS_NETWORK, "no address of that name at",
-			question->record_count > 0 ? "it is known for UDP alone"
-						   : "home was never heard of there");
+	if (record == NULL) {
+		error_set(&in->error, EXIT_STATUS_NETWORK, "%s knows no %saddress of %s",
+			addr_format(&in->session.reflector, text),
+			question->record_count > 0 ? "TCP " : "", name);
+		error_hint(
+			&in->error, "at home: natpunch probe -k -r %s -n %s -K FILE", text, name);
+		return END_FAILED;
+	}
 	if (record->held)
 		log_detail("%s is at %s and is told to connect to us", name,
 			addr_format(&record->addr, text));
@@ -470,10 +476,6 @@ static enum phase_end judge_connect(struct attempt *in, enum reflector_answer an
 	} rows[] = {
 		[REFLECTOR_ANSWER_NONE] = {END_SILENT, EXIT_STATUS_NETWORK, "no answer from",
 			"the time is up"},
-		[REFLECTOR_ANSWER_REFUSED] = {END_FAILED, EXIT_STATUS_NETWORK,
-			"the key is refused by", "the same line must stand in its key file"},
-		[REFLECTOR_ANSWER_UNSUPPORTED] = {END_FAILED, EXIT_STATUS_NETWORK,
-			"no names are kept by", "that takes natpunch reflect with -K"},
 		[REFLECTOR_ANSWER_ERROR] = {END_FAILED, EXIT_STATUS_NETWORK,
 			"no answer for that name from", "it reports an error"},
 		[REFLECTOR_ANSWER_MALFORMED] = {END_FAILED, EXIT_STATUS_PEER, "bad answer from",
@@ -486,9 +488,17 @@ static enum phase_end judge_connect(struct attempt *in, enum reflector_answer an
 		[REFLECTOR_ANSWER_UNSENT] = {END_LATE, EXIT_STATUS_NETWORK, NULL, NULL},
 	};
 	const struct reflector_session *session = &in->session;
+	char text[ADDR_TEXT_SIZE];
 
 	if (answer == REFLECTOR_ANSWER_DONE)
 		return find_home(in);
+	addr_format(&session->reflector, text);
+	if (answer == REFLECTOR_ANSWER_REFUSED)
+		name_client_set_refused(text, in->config.key, &in->error);
+	else if (answer == REFLECTOR_ANSWER_UNSUPPORTED)
+		name_client_set_unsupported(text, &in->error);
+	if (answer == REFLECTOR_ANSWER_REFUSED || answer == REFLECTOR_ANSWER_UNSUPPORTED)
+		return END_FAILED;
 	return stop(in, rows[answer].end, rows[answer].status,
 		rows[answer].what != NULL ? rows[answer].what : session->what,
 		rows[answer].why != NULL ? rows[answer].why : session->why);
@@ -662,10 +672,10 @@ static enum phase_end judge(struct attempt *in, enum reflector_answer answer)
 		return END_DONE;
 	case REFLECTOR_ANSWER_LATE:
 	case REFLECTOR_ANSWER_NOT_STUN:
-		return fail(in, "the reflector says what is not STUN");
+		return fail(in, "bad answer from the reflector: it is not STUN");
 	case REFLECTOR_ANSWER_LOST:
 	case REFLECTOR_ANSWER_UNSENT:
-		return fail(in, "the reflector is gone");
+		return fail(in, "the reflector closed the connection");
 	default:
 		return END_VAIN;
 	}

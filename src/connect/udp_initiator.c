@@ -274,7 +274,8 @@ static int explain(const struct session *session, struct error *error)
 			"this side's NAT is symmetric: it takes another port for each destination, "
 			"which home cannot know; UDP is not relayed");
 	if (!session->home.held)
-		return error_hint(error, "at home: natpunch probe -k -u -n %s", name);
+		return error_hint(error, "at home: natpunch probe -k -u -r %s -n %s -K FILE",
+			session->reflector.mapping.reflector, name);
 	return error_hint(error,
 		"home's NAT may be symmetric (there: natpunch check -u), or probe -k is older than "
 		"this, or may not use raw or rewrite; UDP is not relayed");
@@ -287,14 +288,14 @@ static int explain_unknown(const struct session *session, struct error *error)
 
 	if (session->other_family)
 		error_set(error, EXIT_STATUS_NETWORK,
-			"%s is registered for UDP in the other IP family only, and there is no way "
-			"to that from here",
-			name);
-	else if (session->other_protocol)
-		error_set(error, EXIT_STATUS_NETWORK, "%s is registered for TCP only", name);
+			"%s knows a UDP address of %s in the other IP family only, and there is no "
+			"way to that from here",
+			reflector, name);
 	else
-		error_set(error, EXIT_STATUS_NETWORK, "%s knows no address of %s", reflector, name);
-	return error_hint(error, "at home: natpunch probe -k -u -n %s", name);
+		error_set(error, EXIT_STATUS_NETWORK, "%s knows no %saddress of %s", reflector,
+			session->other_protocol ? "UDP " : "", name);
+	return error_hint(
+		error, "at home: natpunch probe -k -u -r %s -n %s -K FILE", reflector, name);
 }
 
 /* One reflector in one family, or in either. */

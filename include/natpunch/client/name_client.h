@@ -60,4 +60,11 @@ int name_client_run(struct name_client *client, uint64_t deadline, struct error 
  */
 bool name_client_report_rival(const struct name_question *question, bool again);
 
+/*
+ * What every command says of a reflector without -K, or that is no natpunch, and of one that does
+ * not take the key. Each fills *error, with a hint, and returns -1.
+ */
+int name_client_set_unsupported(const char *reflector, struct error *error);
+int name_client_set_refused(const char *reflector, const struct key *key, struct error *error);
+
 #endif

@@ -306,14 +306,13 @@ static void test_refusals(void)
 		const struct key *key;
 		const char *words, *name;
 	} rows[] = {
-		{"127.0.0.1", SERVER_PORT, &home, "home was never heard of there",
-			"nobody at home"},
-		{"::1", SERVER_PORT, &home, "home was never heard of there", "nobody, over IPv6"},
-		{"127.0.0.1", SERVER_PORT, &wrong, "the key is refused by 127.0.0.1:3478",
+		{"127.0.0.1", SERVER_PORT, &home, "knows no address of home", "nobody at home"},
+		{"::1", SERVER_PORT, &home, "knows no address of home", "nobody, over IPv6"},
+		{"127.0.0.1", SERVER_PORT, &wrong, "127.0.0.1:3478 refuses the key for ",
 			"a wrong key"},
-		{"127.0.0.1", SERVER_PORT, &stranger, "the key is refused by 127.0.0.1:3478",
+		{"127.0.0.1", SERVER_PORT, &stranger, "127.0.0.1:3478 refuses the key for ",
 			"an unknown name"},
-		{"127.0.0.1", PLAIN_PORT, &home, "no names are kept by 127.0.0.1:3479",
+		{"127.0.0.1", PLAIN_PORT, &home, "127.0.0.1:3479 keeps no names",
 			"a reflector without names"},
 		{"127.0.0.1", 9, &home, "cannot connect to 127.0.0.1:9: Connection refused",
 			"nobody at all"},
@@ -333,7 +332,7 @@ static void test_udp_alone(void)
 	int held = register_place(SERVER_PORT, MAPPING_UDP, &expected);
 	struct road road = travel("127.0.0.1", SERVER_PORT, &home, 5000);
 
-	arrives(&road, EXIT_STATUS_NETWORK, "it is known for UDP alone", "a UDP port alone");
+	arrives(&road, EXIT_STATUS_NETWORK, "knows no TCP address of home", "a UDP port alone");
 	ok(is_silent(held), "and home is told of nobody");
 	end_home(held);
 }
@@ -459,7 +458,7 @@ static void test_family(void)
 	int held = register_home(&expected);
 	struct road road = travel("::1", SERVER_PORT, &home, 5000);
 
-	arrives(&road, EXIT_STATUS_NETWORK, "it is known in the other family", "the other family");
+	arrives(&road, EXIT_STATUS_NETWORK, "only one of the other family; ", "the other family");
 	end_home(held);
 }
 
@@ -546,7 +545,7 @@ static void test_next_reflector(void)
 	} rows[] = {
 		{"127.0.0.1", DEAD_PORT, "cannot connect to 127.0.0.1:9: Connection refused",
 			"nobody there"},
-		{"127.0.0.1", PLAIN_PORT, "no names are kept by 127.0.0.1:3479", "no names"},
+		{"127.0.0.1", PLAIN_PORT, "127.0.0.1:3479 keeps no names", "no names"},
 		{"127.0.0.1", FULL_PORT, "connected to 127.0.0.1:22022", "a silent one"},
 		{"no..where", DEAD_PORT, "cannot look up no..where: ", "no address"},
 	};
@@ -662,10 +661,9 @@ static void test_all_fail(void)
 		const char *words, *name;
 	} rows[] = {
 		{{DEAD_PORT, SERVER_PORT}, &wrong, EXIT_STATUS_NETWORK,
-			"\nnatpunch connect: the key is refused by 127.0.0.1:3478",
-			"a key refused"},
+			"\nnatpunch connect: 127.0.0.1:3478 refuses the key for ", "a key refused"},
 		{{FULL_PORT, SERVER_PORT}, &wrong, EXIT_STATUS_NETWORK,
-			"\nnatpunch connect: the key is refused by 127.0.0.1:3478",
+			"\nnatpunch connect: 127.0.0.1:3478 refuses the key for ",
 			"a key refused, and silence"},
 		{{SERVER_PORT, TWO_PORT}, &home, EXIT_STATUS_UNREACHABLE,
 			"\nnatpunch connect: no direct way to home at 127.0.0.1:22022",
@@ -803,7 +801,8 @@ static void test_no_prediction(void)
 	if (!is_asked_for_prediction(held, &expected))
 		bail_out("no second try: %s", said(&road));
 	is_int(server_stop(&two), EXIT_STATUS_DONE, "the reflector goes");
-	arrives(&road, EXIT_STATUS_UNREACHABLE, "; the reflector is gone", "no reflector");
+	arrives(&road, EXIT_STATUS_UNREACHABLE, "; the reflector closed the connection",
+		"no reflector");
 	end_home(held);
 }
 
@@ -1149,7 +1148,7 @@ static void test_relay_of_another(int listener)
 	say(fd, bytes, grant(STUN_METHOD_RELAY, request, GRANTS_NOTHING, bytes));
 	is_greeted(fd, "by the relay of another");
 	ok(clock_now_ms() - began < PATIENCE / 2, "the dead one is not waited for");
-	arrives(&road, 0, "; the reflector is gone", "a relay that is gone");
+	arrives(&road, 0, "; the reflector closed the connection", "a relay that is gone");
 	close(fill);
 	close(full);
 }
@@ -1313,10 +1312,11 @@ static void test_relay_not_granted(int listener)
 	is_greeted(dial("127.0.0.1", initiator_of(fds[1]).port), "home comes while RELAY is asked");
 	arrives(&roads[1], 0, "home connected to us", "home was faster than the relay");
 	say(fds[2], "not STUN", 8);
-	arrives(&roads[2], EXIT_STATUS_UNREACHABLE, "; the reflector says what is not STUN",
-		"noise for RELAY");
+	arrives(&roads[2], EXIT_STATUS_UNREACHABLE,
+		"; bad answer from the reflector: it is not STUN", "noise for RELAY");
 	close(fds[3]);
-	arrives(&roads[3], EXIT_STATUS_UNREACHABLE, "; the reflector is gone", "an end for RELAY");
+	arrives(&roads[3], EXIT_STATUS_UNREACHABLE, "; the reflector closed the connection",
+		"an end for RELAY");
 	for (size_t i = 0; i < 3; i++)
 		close(fds[i]);
 }
