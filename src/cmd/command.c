@@ -185,6 +185,14 @@ int command_fail(const struct error *error)
 	return (int)error->status;
 }
 
+int command_print_line(const char *line, struct error *error)
+{
+	if (puts(line) != EOF && fflush(stdout) == 0)
+		return 0;
+	return error_set(
+		error, EXIT_STATUS_LOCAL, "cannot write to standard output: %s", strerror(errno));
+}
+
 int command_finish_output(int status)
 {
 	struct error error;

@@ -6,6 +6,7 @@
 #include "natpunch/base/parse.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/privileges.h"
 #include "natpunch/os/socket.h"
 
 #define TIMEOUT_MAX_MS (3600 * 1000)
@@ -82,7 +83,7 @@ int common_options_mark(const struct common_options *common, struct error *error
 		return 0;
 	error_set(error, EXIT_STATUS_LOCAL, "cannot mark what is sent: %s", strerror(errno));
 	if (errno == EPERM)
-		error_hint(error, "run as root, or: setcap cap_net_admin+ep natpunch");
+		privileges_hint(error, PRIVILEGES_NET_ADMIN, "");
 	return -1;
 }
 

@@ -1,6 +1,5 @@
 #include "cmd/connect_udp.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include "natpunch/base/text.h"
 #include "natpunch/borrow/borrow.h"
 #include "natpunch/client/client_sandbox.h"
+#include "natpunch/cmd/command.h"
 #include "natpunch/connect/udp_initiator.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/key_file.h"
@@ -26,7 +26,7 @@ static int set_method(const char *text, struct mapping_race_request *race, struc
 	if (race->method != NULL)
 		return 0;
 	text_escape(safe, sizeof(safe), text, strlen(text));
-	return error_set(error, EXIT_STATUS_USAGE, "invalid method: %s", safe);
+	return error_set(error, EXIT_STATUS_USAGE, "invalid method: '%s'", safe);
 }
 
 static int print(const struct mapping *mapping, const char *format, struct error *error)
@@ -35,11 +35,7 @@ static int print(const struct mapping *mapping, const char *format, struct error
 
 	if (mapping_format(mapping, format != NULL ? format : "text", line) != 0)
 		return error_set(error, EXIT_STATUS_USAGE, "the format makes too long a line");
-	puts(line);
-	if (fflush(stdout) != 0)
-		return error_set(
-			error, EXIT_STATUS_LOCAL, "cannot write the line: %s", strerror(errno));
-	return 0;
+	return command_print_line(line, error);
 }
 
 static void pause_until(uint64_t due)

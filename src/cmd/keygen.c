@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -72,14 +71,6 @@ static int read_arguments(const struct command *command, int argc, char **argv,
 	return check_combination(out, error);
 }
 
-static int print_line(const char *line, struct error *error)
-{
-	if (puts(line) == EOF || fflush(stdout) != 0)
-		return error_set(error, EXIT_STATUS_LOCAL, "cannot write to standard output: %s",
-			strerror(errno));
-	return 0;
-}
-
 /* Prints the line before the file is changed: were the new key in the file alone, removing the old
  * one would lock everybody out. */
 static int make_key(const struct arguments *arguments, struct error *error)
@@ -92,7 +83,7 @@ static int make_key(const struct arguments *arguments, struct error *error)
 		return -1;
 	snprintf(key.name, sizeof(key.name), "%s", arguments->name);
 	random_fill(key.secret, sizeof(key.secret));
-	result = print_line(key_format(&key, line), error);
+	result = command_print_line(key_format(&key, line), error);
 	if (result == 0 && arguments->replace) {
 		result = key_file_put_new(arguments->path, &key, error);
 		if (result != 0)

@@ -246,7 +246,7 @@ static int look_up(const struct lookup_command *command, const struct key *key, 
 	struct finding finding = {.found = false};
 
 	if (race == NULL)
-		return error_set(error, EXIT_STATUS_LOCAL, "out of memory");
+		return error_set(error, EXIT_STATUS_LOCAL, "no memory");
 	ask_all(command, key, race, &finding);
 	mapping_race_end(race);
 	if (finding.found)

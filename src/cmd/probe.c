@@ -70,9 +70,9 @@ static void log_caveats(
 	if (result->no_nat)
 		log_note("no NAT: %s is an address of this machine", ip);
 	else if (result->nat_here)
-		log_warning("a NAT makes port %u of %s, an address of this machine, port %u: by a "
-			    "rule of this machine, a connection that it has not forgotten, or in "
-			    "user space (pasta); strangers will not get through",
+		log_warning("a NAT of this machine turns port %u of its own address %s into port "
+			    "%u: by a rule, by a connection that it still remembers, or in user "
+			    "space (pasta); strangers will not get through",
 			result->mapping.local.port, ip, result->mapping.public_addr.port);
 	else if (class != ADDR_CLASS_PUBLIC)
 		log_warning("%s is a %s address: it is not reachable from everywhere", ip,
@@ -91,11 +91,7 @@ static int print_mapping(
 
 	if (mapping_format(mapping, options->format, line) != 0)
 		return error_set(error, EXIT_STATUS_USAGE, "the format makes too long a line");
-	puts(line);
-	if (fflush(stdout) != 0)
-		return error_set(error, EXIT_STATUS_LOCAL, "cannot write to standard output: %s",
-			strerror(errno));
-	return 0;
+	return command_print_line(line, error);
 }
 
 /* FILE holds what was printed last; where both families are printed, of each. */
@@ -238,8 +234,8 @@ static void log_registration(const struct probe_state *state, const struct mappi
 	addr_format(&registered->addr, text);
 	log_detail("%s registered %s as %s", mapping->reflector, state->key.name, text);
 	if (!addr_equal(&registered->addr, &mapping->public_addr))
-		log_warning("%s is registered as %s, which is not the mapping: not all that is "
-			    "sent takes the same way out",
+		log_warning("%s is registered as %s, which is not the mapping: this machine has "
+			    "more than one way out",
 			state->key.name, text);
 }
 
@@ -400,8 +396,8 @@ static void log_closing(const struct family_side *side, enum binding_mode wanted
 		winner->port.kind != BORROW_STREAM)
 		return;
 	if (side->result.nat_here && winner->answer.mode == BINDING_MODE_FORGET)
-		log_note("the connection to %s is reset: such a NAT may hold on to one "
-			 "that ends without a packet",
+		log_note("the connection to %s is reset: a NAT of this machine may never forget "
+			 "one that ends without a packet",
 			side->result.mapping.reflector);
 	if (winner->answer.mode != BINDING_MODE_CLOSE)
 		return;
@@ -540,7 +536,7 @@ static void log_receiver(const struct probe_state *state, const struct mapping *
 	if (owner.listens && owner.pid != getpid())
 		log_unused(options, name);
 	if (!owner.listens)
-		log_warning("nothing listens on port %u: whoever connects is refused", local->port);
+		log_warning("nothing listens on port %u: connections are refused", local->port);
 	else if (owner.pid == getpid())
 		log_note("connections to port %u go to %s", local->port,
 			options->command != NULL ? options->command[0] : options->to.host);

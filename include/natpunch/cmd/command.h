@@ -89,4 +89,7 @@ int command_fail(const struct error *error);
  */
 int command_finish_output(int status);
 
+/* Prints a line of the result at once. Returns 0, or -1 with *error filled. */
+int command_print_line(const char *line, struct error *error);
+
 #endif
