@@ -31,16 +31,17 @@ struct addr borrow_method_local(const struct borrow_request *request)
 
 static void hint_at_keeper(const struct port_owner *owner, struct error *error)
 {
-	static const char otherwise[] = "meanwhile, or ask another reflector (-r), or one with -a";
+	static const char otherwise[] = "ask another reflector (-r), or one with -a";
 
 	if (owner == NULL || owner->keeper == 0)
-		error_hint(error, "a natpunch probe -k would have one: stop it %s", otherwise);
+		error_hint(error, "stop a natpunch probe -k that holds it, or %s", otherwise);
 	else if (owner->unit[0] == '\0')
-		error_hint(error, "natpunch (pid %ld) has it: stop that %s", (long)owner->keeper,
-			otherwise);
+		error_hint(error, "natpunch (pid %ld) holds it; %s, or stop it meanwhile",
+			(long)owner->keeper, otherwise);
 	else
-		error_hint(error, "natpunch (pid %ld) has it: systemctl stop %s %s",
-			(long)owner->keeper, owner->unit, otherwise);
+		error_hint(error,
+			"natpunch (pid %ld) holds it; %s, or stop it meanwhile: systemctl stop %s",
+			(long)owner->keeper, otherwise, owner->unit);
 }
 
 enum borrow_result borrow_method_connect(

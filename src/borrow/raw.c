@@ -69,7 +69,7 @@ static enum borrow_result tie_socket(
 		return BORROW_OPEN;
 	fail(error, BORROW_CANNOT, "send from the address of -b");
 	if (errno == EADDRNOTAVAIL)
-		error_hint(error, "it is not one of this machine's");
+		error_hint(error, "the address of -b is not one of this machine's");
 	return BORROW_CANNOT;
 }
 

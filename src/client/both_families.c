@@ -96,7 +96,7 @@ static void start_races(struct both_families *both, uint64_t now)
 
 		side->race = mapping_race_start(&side->request, now);
 		if (side->race == NULL)
-			error_set(&side->error, EXIT_STATUS_LOCAL, "out of memory");
+			error_set(&side->error, EXIT_STATUS_LOCAL, "no memory");
 	}
 }
 

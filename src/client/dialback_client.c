@@ -153,7 +153,7 @@ void dialback_client_advance(struct dialback_client *client, uint64_t now)
 		receive_answer(client);
 	if (client->state != DIALBACK_CLIENT_DONE && client->state != DIALBACK_CLIENT_FAILED &&
 		now >= client->due)
-		fail_with(client, EXIT_STATUS_NETWORK, "no answer from", "it took too long");
+		fail_with(client, EXIT_STATUS_NETWORK, "no answer from", "the time is up");
 }
 
 void dialback_client_end(struct dialback_client *client)

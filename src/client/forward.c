@@ -230,7 +230,7 @@ static void explain_refusal(const struct router_result *result,
 static void explain_silence(const struct router_result *result, struct error *error)
 {
 	char ip[ADDR_IP_TEXT_SIZE];
-	const char *why = result->heard ? "it does not answer what it is asked" : "no answer";
+	const char *why = result->heard ? "no answer to the question" : "no answer";
 
 	if (result->problem != 0)
 		why = strerror(result->problem);

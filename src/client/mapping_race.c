@@ -665,7 +665,7 @@ int mapping_race_run(const struct mapping_race_request *request, struct mapping_
 
 	memset(result, 0, sizeof(*result));
 	if (race == NULL)
-		return error_set(error, EXIT_STATUS_LOCAL, "out of memory");
+		return error_set(error, EXIT_STATUS_LOCAL, "no memory");
 	state = mapping_race_wait(race);
 	if (state == MAPPING_RACE_MAPPED)
 		mapping_race_take(race, result);

@@ -124,8 +124,8 @@ static void take_answer(struct reachability *reachability, const struct reachabi
 
 	if (!dialback_client_is_about(verify, &reachability->mapped)) {
 		error_set(&error, EXIT_STATUS_NETWORK,
-			"what was dialled is %s, not the mapping %s: not all that is sent takes "
-			"the same way out",
+			"the reflector dialled %s, not the mapping %s: this machine has more than "
+			"one way out",
 			addr_format(&verify->answer.target, target),
 			addr_format(&reachability->mapped, mapped));
 		reachability->unsupported = false;
@@ -143,7 +143,7 @@ static void explain_untold(struct reachability *reachability)
 			"cannot verify: no reflector dials back");
 	else if (reachability->error.text[0] == '\0')
 		error_set(&reachability->error, EXIT_STATUS_NETWORK,
-			"cannot verify: no word from a reflector in time");
+			"cannot verify: no answer from a reflector in time");
 	if (reachability->limited)
 		error_hint(&reachability->error, "a reflector dials one address a few times a "
 						 "minute: wait, or name another");

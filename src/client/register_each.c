@@ -74,7 +74,8 @@ static struct target *add_target(struct each *each, const char *name)
 	struct target *target;
 
 	if (each->count == REGISTER_EACH_MAX) {
-		error_set(&error, EXIT_STATUS_NETWORK, "there are too many reflectors");
+		error_set(
+			&error, EXIT_STATUS_NETWORK, "more than %d reflectors", REGISTER_EACH_MAX);
 		tell_failure(each, name, &error);
 		return NULL;
 	}
@@ -131,7 +132,7 @@ static void add_targets(struct each *each, size_t index, uint64_t now)
 		target = &each->targets[before];
 		target->race = mapping_race_start(&target->request, now);
 		if (target->race == NULL)
-			error_set(&target->error, EXIT_STATUS_LOCAL, "out of memory");
+			error_set(&target->error, EXIT_STATUS_LOCAL, "no memory");
 	}
 }
 

@@ -444,7 +444,7 @@ void upnp_advance(struct upnp *upnp, uint64_t now)
 	if (!upnp_is_busy(upnp) || now < upnp->deadline)
 		return;
 	if (upnp->state == UPNP_WORKING)
-		fail(upnp, "it took too long");
+		fail(upnp, "the time is up");
 	else
-		end_search(upnp, upnp->heard ? "it took too long" : "no answer");
+		end_search(upnp, upnp->heard ? "the time is up" : "no answer");
 }

@@ -155,7 +155,7 @@ static void take_answer(struct relay_client *client)
 								 : relay_message_reason(code));
 		return;
 	case RELAY_MESSAGE_MALFORMED:
-		fail_with(client, "not an answer");
+		fail_with(client, "bad answer from the reflector");
 	}
 }
 

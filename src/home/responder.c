@@ -101,10 +101,9 @@ static void pass_over(struct responder *responder, const struct addr *initiator)
 
 	addr_format(initiator, text);
 	if (responder->warned)
-		log_detail("no initiator can be at %s: passed over", text);
+		log_detail("%s is passed over: no initiator can be there", text);
 	else
-		log_warning("the reflector invites to %s, where no initiator can be: passed over",
-			text);
+		log_warning("%s is passed over: no initiator can be there", text);
 	responder->warned = true;
 }
 
@@ -158,7 +157,7 @@ static void warn_full(const struct addr *initiator)
 {
 	char text[ADDR_TEXT_SIZE];
 
-	log_warning("too many initiators at once: %s is passed over", addr_format(initiator, text));
+	log_warning("%s is passed over: too many initiators at once", addr_format(initiator, text));
 }
 
 /* As punch_opener has it. */

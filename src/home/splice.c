@@ -59,7 +59,8 @@ int splice_run(int one, int other, struct error *error)
 	if (result == 0)
 		result = pump(flows);
 	if (result != 0)
-		error_set(error, EXIT_STATUS_NETWORK, "connection cut: %s", strerror(errno));
+		error_set(
+			error, EXIT_STATUS_NETWORK, "the connection was cut: %s", strerror(errno));
 	flow_close(&flows[0]);
 	flow_close(&flows[1]);
 	if (result == 0) {

@@ -453,7 +453,7 @@ const char *port_owner_describe_holder(
 	if (owner->listens && owner->pid == 0)
 		snprintf(out, PORT_OWNER_HOLDER_SIZE, "another process holds it; ");
 	else if (owner->listens)
-		snprintf(out, PORT_OWNER_HOLDER_SIZE, "%s holds it (pid %ld); ", owner->name,
+		snprintf(out, PORT_OWNER_HOLDER_SIZE, "%s (pid %ld) holds it; ", owner->name,
 			(long)owner->pid);
 	return out;
 }

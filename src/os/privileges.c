@@ -39,7 +39,7 @@ int privileges_find_user(const char *name, struct privileges_user *out, struct e
 	text_escape(safe, sizeof(safe), name, strlen(name));
 	if (row == NULL) {
 		error_set(error, EXIT_STATUS_USAGE, "no such user: %s", safe);
-		return error_hint(error, "useradd -r -s /usr/sbin/nologin natpunch makes one");
+		return error_hint(error, "to make one: useradd -r -s /usr/sbin/nologin natpunch");
 	}
 	if (row->pw_uid == 0)
 		return error_set(error, EXIT_STATUS_USAGE, "user %s is root", safe);

@@ -500,7 +500,7 @@ enum binding_outcome binding_read_answer(const struct binding_request *request,
 	struct reply reply;
 
 	*out = (struct binding_answer){.mode = BINDING_MODE_NONE};
-	*why = "not a STUN message";
+	*why = "it is not STUN";
 	if (stun_parse(&message, data, size) < 0)
 		return BINDING_MALFORMED;
 	*why = "another transaction";

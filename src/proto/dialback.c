@@ -255,7 +255,7 @@ enum dialback_reply dialback_read_answer(const struct dialback_request *request,
 	struct stun_message message;
 
 	memset(out, 0, sizeof(*out));
-	*why = "not a STUN message";
+	*why = "it is not STUN";
 	if (stun_parse(&message, data, size) < 0)
 		return DIALBACK_MALFORMED;
 	*why = "another transaction";

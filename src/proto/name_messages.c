@@ -399,7 +399,7 @@ enum name_message_outcome name_message_read(
 {
 	struct stun_message message;
 
-	*why = "not a STUN message";
+	*why = "it is not STUN";
 	if (stun_parse(&message, data, size) < 0)
 		return NAME_MESSAGE_MALFORMED;
 	*why = "another transaction";

@@ -20,6 +20,7 @@ int listeners_set_error(
 	const struct addr *addr, enum mapping_protocol protocol, int cause, struct error *error)
 {
 	char text[ADDR_TEXT_SIZE];
+	char holder[PORT_OWNER_HOLDER_SIZE];
 	struct port_owner owner;
 
 	error_set(error, EXIT_STATUS_LOCAL, "cannot listen on %s %s: %s", addr_format(addr, text),
@@ -31,15 +32,12 @@ int listeners_set_error(
 	if (cause != EADDRINUSE)
 		return -1;
 	if (port_owner_find(protocol, (enum addr_family)addr->family, addr->port, &owner) != 0 ||
-		!owner.listens || owner.pid == 0)
-		return error_hint(error,
-			"another program holds port %u; stop it, or choose "
-			"another port with -l",
-			addr->port);
+		!owner.listens)
+		owner = (struct port_owner){.listens = true};
 	if (owner.pid == getpid())
 		return error_hint(error, "port %u was asked for twice", addr->port);
-	return error_hint(error, "%s (pid %d) holds it; stop it, or choose another port with -l",
-		owner.name, (int)owner.pid);
+	return error_hint(error, "%sstop it, or choose another port with -l",
+		port_owner_describe_holder(&owner, holder));
 }
 
 static bool family_is_missing(const struct reflector_listen *listen)

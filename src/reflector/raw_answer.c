@@ -122,7 +122,7 @@ struct raw_answer *raw_answer_open(const struct reflector_listen *listen, size_t
 	struct raw_answer *raw;
 	int problem = 0;
 
-	*why = "this kernel does not know TCP MD5 signatures";
+	*why = "this kernel does not know TCP MD5 signatures (CONFIG_TCP_MD5SIG)";
 	if (!packet_kernel_knows_md5())
 		return NULL;
 	*why = "no memory";

@@ -416,7 +416,7 @@ void relay_begin(struct relay *relay, uint64_t number, int fd, const struct addr
 		flow_open(&slot->flows[LEG_HOME], fd, initiator) != 0 ||
 		!watch(relay, slot, LEG_HOME)) {
 		close(fd);
-		log_slot(slot, "failed: no descriptor or memory is left");
+		log_slot(slot, "failed: no descriptor or memory left");
 		refuse(relay, slot, RELAY_MESSAGE_FULL);
 		return;
 	}

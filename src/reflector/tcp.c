@@ -228,7 +228,7 @@ static void let_dead_go(struct tcp_server *tcp, uint64_t now)
 	if (found == TCP_TABLE_NONE)
 		return;
 	count_one(tcp->counters, COUNTER_DEAD_HELD);
-	tcp_connection_log(tcp_connection_at(tcp, found), "does not answer: it is held no more");
+	tcp_connection_log(tcp_connection_at(tcp, found), "does not answer: it is no longer held");
 	tcp_table_hold(table, found, false);
 }
 
@@ -377,7 +377,7 @@ static enum tcp_fate read_greeting(struct tcp_server *tcp, uint32_t slot, size_t
 	case FIRST_BYTES_UNKNOWN:
 		break;
 	}
-	note_end(connection, COUNTER_ENDED_UNKNOWN, "closed: speaks nothing known");
+	note_end(connection, COUNTER_ENDED_UNKNOWN, "closed: it speaks no protocol of ours");
 	return TCP_FATE_CLOSE;
 }
 
@@ -577,7 +577,7 @@ void tcp_revoke(struct tcp_server *tcp, uint32_t slot, uint32_t generation, uint
 
 	if (!tcp_connection_is_there(tcp, tag))
 		return;
-	tcp_connection_log(tcp_connection_at(tcp, slot), "closed: its key is good no more");
+	tcp_connection_log(tcp_connection_at(tcp, slot), "closed: its key is no longer valid");
 	end_connection(tcp, slot, TCP_FATE_CLOSE, now);
 }
 

@@ -208,7 +208,7 @@ static void write_counters(struct worker *worker, uint64_t now)
 static void pause_listeners(struct worker *worker, uint64_t now)
 {
 	if (log_admits())
-		log_detail("no descriptor or memory for new connections");
+		log_detail("no descriptor or memory left for new connections");
 	watch_listeners(worker, 0);
 	worker->resume = now + STARVED_PAUSE_MS;
 }

@@ -41,7 +41,7 @@ lab_exec home conntrack -F 2>/dev/null
 probe
 is "another port" "$(cat "$LAB_DIR/out")" "$LAB_HOME4 51638"
 unlike "nobody says that there is no NAT" "$(cat "$LAB_DIR/err")" 'no NAT'
-like "it is named" "$(cat "$LAB_DIR/err")" "a NAT makes port 22 of $LAB_HOME4, an address of this machine, port 51638: "
+like "it is named" "$(cat "$LAB_DIR/err")" "a NAT of this machine turns port 22 of its own address $LAB_HOME4 into port 51638: "
 is "for check too" "$(check_nat)" true
 
 done_testing

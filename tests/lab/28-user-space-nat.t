@@ -22,7 +22,7 @@ wait_for_line 20 "$LAB_DIR/near.err" ready || bail 'no reflector'
 lab_exec home $inside sh -c "for i in 1 2; do $natpunch probe -t 4 -r 192.168.1.1; done" \
 	>"$LAB_DIR/out" 2>"$LAB_DIR/said"
 is 'one probe after another gets an answer' "$(grep -c '^192\.168\.1\.2 [0-9]*$' "$LAB_DIR/out")" 2
-like 'it is said why' "$(cat "$LAB_DIR/said")" 'is reset: such a NAT may hold on to one'
+like 'it is said why' "$(cat "$LAB_DIR/said")" 'is reset: a NAT of this machine may never forget one'
 lab_kill near
 
 lab_stop

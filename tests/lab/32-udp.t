@@ -113,7 +113,7 @@ try_kind()
 	done
 	probe -m bind -p 1194 -r "$LAB_REFLECTOR4"
 	is "$1: bind cannot" "$status" 3
-	like "$1: and says who holds the port" "$(cat "$LAB_DIR/err")" '^hint: openvpn holds it '
+	like "$1: and says who holds the port" "$(cat "$LAB_DIR/err")" '^hint: openvpn \(pid [0-9]+\) holds it; '
 	probe -p 1194 -r "$LAB_REFLECTOR4" -f '%m %A %P'
 	is "$1: auto comes to rewrite" "$line" "rewrite $LAB_HOME4 1194"
 	like "$1: and says what it passed over" "$(cat "$LAB_DIR/err")" 'method bind passed over: '

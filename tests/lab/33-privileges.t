@@ -124,7 +124,7 @@ setcap -r "$natpunch"
 lab_exec home setpriv --bounding-set -net_admin,-net_raw,-net_bind_service \
 	"$natpunch" probe -r "$LAB_REFLECTOR4" 2>"$LAB_DIR/err"
 is "root without capabilities for the network: exit 3" $? 3
-like "root: who holds the port" "$(cat "$LAB_DIR/err")" "^hint: sshd holds it \\(pid $LAB_SSHD_PID\\); "
+like "root: who holds the port" "$(cat "$LAB_DIR/err")" "^hint: sshd \\(pid $LAB_SSHD_PID\\) holds it; "
 like "root: what is missing, and where it was taken" "$(cat "$LAB_DIR/err")" \
 	"; root lacks cap_net_admin,cap_net_bind_service here: .*container.*CapabilityBoundingSet"
 is "nobody left a rule" "$(lab_exec home nft list ruleset)" ""

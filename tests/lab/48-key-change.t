@@ -127,10 +127,10 @@ is "the old line is gone" "$(grep -c '^home ' "$LAB_DIR/keys") $(sed -n 1p "$LAB
 	"1 $(cat "$LAB_DIR/new.key")"
 reload_reflector
 isnt "the new key alone: the old one is refused" "$(ssh_with "$LAB_DIR/old.key")" well
-like "which is told" "$(cat "$LAB_DIR/connect.err")" 'the key is refused by'
+like "which is told" "$(cat "$LAB_DIR/connect.err")" 'refuses the key for home'
 is "the new key alone: the new one gets in" "$(ssh_with "$LAB_DIR/new.key")" well
 unlike "home was registered all the while" "$(cat "$LAB_DIR/keep.err")" 'is not registered'
-unlike "and its connection held" "$(cat "$LAB_DIR/reflect.err")" 'its key is good no more'
+unlike "and its connection held" "$(cat "$LAB_DIR/reflect.err")" 'its key is no longer valid'
 
 # ---- a lost laptop: its key for ssh
 ssh-keygen -q -t ed25519 -N '' -C lost-laptop -f "$LAB_DIR/lost_key"
@@ -150,7 +150,7 @@ is "the other does" "$(road_ssh echo well)" well
 mv "$LAB_DIR/keys.new" "$LAB_DIR/keys"
 reload_reflector
 ok "a key that is replaced at once: home's connection is closed" wait_for_line 10 \
-	"$LAB_DIR/reflect.err" 'closed: its key is good no more$'
+	"$LAB_DIR/reflect.err" 'closed: its key is no longer valid$'
 ok "home says what to do" wait_for_line 20 "$LAB_DIR/keep.err" \
 	'home is not registered: .* refuses the key for home; .*new line into the key file here and send SIGHUP$'
 isnt "nobody gets in with the key that home has" "$(ssh_with "$LAB_DIR/new.key")" well

@@ -57,7 +57,7 @@ for command in 'probe -V -t 2' check; do
 	is "$command: exit 3" "$status" 3
 	like "$command: why" "$err" "port 22 already has a connection to $LAB_REFLECTOR4:3478\$"
 	like "$command: who has it, and what to do" "$err" \
-		"^hint: natpunch \\(pid $keeper\\) has it: stop that meanwhile, or ask another reflector"
+		"^hint: natpunch \\(pid $keeper\\) holds it; ask another reflector \\(-r\\), or one with -a, or stop it meanwhile\$"
 	is "$command: at -v, once why not by bind" "$(echo "$err" | grep -c 'method bind passed over')" 1
 done
 lab_kill keep

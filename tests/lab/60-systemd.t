@@ -173,7 +173,7 @@ has_mapping()
 ok 'which a file has' has_mapping
 like 'another run beside it names the service' \
 	"$(inside natpunch probe -V -t 1 -p 2222 -r 127.0.0.1 2>&1)" \
-	"^hint: natpunch \\(pid $(show "$probe" MainPID)\\) has it: systemctl stop $probe meanwhile"
+	"^hint: natpunch \\(pid $(show "$probe" MainPID)\\) holds it; ask another .* or stop it meanwhile: systemctl stop $probe\$"
 is 'whoever holds the port still has it' "$(inside nc -w 3 127.0.0.1 2222 </dev/null)" hello
 is_known()
 {

@@ -149,7 +149,7 @@ static void test_time(void)
 	dialback_client_advance(&client, 1000 + DIALBACK_CLIENT_TIMEOUT_MS - 1);
 	ok(client.state != DIALBACK_CLIENT_FAILED, "not before");
 	dialback_client_advance(&client, 1000 + DIALBACK_CLIENT_TIMEOUT_MS);
-	is_failed(EXIT_STATUS_NETWORK, "it took too long", false);
+	is_failed(EXIT_STATUS_NETWORK, "the time is up", false);
 	close(listener);
 
 	start(&addr);

@@ -530,8 +530,8 @@ static void test_lies(void)
 		const char *description;
 		const char *why;
 	} rows[] = {
-		{"a slow body", serve_slowly, "", "it took too long"},
-		{"silence", serve_nothing, "", "it took too long"},
+		{"a slow body", serve_slowly, "", "the time is up"},
+		{"silence", serve_nothing, "", "the time is up"},
 		{"an end at once", serve_raw, "", NULL},
 		{"a body without an end", serve_endlessly, OK "\r\n<a></a>", NULL},
 		{"headers without an end", serve_endlessly, OK "X: y\r\n", NULL},
@@ -683,7 +683,7 @@ static void test_bad_work(void)
 	upnp_map(&upnp, &mapping, clock_now_ms() + 100);
 	upnp_run(&upnp);
 	is_int(upnp.state, UPNP_FAILED, "an answer without an end");
-	is_str(upnp.why, "it took too long", "why");
+	is_str(upnp.why, "the time is up", "why");
 	end();
 }
 
