@@ -401,8 +401,8 @@ static void log_closing(const struct family_side *side, enum binding_mode wanted
 			side->result.mapping.reflector);
 	if (winner->answer.mode != BINDING_MODE_CLOSE)
 		return;
-	log_warning("%s closes the connection, for want of CAP_NET_ADMIN or because it was asked "
-		    "too often: many NATs forget this mapping within minutes; keep it with -k",
+	log_warning("%s closes the connection, as it lacks CAP_NET_ADMIN or was asked too "
+		    "often: many NATs forget this mapping within minutes; keep it with -k",
 		side->result.mapping.reflector);
 }
 

@@ -353,7 +353,7 @@ static void drop_stale(struct standby *standby)
 		if (!is_in_use(place) || !place->stale ||
 			(place->held.open && !is_known(standby, place->reflector)))
 			continue;
-		log_detail("%s leads to %s no more",
+		log_detail("%s no longer leads to %s",
 			standby->probe->reflectors[place->reflector].host,
 			addr_format(&place->addr, text));
 		free_place(place);

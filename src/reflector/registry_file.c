@@ -121,7 +121,7 @@ static void take_record(struct registry *registry, const struct registry_record 
 	};
 
 	if (entry == REGISTRY_NONE) {
-		log_detail("forgotten, for want of a key: %s", record->name);
+		log_detail("forgotten, as it has no key: %s", record->name);
 		return;
 	}
 	known = &registry->entries[entry];
