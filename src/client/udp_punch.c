@@ -66,7 +66,7 @@ static int open_port(struct udp_punch *punch, struct error *error)
 		.remote = config->remote,
 		.interface = config->interface,
 		.shared = true,
-		.any_port = true,
+		.any_port = !config->one_port,
 	};
 
 	if (config->method == NULL)

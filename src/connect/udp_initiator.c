@@ -1,21 +1,30 @@
 /*
  * How a UDP port here and one at home come to have the way to each other open.
  *
- * Each reflector is asked in turn, and in a family that home is not known in, for the other one:
+ * The reflectors race for a mapping of the port (mapping_race.h), as RFC 8305 has it. Each that
+ * answers is asked for home over a session (udp_session.h), and the race goes on for the next one:
  *
- *   1. a Binding, from the local port (mapping_race.h): so its mapping there is known, and the port
- *      borrowed that the rest is said from.
- *   2. CONNECT, again and again, ASK_AGAIN_MS after each answer: home is told our mapping each time
- *      (invitation.h), as one of the datagrams on the way to it may be lost.
- *   3. with the first answer, checks to home's mapping, from the local port too (udp_punch.h). They
- *      go on beside 2. A mapping that is another one in a later answer is punched to anew.
+ *   a session asks                  the next one after STAGGER_MS
+ *   home is held there              after HELD_MS, as it is on its way, most likely
+ *   home is not held, not known,    at once
+ *   or the answer is a refusal
  *
- * It ends with 0 when the punch is THROUGH; with the reflector's word when that is a refusal, or
- * has no UDP address of home; else when the time is up. Then one more Binding, to the reflector's
- * spare port, tells whether it is this side's NAT that makes it impossible.
+ * To each address that a session has of home a punch goes out (udp_punch.h), beside the session,
+ * and ends with it. Sessions with the same address share one.
  *
- * Invariants: nothing is open at the end. No more is sent to where the reflector says that home is
- * than one punch sends: a reflector that lies has us send some 40 datagrams of 72 bytes.
+ * Where home is known in the other family alone, and the user named none, there is a second race,
+ * in that family.
+ *
+ * It ends with 0 when a punch is THROUGH; when no session is open and no race has more; else when
+ * the time is up. Then one more Binding, to the reflector's spare port, tells whether it is this
+ * side's NAT that makes it impossible. Of several failures the most telling is told.
+ *
+ * Table: SESSION_MAX sessions. While it is full, no more reflectors are asked.
+ *
+ * Invariants: nothing is open at the end. No more is sent to where a reflector says that home is
+ * than one punch sends: a reflector that lies has us send some 40 datagrams of 72 bytes. Of the
+ * punches one alone takes what comes from other ports of its address, as by bind there can be one
+ * socket that is not connected.
  */
 #include "natpunch/connect/udp_initiator.h"
 
@@ -24,217 +33,102 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "connect/udp_session.h"
 #include "natpunch/base/timer_heap.h"
-#include "natpunch/client/name_client.h"
 #include "natpunch/client/udp_punch.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 
-#define ASK_AGAIN_MS 1000
-#define SPARE_MS     1000 /* for the question to the spare port */
+#define STAGGER_MS  MAPPING_RACE_STAGGER_MS
+#define HELD_MS     1000
+#define SPARE_MS    1000 /* for the question to the spare port */
+#define SESSION_MAX 8
 
-enum outcome {
-	OUTCOME_NONE, /* it goes on */
-	OUTCOME_THROUGH,
-	OUTCOME_UNKNOWN, /* no UDP address of home there in this family */
-	OUTCOME_FAILED,
+enum asking_state {
+	ASKING_IDLE,    /* not wanted */
+	ASKING_WANTED,  /* to be begun */
+	ASKING_RACING,  /* `race` is under way */
+	ASKING_WAITING, /* it has given a mapping, and is to go on for the next one */
+	ASKING_ENDED,
 };
 
-#define RECEIVE_MAX 64 /* datagrams at once, so that a flood does not outlast the time */
+/* The reflectors, in the family that was given or in the other one. */
+struct asking {
+	enum asking_state state;
+	struct mapping_race_request request;
+	struct mapping_race *race; /* or NULL */
+};
 
-/* One reflector, in one family. */
-struct session {
+struct way {
+	struct udp_session session;
+	struct udp_punch punch; /* to its home, unless another one's goes there */
+};
+
+struct initiator {
 	const struct udp_initiator_request *request;
-	struct mapping_race_result reflector; /* our mapping, and the borrowed port */
-	struct name_client client;            /* CONNECT */
-	bool asked;                           /* it is under way, or there is an answer */
-	uint64_t ask_due;                     /* the next CONNECT, or TIMER_NONE */
-	struct udp_punch punch;
-	struct name_message_record home; /* where that goes to */
-	bool has_home;
-	bool other_protocol, other_family; /* home is known there in that */
+	uint64_t deadline;
+	struct asking askings[2];
+	struct way ways[SESSION_MAX];
+	const struct udp_session *newest; /* or NULL */
+	const struct way *through;        /* or NULL */
+	bool refused;                     /* this machine refuses: no more is begun */
+	struct error error;
+	unsigned error_rank;
 };
 
-static enum addr_family family_of(const struct session *session)
+/* ---- errors ------------------------------------------------------------------------------- */
+
+/* How much a failure tells; `heard`: it is not just silence. */
+static unsigned rank(const struct error *error, bool heard)
 {
-	return (enum addr_family)session->reflector.mapping.public_addr.family;
-}
-
-static void ask(struct session *session, uint64_t now)
-{
-	struct name_question question;
-
-	name_message_start(&question, STUN_METHOD_CONNECT, session->request->key);
-	name_client_start(&session->client, &session->reflector.winner.port,
-		session->reflector.mapping.reflector, &question, now);
-	session->asked = true;
-	session->ask_due = TIMER_NONE;
-}
-
-/* Home's UDP record in our family; or NULL, and what there is instead is noted. */
-static const struct name_message_record *find_home(struct session *session)
-{
-	const struct name_question *question = &session->client.question;
-
-	for (size_t i = 0; i < question->record_count; i++) {
-		const struct name_message_record *record = &question->records[i];
-
-		if (record->protocol != MAPPING_UDP)
-			session->other_protocol = true;
-		else if ((enum addr_family)record->addr.family != family_of(session))
-			session->other_family = true;
-		else
-			return record;
+	switch (error->status) {
+	case EXIT_STATUS_LOCAL:
+		return heard ? 6 : 1;
+	case EXIT_STATUS_UNREACHABLE:
+		return 5;
+	case EXIT_STATUS_PEER:
+		return 4;
+	default:
+		return heard ? 3 : 2;
 	}
-	return NULL;
 }
 
-/* Where nobody can be. Whoever has the name's key may still say anything else. */
-static bool is_nowhere(const struct addr *addr)
+static void note_error(struct initiator *initiator, const struct error *error, bool heard)
 {
-	enum addr_class class = addr_classify(addr);
+	unsigned own = rank(error, heard);
 
-	return class == ADDR_CLASS_UNSPECIFIED || class == ADDR_CLASS_MULTICAST;
+	if (error->text[0] == '\0')
+		return;
+	if (initiator->request->race.reflector_count > 1)
+		log_detail("%s", error->text);
+	if (own <= initiator->error_rank)
+		return;
+	initiator->error = *error;
+	initiator->error_rank = own;
 }
 
-static void tell_home(const struct session *session)
+static void explain_unknown(const struct udp_session *session, struct error *error)
 {
-	const char *name = session->request->key->name;
-	char ours[ADDR_TEXT_SIZE];
-	char text[ADDR_TEXT_SIZE];
+	const char *name = session->key->name;
+	const char *reflector = session->reflector.mapping.reflector;
 
-	addr_format(&session->home.addr, text);
-	addr_format(&session->reflector.mapping.public_addr, ours);
-	if (session->home.held)
-		log_detail("%s is at %s and is told to send to us, at %s", name, text, ours);
+	if (session->other_family)
+		error_set(error, EXIT_STATUS_NETWORK,
+			"%s knows a UDP address of %s in the other IP family only, and there is no "
+			"way to that from here",
+			reflector, name);
 	else
-		log_warning("%s was last heard of %" PRIu32 " s ago, at %s; trying that", name,
-			session->home.age, text);
-}
-
-/* Begins to send to home, unless that is under way. Returns 0, or -1 with *error filled. */
-static int follow(struct session *session, const struct name_message_record *record,
-	uint64_t deadline, uint64_t now, struct error *error)
-{
-	const struct mapping_race_request *race = &session->request->race;
-	const struct udp_punch_config config = {
-		.role = UDP_CHECK_INITIATOR,
-		.secret = session->request->key->secret,
-		.method = race->method,
-		.local = session->reflector.winner.local,
-		.remote = record->addr,
-		.interface = race->interface,
-	};
-
-	if (session->has_home && addr_equal(&session->home.addr, &record->addr))
-		return 0;
-	if (is_nowhere(&record->addr))
-		return error_set(error, EXIT_STATUS_PEER, "bad answer from %s: nobody can be there",
-			session->reflector.mapping.reflector);
-	udp_punch_end(&session->punch);
-	session->home = *record;
-	session->has_home = true;
-	tell_home(session);
-	return udp_punch_start(&session->punch, &config, deadline, now, error);
-}
-
-/* What the reflector has said. FAILED: with *error filled. */
-static enum outcome take_answer(
-	struct session *session, uint64_t deadline, uint64_t now, struct error *error)
-{
-	const struct name_message_record *record;
-
-	if (!session->asked || session->client.state == NAME_CLIENT_ASKING)
-		return OUTCOME_NONE;
-	session->asked = false;
-	session->ask_due = now + ASK_AGAIN_MS;
-	if (session->client.state == NAME_CLIENT_FAILED) {
-		*error = session->client.error;
-		return session->has_home ? OUTCOME_NONE : OUTCOME_FAILED;
-	}
-	record = find_home(session);
-	if (record == NULL)
-		return session->has_home ? OUTCOME_NONE : OUTCOME_UNKNOWN;
-	return follow(session, record, deadline, now, error) == 0 ? OUTCOME_NONE : OUTCOME_FAILED;
-}
-
-static void read_answers(struct session *session, uint64_t now)
-{
-	uint8_t bytes[STUN_MESSAGE_MAX];
-
-	for (unsigned i = 0; i < RECEIVE_MAX && session->client.state == NAME_CLIENT_ASKING; i++) {
-		ssize_t got = borrow_receive(&session->reflector.winner.port, bytes, sizeof(bytes));
-
-		if (got < 0)
-			return;
-		name_client_take(&session->client, bytes, (size_t)got, now);
-	}
-}
-
-/* Waits for the next event, and returns the time then. */
-static uint64_t wait_for_event(const struct session *session, uint64_t deadline, uint64_t now)
-{
-	const struct udp_punch *punch = &session->punch;
-	struct pollfd fds[] = {
-		{.fd = session->reflector.winner.port.fd, .events = POLLIN},
-		{.fd = udp_punch_fd(punch), .events = POLLIN},
-	};
-	uint64_t due = session->ask_due < deadline ? session->ask_due : deadline;
-
-	if (session->asked && session->client.due < due)
-		due = session->client.due;
-	if (session->has_home && punch->due < due)
-		due = punch->due;
-	poll(fds, 2, clock_poll_ms(now, due));
-	return clock_now_ms();
-}
-
-static enum outcome advance(
-	struct session *session, uint64_t deadline, uint64_t now, struct error *error)
-{
-	enum outcome outcome;
-
-	if (session->asked) {
-		read_answers(session, now);
-		name_client_expire(&session->client, now);
-	}
-	outcome = take_answer(session, deadline, now, error);
-	if (outcome != OUTCOME_NONE)
-		return outcome;
-	if (now >= session->ask_due)
-		ask(session, now);
-	if (!session->has_home)
-		return OUTCOME_NONE;
-	udp_punch_advance(&session->punch, now);
-	return session->punch.state == UDP_PUNCH_THROUGH || session->punch.state == UDP_PUNCH_DONE
-		       ? OUTCOME_THROUGH
-		       : OUTCOME_NONE;
-}
-
-static enum outcome meet(struct session *session, uint64_t deadline, struct error *error)
-{
-	uint64_t now = clock_now_ms();
-	enum outcome outcome = OUTCOME_NONE;
-
-	ask(session, now);
-	while (outcome == OUTCOME_NONE && now < deadline) {
-		now = wait_for_event(session, deadline, now);
-		outcome = advance(session, deadline, now, error);
-	}
-	if (outcome != OUTCOME_NONE)
-		return outcome;
-	if (!session->has_home)
-		error_set(error, EXIT_STATUS_NETWORK, "no answer from %s: the time is up",
-			session->reflector.mapping.reflector);
-	return OUTCOME_FAILED;
+		error_set(error, EXIT_STATUS_NETWORK, "%s knows no %saddress of %s", reflector,
+			session->other_protocol ? "UDP " : "", name);
+	error_hint(error, "at home: natpunch probe -k -u -r %s -n %s -K FILE", reflector, name);
 }
 
 /* Does our NAT map the port otherwise where another destination is asked? */
-static bool is_symmetric(const struct session *session)
+static bool is_symmetric(const struct initiator *initiator, const struct udp_session *session)
 {
 	const struct addr *mapped = &session->reflector.mapping.public_addr;
 	const struct addr *asked = &session->reflector.winner.request.remote;
-	struct mapping_race_request race = session->request->race;
+	struct mapping_race_request race = initiator->request->race;
 	struct host_port spare = {.port = STUN_SPARE_PORT(asked->port), .port_named = true};
 	struct mapping_race_result other;
 	char text[ADDR_IP_TEXT_SIZE];
@@ -258,18 +152,20 @@ static bool is_symmetric(const struct session *session)
 }
 
 /* Home is known, and no datagram came from there, or none of ours was answered. */
-static int explain(const struct session *session, struct error *error)
+static int explain_silence(
+	const struct initiator *initiator, const struct way *way, struct error *error)
 {
-	const char *name = session->request->key->name;
+	const struct udp_session *session = &way->session;
+	const char *name = session->key->name;
 	char text[ADDR_TEXT_SIZE];
 
 	addr_format(&session->home.addr, text);
 	error_set(error, EXIT_STATUS_UNREACHABLE, "no way over UDP to %s at %s: %s", name, text,
-		session->punch.heard > 0 ? "it does not hear us" : "nothing comes from there");
+		way->punch.heard > 0 ? "it does not hear us" : "nothing comes from there");
 	if (addr_equal_ip(&session->home.addr, &session->reflector.mapping.public_addr))
 		return error_hint(
 			error, "it is behind the same NAT: use its address in that network");
-	if (is_symmetric(session))
+	if (is_symmetric(initiator, session))
 		return error_hint(error,
 			"this side's NAT is symmetric: it takes another port for each destination, "
 			"which home cannot know; UDP is not relayed");
@@ -281,75 +177,356 @@ static int explain(const struct session *session, struct error *error)
 		"this, or may not use raw or rewrite; UDP is not relayed");
 }
 
-static int explain_unknown(const struct session *session, struct error *error)
+/* The time is up: of the homes that are known, one that is held tells most. */
+static void explain(struct initiator *initiator)
 {
-	const char *name = session->request->key->name;
-	const char *reflector = session->reflector.mapping.reflector;
+	const struct way *told = NULL;
+	struct error error;
 
-	if (session->other_family)
-		error_set(error, EXIT_STATUS_NETWORK,
-			"%s knows a UDP address of %s in the other IP family only, and there is no "
-			"way to that from here",
-			reflector, name);
-	else
-		error_set(error, EXIT_STATUS_NETWORK, "%s knows no %saddress of %s", reflector,
-			session->other_protocol ? "UDP " : "", name);
-	return error_hint(
-		error, "at home: natpunch probe -k -u -r %s -n %s -K FILE", reflector, name);
+	for (size_t i = 0; i < SESSION_MAX; i++) {
+		const struct way *way = &initiator->ways[i];
+		bool punched = way->punch.state != UDP_PUNCH_NONE;
+
+		if (way->session.state == UDP_SESSION_ASKING) {
+			error_set(&error, EXIT_STATUS_NETWORK, "no answer from %s: the time is up",
+				way->session.reflector.mapping.reflector);
+			note_error(initiator, &error, false);
+		}
+		if (way->session.state == UDP_SESSION_KNOWN && punched &&
+			(told == NULL || (way->session.home.held && !told->session.home.held)))
+			told = way;
+	}
+	if (told == NULL)
+		return;
+	explain_silence(initiator, told, &error);
+	note_error(initiator, &error, true);
 }
 
-/* One reflector in one family, or in either. */
-static enum outcome try_reflector(const struct udp_initiator_request *request, size_t index,
-	enum addr_family *family, uint64_t deadline, struct mapping *out, struct error *error)
-{
-	struct session session = {.request = request, .ask_due = TIMER_NONE};
-	struct mapping_race_request race = request->race;
-	uint64_t now = clock_now_ms();
-	enum outcome outcome;
+/* ---- the punches -------------------------------------------------------------------------- */
 
-	race.reflectors += index;
-	race.reflector_count = 1;
-	race.protocol = MAPPING_UDP;
-	race.family = *family;
-	race.timeout_ms = deadline > now ? deadline - now : 1;
-	if (mapping_race_run(&race, &session.reflector, error) != 0)
-		return OUTCOME_FAILED;
-	outcome = meet(&session, deadline, error);
-	*out = session.reflector.mapping;
-	out->public_addr = session.punch.remote;
-	udp_punch_end(&session.punch);
-	if (outcome == OUTCOME_FAILED && session.has_home)
-		explain(&session, error);
-	if (outcome == OUTCOME_UNKNOWN)
-		explain_unknown(&session, error);
-	*family = session.other_family ? (family_of(&session) == ADDR_IPV4 ? ADDR_IPV6 : ADDR_IPV4)
-				       : ADDR_NONE;
-	binding_client_end(&session.reflector.winner);
-	return outcome;
+static void tell_home(const struct udp_session *session)
+{
+	const char *name = session->key->name;
+	char ours[ADDR_TEXT_SIZE];
+	char text[ADDR_TEXT_SIZE];
+
+	addr_format(&session->home.addr, text);
+	addr_format(&session->reflector.mapping.public_addr, ours);
+	if (session->home.held)
+		log_detail("%s is at %s and is told to send to us, at %s", name, text, ours);
+	else
+		log_warning("%s was last heard of %" PRIu32 " s ago, at %s; trying that", name,
+			session->home.age, text);
+}
+
+static bool is_punched(const struct initiator *initiator, const struct addr *home)
+{
+	for (size_t i = 0; i < SESSION_MAX; i++)
+		if (initiator->ways[i].punch.state != UDP_PUNCH_NONE &&
+			addr_equal(&initiator->ways[i].punch.config.remote, home))
+			return true;
+	return false;
+}
+
+static bool has_punch(const struct initiator *initiator)
+{
+	for (size_t i = 0; i < SESSION_MAX; i++)
+		if (initiator->ways[i].punch.state != UDP_PUNCH_NONE)
+			return true;
+	return false;
+}
+
+/* Begins to send to where this session has home, unless that is under way. */
+static void punch_to(struct initiator *initiator, struct way *way, uint64_t now)
+{
+	const struct mapping_race_request *race = &initiator->request->race;
+	struct udp_session *session = &way->session;
+	struct udp_punch_config config = {
+		.role = UDP_CHECK_INITIATOR,
+		.secret = session->key->secret,
+		.method = race->method,
+		.local = session->reflector.winner.local,
+		.remote = session->home.addr,
+		.interface = race->interface,
+	};
+
+	if (session->state != UDP_SESSION_KNOWN || is_punched(initiator, &session->home.addr))
+		return;
+	udp_punch_end(&way->punch);
+	config.one_port = has_punch(initiator);
+	tell_home(session);
+	if (udp_punch_start(&way->punch, &config, initiator->deadline, now, &session->error) != 0)
+		session->state = UDP_SESSION_FAILED;
+}
+
+static bool is_through(const struct udp_punch *punch)
+{
+	return punch->state == UDP_PUNCH_THROUGH || punch->state == UDP_PUNCH_DONE;
+}
+
+/* ---- the sessions ------------------------------------------------------------------------- */
+
+static void end_way(struct way *way)
+{
+	udp_punch_end(&way->punch);
+	udp_session_end(&way->session);
+}
+
+static bool has_open(const struct initiator *initiator)
+{
+	for (size_t i = 0; i < SESSION_MAX; i++)
+		if (udp_session_is_open(&initiator->ways[i].session))
+			return true;
+	return false;
+}
+
+static bool has_free(const struct initiator *initiator)
+{
+	for (size_t i = 0; i < SESSION_MAX; i++)
+		if (initiator->ways[i].session.state == UDP_SESSION_NONE)
+			return true;
+	return false;
+}
+
+/* There is one. */
+static struct way *find_free(struct initiator *initiator)
+{
+	for (size_t i = 0; i < SESSION_MAX; i++)
+		if (initiator->ways[i].session.state == UDP_SESSION_NONE)
+			return &initiator->ways[i];
+	return NULL;
+}
+
+/* It is known in the family that was not asked for yet, and which the user leaves open. */
+static void want_other_family(struct initiator *initiator, const struct udp_session *session)
+{
+	struct asking *other = &initiator->askings[1];
+
+	if (!session->other_family || initiator->request->race.family != ADDR_NONE ||
+		other->state != ASKING_IDLE)
+		return;
+	other->request.family = udp_session_family(session) == ADDR_IPV4 ? ADDR_IPV6 : ADDR_IPV4;
+	other->state = ASKING_WANTED;
+}
+
+static void take_end(struct initiator *initiator, struct way *way)
+{
+	struct udp_session *session = &way->session;
+
+	if (session->state == UDP_SESSION_UNKNOWN) {
+		want_other_family(initiator, session);
+		explain_unknown(session, &session->error);
+	}
+	note_error(initiator, &session->error, true);
+	if (session->error.status == EXIT_STATUS_LOCAL)
+		initiator->refused = true;
+	if (initiator->newest == session)
+		initiator->newest = NULL;
+	end_way(way);
+}
+
+static void advance_way(struct initiator *initiator, struct way *way, uint64_t now)
+{
+	udp_session_advance(&way->session, now);
+	punch_to(initiator, way, now);
+	if (way->session.state != UDP_SESSION_NONE && !udp_session_is_open(&way->session)) {
+		take_end(initiator, way);
+		return;
+	}
+	udp_punch_advance(&way->punch, now);
+	if (is_through(&way->punch) && initiator->through == NULL)
+		initiator->through = way;
+}
+
+/* ---- the races ---------------------------------------------------------------------------- */
+
+static void end_race(struct asking *asking)
+{
+	mapping_race_end(asking->race);
+	asking->race = NULL;
+	asking->state = ASKING_ENDED;
+}
+
+static void take_mapping(struct initiator *initiator, struct asking *asking, uint64_t now)
+{
+	struct way *way = find_free(initiator);
+	struct mapping_race_result result;
+
+	mapping_race_take(asking->race, &result);
+	memset(way, 0, sizeof(*way)); /* UDP_PUNCH_NONE */
+	udp_session_start(&way->session, &result, initiator->request->key, now);
+	initiator->newest = &way->session;
+	asking->state = ASKING_WAITING;
+}
+
+static void take_failure(struct initiator *initiator, struct asking *asking)
+{
+	bool cannot = mapping_race_cannot(asking->race);
+
+	note_error(initiator, mapping_race_error(asking->race), cannot);
+	initiator->refused = initiator->refused || cannot;
+	end_race(asking);
+}
+
+/* What the race has is left there while there is no room for it. */
+static bool is_racing(const struct initiator *initiator, const struct asking *asking)
+{
+	return asking->state == ASKING_RACING && has_free(initiator);
+}
+
+static void advance_race(
+	struct initiator *initiator, struct asking *asking, const struct pollfd *fds, uint64_t now)
+{
+	enum mapping_race_state state;
+
+	if (!is_racing(initiator, asking))
+		return;
+	state = mapping_race_advance(asking->race, fds, now);
+	if (state == MAPPING_RACE_MAPPED)
+		take_mapping(initiator, asking, now);
+	else if (state == MAPPING_RACE_FAILED)
+		take_failure(initiator, asking);
+}
+
+/* When the race is to begin, or to go on; TIMER_NONE. */
+static uint64_t next_due(const struct initiator *initiator, const struct asking *asking)
+{
+	const struct udp_session *newest = initiator->newest;
+
+	if ((asking->state != ASKING_WANTED && asking->state != ASKING_WAITING) ||
+		initiator->refused || !has_free(initiator))
+		return TIMER_NONE;
+	if (asking->state == ASKING_WANTED || newest == NULL)
+		return 0;
+	if (newest->state == UDP_SESSION_ASKING)
+		return newest->begun + STAGGER_MS;
+	return newest->home.held ? newest->known_at + HELD_MS : 0;
+}
+
+static void ask_next(struct initiator *initiator, struct asking *asking, uint64_t now)
+{
+	if (now < next_due(initiator, asking) || now >= initiator->deadline)
+		return;
+	/* Whoever has the port first shares it with our own alone. */
+	asking->request.shared = has_open(initiator);
+	if (asking->state == ASKING_WAITING) {
+		mapping_race_go_on(asking->race, initiator->deadline, now);
+	} else {
+		asking->request.timeout_ms = initiator->deadline - now;
+		asking->race = mapping_race_start(&asking->request, now);
+	}
+	asking->state = ASKING_RACING;
+	if (asking->race != NULL) {
+		advance_race(initiator, asking, NULL, now);
+		return;
+	}
+	asking->state = ASKING_ENDED;
+	error_set(&initiator->error, EXIT_STATUS_LOCAL, "out of memory");
+	initiator->error_rank = rank(&initiator->error, true);
+}
+
+/* ---- the loop ----------------------------------------------------------------------------- */
+
+#define WATCH_RACES (2 * SESSION_MAX)
+#define WATCH_MAX   (WATCH_RACES + 2 * MAPPING_RACE_WATCH_MAX)
+
+static uint64_t earlier(uint64_t one, uint64_t other)
+{
+	return one < other ? one : other;
+}
+
+/* Waits for the next event, and returns the time then. */
+static uint64_t wait_for_event(
+	const struct initiator *initiator, struct pollfd fds[WATCH_MAX], uint64_t now)
+{
+	uint64_t due = initiator->deadline;
+
+	for (size_t i = 0; i < WATCH_MAX; i++)
+		fds[i] = (struct pollfd){.fd = -1};
+	for (size_t i = 0; i < SESSION_MAX; i++) {
+		const struct way *way = &initiator->ways[i];
+
+		fds[2 * i] = (struct pollfd){.fd = udp_session_fd(&way->session), .events = POLLIN};
+		fds[2 * i + 1] = (struct pollfd){.fd = udp_punch_fd(&way->punch), .events = POLLIN};
+		due = earlier(due, udp_session_due(&way->session));
+		if (way->punch.state != UDP_PUNCH_NONE)
+			due = earlier(due, way->punch.due);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		const struct asking *asking = &initiator->askings[i];
+
+		due = earlier(due, next_due(initiator, asking));
+		if (is_racing(initiator, asking))
+			due = earlier(due, mapping_race_watch(asking->race,
+						   fds + WATCH_RACES + i * MAPPING_RACE_WATCH_MAX));
+	}
+	poll(fds, WATCH_MAX, clock_poll_ms(now, due));
+	return clock_now_ms();
+}
+
+static void advance(struct initiator *initiator, const struct pollfd *fds, uint64_t now)
+{
+	for (size_t i = 0; i < SESSION_MAX; i++)
+		advance_way(initiator, &initiator->ways[i], now);
+	for (size_t i = 0; i < 2; i++)
+		advance_race(initiator, &initiator->askings[i],
+			fds + WATCH_RACES + i * MAPPING_RACE_WATCH_MAX, now);
+	for (size_t i = 0; i < 2; i++)
+		ask_next(initiator, &initiator->askings[i], now);
+}
+
+static bool is_over(const struct initiator *initiator, uint64_t now)
+{
+	if (initiator->through != NULL || now >= initiator->deadline)
+		return true;
+	for (size_t i = 0; i < 2; i++)
+		if (initiator->askings[i].state == ASKING_RACING ||
+			next_due(initiator, &initiator->askings[i]) != TIMER_NONE)
+			return false;
+	return !has_open(initiator);
+}
+
+static void start(
+	struct initiator *initiator, const struct udp_initiator_request *request, uint64_t now)
+{
+	memset(initiator, 0, sizeof(*initiator)); /* ASKING_IDLE, UDP_SESSION_NONE */
+	initiator->request = request;
+	initiator->deadline = now + request->timeout_ms;
+	for (size_t i = 0; i < 2; i++) {
+		initiator->askings[i].request = request->race;
+		initiator->askings[i].request.protocol = MAPPING_UDP;
+	}
+	initiator->askings[0].state = ASKING_WANTED;
+	ask_next(initiator, &initiator->askings[0], now);
+}
+
+static void end(struct initiator *initiator)
+{
+	for (size_t i = 0; i < SESSION_MAX; i++)
+		end_way(&initiator->ways[i]);
+	for (size_t i = 0; i < 2; i++)
+		end_race(&initiator->askings[i]);
 }
 
 int udp_initiator_run(
 	const struct udp_initiator_request *request, struct mapping *out, struct error *error)
 {
-	uint64_t deadline = clock_now_ms() + request->timeout_ms;
+	struct initiator initiator;
+	struct pollfd fds[WATCH_MAX];
+	uint64_t now = clock_now_ms();
 
-	for (size_t i = 0; i < request->race.reflector_count; i++) {
-		enum addr_family family = request->race.family;
-		enum addr_family given = family;
-		enum outcome outcome = try_reflector(request, i, &family, deadline, out, error);
-
-		struct error other;
-
-		if (outcome == OUTCOME_UNKNOWN && given == ADDR_NONE && family != ADDR_NONE) {
-			outcome = try_reflector(request, i, &family, deadline, out, &other);
-			/* Where that family leads nowhere, what was said first tells more. */
-			if (outcome == OUTCOME_FAILED && other.status == EXIT_STATUS_UNREACHABLE)
-				*error = other;
-		}
-		if (outcome == OUTCOME_THROUGH)
-			return 0;
-		if (error->status == EXIT_STATUS_UNREACHABLE || error->status == EXIT_STATUS_LOCAL)
-			return -1;
+	start(&initiator, request, now);
+	while (!is_over(&initiator, now)) {
+		now = wait_for_event(&initiator, fds, now);
+		advance(&initiator, fds, now);
 	}
-	return -1;
+	if (initiator.through != NULL) {
+		*out = initiator.through->session.reflector.mapping;
+		out->public_addr = initiator.through->punch.remote;
+	} else {
+		explain(&initiator);
+		*error = initiator.error;
+	}
+	end(&initiator);
+	return initiator.through != NULL ? 0 : -1;
 }
