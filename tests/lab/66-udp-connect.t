@@ -289,6 +289,49 @@ try_rewrite_at_home()
 	lab_kill mute
 }
 
+# TITLE: of the two reflectors the second leads home, whatever the first is
+second_leads()
+{
+	lab_nat_flush laptop
+	connect_udp -p 6000 -t 5 -r "$LAB_SECOND4"
+	is "two reflectors, $1: exit 0" "$status" 0
+	is "two reflectors, $1: home's mapping" "$line" "$LAB_HOME_PUBLIC4 5000"
+}
+
+# Home is held by the second reflector alone, and the first is each thing that it can be.
+try_several()
+{
+	lab_kill reflect
+	lab_kill keep
+	lab_reflect two second -K "$LAB_DIR/keys"
+	start_daemon home-daemon home 5000
+	ROAD_ADDR=$LAB_SECOND4
+	road_keep -u -p 5000
+	ROAD_ADDR=$LAB_REFLECTOR4
+	lab_exec reflector nft add table inet dead
+	lab_exec reflector nft add chain inet dead in '{ type filter hook input priority 0; policy drop; }'
+	second_leads 'the first silent'
+	lab_exec reflector nft delete table inet dead
+	second_leads 'the first not there'
+	lab_reflect reflect reflector
+	second_leads 'the first keeps no names'
+	lab_kill reflect
+	road_reflect
+	second_leads 'the first knows nothing of home'
+	lab_exec home "$natpunch" probe -q -u -p 5009 -n home -K "$LAB_DIR/home.key" \
+		-r "$ROAD_ADDR" >"$LAB_DIR/old"
+	second_leads 'the first has an old word of home'
+	like 'two reflectors: it was tried' "$(cat "$LAB_DIR/connect.err")" \
+		"last heard of [0-9]+ s ago, at $LAB_HOME_PUBLIC4:5009; trying that\$"
+	lab_kill home-daemon
+	lab_kill keep
+	lab_kill two
+	connect_udp -p 6000 -t 2 -r "$LAB_SECOND4"
+	is 'two reflectors, one dead, and home away: exit 5' "$status" 5
+	like 'two reflectors: what tells most is told' "$(cat "$LAB_DIR/connect.err")" \
+		"^natpunch connect: no way over UDP to home at $LAB_HOME_PUBLIC4:5009: nothing"
+}
+
 # What is no use is said at once, and the words say what to do.
 try_bad()
 {
@@ -332,6 +375,7 @@ try_keep
 try_ipv6
 try_rewrite_at_home
 try_deaf
+try_several
 try_bad
 lab_stop
 try_pair symmetric address-restricted auto
