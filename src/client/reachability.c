@@ -1,5 +1,6 @@
 #include "natpunch/client/reachability.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "natpunch/os/clock.h"
@@ -7,8 +8,14 @@
 #include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/os/port_owner.h"
+#include "natpunch/os/privileges.h"
 
 /* ---- judging ------------------------------------------------------------------------------ */
+
+static bool is_udp(const struct reachability *reachability)
+{
+	return reachability->probe->protocol == MAPPING_UDP;
+}
 
 /* Was a SYN sent at all? */
 static bool was_tried(enum dialback_outcome outcome)
@@ -60,6 +67,18 @@ static void keep_better(struct dialback_result *kept, enum arrival *kept_arrival
 	*kept_arrival = arrival;
 }
 
+/* A datagram is seen at the port or before the firewall; only without a tap the latter is open. */
+static enum arrival find_datagram(const struct reachability *reachability,
+	const struct reachability_lane *lane, const struct dialback_result *result)
+{
+	const struct udp_arrival *call =
+		lane->datagrams.calls[result - lane->verify.answer.results];
+
+	if (call != NULL && call->arrived)
+		return ARRIVAL_SEEN;
+	return reachability->udp_arrivals.tap >= 0 ? ARRIVAL_MISSING : ARRIVAL_UNTOLD;
+}
+
 static enum arrival find_arrival(
 	struct reachability *reachability, const struct dialback_result *result)
 {
@@ -83,6 +102,22 @@ static void note_error(struct reachability *reachability, const struct error *er
 		reachability->error = *error;
 }
 
+static enum arrival take_datagram(const struct reachability *reachability,
+	const struct reachability_lane *lane, const struct dialback_result *result)
+{
+	enum arrival arrival = find_datagram(reachability, lane, result);
+	char from[ADDR_TEXT_SIZE];
+
+	addr_format(&result->from, from);
+	if (dialback_is_through(result->outcome))
+		log_detail("a datagram from %s came", from);
+	else if (arrival == ARRIVAL_SEEN)
+		log_detail("a datagram from %s came to this machine and was dropped here", from);
+	else
+		log_detail("no datagram came from %s", from);
+	return arrival;
+}
+
 static void take_result(struct reachability *reachability, const struct reachability_lane *lane,
 	const struct dialback_result *result)
 {
@@ -91,7 +126,8 @@ static void take_result(struct reachability *reachability, const struct reachabi
 	bool stranger = lane->stranger;
 	enum arrival arrival;
 
-	say(result, &lane->verify.reflector);
+	if (!is_udp(reachability) || !was_tried(result->outcome))
+		say(result, &lane->verify.reflector);
 	if (!was_tried(result->outcome)) {
 		if (result->outcome == DIALBACK_OFF || result->outcome == DIALBACK_NO_PLACE)
 			return;
@@ -107,7 +143,8 @@ static void take_result(struct reachability *reachability, const struct reachabi
 	if (result->place == DIALBACK_OTHER_ADDRESS)
 		stranger = !addr_equal_ip(&result->from, &lane->verify.reflector) &&
 			   !addr_equal_ip(&result->from, &reachability->asked);
-	arrival = find_arrival(reachability, result);
+	arrival = is_udp(reachability) ? take_datagram(reachability, lane, result)
+				       : find_arrival(reachability, result);
 	if (stranger)
 		keep_better(
 			&reachability->evidence, &reachability->evidence_arrival, result, arrival);
@@ -136,8 +173,23 @@ static void take_answer(struct reachability *reachability, const struct reachabi
 		take_result(reachability, lane, &verify->answer.results[i]);
 }
 
+static void explain_untold_datagram(struct reachability *reachability)
+{
+	if (reachability->unsupported)
+		error_set(&reachability->error, EXIT_STATUS_NETWORK,
+			"cannot verify: no reflector answers from a second address");
+	else if (reachability->error.text[0] == '\0')
+		error_set(&reachability->error, EXIT_STATUS_NETWORK,
+			"cannot verify: no word from a reflector in time");
+	error_hint(&reachability->error, "-u -V needs a `natpunch reflect` with -a");
+}
+
 static void explain_untold(struct reachability *reachability)
 {
+	if (is_udp(reachability)) {
+		explain_untold_datagram(reachability);
+		return;
+	}
 	if (reachability->unsupported && !reachability->silent)
 		error_set(&reachability->error, EXIT_STATUS_NETWORK,
 			"cannot verify: no reflector dials back");
@@ -192,8 +244,13 @@ static void start_verify(struct reachability *reachability, struct reachability_
 	};
 
 	request.local.port = 0;
-	arrivals_expect(&reachability->arrivals, reflector);
 	lane->verifying = true;
+	if (is_udp(reachability)) {
+		udp_dialback_start(&lane->datagrams, &lane->verify, &reachability->udp_arrivals,
+			&request, now);
+		return;
+	}
+	arrivals_expect(&reachability->arrivals, reflector);
 	dialback_client_start(&lane->verify, &request, now);
 }
 
@@ -226,6 +283,26 @@ static void start_lane(struct reachability *reachability, struct reachability_la
 	take_lookup(reachability, lane, now);
 }
 
+/* Over UDP what cannot be seen is not asked for. */
+static bool watch_port(struct reachability *reachability, const struct addr *local)
+{
+	struct error *error = &reachability->error;
+
+	reachability->udp_arrivals.socket = reachability->udp_arrivals.tap = -1;
+	if (!is_udp(reachability)) {
+		arrivals_open(&reachability->arrivals, local, &reachability->mapped);
+		return true;
+	}
+	reachability->arrivals.tap = -1;
+	if (udp_arrivals_open(&reachability->udp_arrivals, local) == 0)
+		return true;
+	error_set(error, EXIT_STATUS_LOCAL, "cannot see what comes to port %u: %s", local->port,
+		strerror(errno));
+	privileges_hint(error, PRIVILEGES_NET_RAW, "");
+	reachability->verdict = REACHABILITY_UNTOLD;
+	return false;
+}
+
 void reachability_start(
 	struct reachability *reachability, const struct reachability_request *request, uint64_t now)
 {
@@ -237,7 +314,8 @@ void reachability_start(
 	reachability->probe = request->probe;
 	reachability->deadline = now + request->timeout_ms;
 	reachability->unsupported = true;
-	arrivals_open(&reachability->arrivals, &request->local, &request->mapped);
+	if (!watch_port(reachability, &request->local))
+		return;
 	reachability->lanes[0].used = true;
 	start_verify(reachability, &reachability->lanes[0], &request->asked, now);
 	for (int contacted = 0; contacted < 2; contacted++)
@@ -251,7 +329,8 @@ void reachability_start(
 uint64_t reachability_watch(
 	const struct reachability *reachability, struct pollfd fds[REACHABILITY_WATCH_MAX])
 {
-	uint64_t due = reachability->deadline;
+	const struct udp_arrivals *datagrams = &reachability->udp_arrivals;
+	uint64_t due = reachability->verdict == REACHABILITY_PENDING ? reachability->deadline : 0;
 
 	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++) {
 		const struct reachability_lane *lane = &reachability->lanes[i];
@@ -268,8 +347,11 @@ uint64_t reachability_watch(
 		else if (lane->verify.due < due)
 			due = lane->verify.due;
 	}
-	fds[2 * REACHABILITY_LANE_MAX] =
-		(struct pollfd){.fd = reachability->arrivals.tap, .events = POLLIN};
+	fds[2 * REACHABILITY_LANE_MAX] = (struct pollfd){
+		.fd = is_udp(reachability) ? datagrams->tap : reachability->arrivals.tap,
+		.events = POLLIN};
+	fds[2 * REACHABILITY_LANE_MAX + 1] =
+		(struct pollfd){.fd = datagrams->socket, .events = POLLIN};
 	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++)
 		if (reachability->lanes[i].waiting && reachability->lanes[i].again_at < due)
 			due = reachability->lanes[i].again_at;
@@ -306,7 +388,9 @@ static void ask_again(
 static void advance_lane(
 	struct reachability *reachability, struct reachability_lane *lane, uint64_t now)
 {
-	if (lane->verify.state != DIALBACK_CLIENT_FAILED)
+	if (is_udp(reachability))
+		udp_dialback_advance(&lane->datagrams, now);
+	else if (lane->verify.state != DIALBACK_CLIENT_FAILED)
 		dialback_client_advance(&lane->verify, now);
 	if (lane->verify.state == DIALBACK_CLIENT_DONE) {
 		lane->verifying = false;
@@ -327,6 +411,8 @@ enum reachability_verdict reachability_advance(
 	if (reachability->verdict != REACHABILITY_PENDING)
 		return reachability->verdict;
 	arrivals_read(&reachability->arrivals);
+	if (is_udp(reachability))
+		udp_arrivals_read(&reachability->udp_arrivals);
 	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++) {
 		struct reachability_lane *lane = &reachability->lanes[i];
 		if (lane->resolving && fds != NULL && fds[2 * i].revents != 0) {
@@ -334,7 +420,7 @@ enum reachability_verdict reachability_advance(
 			take_lookup(reachability, lane, now);
 		} else if (lane->verifying &&
 			   ((fds != NULL && fds[2 * i + 1].revents != 0) ||
-				   lane->verify.due <= now ||
+				   lane->verify.due <= now || is_udp(reachability) ||
 				   lane->verify.state == DIALBACK_CLIENT_FAILED)) {
 			advance_lane(reachability, lane, now);
 		} else if (lane->waiting && lane->again_at <= now) {
@@ -354,6 +440,7 @@ enum reachability_verdict reachability_advance(
 void reachability_end(struct reachability *reachability)
 {
 	arrivals_close(&reachability->arrivals);
+	udp_arrivals_close(&reachability->udp_arrivals);
 	for (size_t i = 0; i < REACHABILITY_LANE_MAX; i++) {
 		struct reachability_lane *lane = &reachability->lanes[i];
 		if (!lane->used)
@@ -457,6 +544,8 @@ void reachability_explain(
 	const struct dialback_result *known = &reachability->known;
 	char mapped[ADDR_TEXT_SIZE];
 	char from[ADDR_IP_TEXT_SIZE];
+	const char *check = is_udp(reachability) ? "natpunch check -u" : "natpunch check";
+	const char *outcome = "nothing came";
 	bool known_through = known->place != 0 && gets_here(known, reachability->known_arrival);
 	enum arrival arrival = reachability->evidence_arrival;
 
@@ -466,23 +555,33 @@ void reachability_explain(
 	}
 	addr_format(&reachability->mapped, mapped);
 	addr_format_ip(&evidence->from, from);
+	if (!is_udp(reachability))
+		outcome = dialback_outcome_name(evidence->outcome);
+	else if (arrival == ARRIVAL_SEEN)
+		outcome = "this machine drops what comes";
 	error_set(error, EXIT_STATUS_UNREACHABLE, "%s is not reachable from elsewhere: %s from %s",
-		mapped, dialback_outcome_name(evidence->outcome), from);
+		mapped, outcome, from);
 	if (known_through)
 		error_hint(error,
 			"the NAT lets in only addresses that were contacted (address-dependent "
-			"filtering); natpunch connect may get through, natpunch check says more");
+			"filtering); natpunch connect may get through, %s says more",
+			check);
 	else if (evidence->outcome == DIALBACK_REFUSED && arrival == ARRIVAL_MISSING)
-		error_hint(error, "it was not this machine that refused: the NAT does, or the "
-				  "router forwards "
-				  "that port to another machine; natpunch check says more");
+		error_hint(error,
+			"it was not this machine that refused: the NAT does, or the "
+			"router forwards "
+			"that port to another machine; %s says more",
+			check);
 	else if (hint_at_owner(reachability, mapping, error))
 		return;
 	else if (arrival == ARRIVAL_SEEN)
 		error_hint(error,
 			"it came as far as this machine: a firewall of this machine keeps "
-			"strangers out; natpunch check says more");
+			"strangers out; %s says more",
+			check);
 	else
-		error_hint(error, "the NAT or a firewall keeps strangers out; -F asks the router "
-				  "to let them in, natpunch check says which it is");
+		error_hint(error,
+			"the NAT or a firewall keeps strangers out; -F asks the router "
+			"to let them in, %s says which it is",
+			check);
 }

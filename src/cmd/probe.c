@@ -549,10 +549,10 @@ static void log_receiver(const struct probe_state *state, const struct mapping *
 			addr_format_ip(&mapping->local, ip));
 	else
 		log_note("%s listens on port %u itself; the mapping is kept, %s", name, local->port,
-			options->verify ? "and is answered from outside"
+			!options->verify ? "not verified (-V)"
 			: options->request.protocol == MAPPING_UDP
-				? "not verified (natpunch check -u)"
-				: "not verified (-V)");
+				? "and is reached from outside"
+				: "and is answered from outside");
 }
 
 static void announce_event(

@@ -276,10 +276,6 @@ static int check_combination(const struct probe_options *options, struct error *
 		return error_set(error, EXIT_STATUS_USAGE, "--hook-events needs -e");
 	if ((options->name == NULL) != (options->key_path == NULL))
 		return error_set(error, EXIT_STATUS_USAGE, "-n and -K need each other");
-	if (options->verify && options->request.protocol == MAPPING_UDP) {
-		error_set(error, EXIT_STATUS_USAGE, "-V dials over TCP, and does not go with -u");
-		return error_hint(error, "natpunch check -u tells about a UDP port");
-	}
 	if (options->request.protocol == MAPPING_UDP &&
 		(options->command != NULL || options->to.port != 0))
 		return error_set(error, EXIT_STATUS_USAGE,

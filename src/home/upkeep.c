@@ -114,9 +114,7 @@ static void note_state(struct upkeep *upkeep)
 		upkeep->state == UPKEEP_UNREACHABLE ? "not reachable from elsewhere as %s"
 		: upkeep->state != UPKEEP_UP        ? "no answer; last seen as %s"
 		: config->verify                    ? "reachable as %s"
-		: upkeep->probe->protocol == MAPPING_UDP
-			? "kept as %s, not verified (natpunch check -u)"
-			: "kept as %s, not verified (-V)",
+						    : "kept as %s, not verified (-V)",
 		addr_format(&upkeep->known.mapping.public_addr, text));
 	used = strlen(upkeep->status);
 	if (upkeep->known_of > 1 && upkeep->state != UPKEEP_DOWN)

@@ -83,7 +83,7 @@ for method in rewrite raw; do
 	lab_spawn keep home "$natpunch" probe -k -v -i 1 -u -p 5000 -m "$method" -r "$LAB_REFLECTOR4"
 	faults "udp $method" udp 5000
 	like "udp $method: the advice is one that goes with -u" "$(cat "$LAB_DIR/keep.err")" \
-		'itself; the mapping is kept, not verified \(natpunch check -u\)$'
+		'itself; the mapping is kept, not verified \(-V\)$'
 	# shellcheck disable=SC2046
 	set -- $(tail -n 1 "$LAB_DIR/keep.out")
 	lab_capture stranger home eth0 "udp dst port 5000 and src host $LAB_THIRD4"

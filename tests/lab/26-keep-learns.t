@@ -65,7 +65,7 @@ nok "nobody answers: and has nothing" test -s "$LAB_DIR/alone.out"
 lab_kill alone
 lab_spawn datagrams home "$natpunch" probe -k -u -p 2224 -r "$LAB_REFLECTOR4"
 ok "UDP: the status has an advice that goes with -u" wait_for_line 5 "$LAB_DIR/manager.out" \
-	'STATUS=kept as [^ ]*:[0-9]*, not verified \(natpunch check -u\)'
+	'STATUS=kept as [^ ]*:[0-9]*, not verified \(-V\)'
 unset NOTIFY_SOCKET
 
 done_testing

@@ -35,50 +35,8 @@ try_others()
 	is 'no line' "$line" ''
 	like 'it says why' "$said" 'cannot verify: no reflector dials back'
 	lab_kill mute
-	verify -u -r "$LAB_REFLECTOR4"
-	is '-V with -u: usage' "$status" 2
 	NATPUNCH_REFLECTOR='' verify
 	is '-V without a reflector: usage' "$status" 2
-	lab_stop
-}
-
-# METHOD: -k: nothing is claimed while strangers do not get in; then it is, and each turn is told.
-# By raw there is no connection to ask over: it goes over one from another port.
-try_keep()
-{
-	lab_start full-cone open
-	# shellcheck disable=SC2016 # for the hook to expand
-	printf '#!/bin/sh\necho "$NATPUNCH_EVENT $1 $2" >>"%s/events"\n' "$LAB_DIR" >"$LAB_DIR/hook"
-	chmod 755 "$LAB_DIR/hook"
-	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
-	lab_spawn keep home "$natpunch" probe -k -V -v -m "$1" -i 0.5 \
-		-e "$LAB_DIR/hook" -r "$LAB_REFLECTOR4"
-	ok "$1: a mapping that works: up" wait_for_line 5 "$LAB_DIR/events" "^up $LAB_HOME_PUBLIC4 22\$"
-	is "$1: and a line" "$(cat "$LAB_DIR/keep.out")" "$LAB_HOME_PUBLIC4 22"
-	ok "$1: it was dialled before" grep -q 'connected after' "$LAB_DIR/keep.err"
-
-	# At a change it is verified anew; a firewall has come up meanwhile.
-	lab_exec home nft -f - <<-END
-		table inet local {
-			chain input {
-				type filter hook input priority 0
-				tcp dport 22 ct state new drop
-			}
-		}
-	END
-	lab_nat_address home 203.0.113.3
-	ok "$1: the next one lets nobody in: unreachable" \
-		wait_for_line 15 "$LAB_DIR/events" '^unreachable 203\.0\.113\.3 22$'
-	is "$1: and no line" "$(cat "$LAB_DIR/keep.out")" "203.0.113.2 22"
-	lab_exec home nft delete table inet local
-	lab_nat_address home 203.0.113.4
-	ok "$1: the one after that does: up" wait_for_line 15 "$LAB_DIR/events" '^up 203\.0\.113\.4 22$'
-	ok "$1: and a line" wait_for_line 5 "$LAB_DIR/keep.out" '^203\.0\.113\.4 22$'
-	lab_kill keep
-	is "$1: SIGTERM: exit 0" $? 0
-	is "$1: the last event" "$(tail -n 1 "$LAB_DIR/events")" 'down 203.0.113.4 22'
-	lab_kill two
-	like "$1: is the method" "$(cat "$LAB_DIR/keep.err")" " by $1, asking"
 	lab_stop
 }
 
@@ -94,8 +52,8 @@ try_keep_mute()
 }
 
 try_others
-try_keep repair
-try_keep raw
+verify_keep repair
+verify_keep raw
 try_keep_mute
 
 done_testing

@@ -6,6 +6,8 @@
 #   verify ARG...           probe -V: $status, $line and $said
 #   verify_judge NAME WANT  is that what it says when the NAT is open, or shut?
 #   verify_kind KIND WANT WANT_WITH_ONE_ADDRESS   in a laboratory of that kind
+#   verify_keep METHOD [-u]   with -k, in a laboratory of its own
+#   verify_drop PROTOCOL PORT home's firewall lets in no stranger
 
 natpunch=${lab_top:?}/natpunch
 
@@ -47,6 +49,11 @@ verify_kind()
 		set -- "$@" "$(lab_mapping home tcp 22 "$LAB_REFLECTOR4" 3478)"
 		is "$1: and so a stranger does not" "$(lab_banner third "${4% *}" "${4#* }")" ''
 	fi
+	verify -u -p 5000 -r "$LAB_REFLECTOR4"
+	case $2 in
+	open) is "$1, UDP: exit 0" "$status" 0 ;;
+	*) is "$1, UDP: exit 5" "$status" 5 ;;
+	esac
 	lab_kill two
 	lab_nat_flush home
 
@@ -62,4 +69,53 @@ verify_kind()
 	verify_judge "$1, two reflectors" "$2"
 	lab_kill one
 	lab_kill second
+}
+
+# PROTOCOL PORT
+verify_drop()
+{
+	lab_exec home nft -f - <<-END
+		table inet local {
+			chain input {
+				type filter hook input priority 0
+				$1 dport $2 ct state new drop
+			}
+		}
+	END
+}
+
+# METHOD [-u]: -k: nothing is claimed while strangers do not get in; then it is, and each turn is
+# told. By raw there is no connection to ask over: it goes over one from another port.
+verify_keep()
+{
+	protocol=tcp seen='connected after'
+	[ $# = 1 ] || protocol=udp seen='a datagram from .* came$'
+	lab_start full-cone open
+	# shellcheck disable=SC2016 # for the hook to expand
+	printf '#!/bin/sh\necho "$NATPUNCH_EVENT $1 $2" >>"%s/events"\n' "$LAB_DIR" >"$LAB_DIR/hook"
+	chmod 755 "$LAB_DIR/hook"
+	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
+	# shellcheck disable=SC2086 # one option, or none
+	lab_spawn keep home "$natpunch" probe -k -V -v -m "$1" ${2-} -i 0.5 \
+		-e "$LAB_DIR/hook" -r "$LAB_REFLECTOR4"
+	ok "$1: a mapping that works: up" wait_for_line 5 "$LAB_DIR/events" "^up $LAB_HOME_PUBLIC4 22\$"
+	is "$1: and a line" "$(cat "$LAB_DIR/keep.out")" "$LAB_HOME_PUBLIC4 22"
+	ok "$1: it was dialled before" grep -q "$seen" "$LAB_DIR/keep.err"
+
+	# At a change it is verified anew; a firewall has come up meanwhile.
+	verify_drop "$protocol" 22
+	lab_nat_address home 203.0.113.3
+	ok "$1: the next one lets nobody in: unreachable" \
+		wait_for_line 15 "$LAB_DIR/events" '^unreachable 203\.0\.113\.3 22$'
+	is "$1: and no line" "$(cat "$LAB_DIR/keep.out")" "203.0.113.2 22"
+	lab_exec home nft delete table inet local
+	lab_nat_address home 203.0.113.4
+	ok "$1: the one after that does: up" wait_for_line 15 "$LAB_DIR/events" '^up 203\.0\.113\.4 22$'
+	ok "$1: and a line" wait_for_line 5 "$LAB_DIR/keep.out" '^203\.0\.113\.4 22$'
+	lab_kill keep
+	is "$1: SIGTERM: exit 0" $? 0
+	is "$1: the last event" "$(tail -n 1 "$LAB_DIR/events")" 'down 203.0.113.4 22'
+	lab_kill two
+	like "$1: is the method" "$(cat "$LAB_DIR/keep.err")" " by $1, asking"
+	lab_stop
 }

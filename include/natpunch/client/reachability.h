@@ -11,6 +11,10 @@
  * cannot be seen, or not for sure, it counts as if it came, without proof
  * (reachability_find_doubt()).
  *
+ * Over UDP a reflector is asked to send a datagram there (udp_dialback.h), and to get through is to
+ * be seen to come to the port here (udp_arrivals.h). Where that cannot be seen, the verdict is
+ * REACHABILITY_UNTOLD, with an error of status LOCAL.
+ *
  * What counts, in this order:
  *   a stranger gets through      -> REACHABILITY_OPEN, at once
  *   a stranger does not          -> REACHABILITY_SHUT
@@ -40,9 +44,11 @@
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/os/resolve.h"
 #include "natpunch/client/dialback_client.h"
+#include "natpunch/client/udp_arrivals.h"
+#include "natpunch/client/udp_dialback.h"
 
 #define REACHABILITY_LANE_MAX  4
-#define REACHABILITY_WATCH_MAX (2 * REACHABILITY_LANE_MAX + 1)
+#define REACHABILITY_WATCH_MAX (2 * REACHABILITY_LANE_MAX + 2)
 #define REACHABILITY_AGAIN_MS  500
 
 enum reachability_verdict {
@@ -74,6 +80,7 @@ struct reachability_lane {
 	uint64_t again_at; /* clock_now_ms() */
 	struct resolve resolve;
 	struct dialback_client verify;
+	struct udp_dialback datagrams; /* over UDP: what goes on with `verify` */
 };
 
 struct reachability {
@@ -92,7 +99,8 @@ struct reachability {
 	const struct mapping_race_request *probe;
 	uint64_t deadline;
 	size_t answered;
-	struct arrivals arrivals;
+	struct arrivals arrivals;         /* over TCP */
+	struct udp_arrivals udp_arrivals; /* over UDP */
 	struct reachability_lane lanes[REACHABILITY_LANE_MAX];
 };
 
