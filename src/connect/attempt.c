@@ -29,7 +29,8 @@
  * It is not sent again from the same port: the first socket would have to be closed for that, and
  * on a way longer than COMPANY_MS the peer's SYN-ACK for it would meet the second one and be
  * answered by a RST. Where both ends can let the other in, the SYN of either is enough, and both
- * must be lost.
+ * must be lost. For NATs that are not so the race makes companions (companions.h), of whose ports
+ * home is told.
  *
  * No direct way. Home says when the ports of its NAT cannot be predicted. Then the sampler looks
  * beside the punch of the first try, at the same port, and where ours cannot be predicted either,
@@ -603,6 +604,11 @@ static enum phase_end step_punches(struct attempt *in, const struct pollfd *own)
 	return end;
 }
 
+static uint64_t company_ms(const struct attempt *in)
+{
+	return COMPANY_MS + in->round_trip;
+}
+
 /*
  * A SYN that is lost is not to wait for the kernel. From the same port there can be no other one
  * beside it; from another port home's NAT lets it in, or the first SYN is not what it waits for.
@@ -610,7 +616,7 @@ static enum phase_end step_punches(struct attempt *in, const struct pollfd *own)
 static void add_company(struct attempt *in, uint32_t timeout_ms)
 {
 	struct punch *company = &in->punches[in->punch_count];
-	uint64_t wait = COMPANY_MS + in->round_trip;
+	uint64_t wait = company_ms(in);
 
 	if (wait >= timeout_ms)
 		return;
@@ -627,6 +633,7 @@ static enum phase_end begin_punch(struct attempt *in)
 	uint32_t timeout = in->can_predict ? times->second_after : times->first;
 	struct addr other = reach(in, &question->other);
 
+	in->punched = in->now;
 	start_punches(in, &in->target.port, 1, timeout);
 	add_company(in, timeout);
 	if (in->can_predict && question->home_random_ports && question->offer_size > 0) {
@@ -1015,6 +1022,14 @@ void attempt_advance(
 		end = END_OPEN;
 	}
 	settle(attempt, end);
+}
+
+uint64_t attempt_company_due(const struct attempt *attempt, unsigned number)
+{
+	if (attempt->state != ATTEMPT_BUSY || attempt->phase != PHASE_PUNCH || !attempt->held ||
+		attempt->can_predict || attempt->session.question.home_random_ports)
+		return TIMER_NONE;
+	return attempt->punched + number * company_ms(attempt);
 }
 
 void attempt_try(struct attempt *attempt, uint64_t now)

@@ -67,6 +67,7 @@ struct attempt {
 	uint64_t give_up;  /* of a phase whose timers are several */
 	struct reflector_call call;
 	uint64_t called, round_trip; /* the reflector, and how long it took to be there */
+	uint64_t punched;            /* when the first try began */
 	struct reflector_session session;
 	struct addr local;  /* the port that everything leaves from */
 	struct addr home;   /* as the reflector knows it; ADDR_NONE: not in our family */
@@ -94,6 +95,12 @@ void attempt_start(struct attempt *attempt, uint64_t now);
 uint64_t attempt_watch(const struct attempt *attempt, struct pollfd fds[ATTEMPT_WATCH_MAX]);
 void attempt_advance(
 	struct attempt *attempt, const struct pollfd fds[ATTEMPT_WATCH_MAX], uint64_t now);
+
+/*
+ * When a punch that has no connection is worth so many further attempts at the same address; from 1
+ * on. TIMER_NONE: they would be of no use, or in its way.
+ */
+uint64_t attempt_company_due(const struct attempt *attempt, unsigned number);
 
 /* From UNHELD: tries the address where home was last. */
 void attempt_try(struct attempt *attempt, uint64_t now);

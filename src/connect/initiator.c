@@ -15,6 +15,8 @@
  *   an attempt is BUSY     and its reflector holds home: for `held` no other reflector is asked,
  *                          and those that are CALLING or ASKING are taken back. So two punches do
  *                          not take the ports that each other predicts
+ *   a punch has no connection, and its company has none
+ *                          another attempt is made beside it (companions.h)
  *   an attempt is SILENT   nothing was heard: its address is tried again, until the deadline
  *   nothing is under way, or `next_due` has come (`stagger` after the last begin, or at once when
  *   an attempt led nowhere, UNHELD and WAITING included)
@@ -47,6 +49,7 @@
 #include <sys/socket.h>
 
 #include "connect/attempt.h"
+#include "connect/companions.h"
 #include "connect/reflector_queue.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
@@ -61,6 +64,7 @@ struct race {
 	struct attempt attempts[REFLECTOR_QUEUE_MAX]; /* with the queue's addresses */
 	unsigned begins[REFLECTOR_QUEUE_MAX];         /* how often each was begun */
 	bool relays[REFLECTOR_QUEUE_MAX];             /* has asked for a relay */
+	struct companions companions;                 /* none of the rules below is about them */
 	size_t count;                                 /* of the queue, as far as it was looked at */
 	uint64_t now, deadline;
 	uint64_t next_due;
@@ -352,14 +356,31 @@ static bool try_unheld(struct race *race)
 	return true;
 }
 
+/* The one that leads home, or NULL. */
+static struct attempt *find_open(struct race *race)
+{
+	size_t i = find(race, ATTEMPT_OPEN);
+
+	return i != NONE ? &race->attempts[i] : companions_find_open(&race->companions);
+}
+
+static void add_companions(struct race *race)
+{
+	for (size_t i = 0; i < race->count; i++)
+		if (is_direct(race, i) &&
+			race->now >= companions_due(&race->companions, &race->attempts[i]))
+			companions_begin(&race->companions, &race->attempts[i], race->now);
+}
+
 /* Returns false once nothing is under way any more, or one is open. */
 static bool begin_what_is_due(struct race *race)
 {
 	do {
 		take_back(race);
-		if (find(race, ATTEMPT_OPEN) != NONE)
+		if (find_open(race) != NULL)
 			return false;
 	} while (begin_next(race) || ask_for_relay(race) || try_unheld(race));
+	add_companions(race);
 	return goes_on(race) || find(race, ATTEMPT_WAITING) != NONE ||
 	       find(race, ATTEMPT_UNHELD) != NONE || reflector_queue_is_growing(&race->queue);
 }
@@ -375,12 +396,18 @@ static uint64_t next_event(const struct race *race)
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
 		if (times[i] > race->now && times[i] < due)
 			due = times[i];
+	for (size_t i = 0; i < race->count; i++) {
+		uint64_t at = companions_due(&race->companions, &race->attempts[i]);
+
+		due = at < due ? at : due;
+	}
 	return due;
 }
 
 /* ---- the loop ----------------------------------------------------------------------------- */
 
-#define WATCH_MAX (REFLECTOR_QUEUE_WATCH_MAX + REFLECTOR_QUEUE_MAX * ATTEMPT_WATCH_MAX)
+#define OWN_WATCH (REFLECTOR_QUEUE_WATCH_MAX + COMPANIONS_WATCH_MAX)
+#define WATCH_MAX (OWN_WATCH + REFLECTOR_QUEUE_MAX * ATTEMPT_WATCH_MAX)
 
 static void take_names(struct race *race, const struct pollfd *fds)
 {
@@ -393,11 +420,14 @@ static void take_names(struct race *race, const struct pollfd *fds)
 static void wait_for_events(struct race *race)
 {
 	struct pollfd fds[WATCH_MAX];
-	struct pollfd *own = fds + REFLECTOR_QUEUE_WATCH_MAX;
-	size_t count = REFLECTOR_QUEUE_WATCH_MAX + race->count * ATTEMPT_WATCH_MAX;
+	struct pollfd *companions = fds + REFLECTOR_QUEUE_WATCH_MAX;
+	struct pollfd *own = fds + OWN_WATCH;
+	size_t count = OWN_WATCH + race->count * ATTEMPT_WATCH_MAX;
 	size_t watched = race->count;
 	uint64_t due = next_event(race);
+	uint64_t companions_at = companions_watch(&race->companions, companions);
 
+	due = companions_at < due ? companions_at : due;
 	reflector_queue_watch(&race->queue, fds);
 	for (size_t i = 0; i < watched; i++) {
 		uint64_t at = attempt_watch(&race->attempts[i], own + i * ATTEMPT_WATCH_MAX);
@@ -409,6 +439,7 @@ static void wait_for_events(struct race *race)
 			fds[i].revents = 0;
 	race->now = clock_now_ms();
 	take_names(race, fds);
+	companions_advance(&race->companions, companions, race->now);
 	for (size_t i = 0; i < watched; i++) {
 		enum attempt_state before = race->attempts[i].state;
 
@@ -431,8 +462,8 @@ static void prepare(int fd)
 /* The connection of the winner; or -1 and the most telling error. All are ended. */
 static int finish(struct race *race, struct error *error)
 {
-	size_t winner = find(race, ATTEMPT_OPEN);
-	int fd = winner != NONE ? attempt_take(&race->attempts[winner]) : -1;
+	struct attempt *winner = find_open(race);
+	int fd = winner != NULL ? attempt_take(winner) : -1;
 
 	for (size_t i = 0; i < race->count && fd < 0; i++) {
 		enum attempt_state before = race->attempts[i].state;
@@ -449,6 +480,7 @@ static int finish(struct race *race, struct error *error)
 		prepare(fd);
 	for (size_t i = 0; i < race->count; i++)
 		attempt_end(&race->attempts[i]);
+	companions_end(&race->companions);
 	reflector_queue_end(&race->queue);
 	return fd;
 }

@@ -404,6 +404,30 @@ static void test_simultaneous(void)
 	end_home(held);
 }
 
+/*
+ * What home was told, or what it sent then, is lost: it is told of other ports, twice, while the
+ * first one is still tried, and gets through to the last.
+ */
+static void test_companions(void)
+{
+	struct invitation expected;
+	int held = register_home(&expected);
+	struct road road = travel("127.0.0.1", SERVER_PORT, &home, 5000);
+	uint16_t ports[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (!ok(take_invitation(held, &expected), "home is told, time %u", i + 1))
+			bail_out("nothing to connect to");
+		is_uint(expected.number, i + 1, "an invitation of its own");
+		ports[i] = expected.initiator.port;
+	}
+	ok(ports[0] != ports[1] && ports[1] != ports[2] && ports[0] != ports[2],
+		"each time of another port");
+	is_greeted(dial("127.0.0.1", ports[2]), "the last is taken");
+	arrives(&road, 0, "trying from another port as well", "in company");
+	end_home(held);
+}
+
 /* Registered, held, and deaf: nothing listens, and the invitation is not followed. */
 static void test_no_way(void)
 {
@@ -645,7 +669,8 @@ static void test_held_in_vain(void)
 	if (ok(take_invitation(held, &expected), "and then by the second"))
 		is_greeted(dial("127.0.0.1", expected.initiator.port), "by the second");
 	ok(clock_now_ms() - began >= 1500, "which is not asked before");
-	ok(is_silent(deaf), "the first has told once");
+	ok(take_invitation(deaf, &in_vain) && take_invitation(deaf, &in_vain) && is_silent(deaf),
+		"the first has told of companions");
 	arrives(&road, 0, "home connected to us", "the second leads home");
 	end_home(deaf);
 	end_home(held);
@@ -1286,6 +1311,9 @@ static void test_lost_punch(int listener)
 	close(accept_patiently(at_home));
 	is_greeted(accept_patiently(at_home), "a SYN that was lost has company");
 	arrives(&road, 0, "connected to 127.0.0.1:22022", "a lost SYN to home");
+	/* Companions, which nobody answered. */
+	while (!got_nobody(listener))
+		close(accept_patiently(listener));
 	close(fill);
 	close(fd);
 	close(at_home);
@@ -1486,6 +1514,7 @@ int main(void)
 	test_direct();
 	test_arrival();
 	test_simultaneous();
+	test_companions();
 	test_no_way();
 	test_family();
 	test_other_family();
