@@ -111,7 +111,7 @@ static void judge_unsolicited(struct nat_report *report, const struct knock *kno
 	case NAT_UNTOLD:
 		if (report->unsolicited_evidence[0] == '\0')
 			snprintf(report->unsolicited_evidence, sizeof(report->unsolicited_evidence),
-				"nobody dialled");
+				"no reflector dialled back");
 		return;
 	case NAT_NO:
 		report->unsolicited =
@@ -182,7 +182,7 @@ static void judge_stranger(
 		return;
 	}
 	snprintf(finding->evidence + used, size - (size_t)used,
-		"; to whom it was is not proved: %s",
+		"; not proved that it was to this machine: %s",
 		arrivals_explain(&dialled->arrivals, knock->arrival, why));
 }
 
@@ -206,7 +206,7 @@ static void judge_arrival(
 	int used;
 
 	if (knock->result.place == 0) {
-		snprintf(finding->evidence, size, "nobody dialled");
+		snprintf(finding->evidence, size, "no reflector dialled back");
 		return;
 	}
 	addr_format(&knock->result.from, from);
@@ -257,6 +257,8 @@ static void look_at_filtering(struct survey *survey)
 	for (size_t i = 0; i < survey->reflector; i++)
 		request.contacted[i] = true;
 	reachability_run(&dialled, &request);
+	report->unprivileged =
+		dialled.arrivals.problem == EPERM || dialled.arrivals.problem == EACCES;
 	evidence = (struct knock){dialled.evidence, dialled.evidence_arrival};
 	known = (struct knock){dialled.known, dialled.known_arrival};
 	stranger = dialled.stranger ? &evidence : &nobody;

@@ -90,6 +90,7 @@ static int open_port(struct datagrams *datagrams, const struct addr *remote, str
 	}
 	datagrams->local.port = any.port;
 	datagrams->tap = tap_open((enum addr_family)remote->family, MAPPING_UDP, any.port);
+	datagrams->report->unprivileged = datagrams->tap < 0 && (errno == EPERM || errno == EACCES);
 	datagrams->fd = socket_open((enum addr_family)remote->family, SOCK_DGRAM, 0);
 	if (datagrams->fd >= 0 && socket_bind(datagrams->fd, &any) == 0)
 		return 0;

@@ -49,7 +49,8 @@ static void find_listener(const struct mapping_race_request *request, struct nat
 
 	if (port_owner_find_again(report->protocol, (enum addr_family)report->local.family,
 		    report->local.port, request->owner, &owner) != 0) {
-		snprintf(finding->evidence, sizeof(finding->evidence), "/proc cannot be read");
+		snprintf(finding->evidence, sizeof(finding->evidence),
+			"the list of listeners in /proc/net cannot be read");
 		return;
 	}
 	/* Over UDP a free port is ours for the time of the questions. */
@@ -61,7 +62,8 @@ static void find_listener(const struct mapping_race_request *request, struct nat
 		snprintf(finding->evidence, sizeof(finding->evidence), "%s",
 			port_owner_describe(&owner, report->elsewhere, sizeof(report->elsewhere)));
 	else if (!owner.listens)
-		snprintf(finding->evidence, sizeof(finding->evidence), "/proc/net has no listener");
+		snprintf(finding->evidence, sizeof(finding->evidence),
+			"nothing listens on this port");
 	else if (owner.name[0] != '\0')
 		snprintf(finding->evidence, sizeof(finding->evidence), "%s, process %ld",
 			owner.name, (long)owner.pid);
@@ -117,18 +119,18 @@ static void judge_shared(
 	if (before >= entry) {
 		report->layers = 2;
 		snprintf(out, size,
-			"%s is in 100.64.0.0/10, where a carrier's NAT has its customers, and %s "
-			"is not in front of it",
+			"%s is in a provider's network (100.64.0.0/10), and %s is not in front "
+			"of it: the provider has a NAT",
 			hop, mapped);
 	} else if (report->hops[before].family != ADDR_NONE) {
 		report->nat_hop = before + 1;
 		snprintf(out, size,
-			"%s is in 100.64.0.0/10, but router %zu on the way, in front of it, has %s",
+			"%s is in a provider's network (100.64.0.0/10), but router %zu on the "
+			"way, in front of it, has %s",
 			hop, before + 1, mapped);
 	} else {
 		snprintf(out, size,
-			"%s is in 100.64.0.0/10, where a carrier's NAT has its customers: there "
-			"may be another NAT",
+			"%s is in a provider's network (100.64.0.0/10): there may be another NAT",
 			hop);
 	}
 }
@@ -152,7 +154,7 @@ static void count_layers(const struct mapping_race_request *request, struct nat_
 	if (addr_classify(&report->mapped) == ADDR_CLASS_SHARED) {
 		report->layers = 2;
 		snprintf(report->layers_evidence, sizeof(report->layers_evidence),
-			"%s is in 100.64.0.0/10, where a carrier's NAT has its customers",
+			"%s is in a provider's network (100.64.0.0/10): the provider has a NAT",
 			addr_format_ip(&report->mapped, text));
 	} else if (shared < NAT_HOP_MAX) {
 		judge_shared(request, shared, report);

@@ -395,10 +395,10 @@ static void conclude(const struct search *search, struct nat_lifetime *out)
 	out->most = bounds.most;
 	if (search->unsupported)
 		snprintf(out->evidence, sizeof(out->evidence),
-			is_tcp(search) ? "%s does not speak after a silence: a natpunch reflector "
-					 "is wanted"
-				       : "%s does not answer to another port: one that serves "
-					 "RESPONSE-PORT is wanted (reflect -a)",
+			is_tcp(search) ? "%s cannot send after a silence: name a reflector that "
+					 "runs natpunch (-r)"
+				       : "%s cannot answer to another port (RESPONSE-PORT): name "
+					 "one that runs natpunch reflect -a (-r)",
 			asked);
 	else if (bounds.least == 0)
 		snprintf(out->evidence, sizeof(out->evidence),
@@ -406,12 +406,12 @@ static void conclude(const struct search *search, struct nat_lifetime *out)
 			search->error.text[0] != '\0' ? ": " : "", search->error.text, stopped);
 	else if (bounds.most == 0)
 		snprintf(out->evidence, sizeof(out->evidence),
-			"from other ports than this one, spoken to by %s: alive after %u s of "
+			"mappings of other ports, with packets from %s: alive after %u s of "
 			"silence%s",
 			asked, bounds.least, stopped);
 	else
 		snprintf(out->evidence, sizeof(out->evidence),
-			"from other ports than this one, spoken to by %s: alive after %u s of "
+			"mappings of other ports, with packets from %s: alive after %u s of "
 			"silence, gone after %u s%s",
 			asked, bounds.least, bounds.most, stopped);
 }

@@ -68,6 +68,19 @@ const char *nat_obstacle_name(enum nat_obstacle obstacle)
 	return names[obstacle];
 }
 
+const char *nat_owner_name(enum nat_owner owner)
+{
+	static const char *const names[] = {
+		[NAT_OWNER_UNTOLD] = "cannot be told",
+		[NAT_OWNER_MACHINE] = "this machine",
+		[NAT_OWNER_ROUTER] = "router",
+		[NAT_OWNER_PROVIDER] = "provider",
+		[NAT_OWNER_ROUTER_OR_PROVIDER] = "router or provider",
+	};
+
+	return names[owner];
+}
+
 /* Do two ports of one address always see the same mapping, as far as any two were asked? */
 static enum nat_answer compare_ports(const struct nat_sample *samples, size_t count)
 {
@@ -162,6 +175,57 @@ static enum nat_obstacle find_obstacle(const struct nat_report *report)
 	return NAT_OBSTACLE_UNTOLD;
 }
 
+/* A NAT of the router's is on the way, and no other one is seen. */
+static bool is_router_nat(const struct nat_report *report)
+{
+	if (report->router.external.family != ADDR_NONE)
+		return addr_equal_ip(&report->router.external, &report->mapped);
+	return report->nat_hop == 1 ||
+	       (report->hops[0].family != ADDR_NONE && report->hops[1].family != ADDR_NONE &&
+		       addr_classify(&report->hops[0]) == ADDR_CLASS_PRIVATE &&
+		       addr_classify(&report->hops[1]) == ADDR_CLASS_PUBLIC);
+}
+
+/* The router says that its own address is not a public one. */
+static bool has_nat_beyond(const struct nat_report *report)
+{
+	return report->router.external.family != ADDR_NONE &&
+	       addr_classify(&report->router.external) != ADDR_CLASS_PUBLIC;
+}
+
+/* Something on the way keeps strangers out. What came of the router's forward tells most. */
+static enum nat_owner find_owner_on_the_way(const struct nat_report *report)
+{
+	bool granted = report->router.forwards_by[0] != '\0';
+	bool two = report->layers > 1 || (report->nat.answer == NAT_YES && has_nat_beyond(report));
+
+	if (report->router.forwards.answer == NAT_YES)
+		return NAT_OWNER_ROUTER;
+	if (addr_classify(&report->local) == ADDR_CLASS_SHARED)
+		return NAT_OWNER_PROVIDER;
+	if (two)
+		return granted && report->router.forwards.answer == NAT_NO
+			       ? NAT_OWNER_PROVIDER
+			       : NAT_OWNER_ROUTER_OR_PROVIDER;
+	return report->nat.answer == NAT_YES && is_router_nat(report) ? NAT_OWNER_ROUTER
+								      : NAT_OWNER_UNTOLD;
+}
+
+static enum nat_owner find_owner(const struct nat_report *report)
+{
+	switch (report->obstacle) {
+	case NAT_OBSTACLE_NOTHING_LISTENS:
+	case NAT_OBSTACLE_LISTENS_ELSEWHERE:
+	case NAT_OBSTACLE_FIREWALL:
+		return NAT_OWNER_MACHINE;
+	case NAT_OBSTACLE_ROUTER:
+	case NAT_OBSTACLE_CARRIER:
+		return find_owner_on_the_way(report);
+	default:
+		return NAT_OWNER_UNTOLD;
+	}
+}
+
 static enum nat_answer judge_direct(const struct nat_report *report)
 {
 	if (report->stranger.answer != NAT_UNTOLD)
@@ -189,7 +253,7 @@ static enum nat_answer judge_punch(const struct nat_report *report)
 	switch (report->mapping) {
 	case NAT_MAPPING_NONE:
 	case NAT_MAPPING_ENDPOINT_INDEPENDENT:
-		return report->protocol == MAPPING_TCP ? NAT_YES : NAT_NO;
+		return NAT_YES;
 	case NAT_MAPPING_UNTOLD:
 		return NAT_UNTOLD;
 	default:
@@ -200,6 +264,7 @@ static enum nat_answer judge_punch(const struct nat_report *report)
 void nat_report_judge(struct nat_report *report)
 {
 	report->obstacle = find_obstacle(report);
+	report->owner = find_owner(report);
 	report->direct = judge_direct(report);
 	report->punch = judge_punch(report);
 }

@@ -50,6 +50,19 @@ const char *router_method_title(enum router_method method)
 	return method_rows[method].title;
 }
 
+const char *router_methods_format(unsigned methods, char out[ROUTER_METHODS_TEXT_SIZE])
+{
+	size_t size = ROUTER_METHODS_TEXT_SIZE;
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < ROUTER_METHOD_COUNT; i++)
+		if (methods & (1U << i))
+			used += (size_t)snprintf(out + used, size - used, "%s%s",
+				used > 0 ? ", " : "", router_method_title((enum router_method)i));
+	return out;
+}
+
 int router_parse_methods(const char *list, unsigned *out)
 {
 	unsigned methods = 0;

@@ -308,7 +308,7 @@ static int run(const struct command *row, int argc, char **argv)
 	if (check.json)
 		check_report_json(job.sides, job.families.count);
 	else
-		check_report_text(job.sides, job.families.count);
+		check_report_text(job.sides, job.families.count, &check.common);
 	return best->report.direct == NAT_YES ? EXIT_STATUS_DONE : EXIT_STATUS_UNREACHABLE;
 }
 

@@ -2,8 +2,8 @@
  * check_report.h - prints what `natpunch check` found out, for people and for machines.
  *
  * A side is a family. One alone is printed without a word about families. Of two, the verdict names
- * each, IPv4 first; each then has all that it would have alone. A side that could not be judged is
- * a line.
+ * each, and each then has all that it would have alone, the better one first. A side that could not
+ * be judged is a line at the end.
  */
 #ifndef NATPUNCH_CMD_CHECK_REPORT_H
 #define NATPUNCH_CMD_CHECK_REPORT_H
@@ -13,6 +13,8 @@
 
 #include "natpunch/base/error.h"
 #include "natpunch/check/nat_report.h"
+
+struct common_options;
 
 struct check_side {
 	bool judged;
@@ -26,9 +28,12 @@ struct check_side {
  */
 const struct check_side *check_report_best(const struct check_side *sides, size_t count);
 
-/* Each for sides one of which is judged. To standard output: the verdict, then for each family a
- * picture of the path and the table. */
-void check_report_text(const struct check_side *sides, size_t count);
+/*
+ * Each for sides one of which is judged. To standard output: the verdict, then for each family what
+ * to do, a picture of the path and the table. `given`: the options, for the commands to run.
+ */
+void check_report_text(
+	const struct check_side *sides, size_t count, const struct common_options *given);
 
 /* One line of JSON; natpunch-check(1) lists its fields. */
 void check_report_json(const struct check_side *sides, size_t count);

@@ -1,9 +1,11 @@
 #include "cmd/common_options.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "natpunch/base/parse.h"
+#include "natpunch/base/text.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/privileges.h"
@@ -94,4 +96,16 @@ void common_options_fill(const struct common_options *common, struct mapping_rac
 	request->must_agree = common->reflectors.must_agree;
 	request->family = common->family;
 	request->timeout_ms = common->timeout_ms;
+}
+
+void common_options_print_reflectors(const struct common_options *common)
+{
+	char text[HOST_PORT_TEXT_SIZE];
+	char quoted[4 * HOST_PORT_TEXT_SIZE];
+
+	for (size_t i = 0; i < common->reflectors.count; i++) {
+		host_port_format(&common->reflectors.all[i], text);
+		text_escape_shell(quoted, sizeof(quoted), text);
+		printf(" -r %s", quoted);
+	}
 }

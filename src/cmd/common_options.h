@@ -50,4 +50,8 @@ int common_options_mark(const struct common_options *common, struct error *error
 /* Sets reflectors, family and timeout of the request. *common must outlive it. */
 void common_options_fill(const struct common_options *common, struct mapping_race_request *request);
 
+/* To standard output: all the reflectors as a shell takes them, each with a blank and -r before it.
+ */
+void common_options_print_reflectors(const struct common_options *common);
+
 #endif

@@ -188,19 +188,6 @@ static void write_kept_options(const struct name_options *chosen, char *out, siz
 	snprintf(out, size, "%s%s%s", family, timeout, mark);
 }
 
-/* All the reflectors, each with its -r and a blank before it; what is in them is plain. */
-static void print_reflectors(const struct reflector_list *reflectors)
-{
-	char text[HOST_PORT_TEXT_SIZE];
-	char quoted[4 * HOST_PORT_TEXT_SIZE];
-
-	for (size_t i = 0; i < reflectors->count; i++) {
-		host_port_format(&reflectors->all[i], text);
-		text_escape_shell(quoted, sizeof(quoted), text);
-		printf(" -r %s", quoted);
-	}
-}
-
 static bool are_plain(const struct reflector_list *reflectors)
 {
 	for (size_t i = 0; i < reflectors->count; i++)
@@ -233,7 +220,7 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	       "    ProxyUseFdpass yes\n"
 	       "    ProxyCommand natpunch connect%s",
 		chosen->name, chosen->name, kept);
-	print_reflectors(&chosen->common.reflectors);
+	common_options_print_reflectors(&chosen->common);
 	printf(" -K %s --fdpass %s\n", quoted_path, chosen->name);
 	return 0;
 }

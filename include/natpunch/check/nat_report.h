@@ -68,6 +68,15 @@ enum nat_obstacle {
 	NAT_OBSTACLE_CARRIER,
 };
 
+/* Whose it is that keeps strangers out, as far as the evidence tells. */
+enum nat_owner {
+	NAT_OWNER_UNTOLD, /* nothing does, or it is somebody's on the way */
+	NAT_OWNER_MACHINE,
+	NAT_OWNER_ROUTER, /* of the home: it has the public address, or its network ends there */
+	NAT_OWNER_PROVIDER,
+	NAT_OWNER_ROUTER_OR_PROVIDER, /* a NAT of each is on the way: one of them, or both */
+};
+
 /* How long a mapping over which nothing is sent lives, in seconds; see lifetime.h. 0: untold. */
 struct nat_lifetime {
 	bool wanted;
@@ -118,6 +127,7 @@ struct nat_report {
 	struct nat_finding firewall;  /* does one of this machine keep strangers out? */
 	struct nat_finding stranger;  /* did somebody get through who was never contacted? */
 	struct nat_finding arrived;   /* over TCP: did a dial-back come to this machine? */
+	bool unprivileged;            /* what comes to this machine may not be watched */
 	char other[320];              /* who answered it in place of this machine, or "" */
 	struct nat_router router;
 	struct nat_lifetime lifetime; /* not by classify_run(), but by lifetime_search() */
@@ -126,6 +136,7 @@ struct nat_report {
 	enum nat_answer direct; /* method one: whoever connects to the mapping gets in */
 	enum nat_answer punch;  /* `natpunch connect` */
 	enum nat_obstacle obstacle;
+	enum nat_owner owner;
 };
 
 /* An address that was asked, and the mapping that it saw. */
@@ -155,5 +166,6 @@ const char *nat_filtering_name(enum nat_filtering filtering);
 const char *nat_unsolicited_name(enum nat_unsolicited unsolicited);
 const char *nat_answer_name(enum nat_answer answer); /* "yes", "no", "cannot be told" */
 const char *nat_obstacle_name(enum nat_obstacle obstacle);
+const char *nat_owner_name(enum nat_owner owner); /* "router or provider" */
 
 #endif

@@ -59,6 +59,10 @@ enum router_method {
 const char *router_method_name(enum router_method method);
 const char *router_method_title(enum router_method method);
 
+/* "PCP, NAT-PMP": the titles of those whose bits (1 << enum router_method) are set. Returns out. */
+#define ROUTER_METHODS_TEXT_SIZE 64
+const char *router_methods_format(unsigned methods, char out[ROUTER_METHODS_TEXT_SIZE]);
+
 /* Reads a list of methods, "pcp,upnp", as bits 1 << method. Returns 0, or -1. */
 int router_parse_methods(const char *list, unsigned *out) __attribute__((warn_unused_result));
 

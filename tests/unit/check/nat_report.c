@@ -152,10 +152,10 @@ static void test_verdict(void)
 	report = strict_nat();
 	report.protocol = MAPPING_UDP;
 	report.listens.answer = NAT_NO;
-	is_judged(&report, NAT_NO, NAT_NO, NAT_OBSTACLE_ROUTER, "UDP");
+	is_judged(&report, NAT_NO, NAT_YES, NAT_OBSTACLE_ROUTER, "UDP");
 	report.filtering = NAT_FILTERING_UNTOLD;
 	report.stranger.answer = NAT_UNTOLD;
-	is_judged(&report, NAT_UNTOLD, NAT_NO, NAT_OBSTACLE_UNTOLD, "UDP, untold");
+	is_judged(&report, NAT_UNTOLD, NAT_YES, NAT_OBSTACLE_UNTOLD, "UDP, untold");
 }
 
 /* Strangers get through, and it cannot be told to whom. */
@@ -174,7 +174,7 @@ static void test_unproved(void)
 	report.stranger.answer = NAT_UNTOLD;
 	report.protocol = MAPPING_UDP;
 	ok(!nat_report_is_unproved(&report), "over UDP nobody answers");
-	is_judged(&report, NAT_YES, NAT_NO, NAT_OBSTACLE_UNTOLD, "over UDP");
+	is_judged(&report, NAT_YES, NAT_YES, NAT_OBSTACLE_UNTOLD, "over UDP");
 }
 
 int main(void)
