@@ -15,6 +15,7 @@
 #include "natpunch/client/router.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -41,6 +41,31 @@ try_servers()
 	lab_stop
 }
 
+# PATTERN: the command of the text that has it, to be run where the key is.
+step()
+{
+	echo "cd $LAB_DIR && PATH=$lab_top:\$PATH && exec $(echo "$text" | sed -n "/^  .*$1/s/^  //p" |
+		sed 's|~/\.ssh/config|config|')"
+}
+
+# The steps to a name, as they stand in the text.
+try_steps()
+{
+	lab_kill two
+	lab_exec home sh -c "$(step keygen | sed 's/exec //')"
+	lab_spawn steps reflector sh -c "$(step 'natpunch reflect -K')"
+	ok 'the steps: a reflector that keeps names' wait_for_line 5 "$LAB_DIR/steps.err" ready
+	lab_spawn keep home sh -c "$(step 'probe -k') -v"
+	ok 'the steps: home has the name' wait_for_line 10 "$LAB_DIR/keep.err" 'home is registered'
+	lab_exec laptop sh -c "$(step 'connect --ssh-config')"
+	is 'the steps: ssh home' "$(lab_exec laptop env "PATH=$lab_top:$PATH" ssh -F "$LAB_DIR/config" -l root \
+		-i "$LAB_DIR/user_key" -o UserKnownHostsFile="$LAB_DIR/known_hosts" \
+		-o GlobalKnownHostsFile=none -o BatchMode=yes home echo well </dev/null)" well
+	lab_kill keep
+	lab_kill steps
+	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
+}
+
 # A NAT that filters, and nothing behind it: the one says nothing of the other, and the text has
 # the next step for both.
 try_strict()
@@ -50,17 +75,18 @@ try_strict()
 	text=$(lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4")
 	is 'filtered: exit 5' $? 5
 	like 'filtered: the verdict' "$(echo "$text" | head -n 1)" \
-		'^no: strangers do not get in to TCP port 22 through 203\.0\.113\.2 port 22$'
-	like 'filtered: connect' "$text" '^natpunch connect: yes'
-	like 'filtered: method two, to paste' "$text" '^  ssh -N -R 1337:localhost:22 HOST$'
-	like 'filtered: and its other half' "$text" '^  ssh -J HOST -p 1337 localhost$'
-	like 'filtered: what would change it' "$text" '^what would change it: the router; forward TCP port 22'
+		'^no: your router \(192\.168\.1\.1\) lets nobody in to TCP port 22 here$'
+	like 'filtered: what to do' "$text" '^What to do: give this machine a name'
+	like 'filtered: or by hand' "$text" "^Or in your router's settings, forward TCP port 22 to $LAB_HOME4\.\$"
 	like 'filtered: somebody listens' "$text" '^  listens            yes$'
+	try_steps
 	lab_sshd_stop
 	lab_nat_flush home
 	text=$(lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4")
 	like 'filtered, nobody there: that first' "$text" \
-		'^what would change it: nothing listens on port 22; start the service$'
+		'^no: nothing listens on TCP port 22 here$'
+	like 'filtered, nobody there: what to do' "$text" '^What to do: start the server on port 22\. Then check again:$'
+	like 'filtered, nobody there: the command' "$text" "^  natpunch check -r $LAB_REFLECTOR4\$"
 	like 'filtered, nobody there: filtering is told all the same' "$text" \
 		'^  filtering          address-and-port-dependent$'
 	lab_stop
@@ -122,8 +148,10 @@ try_elsewhere()
 		listen_on "$address"
 		lab_exec home "$natpunch" check -4 -r "$LAB_REFLECTOR4" >"$LAB_DIR/out" 2>"$LAB_DIR/said"
 		is "sshd on $address: exit 5" $? 5
-		like "sshd on $address: check says so" "$(cat "$LAB_DIR/out")" \
-			"^what would change it: sshd listens on $address only; have it listen on $LAB_HOME4 as well\$"
+		is "sshd on $address: check says so" "$(head -n 1 "$LAB_DIR/out")" \
+			"no: on port 22 sshd listens on $address only"
+		like "sshd on $address: and what to do" "$(cat "$LAB_DIR/out")" \
+			"^What to do: have it listen on $LAB_HOME4 as well\. Then check again:\$"
 		lab_nat_flush home
 		lab_exec home "$natpunch" probe -4 -V -r "$LAB_REFLECTOR4" >"$LAB_DIR/out" 2>"$LAB_DIR/said"
 		is "sshd on $address: probe -V: exit 5" $? 5
@@ -160,7 +188,7 @@ try_gateway()
 	lab_exec internet ip route change "${LAB_HOME_PUBLIC4%.*}.0/26" dev "$line" src 100.64.9.1
 	lab_exec home "$natpunch" check -f json -r "$LAB_REFLECTOR4" >"$LAB_DIR/tcp.out"
 	like "a carrier's gateway is seen" "$(check_field "$LAB_DIR/tcp.out" layers_evidence)" \
-		"100\.64\.9\.1 is in 100\.64\.0\.0/10, but router 1 on the way, in front of it, has $LAB_HOME_PUBLIC4"
+		"100\.64\.9\.1 is in a provider's network \(100\.64\.0\.0/10\), but router 1 on the way, in front of it, has $LAB_HOME_PUBLIC4"
 	is "a carrier's gateway is no layer" "$(check_field "$LAB_DIR/tcp.out" layers)" 1
 	is 'the obstacle is the router' "$(check_field "$LAB_DIR/tcp.out" obstacle)" '"router"'
 	check_keep_json

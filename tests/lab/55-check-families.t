@@ -48,19 +48,19 @@ try_better()
 	check -4 -r "$name"
 	first=$(echo "$out" | head -n 1)
 	is 'IPv4 alone' "$status $first" \
-		"0 yes: strangers get in to TCP port 22 through $LAB_HOME_PUBLIC4 port 22"
+		"0 yes: anybody can connect to TCP port 22 here, through $LAB_HOME_PUBLIC4 port 22"
 	unlike 'IPv4 alone: no word of families' "$out" '^IPv'
 	check -6 -r "$name"
 	is 'IPv6 alone: exit 5' "$status" 5
 	check -r "$name"
 	is 'both: exit 0' "$status" 0
 	is 'both: the verdict' "$(echo "$out" | head -n 1)" \
-		'yes: strangers get in: over IPv4 yes, over IPv6 no'
+		'yes: over IPv4 anybody can connect to TCP port 22 here, over IPv6 nobody can'
 	is 'both: IPv4, then IPv6' "$(echo "$out" | grep -A 1 '^IPv[46]:$')" "IPv4:
 $first
 --
 IPv6:
-no: strangers do not get in to TCP port 22 through $LAB_HOME_PUBLIC6 port 22"
+no: a firewall on the way lets nobody in to TCP port 22 here"
 	is 'both: two tables' "$(echo "$out" | grep -c '^  filtering ')" 2
 	is 'both: nothing else is said' "$err" ''
 	check -4 -6 --lifetime 3 -r "$name"
@@ -77,8 +77,8 @@ no: strangers do not get in to TCP port 22 through $LAB_HOME_PUBLIC6 port 22"
 	# shellcheck disable=SC2016
 	json 'JSON: of the better one' "1 $LAB_HOME_PUBLIC4 4" '$_->{direct}, $_->{public_addr}, $_->{family}'
 	# shellcheck disable=SC2016
-	json 'JSON: and of the other' "0 $LAB_HOME_PUBLIC6 6 router" \
-		'map { $_->{direct}, $_->{public_addr}, $_->{family}, $_->{obstacle} } $_->{other}'
+	json 'JSON: and of the other' "0 $LAB_HOME_PUBLIC6 6 router null" \
+		'map { $_->{direct}, $_->{public_addr}, $_->{family}, $_->{obstacle}, $_->{obstacle_owner} } $_->{other}'
 	check -u -p 5022 -f json -r "$name"
 	# shellcheck disable=SC2016
 	json 'UDP: both' '1 4 0 6' '$_->{direct}, $_->{family}, map { $_->{direct}, $_->{family} } $_->{other}'
@@ -144,7 +144,8 @@ try_ipv6()
 	check -r "$name"
 	is 'IPv6 is open: exit 0' "$status" 0
 	is 'IPv6 is open: the verdict' "$(echo "$out" | head -n 1)" \
-		'yes: strangers get in: over IPv4 no, over IPv6 yes'
+		'yes: over IPv4 nobody can connect to TCP port 22 here, over IPv6 anybody can'
+	is 'IPv6 is open: it is first' "$(echo "$out" | grep '^IPv[46]:$' | tr '\n' ' ')" 'IPv6: IPv4: '
 	check -f json -r "$name"
 	# shellcheck disable=SC2016
 	json 'IPv6 is open: JSON' '1 6 0 4' '$_->{direct}, $_->{family}, map { $_->{direct}, $_->{family} } $_->{other}'
@@ -160,7 +161,8 @@ try_ipv6()
 	# Each waits for three seconds that nobody comes.
 	between 'both are shut: they wait at the same time' "$took" 0 $((alone - 100))
 	is 'both are shut: the verdict' "$(echo "$out" | head -n 1)" \
-		'no: strangers get in neither over IPv4 nor over IPv6'
+		'no: nobody can connect to TCP port 22 here, over IPv4 or over IPv6'
+	is 'both are shut: the steps to a name once' "$(echo "$out" | grep -c 'natpunch keygen')" 1
 	lab_stop
 }
 

@@ -181,7 +181,7 @@ try_unprivileged()
 	is 'check without CAP_NET_RAW: the obstacle' "$(check_field "$LAB_DIR/tcp.out" obstacle)" null
 	is 'check without CAP_NET_RAW: a stranger' "$(check_field "$LAB_DIR/tcp.out" stranger)" null
 	like 'check without CAP_NET_RAW: a stranger, why' "$(check_field "$LAB_DIR/tcp.out" stranger_evidence)" \
-		'^"198\.51\.100\.11:[0-9]+: connected; to whom it was is not proved: to see what comes to this machine takes CAP_NET_RAW"$'
+		'^"198\.51\.100\.11:[0-9]+: connected; not proved that it was to this machine: to see what comes to this machine takes CAP_NET_RAW"$'
 	is 'check without CAP_NET_RAW: a firewall' "$(check_field "$LAB_DIR/tcp.out" local_firewall)" null
 	is 'check without CAP_NET_RAW: a firewall, why' "$(check_field "$LAB_DIR/tcp.out" local_firewall_evidence)" \
 		'"to see what comes to this machine takes CAP_NET_RAW"'
@@ -193,9 +193,10 @@ try_unprivileged()
 	reflect_anew
 	# shellcheck disable=SC2086
 	text=$(lab_exec home $no_raw "$natpunch" check -r "$LAB_REFLECTOR4")
-	is 'check without CAP_NET_RAW: the first lines' "$(echo "$text" | head -n 2)" \
-		"perhaps: strangers get through $LAB_HOME_PUBLIC4 port 22, but that it is to this machine is not proved
-  to see what comes to this machine takes CAP_NET_RAW"
+	is 'check without CAP_NET_RAW: the verdict' "$(echo "$text" | head -n 1)" \
+		"perhaps: somebody answers at $LAB_HOME_PUBLIC4 port 22, and it is not proved that it is this machine"
+	like 'check without CAP_NET_RAW: to paste' "$text" "^  ssh -p 22 $LAB_HOME_PUBLIC4 hostname\$"
+	like 'check without CAP_NET_RAW: or as root' "$text" '^Or check again as root'
 }
 
 # A connection that the kernel still has is a proof: its end gets lost on the way.
@@ -255,9 +256,10 @@ try_check()
 	is 'check: nor of a firewall here' "$(check_field "$LAB_DIR/tcp.out" local_firewall)" null
 	reflect_anew
 	text=$(lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4" 2>"$LAB_DIR/said")
-	like 'check: the first line' "$(echo "$text" | head -n 1)" '^no: strangers do not get in to TCP port 22 '
-	like 'check: what would change it' "$text" \
-		"^what would change it: 203\\.0\\.113\\.2 port 22 leads to another machine \\(its greeting: SSH-2\\.0-.* neighbour\\); have the router forward it to this machine"
+	like 'check: the first line' "$(echo "$text" | head -n 1)" \
+		"^no: 203\\.0\\.113\\.2 port 22 leads to another machine \\(its greeting: SSH-2\\.0-.* neighbour\\), not to this one\$"
+	like 'check: what to do' "$text" \
+		'^What to do: if your router forwards port 22, have it forward that to 192\.168\.1\.2,$'
 	like 'check: the row' "$text" '^  arrived here       no$'
 
 	forward 192.168.1.2

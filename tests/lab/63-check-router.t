@@ -25,6 +25,14 @@ check()
 	echo "$text" >"$out"
 }
 
+# What the command prints that the text has, pasted.
+pasted()
+{
+	lab_exec home sh -c "$(sed -n "s|^  natpunch probe -F|$natpunch probe -F|p" "$out")" 2>>"$LAB_DIR/said"
+}
+
+it_did='What to do: have your router forward the port\. It did,'
+
 # NAME: as JSON has it.
 field()
 {
@@ -51,7 +59,8 @@ like 'read only: what it speaks' "$text" "^  router             PCP, NAT-PMP, UP
 like 'read only: who, and what more there is' "$text" \
 	'^ +192\.168\.1\.1 answered after [0-9]+ ms; natpunch check -F tries whether it forwards port 22$'
 like 'read only: the next step' "$text" \
-	'^  or, as the router speaks PCP, NAT-PMP, UPnP: natpunch probe -F asks it to forward port 22$'
+	'^What to do: ask your router to forward the port; it speaks PCP, NAT-PMP, UPnP:$'
+like 'read only: the command' "$text" "^  natpunch probe -F -V -4 -r $LAB_REFLECTOR4\$"
 ok 'read only: the router forwards nothing' router_forgot
 check -4 -f json
 is 'json: the router' "$(field router)" 192.168.1.1
@@ -61,11 +70,12 @@ is 'json: not tried' "$(field router_forwards)" null
 
 check -4 -F
 is 'tried: exit 5, as it is now' "$status" 5
-like 'tried: what would change it' "$text" \
-	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F$'
+like 'tried: what to do' "$text" "^$it_did by PCP, when it was tried:\$"
 like 'tried: the evidence' "$text" \
 	"^ +it forwarded its port 22 by PCP; [0-9.]+:[0-9]+ came to this machine through $LAB_HOME_PUBLIC4:22\$"
 ok 'tried: the forward is taken back' router_forgot
+is 'tried: the command, pasted' "$(pasted)" "$LAB_HOME_PUBLIC4 22"
+lab_exec home "$natpunch" probe -F --lease 0 -r "$LAB_REFLECTOR4" >/dev/null 2>&1
 check -4 -F -f json
 is 'json: it would' "$(field router_forwards)" true
 check -4 -F -u -p 5022
@@ -91,7 +101,7 @@ ok 'a probe keeps a forward' wait_for_line 20 "$LAB_DIR/keep.out" "^$LAB_HOME_PU
 	diag "$(cat "$LAB_DIR/keep.err")"
 before=$(router_rules)
 text=$(lab_exec home "$natpunch" check -4 -F -r "$LAB_REFLECTOR4" 2>&1)
-like 'strangers get in by it' "$text" '^yes: strangers get in'
+like 'strangers get in by it' "$text" '^yes: anybody can connect'
 is 'which is left alone' "$(router_rules)" "$before"
 lab_exec home-router nft insert rule inet filter forward iifname wan ct state new tcp dport 22 drop
 text=$(lab_exec home "$natpunch" check -4 -F -f json -r "$LAB_REFLECTOR4" 2>&1)
@@ -126,8 +136,7 @@ lab_exec home-router nft -f - <<-END
 END
 check -4 -F
 like 'UPnP alone: it is told' "$text" "^  router             UPnP; its own address is $router_public\$"
-like 'UPnP alone: it would' "$text" \
-	'^what would change it: the router speaks UPnP and would forward port 22: natpunch probe -F$'
+like 'UPnP alone: it would' "$text" "^$it_did by UPnP, when"
 ok 'UPnP alone: taken back' router_forgot
 lab_exec home-router nft delete table inet mute
 router_stop
@@ -137,7 +146,7 @@ router_upnp=no
 begin "ext_ip=$router_public" 'allow 1024-65535 0.0.0.0/0 1024-65535' 'deny 0-65535 0.0.0.0/0 0-65535'
 check -4 -F
 like 'high ports alone: why not' "$text" \
-	'^  natpunch probe -F would not do: the router 192\.168\.1\.1 refuses to forward port 22 \(PCP: NOT_AUTHORIZED\); many routers forward to ports from 1024 only'
+	'^ +the router 192\.168\.1\.1 refuses to forward port 22 \(PCP: NOT_AUTHORIZED\); many routers forward to ports from 1024 only'
 ok 'high ports alone: nothing is forwarded' router_forgot
 router_stop
 
@@ -145,7 +154,7 @@ router_stop
 lab_kill reflect
 lab_reflect reflect reflector -a "$LAB_REFLECTOR_B4"
 check -4 -F
-like 'nobody: it is told' "$text" '^  router             nothing that can be asked$'
+like 'nobody: it is told' "$text" '^  router             speaks none of PCP, NAT-PMP and UPnP$'
 like 'nobody: why' "$text" '^ +192\.168\.1\.1: Connection refused$'
 unlike 'nobody: -F is no next step' "$text" 'probe -F'
 check -4 -f json
@@ -157,8 +166,7 @@ lab_stop
 lab_start port-restricted+full-cone
 begin "ext_ip=$router_public"
 check -4 -F
-like 'two NATs: it would' "$text" \
-	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F$'
+like 'two NATs: it would' "$text" "^$it_did by PCP, when"
 ok 'two NATs: taken back' router_forgot
 router_stop
 begin
@@ -173,7 +181,8 @@ lab_start port-restricted+port-restricted
 begin "ext_ip=$router_public"
 check -4 -F
 like 'a carrier that lets nobody in: why not' "$text" \
-	'^  natpunch probe -F would not do: it forwarded its port 22 by PCP, but a NAT or a firewall beyond it'
+	'^ +it forwarded its port 22 by PCP, but a NAT or a firewall beyond it'
+like 'a carrier that lets nobody in: whose it is' "$text" '^no: your provider lets nobody in to TCP port 22 here$'
 ok 'a carrier that lets nobody in: taken back' router_forgot
 router_stop
 lab_stop
@@ -182,8 +191,7 @@ lab_stop
 lab_start symmetric
 begin "ext_ip=$router_public"
 check -4 -F
-like 'ports are changed: it would' "$text" \
-	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F$'
+like 'ports are changed: it would' "$text" "^$it_did by PCP, when"
 ok 'ports are changed: taken back' router_forgot
 router_stop
 begin "ext_ip=$router_public"
@@ -191,7 +199,7 @@ lab_exec home "$natpunch" probe -F -V -r "$LAB_REFLECTOR4" >"$LAB_DIR/probed" 2>
 before=$(router_rules)
 check -4 -F
 like 'a forward of before: it is found' "$text" \
-	'^what would change it: nothing has to: the router forwards port 22 already; natpunch probe -F tells by which address$'
+	'^What to do: nothing at the router, which forwards port 22 already\.'
 is 'and left alone' "$(router_rules)" "$before"
 router_stop
 lab_stop
@@ -203,12 +211,12 @@ second=$LAB_REFLECTOR_B6
 begin "ext_ip=$router_public"
 reflector=$LAB_REFLECTOR6
 check -6 -F
-like 'IPv6: it would' "$text" \
-	'^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F -6$'
+like 'IPv6: it would' "$text" "^$it_did by PCP, when"
+like 'IPv6: the command' "$text" "^  natpunch probe -F -V -6 -r '.$LAB_REFLECTOR6.'\$"
 is 'IPv6: nothing stays open' "$(lab_exec home-router nft list chain inet filter miniupnpd | grep -c accept)" 0
 check -F -r "$LAB_REFLECTOR4"
 is 'both families: each would' "$(echo "$text" |
-	grep -c '^what would change it: the router speaks PCP and would forward port 22: natpunch probe -F')" 2
+	grep -c "^$it_did by PCP, when")" 2
 is 'both families: nothing stays open' "$(lab_exec home-router nft list chain inet filter miniupnpd | grep -c accept)" 0
 ok 'both families: nothing is forwarded' router_forgot
 router_stop
