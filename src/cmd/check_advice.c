@@ -343,7 +343,7 @@ static void print_by_name(
 		return;
 	}
 	*told = true;
-	puts("What to do: give this machine a name, and come in by it with natpunch connect.\n"
+	puts("What to do: give this machine a name; natpunch connect comes in by it.\n"
 	     "Make a key here, and copy the file to the reflector and to the laptop:\n"
 	     "  (umask 077; natpunch keygen home >natpunch.key)");
 	printf("%s\n  natpunch reflect -K natpunch.key%s\n",

@@ -32,7 +32,7 @@ static unsigned family_of(size_t index)
 	return index == 0 ? 4 : 6;
 }
 
-/* Two families in one sentence: what is told of one first, then what cannot be told of the other.
+/* Two families in one sentence: first the one that strangers get in by, or of which more is told.
  */
 static void print_verdict(const struct check_side *sides)
 {
@@ -40,7 +40,8 @@ static void print_verdict(const struct check_side *sides)
 		[NAT_YES] = "yes", [NAT_UNTOLD] = "perhaps", [NAT_NO] = "no"};
 	static const char *const who[] = {[NAT_YES] = "anybody", [NAT_NO] = "nobody"};
 	const struct nat_report *report = &check_report_best(sides, 2)->report;
-	size_t first = sides[0].report.direct == NAT_UNTOLD;
+	size_t first = (sides[1].report.direct == NAT_YES && sides[0].report.direct != NAT_YES) ||
+		       sides[0].report.direct == NAT_UNTOLD;
 	enum nat_answer one = sides[first].report.direct;
 	enum nat_answer other = sides[1 - first].report.direct;
 	bool tcp = report->protocol == MAPPING_TCP;
@@ -52,14 +53,14 @@ static void print_verdict(const struct check_side *sides)
 	if (one == NAT_UNTOLD)
 		printf("whether anybody can %s cannot be told, over IPv4 or over IPv6\n", port);
 	else if (other == NAT_UNTOLD)
-		printf("over IPv%u %s can %s; over IPv%u that cannot be told\n", family_of(first),
-			who[one], port, family_of(1 - first));
+		printf("%s can %s over IPv%u; over IPv%u that cannot be told\n", who[one], port,
+			family_of(first), family_of(1 - first));
 	else if (one == other)
-		printf("%s can %s, %s\n", who[one], port,
-			one == NAT_YES ? "over IPv4 and over IPv6" : "over IPv4 or over IPv6");
+		printf("%s can %s, over IPv4 %s over IPv6\n", who[one], port,
+			one == NAT_YES ? "and" : "or");
 	else
-		printf("over IPv%u %s can %s, over IPv%u %s can\n", family_of(first), who[one],
-			port, family_of(1 - first), who[other]);
+		printf("%s can %s over IPv%u, %s over IPv%u\n", who[one], port, family_of(first),
+			who[other], family_of(1 - first));
 }
 
 /* ---- the picture -------------------------------------------------------------------------- */

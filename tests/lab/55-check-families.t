@@ -55,7 +55,7 @@ try_better()
 	check -r "$name"
 	is 'both: exit 0' "$status" 0
 	is 'both: the verdict' "$(echo "$out" | head -n 1)" \
-		'yes: over IPv4 anybody can connect to TCP port 22 here, over IPv6 nobody can'
+		'yes: anybody can connect to TCP port 22 here over IPv4, nobody over IPv6'
 	is 'both: IPv4, then IPv6' "$(echo "$out" | grep -A 1 '^IPv[46]:$')" "IPv4:
 $first
 --
@@ -144,7 +144,7 @@ try_ipv6()
 	check -r "$name"
 	is 'IPv6 is open: exit 0' "$status" 0
 	is 'IPv6 is open: the verdict' "$(echo "$out" | head -n 1)" \
-		'yes: over IPv4 nobody can connect to TCP port 22 here, over IPv6 anybody can'
+		'yes: anybody can connect to TCP port 22 here over IPv6, nobody over IPv4'
 	is 'IPv6 is open: it is first' "$(echo "$out" | grep '^IPv[46]:$' | tr '\n' ' ')" 'IPv6: IPv4: '
 	check -f json -r "$name"
 	# shellcheck disable=SC2016

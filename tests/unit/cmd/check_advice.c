@@ -128,7 +128,7 @@ static void test_router(void)
 	set_scene();
 	is_str(advice(),
 		"no: your router (192.168.1.1) lets nobody in to TCP port 22 here\n"
-		"What to do: give this machine a name, and come in by it with natpunch connect.\n"
+		"What to do: give this machine a name; natpunch connect comes in by it.\n"
 		"Make a key here, and copy the file to the reflector and to the laptop:\n"
 		"  (umask 077; natpunch keygen home >natpunch.key)\n"
 		"On the reflector, in place of the one that runs there:\n"

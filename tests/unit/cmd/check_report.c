@@ -113,17 +113,15 @@ static void test_best(void)
 		{{NAT_YES, NAT_YES}, 0,
 			"yes: anybody can connect to TCP port 22 here, over IPv4 and over IPv6"},
 		{{NAT_YES, NAT_NO}, 0,
-			"yes: over IPv4 anybody can connect to TCP port 22 here, over IPv6 nobody "
-			"can"},
+			"yes: anybody can connect to TCP port 22 here over IPv4, nobody over IPv6"},
 		{{NAT_NO, NAT_YES}, 1,
-			"yes: over IPv4 nobody can connect to TCP port 22 here, over IPv6 anybody "
-			"can"},
+			"yes: anybody can connect to TCP port 22 here over IPv6, nobody over IPv4"},
 		{{NAT_UNTOLD, NAT_YES}, 1,
-			"yes: over IPv6 anybody can connect to TCP port 22 here; over IPv4 that "
+			"yes: anybody can connect to TCP port 22 here over IPv6; over IPv4 that "
 			"cannot be told"},
 		{{NAT_NO, NAT_UNTOLD}, 1,
-			"perhaps: over IPv4 nobody can connect to TCP port 22 here; over IPv6 "
-			"that cannot be told"},
+			"perhaps: nobody can connect to TCP port 22 here over IPv4; over IPv6 that "
+			"cannot be told"},
 		{{NAT_UNTOLD, NAT_UNTOLD}, 0,
 			"perhaps: whether anybody can connect to TCP port 22 here cannot be told, "
 			"over IPv4 or over IPv6"},
