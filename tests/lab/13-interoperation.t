@@ -1,12 +1,15 @@
 #!/bin/sh
 # Other people's programs: STUN clients, nc and curl against our reflector, and
-# our probe against another STUN server.
+# our probe against another STUN server. And the commands of natpunch-reflect(1).
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
-need ip nft conntrack setpriv tcpdump turnutils_stunclient turnserver stun curl nc.openbsd nc.traditional
+# shellcheck source=tests/lab/manual.sh
+. "$(dirname "$0")/manual.sh"
+need ip nft conntrack setpriv tcpdump turnutils_stunclient turnserver stun curl nc nc.openbsd \
+	nc.traditional od useradd
 
 natpunch=$lab_top/natpunch
 lab_start full-cone-port port-restricted
@@ -77,8 +80,67 @@ is "probe without rights" "$out" "$(mapping tcp 4006 3478)"
 one_segment "probe without rights" 4006 3478
 out=$(lab_exec third curl -sI "http://[$LAB_REFLECTOR6]:3478/")
 like "curl -I over IPv6" "$out" '^HTTP/1\.[01] 200 '
+
+# As the pages have it.
+is "the manual: nc" "$(lab_exec home sh -c "$(manual_commands natpunch-reflect.1 'nc -p')" </dev/null)" \
+	"$(mapping tcp 2222 1337)"
+is "the manual: curl" "$(lab_exec home sh -c "$(manual_commands natpunch-reflect.1 'curl --local-port')" \
+	2>/dev/null)" "$(mapping tcp 2222 3478)"
+command=$(manual_commands natpunch-protocol.7 printf | sed "s/198\.51\.100\.10/$LAB_REFLECTOR4/")
+like "the manual: a request by hand" "$(lab_exec home sh -c "$command")" "^ 01 01 00 0c 21 12 a4 42 "
+
+# What differs from one client to the next is left out.
+headers()
+{
+	tr -d '\r' | sed 's/^\(Content-Length:\) .*/\1/; s/^[0-9.]* [0-9]*$//'
+}
+is "the manual: the answer by HTTP" "$(lab_exec home curl -si "http://$LAB_REFLECTOR4:3478/" | headers)" \
+	"$(manual_display natpunch-protocol.7 HTTP/1.0 | headers)"
 lab_kill reflect
 is "the reflector ends cleanly" $? 0
+
+# WORD: starts the reflector that natpunch-reflect(1) shows with that word.
+start_shown()
+{
+	shown=$(manual_commands natpunch-reflect.1 "$1")
+	lab_spawn shown reflector sh -c "PATH=$lab_top:\$PATH && exec $shown"
+	ok "the manual: $shown" wait_for_line 10 "$LAB_DIR/shown.err" ': ready$'
+}
+
+# NAME
+user_of()
+{
+	sed -n 's/^Uid:.\([0-9]*\).*/\1/p' "/proc/$(cat "$LAB_DIR/$1.pid")/status"
+}
+
+start_shown '# natpunch reflect\n'
+is "the manual: what it writes" "$(cat "$LAB_DIR/shown.err")" \
+	"$(manual_display natpunch-reflect.1 'listening for raw tcp')"
+lab_kill shown
+start_shown 'reflect -T 1337'
+lab_kill shown
+start_shown 'reflect -l 3478 -l 443'
+is "the manual: it is nobody now" "$(user_of shown)" "$(id -u nobody)"
+lab_kill shown
+lab_exec reflector sh -c "umask 077 && '$natpunch' keygen home >'$LAB_DIR/natpunch.key'"
+lab_reflect shown reflector -a "$LAB_REFLECTOR_B4" -K "$LAB_DIR/natpunch.key" -R
+for word in 'addresses for RFC' relaying; do
+	ok "the manual: the line with $word" grep -qxE "$(manual_display natpunch-reflect.1 "$word" |
+		sed 's/192\.0\.2\.[12]/[0-9.]+/g')" "$LAB_DIR/shown.err"
+done
+lab_kill shown
+
+# A user of its own, in a copy of this machine's files.
+mkdir "$LAB_DIR/etc" "$LAB_DIR/lib"
+cp -a /etc/passwd /etc/group /etc/shadow /etc/gshadow /etc/login.defs "$LAB_DIR/etc"
+sed -i '/^natpunch:/d' "$LAB_DIR/etc/passwd" "$LAB_DIR/etc/group" "$LAB_DIR/etc/shadow" "$LAB_DIR/etc/gshadow"
+lab_spawn shown reflector sh -c "cd '$LAB_DIR' && PATH=$lab_top:/usr/sbin:\$PATH && set -e
+	mount --bind '$LAB_DIR/etc' /etc && mount --bind '$LAB_DIR/lib' /var/lib
+	$(manual_commands natpunch-reflect.1 'useradd -r' | sed 's/^natpunch reflect/exec &/')"
+ok "the manual: a user of its own" wait_for_line 10 "$LAB_DIR/shown.err" ': ready$'
+is "the manual: which it is" "$(user_of shown)" \
+	"$(sed -n 's/^natpunch:x:\([0-9]*\):.*/\1/p' "$LAB_DIR/etc/passwd")"
+lab_kill shown
 
 # Our probe at coturn.
 lab_spawn coturn reflector turnserver -n --stun-only --no-cli --no-tls --no-dtls \

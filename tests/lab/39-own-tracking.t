@@ -8,6 +8,8 @@
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/lab/manual.sh
+. "$(dirname "$0")/manual.sh"
 need ip nft conntrack
 
 natpunch=$lab_top/natpunch
@@ -92,6 +94,15 @@ wait_for_line 20 "$LAB_DIR/attack.out" ready || bail "no attack"
 ok "forged SYNs are answered" wait_for 20 many_half_open
 lab_kill attack
 is "and none of them is completed by a blind ACK" "$(tracked ipv4 ESTABLISHED)" 0
+
+# The table of natpunch-reflect(1). The connection is held, so that it would be in the table.
+manual_display natpunch-reflect.1 notrack >"$LAB_DIR/notrack"
+ok "the manual's table is nft's" lab_exec reflector nft -f "$LAB_DIR/notrack"
+lab_exec reflector conntrack -F 2>/dev/null
+lab_spawn keep home "$natpunch" probe -k -m repair -p 22 -r "$LAB_REFLECTOR4"
+ok "a held connection" wait_for_line 10 "$LAB_DIR/keep.out" ' 22$'
+is "is not tracked" "$(lab_exec reflector conntrack -L 2>/dev/null | grep -c 'dport=3478')" 0
+lab_kill keep
 lab_kill reflect
 is "the reflector ends cleanly" $? 0
 done_testing

@@ -9,6 +9,8 @@
 . "$(dirname "$0")/tap.sh"
 # shellcheck source=tests/lab/payload.sh
 . "$(dirname "$0")/payload.sh"
+# shellcheck source=tests/lab/manual.sh
+. "$(dirname "$0")/manual.sh"
 need ip nft conntrack tcpdump nc.openbsd od
 
 natpunch=$lab_top/natpunch
@@ -60,6 +62,14 @@ look_up()
 	status=$?
 }
 
+# WORD [ARG...]: at the laptop, what natpunch-lookup(1) shows with that word, and further arguments.
+shown()
+{
+	command=$(manual_commands natpunch-lookup.1 "$1" | sed "s|~/\.natpunch\.key|$keys|")
+	shift
+	lab_exec laptop sh -c "PATH=$lab_top:\$PATH && $command $*" </dev/null 2>&1
+}
+
 # NAME [PROTOCOL]: the public port that the state file has for it; empty for none.
 stored_port()
 {
@@ -98,9 +108,11 @@ is "ssh with it logs in" "$(lab_ssh laptop $found echo in)" in
 port=${found#* }
 look_up "$keys" home -f ssh
 is "-f ssh" "$found" "ssh -p $port $LAB_HOME_PUBLIC4"
-# As its page has it: what it prints is the command. And with a string, what ssh takes.
-is "\$(natpunch lookup -f ssh ...)" "$(lab_exec laptop sh -c "\$('$natpunch' lookup -f ssh \
-	-r $LAB_REFLECTOR4 -K '$keys' home) $ssh_options echo in" </dev/null 2>&1 | lab_said)" in
+# As its page has it: what it prints is the line and the command. And with a string, what ssh takes.
+is "the manual: lookup, and ssh by it" "$(shown 'lookup -f ssh' "$ssh_options echo in" | lab_said)" \
+	"$(cat "$LAB_DIR/line")
+in"
+is "the manual: with HostKeyAlias" "$(shown HostKeyAlias "$ssh_options echo in" | lab_said)" in
 is "ssh \$(natpunch lookup -f '-p %p %a' ...)" "$(lab_exec laptop sh -c "ssh $ssh_options \
 	\$('$natpunch' lookup -f '-p %p %a' -r $LAB_REFLECTOR4 -K '$keys' home) echo in" \
 	</dev/null 2>&1 | lab_said)" in
@@ -125,6 +137,7 @@ is "nor is home's TCP port a UDP one" "$status $found" '1 '
 like "which is told as well" "$(cat "$LAB_DIR/lookup.err")" 'knows no UDP address of home$'
 like "with what to leave out" "$(cat "$LAB_DIR/lookup.err")" 'hint: .*leave out -u$'
 register home -u -p 5001
+is "the manual: the UDP port of the same name" "$(shown 'lookup -u')" "$(tr ' ' : <"$LAB_DIR/line")"
 look_up "$keys" home
 is "a UDP port of the same name does not take the TCP port's place" "$found" \
 	"$LAB_HOME_PUBLIC4 $port"
