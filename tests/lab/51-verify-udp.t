@@ -21,6 +21,7 @@ try_udp()
 	line=$(lab_exec home setpriv --reuid 65534 --regid 65534 --clear-groups "$natpunch" probe -V -u \
 		-p 5000 -r "$LAB_REFLECTOR4" 2>"$LAB_DIR/said")
 	is "UDP, without privileges: exit 0" $? 0
+	# shellcheck disable=SC2016 # a program in perl
 	lab_spawn daemon home perl -MIO::Socket::INET -e \
 		'$s = IO::Socket::INET->new(Proto => "udp", LocalPort => 5000) or die; $| = 1; print "bound\n"; sleep'
 	wait_for_line 10 "$LAB_DIR/daemon.out" '^bound$' || bail 'no daemon'

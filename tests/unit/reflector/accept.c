@@ -137,7 +137,7 @@ static void test_starved(void)
 {
 	struct server server;
 	struct rlimit limit = {.rlim_cur = 64, .rlim_max = 64};
-	const char *word = "no descriptor or memory for new connections\n";
+	const char *word = "no descriptor or memory left for new connections\n";
 	uint64_t start = clock_now_ms();
 	unsigned pauses;
 	int fd;
