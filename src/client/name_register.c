@@ -4,9 +4,7 @@
 
 #include "natpunch/client/binding_client.h"
 #include "natpunch/client/name_client.h"
-#include "natpunch/client/own_hosts.h"
 #include "natpunch/os/clock.h"
-#include "natpunch/os/random.h"
 
 #define SETTLE_MS 1000 /* for the question how a connection goes on after a failure */
 
@@ -92,21 +90,16 @@ static int register_over(struct mapping_race_result *result, struct name_questio
 }
 
 int name_register_mapping(const struct mapping_race_request *request,
-	struct mapping_race_result *result, const struct key *key, enum binding_mode mode,
-	uint64_t deadline, bool *rival, struct name_message_record *registered, struct error *error)
+	struct mapping_race_result *result, const struct key *key, struct home_facts *facts,
+	enum binding_mode mode, uint64_t deadline, struct name_message_record *registered,
+	struct error *error)
 {
+	struct mapping seen = result->mapping;
 	struct name_question question;
 	int status;
 
-	name_message_start(&question, STUN_METHOD_REGISTER, key);
-	question.registration = (struct name_message_registration){
-		.protocol = result->mapping.protocol,
-		.local_port = result->mapping.local.port,
-	};
-	random_fill(question.home, sizeof(question.home));
-	if (result->mapping.public_addr.port != result->winner.answer.mapped.port)
-		question.proved_port = result->mapping.public_addr.port;
-	own_hosts_add(&question, &result->mapping);
+	seen.public_addr = result->winner.answer.mapped;
+	home_facts_register(facts, key, &seen, &question);
 	if (result->winner.port.kind == BORROW_HANDSHAKE)
 		status = register_by_number(request, result, &question, deadline, error);
 	else
@@ -114,6 +107,6 @@ int name_register_mapping(const struct mapping_race_request *request,
 	if (status != 0)
 		return status;
 	*registered = question.records[0];
-	*rival = name_client_report_rival(&question, *rival) || *rival;
+	facts->rivals += name_client_report_rival(&question, facts->rivals > 0);
 	return 0;
 }

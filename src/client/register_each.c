@@ -270,7 +270,7 @@ static void find_all(struct each *each)
 
 /* ---- registering -------------------------------------------------------------------------- */
 
-static bool register_target(struct each *each, struct target *target, bool *rival)
+static bool register_target(struct each *each, struct target *target)
 {
 	const struct register_each_request *request = each->request;
 	struct mapping_race_result *result = &target->result;
@@ -287,8 +287,8 @@ static bool register_target(struct each *each, struct target *target, bool *riva
 		return false;
 	}
 	snprintf(result->mapping.reflector, sizeof(result->mapping.reflector), "%s", target->name);
-	done = name_register_mapping(&target->request, result, request->key, request->mode,
-		       deadline, rival, &registered, &target->error) == 0;
+	done = name_register_mapping(&target->request, result, request->key, request->facts,
+		       request->mode, deadline, &registered, &target->error) == 0;
 	request->tell(request->context, target->name, result, done ? &registered : NULL,
 		done ? NULL : &target->error);
 	binding_client_end(&result->winner);
@@ -301,7 +301,7 @@ static bool is_alone(const struct register_each_request *request)
 	return request->probe->protocol == MAPPING_UDP && request->first->winner.port.method->binds;
 }
 
-size_t register_each(const struct register_each_request *request, bool *rival, size_t *others)
+size_t register_each(const struct register_each_request *request, size_t *others)
 {
 	struct each each = {.request = request};
 	size_t done = 0;
@@ -319,7 +319,7 @@ size_t register_each(const struct register_each_request *request, bool *rival, s
 	}
 	find_all(&each);
 	for (size_t i = 0; i < each.count; i++)
-		done += register_target(&each, &each.targets[i], rival);
+		done += register_target(&each, &each.targets[i]);
 	*others = each.others;
 	return done;
 }

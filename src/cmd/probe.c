@@ -240,13 +240,13 @@ static void log_registration(const struct probe_state *state, const struct mappi
 }
 
 static int register_name(const struct probe_state *state, struct family_side *side,
-	enum binding_mode mode, bool *rival, struct error *error)
+	struct home_facts *facts, enum binding_mode mode, struct error *error)
 {
 	uint64_t deadline = clock_now_ms() + side->request.timeout_ms;
 	struct mapping_race_result *result = &side->result;
 	struct name_message_record registered;
 
-	if (name_register_mapping(&side->request, result, &state->key, mode, deadline, rival,
+	if (name_register_mapping(&side->request, result, &state->key, facts, mode, deadline,
 		    &registered, error) != 0)
 		return -1;
 	log_registration(state, &result->mapping, &registered);
@@ -273,20 +273,25 @@ static void tell_registration(void *context, const char *reflector,
 static int register_name_at_each(struct probe_state *state, struct family_side *side,
 	enum binding_mode mode, bool tells_lookups, struct error *error)
 {
+	struct home_facts facts;
 	const struct register_each_request request = {
 		.probe = &side->request,
 		.first = &side->result,
 		.key = &state->key,
+		.facts = &facts,
 		.mode = mode,
 		.tells_lookups = tells_lookups,
 		.tell = tell_registration,
 		.context = state,
 	};
-	bool rival = false;
-	int status = register_name(state, side, mode, &rival, error);
 	size_t others;
+	int status;
 
-	if (register_each(&request, &rival, &others) == 0 || status == 0)
+	home_facts_init(&facts);
+	if (!addr_equal(&side->result.mapping.public_addr, &side->result.winner.answer.mapped))
+		facts.proved = side->result.mapping.public_addr;
+	status = register_name(state, side, &facts, mode, error);
+	if (register_each(&request, &others) == 0 || status == 0)
 		return status;
 	warn_unregistered(state, side->result.mapping.reflector, error);
 	return 0;

@@ -52,7 +52,8 @@ static void stop_timers(struct held *held)
 	held->keepalive_due = held->answer_due = held->renew_due = TIMER_NONE;
 }
 
-void held_init(struct held *held, const struct key *key, uint64_t interval_ms,
+void held_init(struct held *held, const struct key *key, struct home_facts *facts,
+	uint64_t interval_ms,
 	void (*invited)(void *context, const struct invitation *invitation, uint64_t now),
 	void *context)
 {
@@ -60,7 +61,7 @@ void held_init(struct held *held, const struct key *key, uint64_t interval_ms,
 	held->interval_ms = interval_ms;
 	held->invited = invited;
 	held->context = context;
-	registration_init(&held->registration, key);
+	registration_init(&held->registration, key, facts);
 	stop_timers(held);
 }
 

@@ -63,10 +63,11 @@ struct held {
 };
 
 /*
- * Nothing is open yet. `key` is the name to register, or NULL; it must outlive the held. `invited`
- * is called from held_advance() for each genuine invitation.
+ * Nothing is open yet. `key` is the name to register, with `facts`, or NULL; both must outlive the
+ * held. `invited` is called from held_advance() for each genuine invitation.
  */
-void held_init(struct held *held, const struct key *key, uint64_t interval_ms,
+void held_init(struct held *held, const struct key *key, struct home_facts *facts,
+	uint64_t interval_ms,
 	void (*invited)(void *context, const struct invitation *invitation, uint64_t now),
 	void *context);
 

@@ -9,12 +9,16 @@
  * Events:
  *   a mapping is held, or it is another one   NONE, WAITING, ASKING -> ASKING
  *   the key is another one                    WAITING, ASKING -> ASKING
- *   success                                   ASKING -> WAITING; invitations count from 1 again;
- *                                             another home of that name is warned of, once until it
- *                                             is gone, by whichever of those that
- * registration_join() has joined sees it first refused, no answer                        ASKING ->
- * WAITING, with one warning until it goes well what holds the mapping goes               any ->
- * NONE an invitation taken when it is genuine, of the session that was registered last, and new
+ *   the facts (home_facts.h) have news        WAITING, when it is registered -> ASKING
+ *   success                                   ASKING -> WAITING; invitations count from 1 again.
+ *                                             Another home of that name is warned of once until it
+ *                                             is gone, by whichever registration of the home sees
+ *                                             it first
+ *   refused, no answer                        ASKING -> WAITING, with one warning until it goes
+ *                                             well
+ *   what holds the mapping goes               any -> NONE
+ *   an invitation                             taken when it is genuine, of the session that was
+ *                                             registered last, and new
  *
  * Timers, all in `due`:
  *   ASKING    REGISTRATION_ANSWER_MS until it is given up; over UDP name_client.h sends again.
@@ -30,7 +34,6 @@
 #include <sys/socket.h>
 
 #include "natpunch/base/timer_heap.h"
-#include "natpunch/client/own_hosts.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/random.h"
 
@@ -39,24 +42,19 @@
 	"the same line must stand in the reflector's key file; where the key was changed, put "    \
 	"the new line into the key file here and send SIGHUP"
 
-void registration_init(struct registration *registration, const struct key *key)
+void registration_init(
+	struct registration *registration, const struct key *key, struct home_facts *facts)
 {
 	memset(registration, 0, sizeof(*registration));
 	registration->key = key;
+	registration->facts = facts;
 	registration->due = TIMER_NONE;
-	random_fill(registration->home, sizeof(registration->home));
-}
-
-void registration_join(struct registration *registration, struct registration *first)
-{
-	registration->first = first;
-	memcpy(registration->home, first->home, sizeof(registration->home));
 }
 
 void registration_part(struct registration *registration)
 {
-	if (registration->rival && registration->first != NULL)
-		registration->first->rivals--;
+	if (registration->rival)
+		registration->facts->rivals--;
 	registration->rival = false;
 }
 
@@ -67,8 +65,8 @@ static void warn(struct registration *registration, const char *problem, const c
 		log_detail("%s", problem);
 	else
 		log_warning("%s is not registered%s%s: %s%s%s", registration->key->name,
-			registration->first != NULL ? " at " : "",
-			registration->first != NULL ? registration->mapping.reflector : "", problem,
+			registration->beside ? " at " : "",
+			registration->beside ? registration->mapping.reflector : "", problem,
 			hint[0] != '\0' ? "; " : "", hint);
 	registration->warned = true;
 }
@@ -89,14 +87,11 @@ static void put_off(struct registration *registration, uint64_t now)
 
 static void note_rival(struct registration *registration)
 {
-	struct registration *first =
-		registration->first != NULL ? registration->first : registration;
-	bool rival = name_client_report_rival(&registration->client.question, first->rivals > 0);
+	unsigned *rivals = &registration->facts->rivals;
+	bool rival = name_client_report_rival(&registration->client.question, *rivals > 0);
 
-	if (rival && !registration->rival)
-		first->rivals++;
-	else if (!rival && registration->rival)
-		first->rivals--;
+	registration_part(registration);
+	*rivals += rival;
 	registration->rival = rival;
 }
 
@@ -140,16 +135,9 @@ static void send_registration(struct registration *registration, uint64_t now)
 	bool stream = over->port.kind == BORROW_STREAM;
 	struct name_question question;
 
-	name_message_start(&question, STUN_METHOD_REGISTER, registration->key);
-	question.registration = (struct name_message_registration){
-		.protocol = registration->mapping.protocol,
-		.local_port = registration->mapping.local.port,
-		.seconds = stream ? 0 : REGISTRATION_PROMISE_UDP_S,
-	};
-	memcpy(question.home, registration->home, sizeof(question.home));
-	own_hosts_add(&question, &registration->mapping);
-	question.random_ports = registration->random_ports;
-	question.proved_port = registration->proved_port;
+	home_facts_register(
+		registration->facts, registration->key, &registration->mapping, &question);
+	question.registration.seconds = stream ? 0 : REGISTRATION_PROMISE_UDP_S;
 	registration->asking = true;
 	registration->due = now + REGISTRATION_ANSWER_MS;
 	binding_client_hold(over, now);
@@ -164,10 +152,6 @@ void registration_start(struct registration *registration, struct binding_client
 	if (registration->key == NULL)
 		return;
 	registration_stop(registration);
-	if (!mapping_equal(&registration->mapping, mapping))
-		registration->looked = registration->random_ports = false;
-	if (!addr_equal_ip(&registration->mapping.public_addr, &mapping->public_addr))
-		registration->proved_port = 0;
 	registration->over = over;
 	registration->mapping = *mapping;
 	if (over->port.kind == BORROW_HANDSHAKE) {
@@ -248,29 +232,15 @@ bool registration_wants_look(const struct registration *registration)
 {
 	const struct mapping *mapping = &registration->mapping;
 
-	return registration->over != NULL && registration->over->port.kind == BORROW_STREAM &&
-	       !registration->asking && !registration->warned && !registration->looked &&
+	return registration->registered && registration->over->port.kind == BORROW_STREAM &&
 	       mapping->public_addr.port != mapping->local.port;
 }
 
-void registration_take_look(struct registration *registration, bool random_ports, uint64_t now)
+static bool has_news(const struct registration *registration)
 {
-	bool before = registration->random_ports;
-
-	registration->looked = true;
-	registration->random_ports = random_ports;
-	if (random_ports == before || registration->over == NULL || registration->asking)
-		return;
-	log_detail("our ports cannot be predicted: telling the reflector");
-	send_registration(registration, now);
-}
-
-void registration_take_proved(struct registration *registration, uint16_t port, uint64_t now)
-{
-	if (registration->proved_port == port || registration->over == NULL || registration->asking)
-		return;
-	registration->proved_port = port;
-	send_registration(registration, now);
+	return registration->registered && !registration->asking &&
+	       home_facts_are_news(
+		       registration->facts, &registration->mapping, &registration->client.question);
 }
 
 /* While asking over UDP, a request is due again before the answer is given up. */
@@ -278,14 +248,14 @@ uint64_t registration_next(const struct registration *registration)
 {
 	if (registration->asking && registration->client.due < registration->due)
 		return registration->client.due;
-	return registration->due;
+	return has_news(registration) ? 0 : registration->due;
 }
 
 void registration_expire(struct registration *registration, uint64_t now)
 {
 	if (registration->asking)
 		name_client_expire(&registration->client, now);
-	if (registration->over == NULL || now < registration->due)
+	if (registration->over == NULL || (now < registration->due && !has_news(registration)))
 		return;
 	if (!registration->asking) {
 		send_registration(registration, now);

@@ -13,6 +13,7 @@
 #include "natpunch/proto/invitation.h"
 #include "natpunch/base/key.h"
 #include "natpunch/base/mapping.h"
+#include "natpunch/client/home_facts.h"
 #include "natpunch/client/name_client.h"
 #include "natpunch/client/binding_client.h"
 
@@ -24,32 +25,22 @@
 
 struct registration {
 	const struct key *key;       /* NULL: there is no name to keep, and nothing is done */
+	struct home_facts *facts;    /* the home's, of which this is one registration */
 	struct binding_client *over; /* NULL: nothing is held right now */
 	struct mapping mapping;
 	struct name_client client;
 	bool asking;
 	bool warned;
-	bool registered;      /* the reflector has said so, and no other word came since */
-	bool looked;          /* or need not: what our NAT does with ports is known */
-	bool random_ports;    /* name_messages.h */
-	uint16_t proved_port; /* likewise */
-	bool rival;           /* another home of that name was seen there */
-	/* The first of those that one home has at several reflectors; NULL: it is this one. */
-	struct registration *first;
-	unsigned rivals; /* in the first one: how many of them see another home */
-	uint8_t home[NAME_MESSAGE_HOME_SIZE]; /* who we are for the reflector */
-	struct invitation expected;           /* what an invitation must be to be taken */
-	uint64_t due; /* the next registration, or the end of waiting for an answer */
+	bool registered; /* the reflector has said so, and no other word came since */
+	bool rival;      /* another home of that name was seen there */
+	bool beside;     /* the owner's to set: one of several, so warnings name the reflector */
+	struct invitation expected; /* what an invitation must be to be taken */
+	uint64_t due;               /* the next registration, or the end of waiting for an answer */
 };
 
-void registration_init(struct registration *registration, const struct key *key);
-
-/*
- * After registration_init(): it is one more of the home that has registered by `first`, at another
- * reflector. No reflector takes the two for two homes, another home is warned of once for all, and
- * warnings name the reflector. `first` must outlive it.
- */
-void registration_join(struct registration *registration, struct registration *first);
+/* Both must outlive it. The facts may change at any time: what is news is registered at once. */
+void registration_init(
+	struct registration *registration, const struct key *key, struct home_facts *facts);
 
 /* It is not registered any more where it was. */
 void registration_part(struct registration *registration);
@@ -89,14 +80,8 @@ bool registration_take_invitation(
 void registration_predict(const struct registration *registration,
 	const struct invitation_asker *asker, const struct port_prediction *prediction);
 
-/* Is the name registered, and not known yet what our NAT does with ports, which it changes? */
+/* Is the name registered over a connection, and does our NAT change the port? */
 bool registration_wants_look(const struct registration *registration);
-
-/* It is known now: what is worth telling is registered at once. */
-void registration_take_look(struct registration *registration, bool random_ports, uint64_t now);
-
-/* Strangers get in by that port of the mapping's address; 0: by no other one than the mapping's. */
-void registration_take_proved(struct registration *registration, uint16_t port, uint64_t now);
 
 /* When registration_expire() wants to be called, or TIMER_NONE. */
 uint64_t registration_next(const struct registration *registration);

@@ -410,8 +410,9 @@ static void add_place(
 		.reflector = standby->name,
 		.by_service = by_service,
 		.due = now};
-	held_init(&place->held, standby->key, standby->kept->interval_ms, take_invitation, place);
-	registration_join(&place->held.registration, &standby->kept->registration);
+	held_init(&place->held, standby->key, standby->kept->registration.facts,
+		standby->kept->interval_ms, take_invitation, place);
+	place->held.registration.beside = true;
 }
 
 static void warn_unknown(struct standby *standby)
@@ -540,30 +541,6 @@ void standby_look_up(struct standby *standby, uint64_t now)
 {
 	if (standby->key != NULL)
 		standby->look_due = now;
-}
-
-void standby_take_look(struct standby *standby, uint64_t now)
-{
-	const struct registration *kept = &standby->kept->registration;
-
-	for (size_t i = 0; i < STANDBY_MAX && kept->looked; i++) {
-		struct standby_place *place = &standby->places[i];
-		if (place->held.open && registration_wants_look(&place->held.registration))
-			registration_take_look(&place->held.registration, kept->random_ports, now);
-	}
-}
-
-void standby_take_proved(struct standby *standby, uint64_t now)
-{
-	const struct registration *kept = &standby->kept->registration;
-
-	for (size_t i = 0; i < STANDBY_MAX; i++) {
-		struct registration *other = &standby->places[i].held.registration;
-
-		if (standby->places[i].held.open &&
-			addr_equal_ip(&other->mapping.public_addr, &kept->mapping.public_addr))
-			registration_take_proved(other, kept->proved_port, now);
-	}
 }
 
 void standby_renew(struct standby *standby, uint64_t now)

@@ -132,12 +132,6 @@ void standby_restart(struct standby *standby, uint64_t now);
 /* Looks the names up at once, and tries what is missing. */
 void standby_look_up(struct standby *standby, uint64_t now);
 
-/* What the kept registration knows of the NAT's ports holds for all. */
-void standby_take_look(struct standby *standby, uint64_t now);
-
-/* So does by which port strangers get in, where the address is the same. */
-void standby_take_proved(struct standby *standby, uint64_t now);
-
 /* The key is another one now. */
 void standby_renew(struct standby *standby, uint64_t now);
 

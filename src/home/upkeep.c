@@ -665,28 +665,30 @@ static void meet_initiator(void *context, const struct invitation *invitation, u
 /* Once for each mapping: where the port cannot be predicted, an initiator should know it. */
 static void look_at_ports(struct upkeep *upkeep, uint64_t now)
 {
-	const struct responder_path path = make_path(upkeep, &upkeep->held);
-	struct registration *registration = &upkeep->held.registration;
+	const struct held *held = &upkeep->held;
+	const struct responder_path path = make_path(upkeep, held);
 	bool random_ports;
 
-	if (responder_take_look(&upkeep->responder, &random_ports))
-		registration_take_look(registration, random_ports, now);
-	standby_take_look(&upkeep->standby, now);
-	if (upkeep->held.open && registration_wants_look(registration))
+	if (responder_take_look(&upkeep->responder, &random_ports)) {
+		upkeep->facts.random_ports = random_ports;
+		upkeep->looked = held->mapping;
+		if (random_ports)
+			log_detail("our ports cannot be predicted: telling the reflector");
+	}
+	if (held->open && registration_wants_look(&held->registration) &&
+		!mapping_equal(&upkeep->looked, &held->mapping))
 		responder_look(&upkeep->responder, &path, now);
 }
 
 /* Where strangers get in by another port than the mapping's, a look-up is to tell that one. */
-static void tell_proved_port(struct upkeep *upkeep, uint64_t now)
+static void note_proved(struct upkeep *upkeep)
 {
 	const struct addr *proved = &upkeep->known.mapping.public_addr;
 	const struct addr *held = &upkeep->held.mapping.public_addr;
 	bool other = upkeep->has_known && addr_equal_ip(proved, held) && proved->port != held->port;
 
-	if (!upkeep->held.open)
-		return;
-	registration_take_proved(&upkeep->held.registration, other ? proved->port : 0, now);
-	standby_take_proved(&upkeep->standby, now);
+	if (upkeep->held.open)
+		upkeep->facts.proved = other ? *proved : (struct addr){.family = ADDR_NONE};
 }
 
 static void take_loss(struct upkeep *upkeep, const struct held_loss *loss, uint64_t now)
@@ -945,7 +947,7 @@ void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_
 	take_held_event(upkeep, held_advance(&upkeep->held, happened, now), now);
 	take_timers(upkeep, now);
 	look_at_ports(upkeep, now);
-	tell_proved_port(upkeep, now);
+	note_proved(upkeep);
 	/* Before a race: what took over has ended it. */
 	advance_standby(upkeep, fds + UPKEEP_WATCH_STANDBY, now);
 	advance_lease(upkeep, now);
@@ -965,7 +967,9 @@ void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
 	upkeep->request.mode = BINDING_MODE_HOLD;
 	upkeep->request.hold_seconds = (uint16_t)((config->interval_ms + 999) / 1000);
 	upkeep->race_due = upkeep->down_due = TIMER_NONE;
-	held_init(&upkeep->held, config->key, config->interval_ms, meet_initiator, upkeep);
+	home_facts_init(&upkeep->facts);
+	held_init(&upkeep->held, config->key, &upkeep->facts, config->interval_ms, meet_initiator,
+		upkeep);
 	standby_init(&upkeep->standby, config->key, probe, &upkeep->request, &upkeep->held,
 		other == NULL || probe->family == ADDR_IPV4, meet_over, upkeep);
 	verification_init(

@@ -20,6 +20,7 @@
 #include "home/udp_responder.h"
 #include "home/verification.h"
 #include "natpunch/base/error.h"
+#include "natpunch/client/home_facts.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/home/keep_config.h"
 
@@ -63,6 +64,9 @@ struct upkeep {
 	struct mapping_race_result known;
 	bool has_known;
 	enum forward_candidate candidate; /* what of the router's forward it is */
+
+	struct home_facts facts; /* of all registrations */
+	struct mapping looked;   /* of which facts.random_ports is known */
 
 	struct held held;
 	struct standby standby; /* the other reflectors that the name is registered at */

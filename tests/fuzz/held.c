@@ -44,7 +44,8 @@ static struct {
 } server;
 
 static struct binding_client client; /* until there is a mapping, */
-static struct held held;             /* and then */
+static struct home_facts facts;
+static struct held held; /* and then */
 static bool holds;
 static uint32_t invited, number;
 static uint8_t session[INVITATION_SESSION_SIZE];
@@ -317,7 +318,8 @@ static void begin(bool stream)
 	holds = false;
 	invited = number = 0;
 	now = START_MS;
-	held_init(&held, &key, INTERVAL_MS, take_invitation, &invited);
+	home_facts_init(&facts);
+	held_init(&held, &key, &facts, INTERVAL_MS, take_invitation, &invited);
 	binding_client_start(
 		&client, &method, &request, BINDING_MODE_HOLD, INTERVAL_MS / 1000, now);
 	turn();

@@ -10,6 +10,7 @@
 
 #include "natpunch/base/error.h"
 #include "natpunch/base/key.h"
+#include "natpunch/client/home_facts.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/proto/binding.h"
 #include "natpunch/proto/name_messages.h"
@@ -21,6 +22,7 @@ struct register_each_request {
 	const struct mapping_race_request *probe;
 	const struct mapping_race_result *first; /* of the one that is registered at; it is open */
 	const struct key *key;
+	struct home_facts *facts;
 	enum binding_mode mode; /* how the connections go on, as in name_register_mapping() */
 	bool tells_lookups;     /* tells of a name that has no address; of two families one does */
 	/* For each reflector once: what was seen there, and where home is registered; or the error.
@@ -33,9 +35,9 @@ struct register_each_request {
 /*
  * Asks them from the port of the mapping, all at once, for `probe->timeout_ms` at most, and
  * registers at those that answer, one after another. Where the method cannot ask several, as those
- * that bind a UDP port, it warns of that and asks none. *rival: another home of that name was
- * warned of. Returns at how many it is registered; of how many is in *others.
+ * that bind a UDP port, it warns of that and asks none. Returns at how many it is registered; of
+ * how many is in *others.
  */
-size_t register_each(const struct register_each_request *request, bool *rival, size_t *others);
+size_t register_each(const struct register_each_request *request, size_t *others);
 
 #endif

@@ -15,6 +15,7 @@
 #define HOLDS       true
 #define STRANGE     false
 
+static struct home_facts facts;
 static struct held held;
 static struct key key = {.name = "home", .secret = {1, 2, 3}};
 static uint16_t kept_port; /* 0: any */
@@ -40,7 +41,8 @@ static void take_invitation(void *context, const struct invitation *taken, uint6
 
 static void init(const struct key *name)
 {
-	held_init(&held, name, INTERVAL_MS, take_invitation, &invited);
+	home_facts_init(&facts);
+	held_init(&held, name, &facts, INTERVAL_MS, take_invitation, &invited);
 }
 
 static void open_reflector(int type, bool holds, struct addr *addr)

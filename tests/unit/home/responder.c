@@ -22,7 +22,7 @@ static struct responder responder;
 static void begin(void)
 {
 	handover_init(&handover, command, NULL);
-	registration_init(&registration, NULL);
+	registration_init(&registration, NULL, NULL);
 	responder_init(&responder, &handover);
 }
 

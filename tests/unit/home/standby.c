@@ -22,6 +22,7 @@ static const struct key key = {.name = "home", .secret = {1, 2, 3}};
 static const struct host_port reflectors[] = {
 	{.host = FIRST, .port = SERVER_PORT}, {.host = "other.example", .port = SERVER_PORT}};
 static struct mapping_race_request request;
+static struct home_facts facts;
 static struct held kept;
 static struct standby standby;
 static unsigned invited;
@@ -44,7 +45,8 @@ static void init(size_t names)
 		.method = &borrow_method_bind,
 		.timeout_ms = 5000,
 		.hold_seconds = 25};
-	held_init(&kept, &key, INTERVAL_MS, NULL, NULL);
+	home_facts_init(&facts);
+	held_init(&kept, &key, &facts, INTERVAL_MS, NULL, NULL);
 	kept.open = true;
 	kept.binding.request.remote = address(FIRST, SERVER_PORT);
 	standby_init(&standby, &key, &request, &request, &kept, true, take_invitation, NULL);
@@ -182,6 +184,8 @@ static void test_service(void)
 		"with the mapping");
 	is_str(answered->mapping.reflector, "127.0.0.2:3478", "and whose it is");
 	ok(hear_register(fd), "the name is registered there");
+	ok(answered->registration.facts == &facts && answered->registration.beside,
+		"as that of the same home");
 	ok(!nobody_came(third), "and at the other one");
 	ok(!place_of(1)->asking && !place_of(1)->held.open, "not twice where the kept one is");
 	end();
