@@ -14,7 +14,8 @@
 #include "natpunch/os/socket.h"
 
 #define DEFAULT_TIMEOUT_MS 5000
-#define ASK_ON_MS          1000 /* for a better address than one that is not held */
+#define ASK_ON_MS          1000 /* for a better address than one that is not held, or than none */
+#define PATIENCE_MS        500 /* with one that was reached, before another is asked; then twice that */
 
 static const struct option_row options[] = {
 	{'r', "reflector", "HOST[:PORT]", "ask this reflector; repeatable, tried in order", true},
@@ -61,8 +62,10 @@ struct finding {
 	bool found;
 	struct name_message_record record;
 	struct mapping mapping; /* with the reflector that says so */
-	bool failed;            /* what a reflector said of the name: */
-	struct error error;
+	bool is_silent;         /* a reflector was reached, and did not answer in the time it had */
+	unsigned rounds;        /* in which all were asked */
+	struct error errors[REFLECTOR_LIST_MAX]; /* what each said of the name, or did not */
+	size_t error_count;
 };
 
 static bool is_better(
@@ -202,57 +205,86 @@ static int ask_one(const struct lookup_command *command, const struct key *key,
 	return 0;
 }
 
-/* A bad answer tells more than a refusal, and else the first. */
+/* Once each. */
 static void note_failure(struct finding *finding, const struct error *error)
 {
-	if (finding->failed &&
-		(error->status != EXIT_STATUS_PEER || finding->error.status == EXIT_STATUS_PEER))
-		return;
-	finding->failed = true;
-	finding->error = *error;
+	for (size_t i = 0; i < finding->error_count; i++)
+		if (strcmp(finding->errors[i].text, error->text) == 0)
+			return;
+	if (finding->error_count < REFLECTOR_LIST_MAX)
+		finding->errors[finding->error_count++] = *error;
 }
 
-/* Until a reflector holds the name, or none is left. */
-static void ask_all(const struct lookup_command *command, const struct key *key,
-	struct mapping_race *race, struct finding *finding)
+/* A bad answer tells more than a refusal, and else the first; the others are told before it. */
+static int fail(const struct finding *finding, struct error *error)
 {
-	uint64_t deadline = clock_now_ms() + command->request.timeout_ms;
-	bool several = command->request.reflector_count > 1;
+	size_t telling = 0;
+
+	for (size_t i = finding->error_count; i-- > 0;)
+		if (finding->errors[i].status == EXIT_STATUS_PEER)
+			telling = i;
+	for (size_t i = 0; i < finding->error_count; i++)
+		if (i != telling)
+			log_error("%s", finding->errors[i].text);
+	*error = finding->errors[telling];
+	return -1;
+}
+
+/* Until a reflector holds the name, or none is left. Each that is reached has so much time. */
+static void ask_all(const struct lookup_command *command, const struct key *key, uint64_t deadline,
+	uint64_t patience, struct mapping_race *race, struct finding *finding)
+{
 	struct mapping_race_result connection;
 	struct error error;
 
 	while (mapping_race_wait(race) == MAPPING_RACE_MAPPED) {
 		uint64_t now = clock_now_ms();
-		/* One that does not answer leaves time for the others. */
-		uint64_t patience = deadline > now ? (deadline - now) / (several ? 2 : 1) : 0;
+		uint64_t until = deadline > now + patience ? now + patience : deadline;
+		bool failed;
 
 		mapping_race_take(race, &connection);
-		if (ask_one(command, key, &connection, now + patience, finding, &error) != 0)
+		failed = ask_one(command, key, &connection, until, finding, &error) != 0;
+		now = clock_now_ms();
+		if (failed)
 			note_failure(finding, &error);
+		if (failed && now >= until)
+			finding->is_silent = true;
 		if (finding->found && finding->record.held)
 			return;
-		now = clock_now_ms();
-		if (finding->found && deadline > now + ASK_ON_MS)
+		if ((finding->found || finding->is_silent) && deadline > now + ASK_ON_MS)
 			deadline = now + ASK_ON_MS;
 		mapping_race_go_on(race, deadline, now);
 	}
-	if (!finding->failed)
-		finding->error = *mapping_race_error(race);
+	if (finding->rounds++ == 0 && mapping_race_error(race)->text[0] != '\0')
+		note_failure(finding, mapping_race_error(race));
 }
 
+/* All are asked; and, as long as none knows the name and one may still answer, once more. */
 static int look_up(const struct lookup_command *command, const struct key *key, struct error *error)
 {
-	struct mapping_race *race = mapping_race_start(&command->request, clock_now_ms());
+	uint64_t now = clock_now_ms();
+	uint64_t deadline = now + command->request.timeout_ms;
+	bool several = command->request.reflector_count > 1;
+	uint64_t patience = several ? PATIENCE_MS : command->request.timeout_ms;
 	struct finding finding = {.found = false};
 
-	if (race == NULL)
-		return error_set(error, EXIT_STATUS_LOCAL, "no memory");
-	ask_all(command, key, race, &finding);
-	mapping_race_end(race);
-	if (finding.found)
-		return print_record(command, &finding.record, &finding.mapping, error);
-	*error = finding.error;
-	return -1;
+	do {
+		struct lookup_command rest = *command;
+		struct mapping_race *race;
+
+		rest.request.timeout_ms = deadline - now;
+		race = mapping_race_start(&rest.request, now);
+		if (race == NULL)
+			return error_set(error, EXIT_STATUS_LOCAL, "no memory");
+		finding.is_silent = false;
+		ask_all(&rest, key, deadline, patience, race, &finding);
+		mapping_race_end(race);
+		now = clock_now_ms();
+		patience *= 2;
+	} while (!finding.found && finding.is_silent && now < deadline);
+	if (!finding.found)
+		return fail(&finding, error);
+	return print_record(command, &finding.record, &finding.mapping, error);
 }
 
 static int look_up_confined(

@@ -119,6 +119,29 @@ unlike 'nor that an old address is tried' "$(cat "$LAB_DIR/connect.err")" 'tryin
 look_up -f json
 like 'lookup prints what is held' "$status $found" '^0 .*"public_port":22,.*"held":true'
 
+# It answers Binding, and not what is asked then: what is longer does not come through.
+lab_exec reflector nft add table inet deaf
+lab_exec reflector nft add chain inet deaf in '{ type filter hook input priority 0; }'
+lab_exec reflector nft add rule inet deaf in tcp dport 3478 meta length gt 120 counter drop
+began=$(date +%s%N)
+look_up -t 30
+is 'lookup goes past one that does not answer' "$status $found" "0 $LAB_HOME_PUBLIC4 22"
+like 'which was asked' "$(lab_exec reflector nft list table inet deaf)" 'packets [1-9]'
+between 'and gives it little time' $((($(date +%s%N) - began) / 1000000)) 400 8000
+lab_exec reflector nft delete table inet deaf
+
+# Both refuse: each is named.
+(umask 077 && "$natpunch" keygen home >"$LAB_DIR/other.key")
+for command in connect lookup; do
+	lab_exec laptop "$natpunch" "$command" -r "$LAB_REFLECTOR4" -r "$LAB_SECOND4" \
+		-K "$LAB_DIR/other.key" home >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+	is "$command, a key that both refuse: exit 1" $? 1
+	for reflector in "$LAB_REFLECTOR4" "$LAB_SECOND4"; do
+		is "$command: $reflector has a line" "$(grep -c "refuse.*$reflector\|$reflector.* refuses" \
+			"$LAB_DIR/err")" 1
+	done
+done
+
 # Stopped, it is reached and says nothing; then it dies in the middle of it.
 kill -STOP "$(cat "$LAB_DIR/reflect.pid")"
 lab_spawn middle laptop "$natpunch" connect -v -r "$LAB_REFLECTOR4" -r "$LAB_SECOND4" \
