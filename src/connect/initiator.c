@@ -12,9 +12,9 @@
  *   an attempt is ASKING   the reflector is reached there: those of the same family and reflector
  *                          that are still CALLING are taken back. Home hears of one of our ports
  *                          in each family
- *   an attempt is BUSY     and its reflector holds home: for `held` no other reflector is asked,
- *                          and those that are CALLING or ASKING are taken back. So two punches do
- *                          not take the ports that each other predicts
+ *   an attempt is BUSY     and its reflector holds home: for `held`, or until a companion is due,
+ *                          no other reflector is asked, and those that are CALLING or ASKING are
+ *                          taken back. So two punches do not take the ports that each predicts
  *   a punch has no connection, and its company has none
  *                          another attempt is made beside it (companions.h)
  *   an attempt is SILENT   nothing was heard: its address is tried again, until the deadline
@@ -46,6 +46,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "connect/attempt.h"
@@ -131,6 +132,34 @@ static void note_end(struct race *race, size_t i)
 	note_error(race, &attempt->error, attempt->state == ATTEMPT_FAILED);
 	if (again || race->count > 1 || reflector_queue_has_several(&race->queue))
 		log_detail("%s", attempt->error.text);
+}
+
+/* Does another address of the same reflector say more, or as much and before? */
+static bool is_told_better(const struct race *race, size_t i)
+{
+	unsigned own = rank(&race->attempts[i].error, true);
+
+	for (size_t k = 0; k < race->count; k++) {
+		const struct error *error = &race->attempts[k].error;
+		unsigned other = error->text[0] != '\0' ? rank(error, true) : 0;
+
+		if (reflector_of(race, k) == reflector_of(race, i) && k != i &&
+			(other > own || (other == own && k < i)))
+			return true;
+	}
+	return false;
+}
+
+/* What the other reflectors said, a line for each: why it is none of them either. */
+static void tell_others(const struct race *race)
+{
+	for (size_t i = 0; i < race->count; i++) {
+		const char *text = race->attempts[i].error.text;
+
+		if (text[0] != '\0' && strcmp(text, race->error.text) != 0 &&
+			!is_told_better(race, i))
+			log_error("%s", text);
+	}
 }
 
 /* ---- which one is next -------------------------------------------------------------------- */
@@ -225,6 +254,15 @@ static void take_back(struct race *race)
 	}
 }
 
+/* Until another reflector is asked as well: a companion of the first is one too. */
+static uint64_t alone_until(const struct race *race, const struct attempt *attempt)
+{
+	uint64_t until = race->now + race->times->held;
+	uint64_t company = attempt_company_due(attempt, 1);
+
+	return company < until ? company : until;
+}
+
 /* After each event of an attempt that was in the state `before`. */
 static void take_state(struct race *race, size_t i, enum attempt_state before)
 {
@@ -245,7 +283,7 @@ static void take_state(struct race *race, size_t i, enum attempt_state before)
 		break;
 	case ATTEMPT_BUSY:
 		if (attempt->held && before < ATTEMPT_BUSY)
-			race->held_until = race->now + race->times->held;
+			race->held_until = alone_until(race, attempt);
 		break;
 	default:
 		break;
@@ -478,6 +516,8 @@ static int finish(struct race *race, struct error *error)
 	*error = race->error;
 	if (fd >= 0)
 		prepare(fd);
+	else if (reflector_queue_has_several(&race->queue))
+		tell_others(race);
 	for (size_t i = 0; i < race->count; i++)
 		attempt_end(&race->attempts[i]);
 	companions_end(&race->companions);
