@@ -8,7 +8,7 @@ need mandoc man perl
 
 # Pages of others that ours refer to; that each is in this section was looked up.
 others='capabilities.7 conntrack.8 cron.8 crontab.1 crontab.5 curl.1 inetd.8 ip.7 ipv6.7 nc.1 netstat.8 nft.8
-	raw.7 getopt_long.3 scp.1 setcap.8 socket.7 ss.8 ssh.1 ssh_config.5 sd_notify.3 sshd.8 sshd_config.5 systemd-sysusers.8 systemd.service.5
+	raw.7 getopt_long.3 scp.1 setcap.8 shutdown.2 socket.7 ss.8 ssh.1 ssh_config.5 sd_notify.3 sshd.8 sshd_config.5 systemd-sysusers.8 systemd.service.5
 	systemd.socket.5 tcp.7 tsig-keygen.8 udp.7 wg.8'
 
 # As mdoc(7) wants it: by section, then by name.
@@ -59,7 +59,20 @@ for page in man/*; do
 		[ -e "man/$reference" ] || echo "$reference"
 	done)"
 	is "$name: SEE ALSO is in order" "$(see_also "$page")" "$(see_also "$page" | sort -u)"
+	see_also "$page" >"$lint_dir/seen"
+	none "$name: SEE ALSO has all that the page refers to" "$(sed -n \
+		's/^\.\([A-Z][a-z] \)\?Xr \([^ ]*\) \([0-9]\).*/\3 \2/p' "$page" | sort -u | grep -vxFf "$lint_dir/seen")"
 done
+# What the files of services have, as far as the command reads it: systemd is not asked.
+[ -x natpunch ] || bail 'build it first: make'
+sed -n 's/.*OPTIONS="\([^"]*\)".*/\1/p' README.md man/* src/service/*.service src/service/*.init | sort -u \
+	>"$lint_dir/options"
+while read -r options; do
+	case $options in *-r*) command='probe -k' ;; *) command=reflect ;; esac
+	# shellcheck disable=SC2086 # words
+	ok "$command takes $options" ./natpunch $command $options --help
+done <"$lint_dir/options"
+like 'one of them is of a reflector with keys' "$(cat "$lint_dir/options")" '^-K /etc/natpunch/keys$'
 # What to do where the first try fails is told beside it.
 # shellcheck disable=SC2016 # Markdown
 like 'the README: where ssh hangs' "$(sed -n '/^3\. From anywhere else:$/,/^`natpunch help probe`/p' README.md)" \
