@@ -301,7 +301,7 @@ static int run(const struct command *row, int argc, char **argv)
 const struct command command_connect = {
 	.name = "connect",
 	.summary = "connect to a home by its name, through both NATs: ssh's ProxyCommand",
-	.synopsis = "-r HOST[:PORT]... -K FILE [-46qv] [-t SECONDS] [--mark N] [--fdpass] "
+	.synopsis = "[-r HOST[:PORT]]... -K FILE [-46qv] [-t SECONDS] [--mark N] [--fdpass] "
 		    "[--ssh-config] [-u -p PORT [-k] [-f FORMAT] [-i SECONDS] [-m METHOD]] NAME",
 	.options = options,
 	.run = run,

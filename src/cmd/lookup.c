@@ -335,7 +335,7 @@ static int run(const struct command *row, int argc, char **argv)
 const struct command command_lookup = {
 	.name = "lookup",
 	.summary = "print the last known address of a name",
-	.synopsis = "-r HOST[:PORT]... -K FILE [-46quv] [-f FORMAT] [-t SECONDS] NAME",
+	.synopsis = "[-r HOST[:PORT]]... -K FILE [-46quv] [-f FORMAT] [-t SECONDS] NAME",
 	.options = options,
 	.run = run,
 };
