@@ -1,7 +1,7 @@
 #!/bin/sh
 # From the road with ProxyUseFdpass: natpunch connect passes its connection to ssh, and ends. What is
 # looked at is which processes the laptop has, and whose the connection is; over IPv4, over IPv6, and
-# by a relay.
+# by a relay. And the examples of natpunch-connect(1).
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -9,7 +9,9 @@
 . "$(dirname "$0")/tap.sh"
 # shellcheck source=tests/lab/road.sh
 . "$(dirname "$0")/road.sh"
-need ip nft conntrack ss ssh strace
+# shellcheck source=tests/lab/manual.sh
+. "$(dirname "$0")/manual.sh"
+need ip nft conntrack ss ssh strace scp sftp rsync git perl
 
 # The names of the processes in the laptop's namespace.
 processes()
@@ -71,6 +73,40 @@ session_over()
 	! lab_alive session
 }
 
+root=$(getent passwd 0 | cut -d : -f 6)
+
+# At the laptop root has a directory of its own, and programs before all others.
+make_home()
+{
+	mkdir -p "$LAB_DIR/root/.ssh" "$LAB_DIR/root/photos" "$LAB_DIR/there/project" "$LAB_DIR/bin"
+	cp "$LAB_DIR/home.key" "$LAB_DIR/natpunch.key"
+	cp "$LAB_DIR/natpunch.key" "$LAB_DIR/known_hosts" "$LAB_DIR/root/.ssh"
+	cp "$LAB_DIR/natpunch.key" "$LAB_DIR/root"
+	cp "$LAB_DIR/user_key" "$LAB_DIR/root/.ssh/id_ed25519"
+	chmod -R go= "$LAB_DIR/root/.ssh"
+	echo notes | tee "$LAB_DIR/root/notes.txt" >"$LAB_DIR/root/photos/one"
+	git -C "$LAB_DIR/there/project" -c init.defaultBranch=main init -q
+	# What natpunch tells them; the daemons themselves are in 66-udp-connect.t.
+	for daemon in wg openvpn; do
+		printf '#!/bin/sh\necho "$*" >>%s/%s.told\n' "$LAB_DIR" "$daemon" >"$LAB_DIR/bin/$daemon"
+		chmod +x "$LAB_DIR/bin/$daemon"
+	done
+}
+
+# WORD: what natpunch-connect(1) shows with that word, to be run there.
+shown()
+{
+	echo "mount --bind '$LAB_DIR/root' '$root' && cd '$root' && export HOME='$root' PATH='$LAB_DIR/bin:$lab_top':\"\$PATH\""
+	manual_commands natpunch-connect.1 "$1" | sed "s| home:| home:$LAB_DIR/there/|"
+}
+
+# The block that the page says it is, with its folded line whole again.
+shown_block()
+{
+	manual_display natpunch-connect.1 'ProxyCommand natpunch' | sed "/natpunch connect/{N; s/\n  *-K/ -K/; }
+		s|reflector\.example\.org|$LAB_REFLECTOR4|; s|/root|$root|"
+}
+
 umask 022
 lab_start port-restricted port-restricted
 mkfifo "$LAB_DIR/go"
@@ -91,12 +127,39 @@ like 'its connection has keep-alives too' "$(lab_exec laptop ss -Htnpo state est
 go_on
 ok 'it ends' wait_for 30 session_over
 
-# What --ssh-config prints, as it stands.
-"$natpunch" connect --ssh-config -r "$LAB_REFLECTOR4" -K "$LAB_DIR/home.key" home >"$LAB_DIR/printed"
-like 'the printed configuration asks for it' "$(cat "$LAB_DIR/printed")" '^    ProxyUseFdpass yes$'
-is 'and works' "$(PATH=$lab_top:$PATH lab_exec laptop ssh -F "$LAB_DIR/printed" -l root \
-	-i "$LAB_DIR/user_key" -o UserKnownHostsFile="$LAB_DIR/known_hosts" -o BatchMode=yes \
-	-o GlobalKnownHostsFile=none home echo well </dev/null 2>&1)" well
+# ---- EXAMPLES of natpunch-connect(1), as they stand there
+
+make_home
+lab_exec laptop sh -c "$(shown --ssh-config)"
+is 'the manual: --ssh-config adds this block' "$(cat "$LAB_DIR/root/.ssh/config")" "$(shown_block)"
+ok 'the manual: ssh, scp, sftp, rsync and git' lab_exec laptop sh -e -c "$(shown rsync)" </dev/null
+is 'the manual: what went to home, and came' "$(cat "$LAB_DIR/there/notes.txt" \
+	"$LAB_DIR/there/photos/one" && ls -d "$LAB_DIR/root/project/.git")" "notes
+notes
+$LAB_DIR/root/project/.git"
+lab_exec laptop sh -c "$(shown 'connect -v')" >"$LAB_DIR/out" 2>"$LAB_DIR/err"
+like 'the manual: what answers there' "$(cat "$LAB_DIR/out")" '^SSH-2\.0-OpenSSH'
+manual_display natpunch-connect.1 'connect -v' | sed -n "/^natpunch connect:/{
+	s/203\.0\.113\.2:22/$LAB_HOME_PUBLIC4:22/; s/try 1/try [0-9]+/; p; }" >"$LAB_DIR/said"
+is 'the manual: and what it says' "$(grep -cxEf "$LAB_DIR/said" "$LAB_DIR/err")" 2
+
+# Over UDP, from a port that a daemon has at home.
+# shellcheck disable=SC2016 # perl's
+lab_spawn daemon home perl -MIO::Socket::INET -e '$| = 1;
+	$s = IO::Socket::INET->new(Proto => "udp", LocalPort => 51820) or die; print "bound\n"; sleep 100'
+wait_for_line 10 "$LAB_DIR/daemon.out" bound || bail 'no daemon at home'
+lab_spawn udp home sh -c "cd '$LAB_DIR' && PATH=$lab_top:\$PATH && exec $(manual_commands natpunch-connect.1 'probe -k -u') -v"
+ok 'the manual: home keeps its UDP port' wait_for_line 10 "$LAB_DIR/udp.err" 'home is registered'
+lab_spawn loop laptop sh -c "$(shown 'while read')"
+ok 'the manual: the loop for WireGuard' wait_for_line 10 "$LAB_DIR/wg.told" \
+	"^set wg0 peer KEY endpoint $LAB_HOME_PUBLIC4:51820\$"
+lab_exec laptop sh -c "$(shown openvpn)"
+is 'the manual: and OpenVPN' "$(cat "$LAB_DIR/openvpn.told")" \
+	"--config home.conf --lport 1195 --remote $LAB_HOME_PUBLIC4 51820"
+ip netns pids "$LAB-laptop" | xargs kill # the loop, both sides of its pipe
+lab_kill loop
+lab_kill udp
+lab_kill daemon
 
 # A signal in the middle of it is not the end.
 sed "s|ProxyCommand |&strace -qq -o $LAB_DIR/trace -e trace=sendmsg -e inject=sendmsg:error=EINTR:when=1 |" \

@@ -6,6 +6,8 @@
 . "$(dirname "$0")/lab.sh"
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/lab/manual.sh
+. "$(dirname "$0")/manual.sh"
 need ip nft knotd dig tcpdump
 
 natpunch=$lab_top/natpunch
@@ -35,6 +37,8 @@ start_name_server()
 				"a-long-name-of-a-host-that-there-is-not.number-$number.example.org."
 		done
 		echo '_natpunch._tcp.many.example.org. 60 IN SRV 1 0 3478 two.example.org.'
+		# The records of natpunch-reflect(1), under another name.
+		manual_display natpunch-reflect.1 SRV | sed 's/^_natpunch\._tcp\./&shown./'
 	} >"$LAB_DIR/dns/example.org.zone"
 	cat >"$LAB_DIR/dns/knot.conf" <<-END
 	server:
@@ -119,6 +123,8 @@ is 'a host of both families is asked in each' "$status $(cat "$LAB_DIR/out")" \
 	"0 $LAB_HOME_PUBLIC4 $LAB_REFLECTOR4:3479
 $LAB_HOME_PUBLIC6 [$LAB_REFLECTOR6]:3479"
 expect 'more than a datagram carries' many.example.org "$LAB_SECOND4:3478"
+# Of its three hosts, the first has another port here, and the third is not there.
+expect "the manual's records" shown.example.org "$LAB_SECOND4:3478"
 run check -4 -r example.org
 like 'check takes it as well' "$(cat "$LAB_DIR/out" "$LAB_DIR/err")" "$LAB_HOME_PUBLIC4"
 

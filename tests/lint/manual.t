@@ -51,6 +51,14 @@ for page in man/*; do
 	none "$name: groff warns of nothing" \
 		"$(LC_ALL=C.UTF-8 MANWIDTH=80 man -l "$page" 2>&1 >/dev/null)"
 	none "$name: its tables fit" "$(wide_rows "$page")"
+	none "$name names scripts and targets that are there" "$({
+		grep -oE 'tests/[a-z]+/[a-z0-9][a-z0-9.-]*' "$page" | while read -r script; do
+			[ -e "$script" ] || echo "$script"
+		done
+		sed -n 's/^\.Dl [$#] make \([a-z-]*\)$/\1/p' "$page" | while read -r target; do
+			grep -qE "^([a-z-]+ )*$target( [a-z-]+)*:" Makefile || echo "make $target"
+		done
+	})"
 	is "$name is titled so" "$(sed -n 's/^\.Dt \(.*\) \([0-9]\)$/\1.\2/p' "$page" |
 		tr '[:upper:]' '[:lower:]')" "$name"
 	none "$name refers to pages that exist" "$(sed -n 's/^\.Xr \([^ ]*\) \([0-9]\).*/\1.\2/p' \
