@@ -520,8 +520,10 @@ static void log_unused(const struct probe_options *options, const char *owner)
 	if (options->command == NULL && options->to.port == 0)
 		return;
 	log_warning("%s is %s: %s listens on port %u itself", what,
-		options->name != NULL ? "for natpunch connect alone" : "not used", owner,
-		options->request.local.port);
+		options->name != NULL && options->request.protocol == MAPPING_TCP
+			? "for natpunch connect alone"
+			: "not used",
+		owner, options->request.local.port);
 }
 
 /* With -k, once there is a mapping: who gets the connections that come in through it. */
@@ -543,7 +545,9 @@ static void log_receiver(const struct probe_state *state, const struct mapping *
 	if (!owner.listens)
 		log_warning("nothing listens on port %u: connections are refused", local->port);
 	else if (owner.pid == getpid())
-		log_note("connections to port %u go to %s", local->port,
+		log_note("%s to port %u go to %s",
+			options->request.protocol == MAPPING_UDP ? "datagrams" : "connections",
+			local->port,
 			options->command != NULL ? options->command[0] : options->to.host);
 	else if (mapping->local.port != local->port)
 		log_note("connections to port %u go to %s on port %u", mapping->local.port, name,
@@ -638,6 +642,36 @@ static int open_listener(const struct probe_options *options, int *listener, str
 	return *listener >= 0 ? 0 : -1;
 }
 
+/*
+ * -u --to: the port is taken, and shared with the questions. Nothing of it where somebody has the
+ * port already, which log_unused() says.
+ */
+static int open_forward(
+	struct keep_config *config, const struct probe_options *options, struct error *error)
+{
+	struct mapping_race_request *probe = &config->probe;
+	struct udp_forward *forward = config->udp_forward;
+	struct port_owner owner;
+
+	config->udp_forward = NULL;
+	if (probe->protocol != MAPPING_UDP || options->to.port == 0)
+		return 0;
+	if (port_owner_find(MAPPING_UDP, (enum addr_family)probe->local.family, probe->local.port,
+		    &owner) == 0 &&
+		owner.listens)
+		return 0;
+	if (leads_to_itself(options))
+		return error_set(
+			error, EXIT_STATUS_USAGE, "--to is the very port that datagrams come to");
+	if (udp_forward_open(forward, &probe->local, probe->interface, &options->to, error) != 0)
+		return -1;
+	config->udp_forward = forward;
+	probe->method = &borrow_method_bind;
+	probe->leave_free = false;
+	probe->shared = true;
+	return 0;
+}
+
 static int enter_sandbox(struct probe_state *state, struct mapping_race_request *request,
 	struct client_sandbox *sandbox, struct handover *handover)
 {
@@ -663,6 +697,7 @@ static int run_kept(struct probe_state *state)
 	struct host_port to = {.host = ""};
 	struct client_sandbox sandbox;
 	struct handover handover;
+	struct udp_forward forward;
 	struct notify notify;
 	struct keep_config config = {
 		.probe = options->request,
@@ -675,6 +710,7 @@ static int run_kept(struct probe_state *state)
 		.reload_key = reload_key,
 		.hook = &state->hook,
 		.handover = &handover,
+		.udp_forward = &forward,
 		.launcher = &sandbox.launcher,
 		.notify = &notify,
 		.report = announce_event,
@@ -689,7 +725,8 @@ static int run_kept(struct probe_state *state)
 		to.port = options->request.local.port;
 	config.probe.leave_free = true;
 	handover_init(&handover, options->command, &to);
-	if (open_listener(options, &config.listener, &state->error) != 0)
+	if (open_listener(options, &config.listener, &state->error) != 0 ||
+		open_forward(&config, options, &state->error) != 0)
 		return command_fail(&state->error);
 	notify_open(&notify);
 	status = enter_sandbox(state, &config.probe, &sandbox, &handover);
@@ -698,6 +735,8 @@ static int run_kept(struct probe_state *state)
 	client_sandbox_close(&sandbox);
 	notify_close(&notify);
 	handover_end(&handover);
+	if (config.udp_forward != NULL)
+		udp_forward_end(config.udp_forward);
 	if (config.listener >= 0)
 		close(config.listener);
 	return status == 0 ? EXIT_STATUS_DONE : command_fail(&state->error);

@@ -48,7 +48,8 @@ const struct option_row probe_option_rows[] = {
 		false},
 	{'k', "keep", NULL, "stay, keep the mapping alive, print a line at every change", false},
 	{'i', "interval", "SECONDS", "between keep-alives with -k (25)", false},
-	{OPTION_TO, "to", "HOST:PORT", "with -k: hand over to HOST:PORT what comes in", false},
+	{OPTION_TO, "to", "HOST:PORT", "with -k: hand over to HOST:PORT what comes to the port",
+		false},
 	{'n', "name", "NAME", "register the mapping at the reflector under this name", false},
 	{'K', "key", "FILE", "the key file that has the name's key", false},
 	{'q', "quiet", NULL, "say nothing but errors", false},
@@ -276,10 +277,13 @@ static int check_combination(const struct probe_options *options, struct error *
 		return error_set(error, EXIT_STATUS_USAGE, "--hook-events needs -e");
 	if ((options->name == NULL) != (options->key_path == NULL))
 		return error_set(error, EXIT_STATUS_USAGE, "-n and -K need each other");
-	if (options->request.protocol == MAPPING_UDP &&
-		(options->command != NULL || options->to.port != 0))
+	if (options->request.protocol == MAPPING_UDP && options->command != NULL)
 		return error_set(error, EXIT_STATUS_USAGE,
-			"connections are handed over from TCP, which does not go with -u");
+			"a command is run for TCP connections, and does not go with -u");
+	if (options->request.protocol == MAPPING_UDP && options->to.port != 0 &&
+		options->request.method != NULL && options->request.method != &borrow_method_bind)
+		return error_set(error, EXIT_STATUS_USAGE,
+			"with -u and --to the port is taken by method bind alone");
 	if (options->command != NULL && options->to.port != 0)
 		return error_set(error, EXIT_STATUS_USAGE, "--to and a command exclude each other");
 	if (options->interval_ms != 0)

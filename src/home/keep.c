@@ -7,6 +7,7 @@
  *   SIGHUP                 the key is read again; another one is registered with at once. The
  *                          reflectors' names are looked up again.
  *   connection accepted    it goes to the hand-over.
+ *   a UDP port to pass on  its datagrams go where udp_forward.c has them go.
  *   SIGTERM, SIGINT        the end. SIGCHLD: hooks and connections that ended are reaped; without
  *                          the launcher it is the end, with an error.
  *   a family is hopeless   the end, with an error, once each one is and this machine refuses.
@@ -166,7 +167,8 @@ enum watch_slot {
 	WATCH_ROUTE,
 	WATCH_CLOCK,
 	WATCH_LISTENER,
-	WATCH_UPKEEPS,
+	WATCH_UDP_FORWARD,
+	WATCH_UPKEEPS = WATCH_UDP_FORWARD + UDP_FORWARD_WATCH_MAX,
 	WATCH_MAX = WATCH_UPKEEPS + UPKEEP_MAX * UPKEEP_WATCH_MAX,
 };
 
@@ -185,6 +187,11 @@ static void wait_for_something(struct keep *keep, struct pollfd fds[WATCH_MAX], 
 	fds[WATCH_ROUTE] = (struct pollfd){.fd = keep->watch.route_fd, .events = POLLIN};
 	fds[WATCH_CLOCK] = (struct pollfd){.fd = keep->watch.clock_fd, .events = POLLIN};
 	fds[WATCH_LISTENER] = (struct pollfd){.fd = keep->listener, .events = POLLIN};
+	for (size_t i = WATCH_UDP_FORWARD; i < WATCH_UPKEEPS; i++)
+		fds[i] = (struct pollfd){.fd = -1};
+	if (keep->config->udp_forward != NULL)
+		due = timers_earlier(
+			due, udp_forward_watch(keep->config->udp_forward, fds + WATCH_UDP_FORWARD));
 	for (size_t i = 0; i < keep->count; i++)
 		due = timers_earlier(due, upkeep_watch(&keep->upkeeps[i], fds + watch_upkeep(i)));
 	if (poll(fds, watch_upkeep(keep->count), clock_poll_ms(now, due)) < 0)
@@ -251,6 +258,8 @@ static void take_events(struct keep *keep, const struct pollfd fds[WATCH_MAX], u
 		keep->check_due = now + SETTLE_MS;
 	if (fds[WATCH_LISTENER].revents != 0)
 		handover_accept(keep->config->handover, keep->listener, now);
+	if (keep->config->udp_forward != NULL)
+		udp_forward_advance(keep->config->udp_forward, fds + WATCH_UDP_FORWARD, now);
 	for (size_t i = 0; i < keep->count; i++)
 		upkeep_advance(&keep->upkeeps[i], fds + watch_upkeep(i), now);
 	settle_ports(keep, now);

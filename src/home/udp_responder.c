@@ -72,6 +72,7 @@ static void start(struct udp_responder *responder, struct udp_punch *punch,
 		.local = path->local,
 		.remote = *initiator,
 		.interface = path->interface,
+		.one_port = path->one_port,
 		.may_send = may_send,
 		.context = responder,
 	};

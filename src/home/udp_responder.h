@@ -27,6 +27,7 @@ struct udp_responder_path {
 	struct addr reflector;              /* who invites */
 	const struct borrow_method *method; /* as asked for; NULL: whichever works */
 	const char *interface;              /* or NULL */
+	bool one_port;                      /* as udp_punch_config has it */
 	const struct key *key;              /* of the name; must outlive what is met */
 };
 

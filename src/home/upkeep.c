@@ -622,6 +622,7 @@ static void meet_over_udp(struct upkeep *upkeep, const struct held *over,
 		.reflector = binding->request.remote,
 		.method = upkeep->probe->method,
 		.interface = upkeep->request.interface,
+		.one_port = upkeep->probe->shared,
 		.key = upkeep->config->key,
 	};
 

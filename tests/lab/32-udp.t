@@ -96,6 +96,20 @@ try_client()
 	lab_kill client
 }
 
+# NAME: a port that is passed on to the VPN's.
+try_to()
+{
+	lab_exec home "$natpunch" probe -k -u -p 1194 --to "$LAB_HOME4:1194" -r "$LAB_REFLECTOR4" \
+		-m raw >/dev/null 2>&1
+	is "$1: --to takes the port by bind alone: usage" $? 2
+	lab_spawn keep home "$natpunch" probe -k -u -4 -p 3000 --to 127.0.0.1:1194 -r "$LAB_REFLECTOR4"
+	ok "$1: --to: a line" wait_for_line 10 "$LAB_DIR/keep.out" "^$LAB_HOME_PUBLIC4 "
+	line=$(cat "$LAB_DIR/keep.out")
+	try_client "$1, by --to" third 127.0.0.1
+	lab_kill keep
+	is "$1: --to: it ends" $? 0
+}
+
 # KIND IPV6
 try_kind()
 {
@@ -122,6 +136,7 @@ try_kind()
 		probe -p 1194 -r "$LAB_REFLECTOR4"
 		try_client "$1" third "$LAB_THIRD4"
 		try_client "$1, through another NAT" laptop "$LAB_LAPTOP_PUBLIC4"
+		[ "$1" != full-cone ] || try_to "$1"
 		;;
 	esac
 	is "$1: OpenVPN's socket is the same" "$(vpn_sockets)" "$sockets"

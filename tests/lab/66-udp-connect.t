@@ -289,6 +289,22 @@ try_rewrite_at_home()
 	lab_kill mute
 }
 
+# Home's daemon is at another port than the one that is kept, and gets what comes there.
+try_to_another_port()
+{
+	lab_kill keep
+	lab_nat_flush laptop
+	road_keep -u -p 5002 --to 127.0.0.1:5000 -i 2
+	connect_udp -p 6003
+	is "--to at home: exit 0" "$status" 0
+	is "--to at home: the kept port's mapping" "$line" "$LAB_HOME_PUBLIC4 5002"
+	echo "$line" >"$LAB_DIR/target"
+	start_daemon third-daemon laptop 6003 "$LAB_DIR/target"
+	ok "--to at home: the laptop's daemon gets its answer" \
+		wait_for_line 10 "$LAB_DIR/third-daemon.out" "^well from $line\$"
+	lab_kill third-daemon
+}
+
 # TITLE: of the two reflectors the second leads home, whatever the first is
 second_leads()
 {
@@ -372,6 +388,7 @@ else
 fi
 start_daemon home-daemon home 5000
 try_keep
+try_to_another_port
 try_ipv6
 try_rewrite_at_home
 try_deaf

@@ -35,7 +35,7 @@ struct udp_punch_config {
 	struct addr local;                  /* the port, and the address if it matters */
 	struct addr remote;                 /* the other side's mapping */
 	const char *interface;              /* or NULL */
-	bool one_port; /* by bind another punch has what comes from other ports */
+	bool one_port; /* by bind somebody else here has what comes from other ports */
 	/* May one check be sent now? NULL: as often as the punch likes. */
 	bool (*may_send)(void *context, const struct addr *remote, uint64_t now);
 	void *context;

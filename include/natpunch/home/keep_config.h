@@ -11,6 +11,7 @@
 #include "natpunch/client/forward.h"
 #include "natpunch/client/mapping_race.h"
 #include "natpunch/home/handover.h"
+#include "natpunch/home/udp_forward.h"
 #include "natpunch/os/hook.h"
 #include "natpunch/os/launcher.h"
 #include "natpunch/os/notify.h"
@@ -35,6 +36,8 @@ struct keep_config {
 	struct handover *handover;
 	struct launcher *launcher; /* that both use, or NULL */
 	int listener;              /* or -1 */
+	struct udp_forward
+		*udp_forward; /* advanced here: it has the port of a `shared` probe; or NULL */
 	struct notify *notify;
 	/* Called for every event with the mapping in question (for HOOK_DOWN the last one). */
 	void (*report)(
