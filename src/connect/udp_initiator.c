@@ -236,7 +236,7 @@ static bool has_punch(const struct initiator *initiator)
 	return false;
 }
 
-/* Begins to send to home where `way` has it, unless a punch to there is on. */
+/* Begins to send to the home that this reflector tells of, unless that is under way. */
 static void punch_to(struct initiator *initiator, struct way *way, uint64_t now)
 {
 	const struct mapping_race_request *race = &initiator->request->race;

@@ -96,6 +96,9 @@ is 'without a line' "$line" ''
 is 'then nobody gets in' "$(lab_banner third "$LAB_HOME_PUBLIC4" 22)" ''
 probe -F -u -p 5000 -f json
 like 'UDP as well' "$line" '"protocol":"udp",.*"router_method":"pcp","router_port":5000'
+probe -F -u -p 5000 -V
+is 'UDP, and a stranger comes through it: exit 0' "$status" 0
+is 'UDP, and a stranger comes through it: the line' "$line" "$LAB_HOME_PUBLIC4 5000"
 router_stop
 
 probe -F --router fe80::1

@@ -223,6 +223,26 @@ try_wireguard()
 	lab_kill "wgl$$"
 }
 
+# By a port of the laptop's that something else sends from, as the manual has it.
+try_mosh()
+{
+	lab_kill keep
+	lab_nat_flush laptop
+	road_keep -u -p 60001 -i 2
+	lab_exec home env LC_ALL=C.UTF-8 mosh-server new -p 60001 -- /bin/sh -c 'echo you are in; cat' \
+		>"$LAB_DIR/mosh" 2>/dev/null
+	key=$(sed -n 's/.*MOSH CONNECT 60001 //p' "$LAB_DIR/mosh" | tr -d '\r')
+	connect_udp -p 6005
+	is "mosh: exit 0" "$status" 0
+	lab_spawn socat laptop socat UDP4-LISTEN:60001,bind=127.0.0.1 \
+		"UDP4:${line% *}:${line#* },sourceport=6005"
+	lab_spawn mosh-client laptop env MOSH_KEY="$key" LC_ALL=C.UTF-8 TERM=xterm script -qefc \
+		'stty rows 24 cols 80; mosh-client 127.0.0.1 60001' "$LAB_DIR/screen"
+	ok "mosh: the terminal at home is there" wait_for_line 15 "$LAB_DIR/screen" 'you are in'
+	lab_kill mosh-client
+	lab_kill socat
+}
+
 lines_are()
 {
 	[ -f "$LAB_DIR/kept.out" ] && [ "$(wc -l <"$LAB_DIR/kept.out")" -eq "$1" ]
@@ -386,7 +406,14 @@ if command -v wireguard-go >/dev/null && command -v wg >/dev/null; then
 else
 	diag 'WireGuard is not tried: there is no wireguard-go, or no wg'
 fi
+if command -v mosh-server >/dev/null && command -v socat >/dev/null; then
+	try_mosh
+else
+	diag 'mosh is not tried: there is no mosh, or no socat'
+fi
 start_daemon home-daemon home 5000
+lab_kill keep
+road_keep -u -p 5000 -i 2
 try_keep
 try_to_another_port
 try_ipv6
