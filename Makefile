@@ -83,11 +83,12 @@ $(B)/libnatpunch.a: $(PARTS); $(Q)rm -f $@ && $(AR) rcs $@ $(PARTS)
 
 # A test's own code runs once, so it is not made fast; what it tests is as it is shipped.
 TEST_CFLAGS = $(ALL_CFLAGS) -Itests
-TEST_SPEED  = -O1 -g1
-$(UNIT) $(PROPERTY) $(REPLAY): TEST_CFLAGS += $(TEST_SPEED)
+$(UNIT) $(PROPERTY) $(REPLAY): TEST_CFLAGS += $(or $(TEST_SPEED),-O1 -g1)
+# Begun thousands of times: of all that a short command does, its dynamic linking takes longest.
+$(B)/lab/inside $(B)/lab/pids: STATIC_CC = $(or $(shell command -v $(MUSL_CC)),$(CC)) -static
 define compile_test
 	$(call say,TEST,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(TEST_CFLAGS) -MF $@.d -o $@ $(filter %.c,$^) $(B)/libnatpunch.a $(ALL_LDFLAGS)
+	$(Q)mkdir -p $(@D) && $(or $(STATIC_CC),$(CC) $(ALL_LDFLAGS)) $(TEST_CFLAGS) -MF $@.d -o $@ $(filter %.c,$^) $(B)/libnatpunch.a
 endef
 $(UNIT) $(PROPERTY) $(PLATFORM): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a
 	$(compile_test)
@@ -118,8 +119,7 @@ fuzz:; $(Q)sh tests/fuzz/run $(SECONDS)
 faults: static
 	$(Q)sh tests/tools build lab && perl tests/faults
 
-# Not by install(1) and `sed -i`, which differ between systems.
-install: $(PROGRAM)
+install: $(PROGRAM) # not by install(1) and `sed -i`, which differ between systems
 	umask 022; for file in $(INSTALLED); do \
 	    from=$${file%%=*} place=$(DESTDIR)$${file#*=} && mkdir -p "$${place%/*}" && rm -f "$$place" && \
 	    case $$from in src/service/*|man/*) sed 's|/usr/local/bin/|$(BINDIR)/|; s|/usr/local/share/|$(PREFIX)/share/|' $$from ;; \
