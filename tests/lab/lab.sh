@@ -885,10 +885,10 @@ lab_conntrack()
 			for (i = 1; i <= NF; i++) {
 				if ($i ~ /^dst=/ && ++dst == 2)
 					address = substr($i, 5)
-				if ($i ~ /^dport=/ && ++dport == 2)
+				if ($i ~ /^dport=/ && ++dport == 2 && !seen[address, substr($i, 7)]++)
 					print address, substr($i, 7)
 			}
-		}' | sort -u
+		}'
 }
 
 lab_mapping()

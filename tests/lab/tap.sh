@@ -104,9 +104,17 @@ isnt()
 	fi
 }
 
+# A here-document, as it takes a shell no process to write a short one.
+tap_matches()
+{
+	grep -Eq -e "$2" <<-END
+	$1
+	END
+}
+
 like()
 {
-	if printf '%s\n' "$2" | grep -Eq -e "$3"; then
+	if tap_matches "$2" "$3"; then
 		pass "$1"
 	else
 		fail "$1"
@@ -117,7 +125,7 @@ like()
 
 unlike()
 {
-	if printf '%s\n' "$2" | grep -Eq -e "$3"; then
+	if tap_matches "$2" "$3"; then
 		fail "$1"
 		diag "    got: $2"
 		diag "matches: $3"
