@@ -19,7 +19,7 @@ tidy_all()
 tidy()
 {
 	eval "set -- \"\$1\" -- $lint_flags"
-	clang-tidy --quiet "$@"
+	large clang-tidy --quiet "$@"
 }
 
 # shellcheck disable=SC2046 # names without spaces

@@ -12,7 +12,7 @@ need cppcheck
 check()
 {
 	eval "set -- $(printf '%s\n' "$lint_flags" | sed 's/-W[^ ]*//g; s/-std=[^ ]*//') \"\$@\""
-	cppcheck --quiet --std=c11 --inline-suppr --error-exitcode=1 --suppress=variableScope \
+	large cppcheck --quiet --std=c11 --inline-suppr --error-exitcode=1 --suppress=variableScope \
 		--suppress=redundantContinue --suppress=unusedStructMember \
 		--suppress=knownConditionTrueFalse "$@" 2>&1
 }

@@ -38,7 +38,7 @@ none 'nobody is named in it' "$(tar -tvzf "$tarball" 2>/dev/null | grep -v ' 0/0
 
 # The package, and meanwhile a part of the program in another place; it stands here already.
 [ -x natpunch ] || bail 'build it first: make'
-DEB_BUILD_OPTIONS=nocheck make -s -C "$again" deb >"$lint_dir/deb.log" 2>&1 &
+large env DEB_BUILD_OPTIONS=nocheck make -s -C "$again" deb >"$lint_dir/deb.log" 2>&1 &
 deb=$!
 part=build/src/os/socket.o
 ok 'make, elsewhere' make -s -C "$lint_dir/tree" "$part"
