@@ -1,9 +1,8 @@
 /*
  * addr.c - an IP address and a port, as a value.
  *
- * The texts are read and written here and not by the C library: inet_pton() and inet_ntop() of
- * glibc and musl differ in what they take and in the form that they print, and a script that
- * compares two lines must not see which of them a binary was built with.
+ * inet_pton() and inet_ntop() are not used: those of glibc and musl differ in what they take and
+ * print, and a script that compares two lines must not see which library a binary was built with.
  */
 #include "natpunch/base/addr.h"
 

@@ -1,6 +1,6 @@
 /*
- * base64.c - base64url. Keys pass through here, so no index into a table depends on a byte: which
- * lines of the cache were touched would tell of it.
+ * base64.c - base64url. Keys pass through here, so no table is indexed by a byte: the cache lines
+ * that it touched would reveal it.
  */
 #include "natpunch/base/base64.h"
 

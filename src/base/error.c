@@ -1,6 +1,3 @@
-/*
- * error.c - an error as a value.
- */
 #include "natpunch/base/error.h"
 
 #include <stdarg.h>

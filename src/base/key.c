@@ -1,8 +1,8 @@
 /*
  * key.c - names, their keys, and the file that both sides keep them in.
  *
- * The file is written by people and by `>>`; what is not exactly a key is an error, because a line
- * that is passed over is a name that stops working without a word.
+ * People write the file, also by `>>`. A line that is not exactly a key is an error: to skip it
+ * would silently lose a name.
  */
 #include "natpunch/base/key.h"
 
@@ -30,7 +30,7 @@ bool key_is_name(const char *text, size_t size)
 	return true;
 }
 
-/* `label` with its NUL, so that the name begins where nothing else can. */
+/* `label` is hashed with its NUL, so that no label and name can read as another pair. */
 static void compute_hash(const char *label, const struct key *key, uint8_t hash[SHA256_SIZE])
 {
 	struct sha256 state;
@@ -73,7 +73,7 @@ const char *key_format(const struct key *key, char out[KEY_LINE_SIZE])
 	return out;
 }
 
-/* A carriage return counts, so that a file that came by way of Windows is read. */
+/* A carriage return is one too, for a file written on Windows. */
 static bool is_blank(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r';

@@ -1,6 +1,3 @@
-/*
- * mapping.c - a mapping: what a probe found out, how it is printed and how it is remembered.
- */
 #include "natpunch/base/mapping.h"
 
 #include <stdarg.h>
@@ -25,7 +22,7 @@ bool mapping_equal(const struct mapping *a, const struct mapping *b)
 	       a->protocol == b->protocol;
 }
 
-/* A line that is being written; `failed` once anything did not fit. */
+/* A line being written; `failed` once something did not fit. */
 struct line {
 	char *text;
 	size_t size;
@@ -122,7 +119,7 @@ enum field {
 	FIELD_PROTOCOL,
 	FIELD_METHOD,
 	FIELD_REFLECTOR,
-	FIELD_FAMILY, /* not in a record, where it would be told twice */
+	FIELD_FAMILY, /* not in a record: the address has it */
 	FIELD_ROUTER,
 	FIELD_ROUTER_METHOD,
 	FIELD_ROUTER_PORT, /* in a record where there is one: it is asked for again */
@@ -151,7 +148,7 @@ static const struct {
 	[FIELD_LEASE] = {"lease", "NATPUNCH_LEASE", true},
 };
 
-/* A field's plain text; `buffer` is there for those that have to be made. */
+/* A field's plain text, which some fields write into `buffer`. */
 static const char *field_text(
 	const struct mapping *mapping, enum field field, char buffer[ADDR_IP_TEXT_SIZE])
 {
@@ -245,7 +242,7 @@ int mapping_format(const struct mapping *mapping, const char *format, char out[M
 	return line.failed ? -1 : 0;
 }
 
-/* Text that the shell's quotes leave as it is, so that taking them off is all of decoding. */
+/* Can it stand between the shell's quotes unescaped, so that decoding only removes them? */
 static bool is_recordable(const char *text)
 {
 	for (; *text != '\0'; text++) {
@@ -272,7 +269,7 @@ int mapping_encode_record(const struct mapping *mapping, char out[MAPPING_RECORD
 	return line.failed ? -1 : 0;
 }
 
-/* Steps over `expected`, or returns NULL; so does NULL, which lets calls be chained. */
+/* Steps over `expected`, or returns NULL; also for NULL, so that calls can be chained. */
 static const char *skip(const char *at, const char *expected)
 {
 	size_t size = strlen(expected);
@@ -344,8 +341,8 @@ static const char *read_field(struct mapping *out, enum field field, const char 
 }
 
 /*
- * Reads with some lenience and then holds what it understood, written anew, against what it was
- * given. So there is one text for each mapping, and no second rule that could drift from the first.
+ * Reads leniently, then encodes what it understood and compares that with what it was given. So
+ * each mapping has one text, and no second rule could drift from the first.
  */
 int mapping_decode_record(struct mapping *out, const char *data, size_t size)
 {

@@ -1,6 +1,3 @@
-/*
- * parse.c - text that a person typed, to a value: strictly.
- */
 #include "natpunch/base/parse.h"
 
 #include <stdbool.h>

@@ -1,6 +1,3 @@
-/*
- * secret.c - bytes that nobody else may know.
- */
 #include "natpunch/base/secret.h"
 
 #include <stdint.h>
@@ -18,7 +15,7 @@ bool secret_equal(const void *a, const void *b, size_t size)
 
 void secret_wipe(void *data, size_t size)
 {
-	/* A pointer that may change: the call cannot be known to be of no effect and left out. */
+	/* The compiler cannot know what this calls, so it cannot leave the call out. */
 	void *(*volatile set_bytes)(void *, int, size_t) = memset;
 
 	set_bytes(data, 0, size);

@@ -1,5 +1,5 @@
 /*
- * text.c - bytes from outside made fit for a terminal, a log and a shell.
+ * text.c - escapes bytes from outside.
  *
  * All three write one token per byte and stop before the first token that does not fit whole, so a
  * cut never leaves half an escape, an open quote or a missing NUL behind.

@@ -3,9 +3,9 @@
  *
  * The array of entries is two tables in one. Read by heap position (0 to count - 1), key and slot
  * are the heap. Read by slot number, due and position say what is true of that slot. A busy
- * connection puts its deadline off with every packet; that writes `due` and leaves the heap alone,
- * where the slot then stands too early. settle() sets that right for the top, and only there: a
- * slot that never comes to the top is never moved.
+ * connection postpones its deadline with every packet; that writes `due` and leaves the heap alone,
+ * where the slot is then too early. settle() corrects that at the top alone: a slot that never
+ * comes to the top is never moved.
  *
  * States of a slot: not in the heap (position NOWHERE, due NONE); in it and due; in it though its
  * deadline was removed (due NONE), until it comes to the top.
@@ -98,7 +98,7 @@ uint64_t timer_heap_of(const struct timer_heap *heap, uint32_t slot)
 	return slot < heap->capacity ? heap->entries[slot].due : TIMER_NONE;
 }
 
-/* Moves what stands too early until the top is truly due first, or the heap is empty. */
+/* Moves slots that are too early, until the top is due first or the heap is empty. */
 static bool settle(struct timer_heap *heap)
 {
 	while (heap->count > 0) {

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 enum addr_family {
-	ADDR_NONE = 0, /* no address: "any" where one may be left out */
+	ADDR_NONE = 0, /* no address; as an argument it can mean any */
 	ADDR_IPV4 = 4,
 	ADDR_IPV6 = 6,
 };

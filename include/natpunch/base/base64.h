@@ -1,7 +1,7 @@
 /*
  * base64.h - bytes as text that needs no quoting anywhere: base64url (RFC 4648 section 5).
  *
- * Only whole groups: 3 bytes, 4 characters. So there is no padding and one text for all bytes.
+ * Groups of 3 bytes as 4 characters alone: without padding, and with one text for the same bytes.
  */
 #ifndef NATPUNCH_BASE_BASE64_H
 #define NATPUNCH_BASE_BASE64_H

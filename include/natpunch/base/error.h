@@ -1,8 +1,8 @@
 /*
  * error.h - an error as a value.
  *
- * Low floors fill one in and return -1; only a subcommand prints it. The status is the exit code
- * that the process ends with when nothing better comes along.
+ * The rooms below cmd fill one in and return -1; only a subcommand prints it. The status is the
+ * exit code of the process, unless the subcommand goes on.
  */
 #ifndef NATPUNCH_BASE_ERROR_H
 #define NATPUNCH_BASE_ERROR_H

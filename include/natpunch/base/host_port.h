@@ -1,5 +1,5 @@
 /*
- * host_port.h - "HOST:PORT" that a person typed, to its parts: strictly, as parse.h.
+ * host_port.h - reads "HOST:PORT" as a person types it, as strictly as parse.h.
  */
 #ifndef NATPUNCH_BASE_HOST_PORT_H
 #define NATPUNCH_BASE_HOST_PORT_H
@@ -30,7 +30,7 @@ int host_port_parse(const char *text, uint16_t default_port, struct host_port *o
 /* Writes it so that host_port_parse() reads the same; the port where it was named. Returns out. */
 char *host_port_format(const struct host_port *host_port, char out[HOST_PORT_TEXT_SIZE]);
 
-/* "[ADDR:]PORT" of -l and -T: as above but the port is a must and HOST may be missing ("3478"). */
+/* "[ADDR:]PORT" of -l and -T: as above, except that PORT is required and ADDR optional ("3478"). */
 int host_port_parse_listen(const char *text, struct host_port *out)
 	__attribute__((warn_unused_result));
 

@@ -1,14 +1,14 @@
 /*
  * key.h - names, their keys, and the file that both sides keep them in.
  *
- * A line of the file is `NAME KEY`, with blanks between and around as one likes; an empty line and
- * one whose first character is '#' say nothing. The same line serves the reflector and the home.
+ * A line of the file is `NAME KEY`, with any blanks between and around them; the reader skips empty
+ * lines and those that begin with '#'. The same line serves the reflector and the home.
  *
- *   NAME  1 to 63 of a-z 0-9 . _ -, the first a letter or a digit. There are no capitals, so that
- *         no two names differ in them alone.
+ *   NAME  1 to 63 of a-z 0-9 . _ -, the first a letter or a digit. Without capitals no two names
+ *         differ in them alone.
  *   KEY   48 characters of base64url: 32 random bytes, and the first 4 of
- *         SHA-256("natpunch key 1" NUL NAME NUL bytes), so that a slip of the editor is noticed and
- *         so is a key that stands behind another's name. Nothing rests on those 4 being secret.
+ *         SHA-256("natpunch key 1" NUL NAME NUL bytes). By these the reader notices a slip of the
+ *         editor and a key beside another name; they need not be secret.
  */
 #ifndef NATPUNCH_BASE_KEY_H
 #define NATPUNCH_BASE_KEY_H
@@ -29,12 +29,12 @@ struct key {
 bool key_is_name(const char *text, size_t size);
 
 /*
- * A number that another key, or the same one under another name, has but by chance; it tells
- * nothing of the secret.
+ * A number that tells keys apart: another key, or the same key under another name, has it only by
+ * chance. It says nothing about the secret.
  */
 uint32_t key_number(const struct key *key);
 
-/* The line without its newline. key->name must be a name. Returns out. */
+/* Writes the line without its newline. key->name must be valid (key_is_name()). Returns out. */
 const char *key_format(const struct key *key, char out[KEY_LINE_SIZE]);
 
 /* Goes through a file's lines. Start with line and offset 0; the bytes are the caller's. */

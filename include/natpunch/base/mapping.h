@@ -1,5 +1,5 @@
 /*
- * mapping.h - a mapping: what a probe found out, how it is printed and how it is remembered.
+ * mapping.h - a mapping as a probe found it, and how it is printed and remembered.
  */
 #ifndef NATPUNCH_BASE_MAPPING_H
 #define NATPUNCH_BASE_MAPPING_H
@@ -23,8 +23,8 @@ struct mapping {
 	char reflector[272]; /* as the user named it: HOST:PORT */
 	char method[16];     /* bind, repair, rewrite, raw */
 	enum mapping_protocol protocol;
-	/* A router that forwards a port to the local one, as it says; router is ADDR_NONE, and the
-	 * rest is empty, where none was asked or none does. */
+	/* The router that says it forwards a port to the local one. Without one, router is
+	 * ADDR_NONE and the rest is empty. */
 	struct addr router;
 	char router_method[8]; /* pcp, nat-pmp, upnp */
 	uint16_t router_port;
@@ -33,7 +33,7 @@ struct mapping {
 
 const char *mapping_protocol_name(enum mapping_protocol protocol); /* "tcp", "udp" */
 
-/* The same mapping to the rest of the world: public address and port, local port and protocol. */
+/* Are public address and port, local port and protocol the same? */
 bool mapping_equal(const struct mapping *a, const struct mapping *b);
 
 /*
@@ -56,9 +56,9 @@ int mapping_format(const struct mapping *mapping, const char *format, char out[M
 	__attribute__((warn_unused_result));
 
 /*
- * The content of a -c FILE: the env form up to the reflector and the router's port if there is one,
- * with a version word in front and a newline behind. mapping_decode_record() takes back just what
- * mapping_encode_record() writes; anything else, by a byte more or less, is -1.
+ * The content of a -c FILE: a version word, the env form up to the reflector, the router's port if
+ * there is one, and a newline. mapping_decode_record() takes exactly what mapping_encode_record()
+ * writes, and returns -1 for anything that differs by a byte.
  */
 int mapping_encode_record(const struct mapping *mapping, char out[MAPPING_RECORD_SIZE])
 	__attribute__((warn_unused_result));

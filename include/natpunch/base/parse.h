@@ -1,8 +1,8 @@
 /*
- * parse.h - text that a person typed, to a value: strictly.
+ * parse.h - reads a value as a person types it, strictly.
  *
- * Digits only, base 10, the whole string, in range; nothing is guessed. Every parser returns 0, or
- * -1 and leaves *out alone.
+ * A parser takes the whole string or nothing, and guesses nothing. It returns 0, or -1 and leaves
+ * *out alone.
  */
 #ifndef NATPUNCH_BASE_PARSE_H
 #define NATPUNCH_BASE_PARSE_H

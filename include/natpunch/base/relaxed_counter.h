@@ -2,8 +2,8 @@
  * relaxed_counter.h - a number that one thread writes and others may read, in no order with
  * anything else.
  *
- * A machine of 32 bits reads the two halves one after the other: what is read can be wrong while
- * the upper one changes, once.
+ * A 32-bit machine reads the two halves one after the other, so a read while the upper half changes
+ * can be wrong, once.
  */
 #ifndef NATPUNCH_BASE_RELAXED_COUNTER_H
 #define NATPUNCH_BASE_RELAXED_COUNTER_H

@@ -1,5 +1,5 @@
 /*
- * text.h - bytes from outside made fit for a terminal, a log and a shell; and numbers.
+ * text.h - escapes bytes from outside for a terminal, a log and a shell; writes numbers.
  */
 #ifndef NATPUNCH_BASE_TEXT_H
 #define NATPUNCH_BASE_TEXT_H
@@ -33,15 +33,14 @@ const char *text_escape_json(char *out, size_t capacity, const char *text);
 const char *text_escape_shell(char *out, size_t capacity, const char *text);
 
 /*
- * What stands behind `word` at the beginning of text, or NULL where that begins otherwise. ASCII
- * letters are the same in both cases.
+ * Returns what follows `word` at the beginning of text, or NULL when text begins otherwise. Upper
+ * and lower case of ASCII letters are the same.
  */
 const char *text_skip_word(const char *text, const char *word);
 
 #define TEXT_DECIMAL_SIZE 11 /* "4294967295" and a NUL */
 
-/* A number in decimal, for what is written too often for printf(3). Returns where its NUL stands.
- */
+/* Writes a number in decimal, where printf(3) would be too slow. Returns where its NUL is. */
 char *text_put_decimal(char out[TEXT_DECIMAL_SIZE], uint32_t number);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * timer_heap.h - which of many slots is due first: a binary heap over fixed memory.
  *
- * Each slot number (0 to capacity - 1) has at most one deadline. Putting a deadline off is O(1):
- * the heap keeps the earlier key and moves it only when it comes to the top, which is what a
- * connection that is busy wants. All memory is the caller's.
+ * Each slot number (0 to capacity - 1) has at most one deadline. To postpone a deadline is O(1), as
+ * a busy connection needs: the heap keeps the earlier key and moves it only when it comes to the
+ * top. All memory is the caller's.
  * Invariant: for every slot in the heap, its heap key <= its real deadline.
  */
 #ifndef NATPUNCH_BASE_TIMER_HEAP_H

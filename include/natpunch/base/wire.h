@@ -2,8 +2,8 @@
  * wire.h - bounded reading and writing of big-endian bytes.
  *
  * A reader never steps past its end and a writer never past its capacity: the first try to do so
- * sets `failed`, changes nothing else, and every later call fails as well. So a caller may run a
- * whole sequence and look at `failed` (or the last return value) once, at the end.
+ * sets `failed`, changes nothing else, and every later call fails as well. So a caller may run
+ * a whole sequence and check `failed` (or the last return value) once, at the end.
  * Invariant of both: offset <= size. Neither owns the bytes it points at.
  */
 #ifndef NATPUNCH_BASE_WIRE_H
