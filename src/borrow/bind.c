@@ -1,6 +1,6 @@
 /*
- * bind: the port is free, or was left by a connection that is over. Nothing special is needed but,
- * below 1024, the right to bind there.
+ * bind: the port is free, or a connection that is over has left it. Below 1024 it needs the right
+ * to bind there.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 static int bind_free(int fd, const struct addr *local)
 {
-	/* Without it a daemon could not bind its port again while this connection lives. */
+	/* Else a daemon could not bind its port again while this connection lives. */
 	if (socket_set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0)
 		return -1;
 	/* A listener of our own on the port asks for this of all beside it. */
@@ -22,10 +22,9 @@ static int bind_free(int fd, const struct addr *local)
 }
 
 /*
- * On UDP, SO_REUSEADDR would let two sockets take each other's datagrams. SO_REUSEPORT lets our own
- * share the port with each other, as each but one is connected to another address, and that one
- * gets the rest. It is set once the port is ours, so that the first of them never shares it with
- * anybody.
+ * Over UDP, SO_REUSEADDR would let two sockets take each other's datagrams. SO_REUSEPORT lets our
+ * own sockets share the port: each is connected to another address, except one, which gets the
+ * rest. It is set after the bind, so that the first socket shares the port with no other program.
  */
 static int bind_datagram(int fd, const struct addr *local)
 {

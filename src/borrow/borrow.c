@@ -18,7 +18,7 @@ static const struct borrow_method *const methods[] = {
 	&borrow_method_raw,
 #endif
 };
-/* What does not take the port comes first. */
+/* Methods that do not take the port come first. */
 static const struct borrow_method *const sparing_methods[] = {
 #ifndef NATPUNCH_PORTABLE
 	&borrow_method_rewrite,
@@ -52,8 +52,8 @@ static void describe_owner(const struct borrow_request *request, char out[PORT_O
 }
 
 /*
- * What `method` needs, or none when no capability helps; NULL: what it takes to get a port that
- * somebody holds, or does not, by any method.
+ * The capabilities that `method` needs, or none when no capability helps. NULL: those that some
+ * method needs for the port, whether a program holds it or not.
  */
 static uint64_t find_needed(
 	const struct borrow_method *method, const struct borrow_request *request, bool held)
@@ -125,7 +125,7 @@ enum borrow_result borrow_open(const struct borrow_method *method,
 		result = open_first(request, out, error);
 	if (result == BORROW_CANNOT)
 		add_hint(method, request, error);
-	/* The reasons why other methods were passed over are told and done with. */
+	/* Why other methods were passed over is logged already. */
 	if (result == BORROW_OPEN)
 		memset(error, 0, sizeof(*error));
 	return result;

@@ -1,26 +1,26 @@
 /*
- * raw: no socket of the kernel's takes part at all. Segments and datagrams are made here and sent
- * over a raw socket, with the held port as their source; of the answers the raw socket gets a copy.
+ * raw: the kernel's TCP and UDP take no part. This file makes segments and datagrams with the held
+ * port as their source and sends them over a raw socket, which gets a copy of the answers.
  *
  * TCP. The handshake of raw_handshake.h: a SYN and, when it is answered, an ACK, both with a TCP
- * MD5 option for which no socket has a key, so that the kernels at both ends, listener or not, drop
- * what comes to them without a word. Only a reflector with raw sockets of its own answers it. What
- * is told apart:
+ * MD5 option for which no socket has a key, so that the kernels at both ends drop them silently,
+ * with a listener or without. Only a reflector with raw sockets answers. Three failures are told
+ * apart:
  *  - this kernel does not know the option: it would answer the SYN-ACK with a RST, which closes the
- *    NAT's entry. Found out beforehand; the method cannot.
+ *    NAT's entry. The method checks first, and cannot.
  *  - the option was lost on the way, or the other kernel does not know it: its SYN-ACK comes
- *    without one. This kernel resets that, rightly, and nothing is left.
- *  - a real connection between the same two addresses: the kernels at both ends would pass over our
- *    segments, but the NATs between would take the numbers of our handshake for that connection's,
- *    and drop what it sends from then on. It is looked for in the kernel's table.
+ *    without one. This kernel answers that with a RST, and nothing is left.
+ *  - a real connection between the same two addresses: the kernels at both ends would ignore our
+ *    segments, but the NATs between would take our sequence numbers for that connection's, and then
+ *    drop its segments. The method looks for it in the kernel's table.
  *
- * UDP. A datagram with any content. Its answer goes to the owner of the port as well, for whom it
- * is one of the stray datagrams that every UDP program must pass over. With no owner the kernel
- * sends an ICMP "port unreachable" behind the reflector's answer, which harms nobody.
+ * UDP. A datagram with any content. The owner of the port gets the answer as well; every UDP
+ * program must ignore such stray datagrams. Without an owner the kernel answers the reflector by an
+ * ICMP "port unreachable", which does no harm.
  *
- * Threat: a raw socket is handed what anybody sends to this machine. Lengths are judged in
- * proto/segment, the answer to a SYN in proto/raw_handshake.
- * Needs CAP_NET_RAW and nothing else: no port is bound.
+ * Threat: a raw socket receives what anybody sends to this machine. proto/segment checks lengths,
+ * proto/raw_handshake the answer to a SYN.
+ * Needs CAP_NET_RAW alone: no port is bound.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -74,9 +74,9 @@ static enum borrow_result tie_socket(
 }
 
 /*
- * Which address packets to the remote one leave from. A socket of its own is connected to find out:
- * the raw one, connected, would be told of every ICMP error with the two addresses in it, about any
- * port and also from this very machine, and disconnecting one makes it deaf.
+ * Finds the address that packets to the remote one leave from, by a connected socket. The raw one
+ * is not connected: it would get every ICMP error with the two addresses in it, about any port and
+ * also from this machine, and it hears nothing more once it is disconnected.
  */
 static enum borrow_result find_local(
 	const struct borrow_request *request, struct addr *local, struct error *error)
@@ -240,7 +240,7 @@ static ssize_t raw_send(struct borrowed *borrowed, const void *data, size_t size
 	return send_packet(borrowed, bytes, whole) != 0 ? -1 : (ssize_t)size;
 }
 
-/* One that is not from the remote address and port is passed over. */
+/* Skips packets that are not from the remote address and port. */
 static ssize_t raw_receive(struct borrowed *borrowed, void *out, size_t capacity)
 {
 	uint8_t bytes[PACKET_SIZE];

@@ -7,9 +7,8 @@
  * handshake. Then:
  *  - the peer sees our port as the source, and the listener goes on accepting: inbound SYNs match
  *    its socket, answers to our SYN match ours, the four-tuple being more specific;
- *  - leaving the mode also takes away the reuse flag. It is set again: else a restart of the
- *    listener's daemon would fail with EADDRINUSE for as long as this socket, or its TIME_WAIT,
- *    lives;
+ *  - leaving the mode also clears the reuse flag, so it is set again: else a restart of the
+ *    listener's daemon would fail with EADDRINUSE while this socket, or its TIME_WAIT, lives;
  *  - the mode is left with TCP_REPAIR_OFF_NO_WP, as leaving it with 0 sends a window probe.
  * Needs CAP_NET_ADMIN, and below port 1024 CAP_NET_BIND_SERVICE.
  */

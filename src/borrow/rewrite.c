@@ -5,42 +5,41 @@
  *	socket, port E --- postrouting: one rule, for this flow only: E becomes P --> the network
  *	socket, port E <-- prerouting: connection tracking, P becomes E again ------- the network
  *
- * Whoever listens on P sees nothing of it: an answer is translated before the kernel looks for a
+ * The listener on P sees nothing of it: the kernel translates an answer before it looks for a
  * socket. Needs CAP_NET_ADMIN and nothing else, also below port 1024, as P is never bound.
  *
- * Order. The socket is bound to a free port first, so that its flow is known; then the rule is
- * made; then the socket connects. The rule only decides about the first packet of a flow that
- * connection tracking does not know yet; all the others follow the entry made then.
+ * Order. First the socket is bound to a free port, so that its flow is known; then the rule is
+ * made; then the socket connects. The rule decides about the first packet of a flow that connection
+ * tracking does not know yet; later packets follow the entry made then.
  *
- * The rule lives as long as the netlink socket that made it (borrowed.guard), and goes with the
- * process by whatever way that ends. Where no other NAT rule is there, translation of what is under
- * way ends with it. So the rule must outlast the connection: in order of ending, the connection is
- * closed as far as the peer's acknowledgement of our FIN, then the entry is deleted, then the rule.
+ * The rule lives as long as the netlink socket that made it (borrowed.guard), and ends with the
+ * process however that ends. If it was the only NAT rule, translation of existing flows ends too.
+ * So the rule must outlast the connection: first the connection is closed until the peer
+ * acknowledges our FIN, then the entry is deleted, then the rule.
  *
  * What connection tracking remembers. Its entry for our flow outlives the connection: 5 days after
- *a silent close. While it is there, a second flow to the same remote address cannot have the port P
- * as well (an answer could belong to either) and the kernel drops its packets without a word. So
- *  - at the end, our own entry is deleted, and no other. That changes nothing outside: the NATs on
- *    the way know nothing of it, and strangers' packets to P never belonged to it;
- *  - at the beginning, an entry that stands in the way is looked for. If it is of a connection of
- *    this machine that has no socket any more (of a run that was killed, or of a silent close by
- *    another method), it is deleted; so is one of datagrams that came to P and were not answered,
- *    which are nobody's yet. If it has one, the port is busy. Where that cannot be told, it is busy
- *    as well: nothing else of anybody else's is ever deleted.
+ * a silent close. While it is there, a second flow to the same remote address cannot have the port P
+ * as well (an answer could belong to either) and the kernel silently drops its packets. So
+ *  - at the end, our own entry is deleted, and no other. Outside nothing changes: the NATs on the
+ *    way have entries of their own, and strangers' packets to P never belonged to ours;
+ *  - at the beginning, an entry that is in the way is looked for. It is deleted if it is of a
+ *    connection of this machine without a socket (of a run that was killed, or of a silent close by
+ *    another method), or of datagrams that came to P and were not answered. If it has a socket, or
+ *    if that cannot be found out, the port is busy: no other entry is ever deleted.
  *
  * SIGKILL. The kernel closes the connection with a RST (SO_LINGER with no time), so that no socket
  * is left to send a FIN again and again, from E, where nothing translates any more. Of a process
  * that is killed Linux takes the last descriptor first, so the socket is opened after the guard:
  * then the RST is still translated. Only the entry stays behind: where something else keeps
  * connection tracking at work, as a firewall does, it lives for another 10 s (the kernel's time for
- *a connection that was reset; 30 s over UDP), in which the other methods' packets from P to the
- *same remote address are dropped. This method deletes it.
+ * a connection that was reset; 30 s over UDP), in which the other methods' packets from P to the
+ * same remote address are dropped. This method deletes it.
  *
- * What else may notice. A firewall of this machine sees E in its output chains and P in postrouting
- * chains that come later; a rule that lets out P only stops us. Packets that are exempt from
- * connection tracking (notrack) are not translated; over TCP that is noticed and said, as is
- *another NAT rule that comes first. Reverse path filtering and hairpinning are about addresses;
- *only a port changes here.
+ * What else may be affected. A firewall of this machine sees E in its output chains and P in
+ * postrouting chains that come later; a rule that lets out P only stops us. Packets that are exempt
+ * from connection tracking (notrack) are not translated; over TCP that is noticed and said, as is
+ * another NAT rule that comes first. Reverse path filtering and hairpinning are about addresses;
+ * only a port changes here.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -89,9 +88,9 @@ static int find_source(const struct borrow_request *request, struct addr *out)
 }
 
 /*
- * Is there a TCP socket with this pair of addresses? A socket in repair mode connects without a
- * packet and only if the pair is free, and is closed as silently. True as well where it cannot be
- * told: the right to bind is missing.
+ * Is there a TCP socket with this pair of addresses? A socket in repair mode finds out: it connects
+ * without a packet, only if the pair is free, and closes as silently. Also true when that cannot be
+ * found out, for lack of the right to bind.
  */
 static bool stream_exists(const struct nft_message_flow *flow)
 {
@@ -133,8 +132,8 @@ static struct nft_message_flow own_flow(
 }
 
 /*
- * Did datagrams come to the port that whoever holds it never answered? The checks of the other side
- * of a UDP punch do, when they are here before our rule is. Their next one makes an entry anew.
+ * Did datagrams come to the port that its holder never answered? In a UDP punch these are the other
+ * side's checks that came before our rule; the next check makes a new entry.
  */
 static bool is_unanswered(
 	const struct nft_message_entry *entry, const struct nft_message_flow *wanted)
@@ -144,8 +143,8 @@ static bool is_unanswered(
 }
 
 /*
- * Makes way for `wanted`, the flow as the network is to see it. Returns false when it is somebody's
- * who may still need it.
+ * Makes way for `wanted`, the flow as the network is to see it. Returns false when a program may
+ * still need it.
  */
 static bool clear_way(int guard, const struct nft_message_flow *wanted)
 {
@@ -187,7 +186,7 @@ static enum borrow_result translate(int fd, int guard, const struct borrow_reque
 			error_hint(error, "the address of -b is not one of this machine's");
 		return BORROW_CANNOT;
 	}
-	/* The port is ours alone now: what is known of it is of a connection that is over. */
+	/* The free port is ours alone now: an entry for it is of a connection that is over. */
 	if (nft_snat_find(guard, &flow, &entry) == 1)
 		nft_snat_forget(guard, &entry);
 	if (nft_snat_add(guard, &flow, local->port, error) != 0)
@@ -196,8 +195,8 @@ static enum borrow_result translate(int fd, int guard, const struct borrow_reque
 }
 
 /*
- * A packet is out: did the rule decide about it? Says why not. True as well where it cannot be
- * told.
+ * After the first packet: did our rule translate it? If not, *error says why. Also true when that
+ * cannot be found out.
  */
 static bool was_translated(int guard, const struct nft_message_flow *answers, struct error *error)
 {
@@ -281,8 +280,7 @@ failed:
 	return result;
 }
 
-/* Over UDP connecting sends nothing: so it is with each datagram that the rule must have decided.
- */
+/* Over UDP connect() sends nothing, so the rule is checked after each datagram. */
 static ssize_t rewrite_send(struct borrowed *borrowed, const void *data, size_t size)
 {
 	struct nft_message_flow answers = answers_of(borrowed);
@@ -307,8 +305,8 @@ static bool has_received(int fd)
 }
 
 /*
- * FIN, and back only when it is acknowledged and the peer's has come, or the time is up. A
- * connection that never got a byte is of no use to anybody: a RST ends it at once.
+ * Sends FIN and returns when the peer has acknowledged it and sent its own, or the time is up. A
+ * connection that never got a byte ends by RST at once.
  */
 static void close_in_order(int fd)
 {

@@ -1,5 +1,5 @@
 /*
- * method.h - what a way to borrow a port is made of, and what several of them do alike.
+ * method.h - the parts of a method to borrow a port, and what several methods share.
  */
 #ifndef NATPUNCH_BORROW_METHOD_H
 #define NATPUNCH_BORROW_METHOD_H
@@ -31,13 +31,13 @@ struct borrow_request {
 };
 
 enum borrow_result {
-	BORROW_OPEN,   /* it speaks from the port (a stream: connecting, writable when done) */
-	BORROW_CANNOT, /* not by this method on this machine; another may do */
-	BORROW_BUSY,   /* this very pair of addresses is in use right now; later it may not be */
+	BORROW_OPEN,        /* it speaks from the port (a stream: connecting, writable when done) */
+	BORROW_CANNOT,      /* not by this method on this machine; another may do */
+	BORROW_BUSY,        /* this pair of addresses is in use now; later it may be free */
 	BORROW_UNREACHABLE, /* no way to the remote address; another address may do */
 };
 
-/* How what was opened is spoken over. */
+/* How to use what was opened. */
 enum borrow_kind {
 	BORROW_STREAM,    /* fd is a TCP socket: connecting, and writable once it is connected */
 	BORROW_DATAGRAM,  /* borrow_send() and borrow_receive() carry whole datagrams */
@@ -46,7 +46,7 @@ enum borrow_kind {
 
 struct borrow_method;
 
-/* A borrowed port. Owned by whoever opened it, until borrow_close() or borrow_forget(). */
+/* A borrowed port. Its opener owns it until borrow_close() or borrow_forget(). */
 struct borrowed {
 	const struct borrow_method *method;
 	enum borrow_kind kind;
@@ -77,7 +77,7 @@ struct borrow_method {
 	void (*end)(struct borrowed *borrowed, bool silently);
 };
 
-/* Nothing borrowed: what borrow_close() leaves behind and may be called with. */
+/* Nothing borrowed: borrow_close() leaves this, and takes it. */
 #define BORROWED_NOTHING ((struct borrowed){.fd = -1, .guard = -1})
 
 /*
@@ -92,19 +92,19 @@ enum borrow_result borrow_method_open_socket(const struct borrow_method *method,
 void borrow_method_fail_interface(const struct borrow_request *request, struct error *error);
 
 /*
- * Opens a socket of the remote's family and the request's protocol, on its
- * interface; *fd is the method's then. And connects it to the remote address (it may be under way).
+ * The first opens a socket of the remote's family and the request's protocol, on its interface; *fd
+ * is the method's then. The second connects it to the remote address (it may be under way).
  */
 enum borrow_result borrow_method_make_socket(
 	const struct borrow_request *request, int *fd, struct error *error);
 enum borrow_result borrow_method_connect(
 	int fd, const struct borrow_request *request, struct error *error);
 
-/* With `any_port`: did this datagram come from the remote address? Then it is noted. */
+/* With `any_port`: did this datagram come from the remote address? Then notes its port. */
 bool borrow_method_is_from(
 	struct borrowed *borrowed, const struct addr *remote, const struct addr *from);
 
-/* What is to be bound: the wanted local address, or any of the remote's family. */
+/* The address to bind: the wanted one, or any of the remote's family. */
 struct addr borrow_method_local(const struct borrow_request *request);
 
 /* The rows of borrow.c, each of the file of its name. */
