@@ -18,8 +18,8 @@
  * acknowledges our FIN, then the entry is deleted, then the rule.
  *
  * What connection tracking remembers. Its entry for our flow outlives the connection: 5 days after
- * a silent close. While it is there, a second flow to the same remote address cannot have the port P
- * as well (an answer could belong to either) and the kernel silently drops its packets. So
+ * a silent close. While it is there, a second flow to the same remote address cannot have the port
+ * P as well (an answer could belong to either) and the kernel silently drops its packets. So
  *  - at the end, our own entry is deleted, and no other. Outside nothing changes: the NATs on the
  *    way have entries of their own, and strangers' packets to P never belonged to ours;
  *  - at the beginning, an entry that is in the way is looked for. It is deleted if it is of a
