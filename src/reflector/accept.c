@@ -1,9 +1,9 @@
 /*
- * The rule for EMFILE and ENFILE: one spare descriptor is kept; it is given up, the newcomer is
- * accepted in its place and closed at once, and the spare is opened again. So the newcomer learns
- * that there is no room, the queue gets shorter and the listener, which would stay readable, does
- * not spin. When even that fails (or memory does), ACCEPT_STARVED asks the caller to leave the
- * listeners alone for a while.
+ * The rule for EMFILE and ENFILE: one spare descriptor is kept open. It is closed, the new
+ * connection accepted in its place and closed at once, and the spare opened again. So the client
+ * learns that there is no room, and the listener does not stay readable, which would make the loop
+ * spin. When even that fails, or memory is short, ACCEPT_STARVED asks the caller to stop watching
+ * the listeners for a while.
  */
 #include "reflector/accept.h"
 
@@ -23,7 +23,7 @@
 #define BACKLOG      4096 /* the kernel cuts it at net.core.somaxconn */
 #define DRAIN_SIZE   4096
 #define FULL_TO_GROW 8  /* full batches in a row, before the next may be twice as large */
-#define DRAIN_MAX    16 /* reads: who sends as fast as we read must not keep the others waiting */
+#define DRAIN_MAX    16 /* reads: a client that sends as fast as we read must not hold up others */
 
 static int set_options(int fd, const struct addr *addr, bool shared)
 {

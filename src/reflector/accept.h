@@ -1,5 +1,5 @@
 /*
- * accept.h - new TCP connections, also when there is no descriptor left for them.
+ * accept.h - accepts TCP connections, and turns them away when no descriptor is left.
  */
 #ifndef NATPUNCH_REFLECTOR_ACCEPT_H
 #define NATPUNCH_REFLECTOR_ACCEPT_H
@@ -20,8 +20,8 @@ struct acceptor {
 };
 
 /*
- * A listening socket bound to addr, or -1 and errno. `shared`: one of several, among which the
- * kernel shares out who comes (SO_REUSEPORT); all of them must be.
+ * Opens a listening socket bound to addr; returns it, or -1 and errno. `shared`: one of several
+ * among which the kernel distributes connections (SO_REUSEPORT); then all must be.
  */
 int accept_listen(const struct addr *addr, bool shared);
 
@@ -36,10 +36,10 @@ void accept_close(struct acceptor *acceptor);
 int accept_next(struct acceptor *acceptor, int listener, struct addr *peer);
 
 /*
- * How many newcomers of a listener to accept before the others have their turn. To be told that
- * there is no other one costs as much as a short visit, for the kernel has made the descriptor by
- * then; so no more are asked for than came of late, and more only when as many come again and
- * again. The size is from 1 to ACCEPT_BATCH_MAX.
+ * How many connections of a listener to accept before the others have their turn. An accept(2) that
+ * finds none costs as much as a short connection, as the kernel has allocated the descriptor by
+ * then. So the size follows how many came lately, and grows only when batches are full several
+ * times in a row. It is from 1 to ACCEPT_BATCH_MAX.
  */
 #define ACCEPT_BATCH_MAX   64
 #define ACCEPT_BATCH_START ((struct accept_batch){.size = 1})

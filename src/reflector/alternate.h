@@ -1,11 +1,11 @@
 /*
  * alternate.h - the four addresses and ports that a reflector with a second address answers from.
  *
- * RFC 5780 takes two addresses and two ports of one server. The main address and port are those of
- * the first full listener of the family, or, where that listens on every address, whichever
- * address is asked; the other port is the next one up. For a listener on every address one more
- * at the other port is enough, since an answer can be sent from any address of the machine; one
- * on a single address takes three more.
+ * RFC 5780 needs two addresses and two ports of one server. The main address and port are those of
+ * the first full listener of the family; if that listens on every address, the main address is the
+ * one that a client asks. The other port is the next one up. A listener on every address needs one
+ * more at the other port, since an answer can leave from any address of the machine; a listener on
+ * a single address needs three more.
  */
 #ifndef NATPUNCH_REFLECTOR_ALTERNATE_H
 #define NATPUNCH_REFLECTOR_ALTERNATE_H
@@ -49,7 +49,7 @@ bool alternate_around(
 bool alternate_other_ip(
 	const struct alternate *alternate, const struct addr *asked, struct addr *out);
 
-/* The UDP socket to send from one of them with, or -1. */
+/* The UDP socket that sends from `from`, one of the four, or -1. */
 int alternate_socket(const struct alternate *alternate, const struct addr *from);
 
 #endif

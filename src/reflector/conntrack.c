@@ -1,19 +1,19 @@
 /*
  * A connection that ends without a packet (socket_forget()), and a raw handshake, stay established
- * to every connection tracking that saw them. In the NATs on the way that is what they are for. In
- * the reflector's own host each would stand in a table of bounded size for days, and a client that
- * makes enough of them takes the host off the network.
+ * in every connection tracking table that saw them. In the NATs on the way that is the purpose. In
+ * the reflector's own host each entry would stay for days in a table of bounded size, and a client
+ * that makes enough of them would take the host off the network.
  *
- * To delete an entry takes a netlink socket to netfilter and CAP_NET_ADMIN; a process that has both
- * can also change the host's packet filter. So the reflector, which everybody can talk to, does not
- * have that socket; a helper process has. The helper is started before any port is open, talks with
- * nobody, reads flows of a fixed size from a pipe, and is confined to reading, and asking the
- * kernel. It ends when the pipe does: with the reflector, however that ends. It may outlive the
- * reflector by a moment, so it keeps nothing else open.
+ * To delete an entry takes a netlink socket to netfilter and CAP_NET_ADMIN, with which a process
+ * can also change the host's packet filter. So a helper process has that socket, and not the
+ * reflector, which everybody can send to. The helper starts before any port is open, reads flows of
+ * a fixed size from a pipe, and is confined to reading and asking the kernel. It ends when the pipe
+ * does: with the reflector, however that ends. It may outlive the reflector by a moment, so it
+ * keeps nothing else open.
  *
- * A pipe keeps each flow whole, whichever worker writes it, as a flow is shorter than PIPE_BUF; so
- * what is read is a whole number of flows. The helper believes nothing of what it reads except its
- * size. A flow that finds the pipe full is dropped, and its entry stays.
+ * A flow is shorter than PIPE_BUF, so the pipe keeps it whole whichever worker writes it, and a
+ * read returns whole flows. The helper trusts nothing in a flow except its size. When the pipe is
+ * full a flow is dropped, and its entry stays.
  */
 #include "reflector/conntrack.h"
 
@@ -67,7 +67,7 @@ static int serve(int netlink, const struct reflector_config *config)
 	sigset_t all;
 	ssize_t got;
 
-	/* It ends with the reflector, and by nothing that a terminal sends to both. */
+	/* It ends with the reflector, and not by a signal that a terminal sends to both. */
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	log_set_level(LOG_LEVEL_QUIET);

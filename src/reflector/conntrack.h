@@ -1,6 +1,6 @@
 /*
- * conntrack.h - has this host's own connection tracking delete what both ends of a connection have
- * forgotten.
+ * conntrack.h - deletes from this host's own connection tracking the connections that both ends
+ * have forgotten.
  */
 #ifndef NATPUNCH_REFLECTOR_CONNTRACK_H
 #define NATPUNCH_REFLECTOR_CONNTRACK_H
@@ -13,9 +13,9 @@ struct conntrack {
 };
 
 /*
- * Starts the helper, where a connection can be forgotten at all and config->confine says that this
- * process is the reflector's own. Call it before anything else is opened: the helper keeps what
- * stands open. What is missing is logged at -v, and there is no helper then.
+ * Starts the helper, if a connection can be forgotten at all and config->confine says that this
+ * process is the reflector's own. Call it before anything else is opened: the helper inherits it.
+ * When something is missing, -v says what, and there is no helper.
  */
 void conntrack_open(struct conntrack *conntrack, const struct reflector_config *config);
 void conntrack_close(struct conntrack *conntrack);

@@ -1,12 +1,12 @@
 /*
  * counters.h - what a reflector has done so far, and how full its tables are.
  *
- * One array of numbers, which whoever does something adds to; no locks, and no names are looked up.
+ * One array of numbers; each module adds to its own. No locks, and no names are looked up.
  * They are written as samples of the text format that Prometheus reads (version 0.0.4), a line each
  *
  *   natpunch_requests_total{transport="udp",kind="binding"} 12
  *
- * The names are a contract, told in natpunch-reflect(1): none is ever given another meaning.
+ * The names are a contract, listed in natpunch-reflect(1): a name never gets another meaning.
  */
 #ifndef NATPUNCH_REFLECTOR_COUNTERS_H
 #define NATPUNCH_REFLECTOR_COUNTERS_H
@@ -151,14 +151,14 @@ struct counters {
 	uint64_t values[COUNTER_COUNT];
 };
 
-/* Where what is done by a module of its own need not be counted, `counters` is NULL. */
+/* `counters` may be NULL: a module tried on its own need not count. */
 static inline void count_many(struct counters *counters, unsigned which, uint64_t number)
 {
 	if (counters != NULL)
 		relaxed_counter_store(&counters->values[which], counters->values[which] + number);
 }
 
-/* What is not counted as it happens. */
+/* For a number that is not counted as it happens. */
 static inline void count_set(struct counters *counters, unsigned which, uint64_t number)
 {
 	relaxed_counter_store(&counters->values[which], number);
@@ -183,7 +183,7 @@ bool count_request(
 void count_answer(
 	struct counters *counters, enum counter answers, const void *message, size_t size);
 
-/* Adds up what was done by several. */
+/* Adds the counters of one worker to the sum. */
 void counters_add(struct counters *sum, const struct counters *part);
 
 #define COUNTERS_LINE_SIZE 128   /* longest of a sample, with a NUL */

@@ -5,7 +5,7 @@
  * the latest; until then the kernel sends a SYN that is not answered again, after a second and, in
  * newer kernels, after two.
  *
- * Threat: being made to knock on other people's doors. The rules, each held by a test:
+ * Threat: a client has us dial hosts of others. The rules, each with a test:
  *   - only the IP address that the question came from is called, over a connection whose handshake
  *     has proven it; never a port that this reflector listens on at one of its own addresses;
  *   - of one source one job at a time, DIALLER_EACH in the long run;
@@ -13,19 +13,18 @@
  *   - DIALLER_MAX jobs at a time, DIALLER_ALL in the long run;
  *   - at most DIALBACK_BANNER_MAX bytes are read, and told to nobody except the asker.
  *
- * Threat: being kept busy, so that others are not called. One site (rate_limit_site()) has up to
- * 65536 sources, so the rules for a source bind no site; and the last of the places, and of what
- * all together may have at once, are for sites that have little: DIALLER_RESERVE and
- * DIALLER_RESERVE_ALL.
+ * Threat: a client keeps us busy, so that others are not dialled. One site (rate_limit_site()) has
+ * up to 65536 sources, so the rules for a source do not bind it, and the last of the places, and of
+ * the burst for all together, are for sites that have few: DIALLER_RESERVE and DIALLER_RESERVE_ALL.
  *
- * What does not fit into these rules is answered at once with DIALBACK_LIMITED: nothing waits, and
- * nothing is dialled late. An asker that goes away does not end its calls: it would make room for
- * the next.
+ * A question beyond these rules is answered at once with DIALBACK_LIMITED: nothing waits, and
+ * nothing is dialled late. A client that goes away does not end its calls: else it would make room
+ * for its next ones.
  *
- * A job's slot in the table is taken for as long as one of its calls is under way. A call is a
- * descriptor and a bit: connecting, or through and waiting for the banner. What is known of it
- * stands in the job's answer from the begin, TIMED_OUT, and is replaced when more is known; so the
- * deadline has only to end the calls that are left.
+ * A job holds its slot in the table while one of its calls is under way. A call is a descriptor and
+ * a bit: connecting, or connected and waiting for the banner. Its outcome in the job's answer is
+ * TIMED_OUT from the start, and is replaced when more is known; so the deadline only ends the calls
+ * that are left.
  */
 #include "reflector/dialler.h"
 
@@ -57,7 +56,7 @@ void dialler_open(struct dialler *dialler, const struct dialler_config *config, 
 	for (size_t i = 0; i < DIALLER_MAX; i++)
 		for (size_t k = 0; k < DIALBACK_RESULT_MAX; k++)
 			dialler->jobs[i].calls[k].fd = -1;
-	/* Rules that do not fit into the table would let nobody be dialled. */
+	/* With rules that do not fit the table nobody would be dialled. */
 	if (rate_limit_open(&dialler->rate, DIALLER_EACH, DIALLER_ALL) != 0 ||
 		rate_limit_open(&dialler->sites, DIALLER_SITE, DIALLER_ALL) != 0)
 		dialler->config.off = true;
@@ -120,7 +119,7 @@ static void end_call(
 	struct dialback_result *result = &job->answer.results[index];
 	uint64_t took = now - job->began;
 
-	/* What was not read yet makes this a RST instead of a FIN; nobody minds either. */
+	/* Unread bytes make this a RST instead of a FIN, which does no harm. */
 	close(job->calls[index].fd);
 	job->calls[index].fd = -1;
 	result->milliseconds = (uint16_t)(took < UINT16_MAX ? took : UINT16_MAX);

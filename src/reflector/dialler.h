@@ -1,5 +1,5 @@
 /*
- * dialler.h - the reflector connects to who asked for it (dialback.h).
+ * dialler.h - the reflector connects back to a client that asks for it (dialback.h).
  */
 #ifndef NATPUNCH_REFLECTOR_DIALLER_H
 #define NATPUNCH_REFLECTOR_DIALLER_H
@@ -55,7 +55,7 @@ struct dialler_config {
 	struct counters *counters; /* or NULL */
 };
 
-/* What is asked, and over which connection. */
+/* A question, and the connection that it came over. */
 struct dialler_question {
 	struct loop_tag asker;
 	const struct addr *peer;  /* the source: whom to dial */
@@ -64,7 +64,7 @@ struct dialler_question {
 	size_t size;
 };
 
-/* Takes an answer to that asker, who may be gone by then. */
+/* Takes an answer for that client, which may be gone by then. */
 typedef void dialler_deliver(
 	void *context, struct loop_tag asker, const void *data, size_t size, uint64_t now);
 
@@ -82,8 +82,8 @@ struct dialler {
 };
 
 /*
- * tag_kind marks the loop events that belong to dialler_event(). `deliver` is handed each
- * answer that was not written at once; the asker may be gone by then. What config points at stays
+ * tag_kind marks the loop events that belong to dialler_event(). `deliver` takes each answer that
+ * was not written at once; its client may be gone by then. What config points at stays
  * the caller's and must outlive the dialler.
  */
 void dialler_open(struct dialler *dialler, const struct dialler_config *config, struct loop *loop,

@@ -1,6 +1,6 @@
 /*
- * What is forgotten stays established for days in every connection tracking on the way that is
- * not the asker's own: a firewall in front of the reflector, say, which conntrack.h does not reach.
+ * A forgotten connection stays established for days in every connection tracking table on the way:
+ * also in that of a firewall in front of the reflector, say, which conntrack.h does not reach.
  *
  * A site is an IPv4 address, or the first 48 bits of an IPv6 address (rate_limit_site()): it has
  * more than a source, as several customers may share one.

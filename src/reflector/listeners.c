@@ -1,7 +1,7 @@
 /*
- * What is listened on. With several workers, each has a socket of its own for each port, and the
- * kernel shares out who comes; so the sockets can be bound beside those of another process that
- * shares, too, and it is tried first whether the port is free.
+ * With several workers, each has a socket of its own for each port, and the kernel distributes
+ * clients among them. Such sockets can be bound beside those of another process that shares the
+ * port as well, so is_free() tries first whether the port is free.
  */
 #include "reflector/listeners.h"
 
@@ -45,9 +45,7 @@ static bool family_is_missing(const struct reflector_listen *listen)
 	return listen->optional && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL);
 }
 
-/*
- * One that is not shared finds out whether another process holds it.
- */
+/* A socket that does not share the port finds out whether another process holds it. */
 static bool is_free(const struct reflector_listen *listen)
 {
 	int listener = accept_listen(&listen->addr, false);

@@ -14,8 +14,8 @@
 #include "reflector/worker.h"
 
 /*
- * Opens and watches all that config says, and what the alternate addresses take beside it. Returns
- * 0, or -1 with *error filled; what is open by then is for worker_close(), in both cases.
+ * Opens and watches all that config lists, and what the alternate addresses need besides. Returns
+ * 0, or -1 with *error filled; in both cases worker_close() closes what is open by then.
  */
 int listeners_open(
 	struct worker *worker, const struct reflector_config *config, struct error *error);

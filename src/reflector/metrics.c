@@ -1,15 +1,14 @@
 /*
  * Two listeners, 127.0.0.1 and ::1, and METRICS_CLIENTS connections at once. GET or HEAD of
  * /metrics gets the counters, another path 404, another method 405, and then the connection ends.
- * The rule for a full table: the oldest connection is ended, but not before it has had
- * METRICS_LEAST_MS; until then a newcomer waits in the kernel's queue. A request has
- * METRICS_MS and METRICS_HEADERS bytes to be whole, and its client the same
- * time again to go. When no connection can be taken for want of descriptors, the listeners are left
- * alone for a while.
+ * The rule for a full table: the oldest connection ends, unless it is younger than
+ * METRICS_LEAST_MS; until then a new one waits in the kernel's queue. A request must be whole
+ * within METRICS_MS and METRICS_HEADERS bytes; its client then has the same time to close. When no
+ * descriptor is left, the listeners are not watched for a while.
  *
- * Whoever has an account on this host can ask. So a client can cost no more than its slot in a
- * small table, for a bounded time, and the work of one answer for each connection that it makes;
- * one connection is taken and one answer written for each turn of the loop.
+ * Every user of this host can ask. So a client costs no more than a slot in a small table, for a
+ * bounded time, and one answer for each connection that it makes; the loop accepts one connection
+ * and writes one answer in each turn.
  */
 #include "reflector/metrics.h"
 

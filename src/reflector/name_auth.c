@@ -1,39 +1,40 @@
 /*
- * Who may ask about a name.
+ * Which requests about a name are believed.
  *
- * Threat: somebody without the key of a name, who can send what he likes from wherever he likes,
- * can forge the source of a datagram, can read the requests of others and send them again, and may
- * sit behind the same NAT as they do. He wants to know whether a name exists, or is in use; to
- * register it for himself; to have home sent somewhere; or to use up what others may ask.
+ * Threat: an attacker without the key of a name, who can send anything from anywhere, forge the
+ * source of a datagram, read and replay the requests of others, and may be behind the same NAT as
+ * they are. He wants to know whether a name exists, or is in use; to register it for himself; to
+ * have home send somewhere; or to use up the requests of others.
  *
  * The checks, and what a refusal tells, in their order:
  *
- *   form    420, 400  an attribute that must be understood and is not; no name
+ *   form    420, 400  an unknown attribute that must be understood; no name
  *   proof   401       there is none; with a nonce, so that the client can make one
- *   age     438       no nonce of ours for this source and name, not a minute old; with a new one
+ *   age     438       no nonce of ours for this source and name, or older than a minute; with a new
+ *                     one
  *   proof   401       it is of another key, or there is no such name
- *   use     438       the nonce was used: the name was changed since, or this CONNECT was here
+ *   use     438       the nonce was used: the name was changed since, or this CONNECT came before
  *   limits  486       the source, or the name, has asked too much; over UDP no answer
  *
  * Why in this order:
  *
- *   - All that stands before the second proof depends on the request alone, on its source and on
- *     the clock. So whoever has no key gets the same answer for every name, but for random bytes.
- *   - Age comes before the second proof, so that whoever sends a request of another day again
- *     always gets 438. He does not learn whether its key is still that of the name.
- *   - Use comes after the proof, as it depends on how often the name was changed. So whoever has no
- *     key cannot count the changes of a name, or find out that it has any. Whoever sends a captured
- *     request again learns what its sender knew: that it was taken.
- *   - The limit of a name comes last, and counts proven requests alone: nobody without its key can
- *     use it up. A source is charged once a fresh nonce has shown that it is no forged one.
+ *   - The checks before the second proof depend on the request, its source and the clock alone. So
+ *     a client without a key gets the same answer for every name, except for random bytes.
+ *   - Age comes before the second proof, so that an old request that is replayed always gets 438:
+ *     the attacker does not learn whether its key is still that of the name.
+ *   - Use comes after the proof, as it depends on how often the name was changed. So without a key
+ *     nobody can count the changes of a name, or learn that there are any. An attacker who replays
+ *     a captured request learns what its sender knew: that it was taken.
+ *   - The limit of a name comes last, and counts proven requests alone: without the key nobody can
+ *     use it up. A source is charged once a fresh nonce has shown that it is not forged.
  *
- * The work is the same as well. The HMAC of the proof is computed first, whatever will be answered;
- * where there is no such name, with a key that nobody knows. A name may have two keys while it is
- * changed, so a proof that does not hold by the first is computed by a second, whoever has one. The
- * comparison takes the same time for all bytes (secret.h).
+ * The work is the same as well. The HMAC of the proof is computed first, whatever the answer will
+ * be; for an unknown name, with a key that nobody knows. As a name may have two keys while its key
+ * is changed, a proof that does not hold by the first key is computed by a second, for every name.
+ * The comparison takes the same time for all bytes (secret.h).
  *
- * Invariants: before the second proof nothing is read of the name's entry except its key; the entry
- * is written to only by a request that is proven.
+ * Invariants: before the second proof only the key of the name's entry is read; only a proven
+ * request writes to the entry.
  *
  * What each request uses up: a REGISTER its nonce, by what it changes (nonce.h); a CONNECT and
  * nothing else a place among the nonces that the registry remembers; a RELAY the nonce of its
@@ -129,7 +130,7 @@ bool name_auth_read(struct name_request *request, const void *data, size_t size)
 
 /* ---- judging ------------------------------------------------------------------------------ */
 
-/* CONNECT sends home somewhere: a captured one must not, sent again from behind the same NAT. */
+/* CONNECT makes home send somewhere: a replay from behind the same NAT must not. */
 static bool use_nonce(struct registry *registry, uint32_t entry, const struct name_request *request)
 {
 	uint8_t salt[NONCE_SALT_SIZE];
@@ -140,8 +141,8 @@ static bool use_nonce(struct registry *registry, uint32_t entry, const struct na
 }
 
 /*
- * By the new key of the name or by its old one. Two are tried for each proof that does not hold by
- * the first, whether there is such a name, with two keys, or not.
+ * By the new key of the name or by its old one. A proof that does not hold by the first key is
+ * tried by a second, whether or not there is such a name and it has two keys.
  */
 static enum stun_auth_result prove(const struct name_auth *auth, const struct registry *registry,
 	uint32_t number, const struct stun_message *message, bool *old)
@@ -189,7 +190,7 @@ static unsigned judge(const struct name_auth *auth, struct registry *registry,
 	return use_nonce(registry, grant->entry, request) ? 0 : 438;
 }
 
-/* Charges one request, unless the measure is used up. */
+/* Charges one request, unless the quota is used up. */
 static bool charge(const struct rate_limit_quota *quota, uint64_t *spent, uint64_t now)
 {
 	if (rate_limit_wait(quota, *spent, now) > 0)
@@ -206,7 +207,7 @@ static enum registry_measure measure_of(
 	return sender->stream ? REGISTRY_MEASURE_LOOKUPS : REGISTRY_MEASURE_DATAGRAM_LOOKUPS;
 }
 
-/* Is it beyond what its source may ask, once proven, or those who know the name's key? */
+/* Is it beyond the limit of its source, once proven, or of those who know the name's key? */
 static bool is_beyond_limits(const struct name_auth *auth, struct registry *registry,
 	const struct name_request *request, const struct name_sender *sender,
 	const struct name_grant *grant, bool fresh, uint64_t now)

@@ -1,6 +1,6 @@
 /*
- * name_auth.h - who may ask the reflector about a name: the checks before a request is believed,
- * and what it is told when it is not. name_auth.c says against what, and in which order.
+ * name_auth.h - authenticates requests about names, and writes the refusals. name_auth.c lists the
+ * threats, and the checks in their order.
  */
 #ifndef NATPUNCH_REFLECTOR_NAME_AUTH_H
 #define NATPUNCH_REFLECTOR_NAME_AUTH_H
@@ -62,8 +62,8 @@ void name_auth_open(struct name_auth *auth);
 bool name_auth_read(struct name_request *request, const void *data, size_t size);
 
 /*
- * Judges a request, of class request and not classic. Returns false when it gets no answer: it is
- * beyond a limit, over UDP, where it is as if it had been lost, and is sent again later.
+ * Judges a request, of class request and not classic. Returns false when it gets no answer: over
+ * UDP a request beyond a limit counts as lost, and its client sends it again later.
  */
 bool name_auth_check(const struct name_auth *auth, struct registry *registry,
 	const struct name_request *request, const struct name_sender *sender, uint64_t now,

@@ -1,6 +1,6 @@
 /*
- * What is done with a request that name_auth.c has found proven, and how it is answered. An answer
- * is begun as a success; where that cannot be had, the same bytes are begun again as an error.
+ * Carries out and answers the requests that name_auth.c has found proven. An answer is begun as a
+ * success; if the request fails, it is begun again as an error in the same bytes.
  */
 #include "reflector/names.h"
 
@@ -13,7 +13,7 @@
 #include "natpunch/base/secret.h"
 #include "natpunch/proto/stun_auth.h"
 
-/* A change of keys that is not over is not to be forgotten. */
+/* Old keys are counted, to remind the operator of a change of keys that is not finished. */
 static void log_names(const struct registry *registry, const char *before)
 {
 	uint32_t old = registry_count_old(registry);
@@ -122,7 +122,7 @@ static size_t finish(struct answer *answer)
 	return answer->stream || size <= answer->to->size ? size : 0;
 }
 
-/* For another record? Over UDP an answer must be no larger than its request. */
+/* Is there room for another record? Over UDP an answer must not be larger than its request. */
 static bool has_room(const struct answer *answer)
 {
 	return answer->stream ||
@@ -268,7 +268,7 @@ static void put_hosts(struct answer *answer, const struct registry_place *place,
 	}
 }
 
-/* Of the connection, for who must come back over it; never 0. */
+/* A number for the connection, so that a RELAY must come over the same one; never 0. */
 static uint64_t connection_number(const struct names_caller *caller)
 {
 	return ((uint64_t)caller->slot + 1) << 32 | caller->generation;
@@ -286,7 +286,7 @@ static void put_offer(struct answer *answer, const struct names *names,
 	name_auth_put_nonce(&names->auth, &answer->writer, STUN_NATPUNCH_OFFER, &subject, now);
 }
 
-/* CONNECT: where else we are, so that the initiator can find out what its NAT does. */
+/* CONNECT: our other address, so that the initiator can find out what its NAT does. */
 static void put_other_address(struct answer *answer, const struct names_caller *caller)
 {
 	const struct binding_places *alternates = caller->server->places;
@@ -297,8 +297,8 @@ static void put_other_address(struct answer *answer, const struct names_caller *
 }
 
 /*
- * Is there a connection to say it over, or a NAT that lets in what comes from where a datagram of
- * home's went to? A place that was never written is all zero.
+ * Can home be told: by a connection that holds the place, or by a datagram from the address that
+ * home sent its own to, which its NAT lets in? A place that was never written is all zero.
  */
 static bool can_be_told(const struct registry_place *place)
 {
@@ -306,7 +306,7 @@ static bool can_be_told(const struct registry_place *place)
 	       (place->slot != REGISTRY_NONE || place->via.family != ADDR_NONE);
 }
 
-/* CONNECT: what home, which is there to be told, said of its NAT in the initiator's family. */
+/* CONNECT: what a home that can be told has said of its NAT in the initiator's family. */
 static void put_random_ports(
 	struct answer *answer, struct registry *registry, uint32_t entry, const struct addr *source)
 {
@@ -352,8 +352,8 @@ static void add_prediction(struct invitation *invitation, const struct names_cal
 }
 
 /*
- * CONNECT: home is to be told where the initiator was seen, by what holds its mapping of the same
- * protocol in the initiator's family: an address of the other one would be of no use to it.
+ * CONNECT: tells home where the initiator was seen, over the place of the same protocol and the
+ * initiator's family; home cannot use an address of the other family.
  */
 static void invite(struct names *names, uint32_t entry, const struct names_caller *caller,
 	const struct name_request *request, struct names_effect *effect)
@@ -372,8 +372,8 @@ static void invite(struct names *names, uint32_t entry, const struct names_calle
 }
 
 /*
- * RELAY: home is to come to this initiator's connection, as it was told over either family, by who
- * keeps its TCP mapping. Returns 0, or the error to answer.
+ * RELAY: tells home, over the TCP place of either family, to come to this initiator's connection.
+ * Returns 0, or the error to answer.
  */
 static unsigned invite_to_relay(struct names *names, uint32_t entry,
 	const struct names_caller *caller, uint64_t now, struct names_effect *effect)
@@ -403,7 +403,7 @@ static unsigned invite_to_relay(struct names *names, uint32_t entry,
 	return 0;
 }
 
-/* CONNECT: to be punched to. */
+/* CONNECT: the addresses to punch to. */
 static void put_places(struct answer *answer, const struct registry_entry *known, uint64_t now)
 {
 	for (size_t i = 0; i < REGISTRY_PLACES; i++)
@@ -411,7 +411,7 @@ static void put_places(struct answer *answer, const struct registry_entry *known
 			put_place(answer, &known->places[i], now);
 }
 
-/* LOOKUP: to be connected to by anybody. */
+/* LOOKUP: the addresses that anybody can connect to. */
 static void put_open_places(struct answer *answer, const struct registry_entry *known, uint64_t now)
 {
 	for (size_t i = 0; i < REGISTRY_PLACES; i++) {

@@ -1,6 +1,6 @@
 /*
- * names.h - the reflector's answers to requests about names (name_messages.h): where a name is, and
- * what home is to be told of. Who may ask is judged in name_auth.h.
+ * names.h - answers requests about names (name_messages.h): where a name is, and what home is told.
+ * name_auth.h authenticates them.
  */
 #ifndef NATPUNCH_REFLECTOR_NAMES_H
 #define NATPUNCH_REFLECTOR_NAMES_H
@@ -26,8 +26,8 @@ struct names {
 };
 
 /*
- * keys_path NULL: no names are served, and every request is as any unknown method. state_path may
- * be NULL. Both must outlive the names. Returns 0, or -1 with *error filled;
+ * With keys_path NULL no names are served, and each request counts as one of an unknown method.
+ * state_path may be NULL. Both must outlive the names. Returns 0, or -1 with *error filled;
  * names_close() must follow in either case.
  */
 int names_open(struct names *names, const char *keys_path, const char *state_path, uint64_t now,
@@ -96,7 +96,7 @@ enum names_verdict names_answer(struct names *names, const struct names_caller *
 uint32_t names_read_prediction(
 	struct names *names, const void *data, size_t size, uint64_t *connection);
 
-/* The connection over which the entry was registered is over, or not held any more. */
+/* Call it when the connection that registered the entry has ended or is no longer held. */
 void names_release(
 	struct names *names, uint32_t entry, uint32_t slot, uint32_t generation, uint64_t now);
 

@@ -1,10 +1,10 @@
 /*
- * The kernel hands over copies: whatever is done here, its own TCP has seen the segment as well,
- * and has dropped it because of its MD5 option.
+ * A raw socket gets copies: the kernel's own TCP has seen the segment as well, and has dropped it
+ * because of its MD5 option.
  *
- * What can be forged is the source of a SYN. So it is answered from where it was sent to and to
- * where it says it came from, by one segment of the same size or less; what was not addressed to
- * this host alone gets none (raw_handshake_answer() looks at the rest).
+ * Threat: the source of a SYN can be forged. So the answer to it is one segment of the same size or
+ * less, and a SYN that was not addressed to this host alone gets none (raw_handshake_answer()
+ * checks the rest).
  */
 #include "reflector/raw_answer.h"
 
@@ -77,7 +77,7 @@ static void prepare_batch(struct raw_answer *raw)
 	}
 }
 
-/* A port that stands in the list twice, for two addresses, does no harm. */
+/* A port may be in the list twice, for two addresses. */
 static void list_ports(
 	const struct raw_answer *raw, enum addr_family family, struct packet_filter *filter)
 {

@@ -1,11 +1,11 @@
 /*
  * raw_answer.h - the reflector's end of the raw handshake (raw_handshake.h), in batches.
  *
- * A raw socket for each family, with a filter in the kernel for the ports that are listened on and
- * for SYNs with more options than an ordinary one, so that ordinary connections wake nobody here.
- * Nothing is kept of a client, and each SYN gets one answer or none, never a larger one. Where
- * there is a helper process for it (conntrack.h), the ACKs that complete a handshake are read as
- * well, and the helper deletes what this host's connection tracking has of that connection.
+ * A raw socket for each family, with a filter in the kernel for our ports and for SYNs with more
+ * options than an ordinary one, so that ordinary connections do not wake this process. It keeps no
+ * state of a client; each SYN gets one answer or none, never a larger one. With a helper process
+ * (conntrack.h) the ACKs that complete a handshake are read as well, and the helper deletes that
+ * connection from this host's connection tracking.
  */
 #ifndef NATPUNCH_REFLECTOR_RAW_ANSWER_H
 #define NATPUNCH_REFLECTOR_RAW_ANSWER_H
@@ -22,8 +22,8 @@
 struct raw_answer;
 
 /*
- * Opens what it can for those of `listen` that are REFLECTOR_FULL, and logs which family it has to
- * do without; the array and `conntrack` must outlive it. Returns NULL with *why, a constant or what
+ * Opens what it can for those of `listen` that are REFLECTOR_FULL, and logs which family is
+ * missing; the array and `conntrack` must outlive it. Returns NULL with *why, a constant or what
  * strerror(3) says, when this machine cannot: no CAP_NET_RAW, no memory, or a kernel that would
  * answer such a SYN itself.
  */

@@ -1,7 +1,7 @@
 /*
- * Opens all of it in an order that lets rights be dropped on the way: first what needs them, the
- * ports, the raw sockets and the ports of the other workers; then, as the user that was named, the
- * keys; then, confined, nothing any more.
+ * Opens everything in an order in which rights can be dropped on the way: first the ports, the raw
+ * sockets and the ports of the other workers, which need rights; then the keys, as the user of -U;
+ * then, confined, nothing more.
  */
 #include "natpunch/reflector/reflector.h"
 
@@ -123,7 +123,7 @@ static int open_tables(
 	return worker_open(worker, config, error);
 }
 
-/* Does without when it cannot: no error. */
+/* A machine that cannot is no error. */
 static int open_raw(struct worker *worker, struct error *error)
 {
 	const char *why;
@@ -276,8 +276,8 @@ static void log_start(const struct worker *worker, unsigned metrics_port)
 }
 
 /*
- * Each probe without -k then loses its mapping within minutes, and hears nothing of it. Before it
- * is confined: it looks where its own file is.
+ * Without silent closing each probe without -k loses its mapping within minutes, and does not learn
+ * of it. Call this before the confinement: it looks up the path of its own program.
  */
 static void warn_of_closing(const struct worker *worker)
 {
@@ -293,7 +293,7 @@ static void warn_of_closing(const struct worker *worker)
 		log_warning("this kernel has no TCP_REPAIR: %s", so);
 }
 
-/* Names are read by who will read them again, and after that nothing is opened. */
+/* The keys are read by the user who will read them again; after that nothing is opened. */
 static int open_all(
 	struct reflector *reflector, const struct reflector_config *config, struct error *error)
 {
@@ -346,7 +346,7 @@ static void *run_other(void *context)
 {
 	struct error error;
 
-	/* A bug, if it fails; the kernel goes on to share out to a thread that is not there. */
+	/* A bug, if it fails: the kernel goes on to give clients to a thread that has ended. */
 	if (worker_run(context, &error) != 0)
 		abort();
 	return NULL;

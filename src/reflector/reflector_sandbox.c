@@ -1,9 +1,8 @@
 /*
- * Who takes over a reflector, by a packet that we misread, holds its sockets and the memory of its
- * process. What else that is good for is bounded here, by four means that do not depend on each
- * other:
+ * Threat: an attacker takes over the process by a packet that we misread. He then has its sockets
+ * and its memory. Four independent means bound what else he can reach:
  *
- *   user, capabilities   all but CAP_NET_ADMIN go; with -U root goes as well
+ *   user, capabilities   all are dropped except CAP_NET_ADMIN; with -U root as well
  *   Landlock             of all files, those beside the key file can be read, and those beside the
  *                        state file written
  *   seccomp              no program is run, no other process looked into, no socket opened but TCP
@@ -11,9 +10,9 @@
  *                        started but by -S
  *   limits               no core file, no new rights, memory that others cannot look into
  *
- * CAP_NET_ADMIN is kept for TCP_REPAIR. What it is good for besides takes a netlink socket, which
- * cannot be opened any more, an ioctl or a socket option, of which only a few are left; and the
- * socket that changes this host's connection tracking belongs to another process (conntrack.h).
+ * CAP_NET_ADMIN is kept for TCP_REPAIR. Its other uses need a netlink socket, which can no longer
+ * be opened, or an ioctl or a socket option, of which only a few are allowed; the socket that
+ * changes this host's connection tracking belongs to another process (conntrack.h).
  *
  * There is no limit on the size of files: standard error may be one.
  */

@@ -1,8 +1,8 @@
 /*
- * reflector_sandbox.h - what a reflector gives up, as it talks with everybody.
+ * reflector_sandbox.h - confines a reflector, which answers everybody.
  *
- * In two steps, as names are read in between by who will read them again on SIGHUP. Both do nothing
- * without config->confine. Who starts threads does so after the second one: see sandbox.h.
+ * In two steps: between them the user who will read the keys again on SIGHUP reads them. Both do
+ * nothing without config->confine. Start threads after the second step: see sandbox.h.
  */
 #ifndef NATPUNCH_REFLECTOR_REFLECTOR_SANDBOX_H
 #define NATPUNCH_REFLECTOR_REFLECTOR_SANDBOX_H
@@ -12,14 +12,15 @@
 
 /*
  * When all sockets are open: becomes config->user, if any, and keeps of the capabilities only
- * CAP_NET_ADMIN, for the silent close. Root who stays root and reads files by being root, and not
- * by owning them, goes on to do so. Returns 0, or -1 with *error filled.
+ * CAP_NET_ADMIN, for the silent close. A process that stays root, and
+ * reads files as root without owning them, can still do so. Returns 0, or -1 with *error filled.
  */
 int reflector_sandbox_drop(const struct reflector_config *config, struct error *error);
 
 /*
- * When all else is open: no_new_privs, limits, Landlock, seccomp. What this kernel lacks is told at
- * -v and passed over; what it refuses, with a warning. Returns 0, or -1 with *error filled (a bug).
+ * When all else is open: no_new_privs, limits, Landlock, seccomp. What this kernel lacks is logged
+ * at -v and left out; what it refuses is left out with a warning. Returns 0, or -1 with *error
+ * filled (a bug).
  */
 int reflector_sandbox_enter(const struct reflector_config *config, struct error *error);
 

@@ -29,7 +29,7 @@ void registry_close(struct registry *registry)
 	memset(registry, 0, sizeof(*registry));
 }
 
-/* FNV-1a. Who can choose names also writes the key file, so there is no crowding it from afar. */
+/* FNV-1a. Only the writer of the key file chooses names, so nobody else can make them collide. */
 static uint32_t hash_name(const char *name)
 {
 	uint32_t hash = 2166136261U;
@@ -96,7 +96,7 @@ static void drop_unmarked(struct registry *registry)
 		if (!entry->marked)
 			drop_entry(registry, entry);
 	}
-	/* Taking single names out of open addressing would leave holes; all are put in anew. */
+	/* Open addressing does not allow to remove single names: all are added again. */
 	memset(registry->index, 0, INDEX_SIZE * sizeof(*registry->index));
 	registry->count = 0;
 	for (uint32_t i = 0; i < registry->fresh; i++) {
@@ -149,7 +149,8 @@ static bool has_keys(
 	       (old == NULL || secret_equal(entry->old, old->secret, KEY_SECRET_SIZE));
 }
 
-/* Whoever said with another key where it is may be who the new one is to keep out. */
+/* A place that was registered with another key may be that of a person whom the new key shuts out.
+ */
 static void judge_place(struct registry *registry, const struct registry_entry *entry,
 	struct registry_place *place, const uint8_t secret[KEY_SECRET_SIZE])
 {
@@ -174,7 +175,7 @@ static void change_keys(struct registry *registry, struct registry_entry *entry,
 	secret_wipe(&before, sizeof(before));
 }
 
-/* The old key that stands behind the new one at `i`, or NULL. */
+/* The old key that follows the new one at `i`, or NULL. */
 static const struct key *find_old(const struct key_file *keys, size_t i)
 {
 	if (i + 1 == keys->count || strcmp(keys->rows[i].name, keys->rows[i + 1].name) != 0)

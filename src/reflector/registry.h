@@ -1,9 +1,9 @@
 /*
  * registry.h - the names that a reflector serves, their keys, and where each was last seen.
  *
- * The table has room for KEY_FILE_MAX names and as many entries in use as the key file has lines:
- * only a name with a key can be written to, so nobody can fill it, and no entry is ever put out
- * for another. A name keeps its entry's number for as long as it stands in the key file.
+ * The table has room for KEY_FILE_MAX names, and an entry is in use for each name of the key file:
+ * only these can be registered, so nobody can fill the table, and no entry is evicted for another.
+ * A name keeps its entry's number while it is in the key file.
  *
  * Memory is reserved once and untouched, so without cost, until it is used. A look-up costs the
  * same for ten names and for a hundred thousand.
@@ -30,10 +30,9 @@
 #define REGISTRY_AGE_MAX_MS (30LL * 24 * 3600 * 1000)
 
 /*
- * What a name has a measure for. Each request but a LOOKUP works once, and counts when it does. A
- * LOOKUP that somebody has caught works again for as long as its nonce is fresh: so it has a
- * measure of its own, that nothing else is refused for it; and another one over UDP, where he can
- * send it in its sender's name.
+ * The quotas of a name. Each request works and counts once, except a LOOKUP: an attacker can replay
+ * a captured one while its nonce is fresh. So LOOKUP has a quota of its own, so that nothing else
+ * is refused for it; and another one over UDP, where the attacker can send in its sender's name.
  */
 enum registry_measure {
 	REGISTRY_MEASURE_CHANGES,
@@ -87,8 +86,8 @@ struct registry {
 	uint32_t changes; /* made so far */
 	bool changed;     /* since registry_file_save() looked */
 
-	/* Set after registry_open(), or NULL: what was said over this connection is forgotten, as
-	 * its key is good no more. */
+	/* Set after registry_open(), or NULL: called when the registry forgets what was registered
+	 * over this connection, as its key is no longer valid. */
 	void (*ended)(void *context, uint32_t slot, uint32_t generation);
 	void *context;
 };
@@ -123,21 +122,21 @@ struct registry_place *registry_place_of(const struct registry *registry, uint32
 void registry_put(struct registry *registry, uint32_t entry, const struct registry_place *place);
 
 /*
- * Is what stands there another home's, which runs as well as the one that registers `place` now?
- * Two of three signs say so: it is held; it is at another address; or it has replaced the very home
- * that comes back now. One alone is also there when a home was started again, changed its address,
- * or has gone. An IPv6 address counts by its /64, in which one machine has many.
+ * Does the present place belong to another home that runs beside the one that registers `place`
+ * now? Two of three signs must say so: it is held; it has another address; it has replaced the home
+ * that registers now. One sign alone is also there when a home was started again, has changed its
+ * address, or is gone. An IPv6 address counts by its /64, in which one machine has many.
  */
 bool registry_is_rival(
 	const struct registry_place *there, const struct registry_place *place, uint64_t now);
 
 /*
- * Uses up a nonce, fresh and unused so far (nonce.h), for a request that changes nothing of the
- * name and must work once all the same. Returns false when it was used up before.
+ * Uses up a fresh nonce (nonce.h), for a request that must work only once although it does not
+ * change the name. Returns false when the nonce was used before.
  */
 bool registry_use(struct registry *registry, uint32_t entry, const uint8_t salt[NONCE_SALT_SIZE]);
 
-/* The connection is held no longer: what it held was heard until now. */
+/* The connection is no longer held: its place was last heard of now. */
 void registry_release(struct registry *registry, uint32_t entry, uint32_t slot, uint32_t generation,
 	uint64_t now);
 

@@ -1,10 +1,10 @@
 /*
- * The file is written by a child process, so that a slow disk makes nobody wait; by one at a time;
- * and not for every change: at once after a quiet time, else REGISTRY_FILE_SAVE_DELAY_MS after the
- * last time (more with many names: so many milliseconds as names, up to
- * REGISTRY_FILE_SAVE_DELAY_MAX_MS). It is replaced whole: whoever kills what and when, the file
- * holds the state of before or of after. What can be lost is what was changed in the last moments,
- * and home says it again.
+ * A child process writes the file, one at a time, so that a slow disk holds up no client. It does
+ * not write for every change: at once after a quiet time, else REGISTRY_FILE_SAVE_DELAY_MS after
+ * the last time (with many names as many milliseconds as names, up to
+ * REGISTRY_FILE_SAVE_DELAY_MAX_MS). The file is replaced as a whole: whatever process is killed, it
+ * holds the state before or after. Only the changes of the last moments can be lost, and home
+ * registers again.
  */
 #include "reflector/registry_file.h"
 
@@ -77,7 +77,7 @@ static char *compose(const struct registry *registry, uint64_t now, size_t *size
 		record.addr = place->addr;
 		record.protocol = (enum mapping_protocol)place->protocol;
 		record.local_port = place->local_port;
-		/* A connection does not outlive this process, and neither does what it promises. */
+		/* A connection, and what it promises, does not outlive this process. */
 		record.seconds = place->slot != REGISTRY_NONE ? 0 : place->seconds;
 		record.heard = age < wall ? wall - age : 0;
 		record.key = number_key(entry, place->by_old);
@@ -189,8 +189,8 @@ int registry_file_open(struct registry_file *state, const char *path, struct reg
 	if (read_file(path, registry, now, error) != 0)
 		return -1;
 	registry->changed = false;
-	/* Told now, at the start, and not when there is something to lose. A full disk is no reason
-	 * not to serve: it may be empty again when it is wanted. */
+	/* Fails at the start, and not when there is something to lose. A full disk is no reason not
+	 * to serve: there may be room again later. */
 	if (write_file(path, registry, now, error) == 0)
 		return 0;
 	if (errno != ENOSPC && errno != EDQUOT)
@@ -216,8 +216,8 @@ uint64_t registry_file_next(struct registry_file *state, struct registry *regist
 }
 
 /*
- * The child keeps nothing of its parent open, or a listener would outlive it, and ends with it: a
- * new reflector must not find an old one's writer at work.
+ * The child closes what it inherits, or a listener would outlive the parent; and it ends with the
+ * parent: a new reflector must not meet the writer of an old one.
  */
 static void run_writer(
 	const char *path, const struct registry *registry, uint64_t now, pid_t parent)

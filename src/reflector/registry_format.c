@@ -1,8 +1,8 @@
 /*
  * registry_format.c - the registry's state file as text.
  *
- * Lines are read with some lenience, written anew and held against what was read, so that there is
- * one text for each record and no second rule that could drift from the first.
+ * A line is read leniently, encoded again and compared with what was read, so that each record has
+ * one text and no second rule could drift from the first.
  */
 #include "reflector/registry_format.h"
 

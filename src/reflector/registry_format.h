@@ -6,7 +6,7 @@
  *   sha256 HASH                                                  of all lines before this one
  *
  * PROTOCOL is tcp or udp, LAST-HEARD is in seconds since 1970, KEY is key_number() of the key that
- * said so: what was said with another one than the name has now is not to be believed. A file that
+ * registered it: a record of a key that the name no longer has is not believed. A file that
  * is not exactly this, to the byte, is damaged: it is not read in part.
  */
 #ifndef NATPUNCH_REFLECTOR_REGISTRY_FORMAT_H

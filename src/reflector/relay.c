@@ -8,28 +8,27 @@
  *   WAITING   the initiator's connection is here; home was told and has `join_ms` to come
  *   FLOWING   both are here, and each is sent what the other says (flow.h)
  *
- * The rule for a full table, and for a name that has as many as it may: the relay goes of which an
- * end has left TCP keep-alives unanswered for longest, for `dead_ms` at least (keepalive.h), among
- * all or among those of the name. Where none has, the newcomer is refused, with an error that says
- * which of the two it was. No relay is ended for being silent, and none while nobody wants its
- * place: an end that does not answer may come back, and is given up after some 53 minutes. The
- * keep-alives also hold the NATs on the way open. A FIN is passed on in its turn and the other
- * direction goes on; when one end is cut off, so is the other. A relay outlives the removal of its
- * name's key.
+ * The rule for a full table, and for a name that has as many relays as it may: among all, or among
+ * those of the name, the relay ends of which an end has left TCP keep-alives unanswered for
+ * longest, and for `dead_ms` at least (keepalive.h). If there is none, the new one is refused, with
+ * an error that says which of the two was full. No relay ends because it is silent, and no dead one
+ * ends before its place is needed: an end that does not answer may come back, and is given up after
+ * some 53 minutes. The keep-alives also keep the mappings in the NATs on the way. A FIN is passed
+ * on after the bytes before it, and the other direction goes on; when one end is cut off, so is the
+ * other. A relay outlives the removal of its name's key.
  *
  * What it costs: six descriptors each, and in the kernel the sockets' buffers and two pipes.
  *
- * A relay is watched edge-triggered, and looked at as a whole after each event: both directions are
- * moved on until neither can. So nothing has to be said to the loop while data flows, and a side
- * that is ready for what nobody wants, or has hung up while the other still reads, does not spin.
- * One that can go on and on is stopped after TURNS, marked, and taken up again after the others.
+ * A relay is watched edge-triggered, and each event moves both directions on until neither can. So
+ * the loop is told nothing while data flows, and it does not spin on a side that is ready while the
+ * other is not, or that has hung up while the other still reads. A relay that could go on and on
+ * is stopped after TURNS, marked, and continued after the others.
  *
- * Threat: who has no key gets no further than a JOIN, which is refused for whatever reason by the
- * same bytes. Who has one can take as many slots as his name may have, can send as fast as home's
- * connection takes it, and can stop reading: that costs buffers of a fixed size. He can end no
- * relay whose ends are there. A JOIN is judged
- * against the one relay that it names, so guessing costs its author a connection for each try, and
- * a relay that waits nothing.
+ * Threat: an attacker without a key gets no further than a JOIN, which is refused by the same bytes
+ * for every reason. It is checked against the one relay that it names, so each guess costs the
+ * attacker a connection, and a waiting relay nothing. An attacker with a key can take as many slots
+ * as his name may have, can send as fast as home's connection takes it, and can stop reading: that
+ * costs buffers of a fixed size. He cannot end a relay whose ends are there.
  */
 #include "reflector/relay.h"
 
@@ -107,7 +106,7 @@ static uint64_t make_number(uint64_t slot, uint32_t generation)
 	return slot << 32 | generation;
 }
 
-/* The slot of that number, or NULL when it is another's by now, or nobody's. */
+/* The slot of that number, or NULL when it is free or another relay's by now. */
 static struct relay_slot *find(const struct relay *relay, uint64_t number)
 {
 	uint32_t slot = (uint32_t)(number >> 32);
@@ -163,7 +162,7 @@ static bool send_all(int fd, const void *data, size_t size)
 	return send(fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
-/* Before the first byte was passed on: the initiator is told why, in order. */
+/* Before the first byte was relayed: tells the initiator why, and closes in order. */
 static void refuse(struct relay *relay, struct relay_slot *slot, unsigned code)
 {
 	uint8_t bytes[RELAY_ANSWER];
@@ -320,7 +319,7 @@ static bool watch(struct relay *relay, const struct relay_slot *slot, int leg)
 	return loop_add(relay->loop, slot->fds[leg], EVENTS, tag) == 0;
 }
 
-/* Who forgets an idle connection is a NAT; whether an end is gone is found out as well. */
+/* By keep-alives NATs remember an idle connection, and an end that is gone is noticed. */
 static void prepare(int fd)
 {
 	keepalive_start(fd);

@@ -1,6 +1,6 @@
 /*
- * relay.h - connections of an initiator and a home that are passed on to each other
- * (relay_messages.h), in a table fixed at the start.
+ * relay.h - relays between the connections of an initiator and a home (relay_messages.h), in a
+ * table fixed at the start.
  */
 #ifndef NATPUNCH_REFLECTOR_RELAY_H
 #define NATPUNCH_REFLECTOR_RELAY_H
@@ -42,12 +42,12 @@ int relay_open(struct relay *relay, struct loop *loop, uint8_t tag_kind,
 /* Closes every connection; says how many there were. Fine on one that is all zero. */
 void relay_close(struct relay *relay);
 
-/* Adds how many there are and can be, and what those of now have passed on so far. */
+/* Adds how many relays there are and can be, and what the present ones have passed on so far. */
 void relay_count(const struct relay *relay, struct counters *counters);
 
 /*
- * Takes a slot for the name, of whose key the caller has had proof, and makes its ticket; where
- * there is no room, a relay that is dead is ended for it. Returns 0, or RELAY_MESSAGE_NAME_FULL or
+ * Takes a slot for the name, whose key the caller has seen proven, and makes its ticket; if there
+ * is no room, ends a relay that is dead. Returns 0, or RELAY_MESSAGE_NAME_FULL or
  * RELAY_MESSAGE_FULL. relay_wait() must follow for the ticket's number before anything else is
  * asked.
  */
@@ -63,7 +63,7 @@ struct relay_initiator {
 	size_t answer_size;    /* RELAY_ANSWER at most */
 };
 
-/* `told`: whether home could be told; if not, the initiator will hear so. */
+/* `told`: home could be told; if not, the initiator gets an error. */
 void relay_wait(struct relay *relay, uint64_t number, const struct relay_initiator *initiator,
 	bool told, uint64_t now);
 

@@ -3,12 +3,12 @@
  *             2 ─ source
  *             5 ─ source               `most`: 5
  *
- * Joining and leaving move a source by one rank, so each costs the same however many there are. A
- * source stands here for as long as it has a member, so there are never more of them than members,
- * and this cannot become full before its table is. A source is found by a keyed hash: nobody can
- * choose addresses that fall together.
+ * Joining and leaving move a source by one rank, so each costs the same however many sources there
+ * are. A source is here while it has a member, so there are never more sources than members, and
+ * this table cannot become full before the caller's. A keyed hash finds a source: nobody can choose
+ * addresses that collide.
  *
- * Links are numbers + 1, so that 0, which fresh memory is full of, means none.
+ * Links are numbers + 1, so that 0, as in fresh memory, means none.
  */
 #include "reflector/source_table.h"
 

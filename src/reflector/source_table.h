@@ -1,12 +1,12 @@
 /*
- * source_table.h - members of one table, by the source that each belongs to (rate_limit_network()),
- * and which source has the most: the one that gives something up when room is needed.
+ * source_table.h - the members of a table by their source (rate_limit_network()), and which source
+ * has the most: that one gives up a member when room is needed.
  *
  * A member is the number of a slot in the caller's table, below `capacity`.
  *
- * A source may be a wider network than that of rate_limit.h: a source table can take the first
- * SOURCE_TABLE_SITE_BITS of an IPv6 address for one, which is what a provider hands to one customer
- * at the most (RFC 6177), and so what one customer can have sources in.
+ * A source may be a wider network than that of rate_limit.h: a table can take the first
+ * SOURCE_TABLE_SITE_BITS of an IPv6 address as its source, the largest network that a provider
+ * gives one customer (RFC 6177).
  */
 #ifndef NATPUNCH_REFLECTOR_SOURCE_TABLE_H
 #define NATPUNCH_REFLECTOR_SOURCE_TABLE_H
@@ -55,8 +55,8 @@ void source_table_leave(struct source_table *table, uint32_t member);
 uint32_t source_table_count(const struct source_table *table, const struct addr *source);
 
 /*
- * The oldest and the youngest member of the source that has the most; of several, of the one that
- * has had so many for longest. SOURCE_TABLE_NONE when there is no member.
+ * The oldest and the youngest member of the source that has the most; if several have as many, of
+ * the one that has had them for longest. SOURCE_TABLE_NONE when there is no member.
  */
 uint32_t source_table_oldest(const struct source_table *table);
 uint32_t source_table_youngest(const struct source_table *table);

@@ -10,23 +10,22 @@
  *   anything else          none                         close
  *
  * After a STUN answer the connection stays for more requests, which are answered in their order:
- * for the idle time when the client is an ordinary one, until its interval has passed three times
- * when it is held, for as long as it wants with WAIT. With CLOSE it is closed at once: we first, so
- * that the TIME_WAIT is here and the client can use its port again. With FORGET it is looked at
- * until the client has acknowledged the answer, and then dropped without FIN or RST, so that the
- * NATs on the way keep the mapping; a client that closes meanwhile is closed with in order.
+ * for the idle time with an ordinary client, for three of its intervals when it is held, for as
+ * long as the client asks with WAIT. With CLOSE the reflector closes it at once, and first, so that
+ * the TIME_WAIT is here and the client can use its port again. With FORGET the reflector waits
+ * until the client has acknowledged the answer, and drops the connection without FIN or RST, so
+ * that the NATs on the way keep the mapping; if the client closes meanwhile, it closes in order.
  *
  * A DIAL request (dialback.h) is answered when the outcome is known; answers to later requests may
- * come before that one. It does not change how the connection goes on, but for one that was to be
- * forgotten, which stays as an ordinary one.
+ * come before that one. It does not change how the connection goes on, unless that was to be
+ * forgotten: then it stays as an ordinary one.
  *
  * With `queue` a connection whose request is for the first worker goes there, with all that it
  * has sent from that request on.
  *
- * With RELAY and JOIN (relay_messages.h) the connection is handed to relay.c, and is none of ours
- * from then on.
+ * With RELAY and JOIN (relay_messages.h) relay.c takes over the connection.
  *
- * An answer that does not fit into the socket's buffer at once is a client that does not read; its
+ * If an answer does not fit into the socket's buffer at once, its client does not read, and the
  * connection is closed.
  *
  * Events: bytes, the client's FIN, an answer from elsewhere (tcp_deliver()), a connection from
@@ -36,14 +35,14 @@
  *
  * Invariant: every connection has a deadline at every moment.
  *
- * Over TCP a source is who it says it is, so there is a limit that forging cannot turn against
- * others (rate_limit.h): a source that has asked more than its measure is not read for as long as
- * it has to wait. Nothing is refused, nothing is lost; it is the client that is slowed down, by its
- * own window. This host itself has no limit: a proxy there asks for everybody.
+ * Over TCP a source cannot be forged, so a limit for a source cannot be turned against others
+ * (rate_limit.h): while a source beyond its quota has to wait, its connections are not read.
+ * Nothing is refused or lost; the client is slowed down by its own window. This host itself has no
+ * limit: a proxy there asks for everybody.
  *
- * A connection is read once per event into memory that all share; only what is left of a request
- * that has begun is kept in its slot. The functions that talk return a fate; end_connection()
- * carries it out, and nothing else does.
+ * A connection is read once per event into memory that all share; its slot keeps only the beginning
+ * of a request that is not whole yet. The functions that read and answer return a fate;
+ * end_connection() alone carries it out.
  */
 #include "reflector/tcp.h"
 
@@ -154,7 +153,8 @@ static bool send_http(struct tcp_server *tcp, const struct tcp_connection *conne
 	return sent;
 }
 
-/* Half closed by its last bytes: the client's are still read, so that no RST destroys the answer.
+/* Half closed after its last bytes: the client's are still read, so that no RST destroys the
+ * answer.
  */
 static enum tcp_fate linger(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
@@ -198,7 +198,7 @@ static uint64_t dead_for(const struct tcp_server *tcp, uint32_t slot, uint64_t n
 	uint64_t due = timer_heap_of(&tcp->table.deadlines, slot);
 	uint64_t lasts = hold_ms(tcp, connection);
 
-	/* With a request begun, or put off, it was heard of just now. */
+	/* A request that has begun or waits shows that the client is there. */
 	if (!connection->held || connection->partial_size > 0 || connection->paused ||
 		due > now + lasts / HOLD_INTERVALS)
 		return 0;
@@ -206,9 +206,9 @@ static uint64_t dead_for(const struct tcp_server *tcp, uint32_t slot, uint64_t n
 }
 
 /*
- * All that can be held are, and a home whose name's key is proven wants to be: of HOLD_LOOK
- * connections, and the next ones the next time, the one that is dead for longest is held no more.
- * It is told by its client's own keep-alives, and by no call for each.
+ * No more can be held, and a home that has proven its name's key wants to be: of the next HOLD_LOOK
+ * connections the one that has been dead for longest is no longer held. Missed keep-alives of its
+ * client show that, without a system call for each.
  */
 static void let_dead_go(struct tcp_server *tcp, uint64_t now)
 {
@@ -232,7 +232,7 @@ static void let_dead_go(struct tcp_server *tcp, uint64_t now)
 	tcp_table_hold(table, found, false);
 }
 
-/* Is held from now on, or not any longer, as its client wants it. */
+/* Begins or ends to hold it, as its client wants. */
 static void settle_hold(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
 	const struct tcp_connection *connection = tcp_connection_at(tcp, slot);
@@ -278,7 +278,8 @@ static void keep_partial(struct tcp_server *tcp, uint32_t slot, const uint8_t *d
 
 static_assert(TCP_SERVER_INPUT == WORKER_QUEUE_BYTES, "all that is read fits into an item");
 
-/* At least one, and all that are whole: what goes into the queue counts here, where it was read. */
+/* Counts the whole messages, at least one: requests for the queue count here, where they were read.
+ */
 static uint32_t count_messages(const uint8_t *data, size_t size)
 {
 	uint32_t count = 0;
@@ -432,9 +433,9 @@ static uint64_t *find_measure(const struct tcp_server *tcp, const struct addr *p
 }
 
 /*
- * Leaves the connection alone for `wait` ms, which do not count for its deadline; or for longer,
- * until those of its source that wait already have had their turn. Else all of them would come
- * again for the one that is read then.
+ * Stops reading the connection for `wait` ms, which do not count for its deadline; or for longer,
+ * until connections of its source that wait already have had their turn: else all would be due
+ * again for the one that may be read then.
  */
 static void pause_reading(struct tcp_server *tcp, uint32_t slot, uint64_t wait, uint64_t now)
 {
@@ -445,7 +446,7 @@ static void pause_reading(struct tcp_server *tcp, uint32_t slot, uint64_t wait, 
 
 	if (wait < turn)
 		wait = turn;
-	/* One that has just come has none yet. */
+	/* A new connection has no deadline yet. */
 	connection->due_later = (due == TIMER_NONE ? now + tcp->times.silence : due) + wait;
 	tcp_table_pause(&tcp->table, slot, true);
 	set_deadline(tcp, slot, now + wait);
@@ -497,7 +498,7 @@ static uint32_t make_room(struct tcp_server *tcp, int fd, const struct addr *pee
 	return tcp_table_take(&tcp->table, fd, peer);
 }
 
-/* Of one that is paused, only that its client has gone is told. */
+/* Of a paused connection, the loop only reports that its client has gone. */
 static bool watch(struct tcp_server *tcp, uint32_t slot)
 {
 	const struct tcp_connection *connection = tcp_connection_at(tcp, slot);
@@ -525,7 +526,7 @@ void tcp_adopt(struct tcp_server *tcp, int fd, const struct addr *peer, uint64_t
 		close(fd);
 		return;
 	}
-	/* Most clients' requests are here already: the answer then costs no turn of the loop. */
+	/* Most requests have come with the connection: answering now saves a turn of the loop. */
 	connection = tcp_connection_at(tcp, slot);
 	fate = converse(tcp, slot, now);
 	if (fate == TCP_FATE_KEEP && !watch(tcp, slot))
@@ -554,7 +555,7 @@ void tcp_take_over(struct tcp_server *tcp, const struct worker_queue_item *item,
 	connection->hold_seconds = item->hold_seconds;
 	memcpy(tcp->input, item->bytes, item->size);
 	tcp->asked = 0;
-	/* In the loop before it is answered: what is given to a relay is taken out of it. */
+	/* First into the loop, then answered: a relay takes it out of the loop again. */
 	fate = watch(tcp, slot) ? read_stun(tcp, slot, item->size, now) : TCP_FATE_CLOSE;
 	if (fate != TCP_FATE_KEEP)
 		end_connection(tcp, slot, fate, now);
@@ -629,7 +630,7 @@ static enum tcp_fate resume_reading(struct tcp_server *tcp, uint32_t slot)
 	return watch_again(tcp, slot) ? TCP_FATE_KEEP : TCP_FATE_CLOSE;
 }
 
-/* Where we are late ourselves, the client may have spoken in time; it does not wait any longer. */
+/* If we are late ourselves the client may have spoken in time: so look before the line is sent. */
 static enum tcp_fate end_silence(struct tcp_server *tcp, uint32_t slot, uint64_t now)
 {
 	struct tcp_connection *connection = tcp_connection_at(tcp, slot);

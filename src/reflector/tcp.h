@@ -1,5 +1,5 @@
 /*
- * tcp.h - what is said on the reflector's TCP connections.
+ * tcp.h - serves the reflector's TCP connections.
  */
 #ifndef NATPUNCH_REFLECTOR_TCP_H
 #define NATPUNCH_REFLECTOR_TCP_H
@@ -22,7 +22,7 @@ int tcp_open(struct tcp_server *tcp, struct loop *loop, uint8_t tag_kind, uint32
 	const struct reflector_times *times, struct names *names);
 void tcp_close(struct tcp_server *tcp);
 
-/* Takes over a new connection and answers at once what has come with it. */
+/* Takes over a new connection and answers the requests that came with it. */
 void tcp_adopt(struct tcp_server *tcp, int fd, const struct addr *peer, uint64_t now);
 
 /* Takes over a connection that speaks STUN from another worker, and goes on with it. */
@@ -32,13 +32,13 @@ void tcp_take_over(struct tcp_server *tcp, const struct worker_queue_item *item,
 void tcp_event(struct tcp_server *tcp, struct loop_tag tag, uint64_t now);
 
 /*
- * Sends what was not known when the request of that connection was read; nothing when it is gone.
+ * Sends an answer that was not known when the request was read; nothing if the connection is gone.
  * The tag is the one that dialler_answer() was handed.
  */
 void tcp_deliver(
 	struct tcp_server *tcp, struct loop_tag asker, const void *data, size_t size, uint64_t now);
 
-/* Ends a held connection whose name's key is good no more; nothing when it is gone. */
+/* Ends a held connection whose name's key is no longer valid; nothing when it is gone. */
 void tcp_revoke(struct tcp_server *tcp, uint32_t slot, uint32_t generation, uint64_t now);
 
 /* When tcp_expire() has something to do next, or TIMER_NONE. */

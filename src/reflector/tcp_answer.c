@@ -1,7 +1,7 @@
 /*
- * A message is offered to those who may know it, one after the other: a prediction that only passes
- * through, a request about a name, an end of a relay, a dial-back, and at last a Binding request,
- * which answers whatever else it is with an error or nothing.
+ * Each kind of message is tried in turn: a prediction that is passed on, a request about a name, an
+ * end of a relay, a dial-back, and last a Binding request, whose module answers anything else with
+ * an error or nothing.
  */
 #include "reflector/tcp_answer.h"
 
@@ -19,8 +19,8 @@ static enum tcp_fate set_mode(
 }
 
 /*
- * Sends home the invitation that an initiator's request has made. Returns whether it went out. A
- * home that does not read is one that a keep-alive will find gone; nothing is queued for it.
+ * Sends home the invitation for an initiator. Returns whether it went out. Nothing is queued: if
+ * home does not read, its missing keep-alives will end the connection.
  */
 static bool send_invitation(struct tcp_server *tcp, const struct names_effect *effect)
 {
@@ -46,8 +46,8 @@ static bool send_invitation(struct tcp_server *tcp, const struct names_effect *e
 }
 
 /*
- * Home's PREDICTION goes on to the initiator as it is. Not to anybody else: only over the
- * connection that holds the name, and to one over which that name was asked for. Returns false for
+ * Passes home's PREDICTION on to the initiator, unchanged: only from the connection that holds the
+ * name, and only to a connection over which a CONNECT asked for that name. Returns false for
  * any other message.
  */
 static bool pass_prediction(
@@ -73,8 +73,8 @@ static bool pass_prediction(
 }
 
 /*
- * RELAY was granted: the initiator's connection waits for home's. What it has sent behind this
- * request is lost; it was to wait.
+ * RELAY was granted: the initiator's connection waits for home's. Bytes behind the request are
+ * lost; the initiator must not send any before the answer.
  */
 static enum tcp_fate give_initiator(struct tcp_server *tcp, uint32_t slot, const uint8_t *message,
 	const struct names_effect *effect, bool told, size_t used, size_t written, uint64_t now)
@@ -125,7 +125,7 @@ static bool answer_join(struct tcp_server *tcp, uint32_t slot, const uint8_t *me
 	return false;
 }
 
-/* What this connection may be granted: CLOSE for FORGET where its source has had too many. */
+/* The modes that this connection may get: CLOSE instead of FORGET if its source had too many. */
 static struct binding_server find_server(
 	struct tcp_server *tcp, const struct tcp_connection *connection, uint64_t now)
 {
@@ -198,7 +198,7 @@ static bool answer_name(struct tcp_server *tcp, uint32_t slot, const uint8_t *me
 	return true;
 }
 
-/* Hands a DIAL request over. What it answers at once goes into the output. */
+/* Hands a DIAL request to the dialler. An immediate answer goes into the output. */
 static enum tcp_fate answer_dial(struct tcp_server *tcp, uint32_t slot, const uint8_t *message,
 	size_t size, uint64_t now, size_t *used)
 {

@@ -1,6 +1,5 @@
 /*
- * tcp_answer.h - what the reflector answers to a message over TCP, and how the connection
- * goes on after it.
+ * tcp_answer.h - answers a message over TCP, and tells how the connection goes on.
  */
 #ifndef NATPUNCH_REFLECTOR_TCP_ANSWER_H
 #define NATPUNCH_REFLECTOR_TCP_ANSWER_H

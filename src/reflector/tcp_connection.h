@@ -1,9 +1,9 @@
 /*
- * tcp_connection.h - the TCP server's memory, and one of its connections: what both who reads it
- * (tcp.c) and who answers its messages (tcp_answer.c) do with it.
+ * tcp_connection.h - the TCP server's memory, and what tcp.c, which reads a connection, and
+ * tcp_answer.c, which answers its messages, both do with it.
  *
- * A connection is its slot in the server's table. Whoever talks on it does not end it, and returns
- * a fate, which tcp.c carries out in one place: so none goes on with a slot that is gone.
+ * A connection is its slot in the server's table. Functions that read or answer do not end it, and
+ * return a fate, which tcp.c carries out in one place: so none goes on with a slot that is gone.
  */
 #ifndef NATPUNCH_REFLECTOR_TCP_CONNECTION_H
 #define NATPUNCH_REFLECTOR_TCP_CONNECTION_H
@@ -69,7 +69,7 @@ struct loop_tag tcp_connection_tag(struct tcp_server *tcp, uint32_t slot);
 /* For the log: what it did, or what became of it. */
 void tcp_connection_log(const struct tcp_connection *connection, const char *what);
 
-/* Returns whether all of it went out at once; a client that does not read so little is gone. */
+/* Returns whether all of it went out at once; if not, the client does not read. */
 bool tcp_connection_send(const struct tcp_connection *connection, const void *data, size_t size);
 
 /* The name that was registered over this connection, if any, is not held by it any more. */

@@ -3,32 +3,34 @@
  * table of sources (source_table.h), the held ones (BINDING_MODE_HOLD) in another: by the source
  * that they come from.
  *
- * The rule for a full table: the source that has the most of those that are not held gives up its
- * oldest one; it is the newcomer's own source when none has more. So who floods the table ends his
- * own connections, and nobody is ended for him who has fewer. While there is room there is no limit
- * for a source: behind one address of a carrier there may be many homes. The source must be of the
- * site that has the most (source_table.h); where it is not, that site gives up its oldest one,
- * whatever source that is of: a client with 65536 sources floods with one connection from each.
+ * The rule for a full table: of the connections that are not held, the source with the most gives
+ * up its oldest one; if no source has more than the new connection's, that source does. So a client
+ * that floods the table ends its own connections, and none of a client with fewer. While there is
+ * room a source has no limit: behind one address of a carrier there may be many homes. The source
+ * must be of the site that has the most (source_table.h); if it is not, that site gives up its
+ * oldest connection, whatever its source: a client with 65536 sources can flood with one connection
+ * from each.
  *
- * Age, and not the nearest deadline, because a client can choose its deadline: a connection that
- * has begun a request, or had its answer and idles, would outlast every newcomer, who has said
- * nothing yet. In the order of age a client has as long as a whole table takes to be filled again,
- * whatever the others do.
+ * Age decides, not the nearest deadline, because a client can choose its deadline: a connection
+ * that has begun a request, or idles after its answer, would outlast every new one, which has sent
+ * nothing yet. By age a client has as long as it takes to fill a whole table again, whatever the
+ * others do.
  *
  * One eighth of a table of eight or more can never be held, so that nobody locks others out by
- * holding all; in a smaller one, when all are held, the newcomer is closed. When the other seven
- * eighths are held, the site (source_table.h; of IPv4 it is the source) that holds the most lets
- * its youngest go to one that holds fewer by two or more: that one is not ended, but it may be, as
- * any other, when room is needed. A source takes likewise from a source, but not from one whose
- * site holds fewer than its own. By sources alone, who has 65536 of them could hold a whole table
- * by one connection from each, and take from those who share an address.
+ * holding all; in a smaller table, when all are held, a new connection is closed. When the other
+ * seven eighths are held, the site (source_table.h; in IPv4 the source) that holds the most gives
+ * the place of its youngest to a site that holds fewer by two or more: that connection does not
+ * end, but can, as any other, when room is needed. A source takes a place from another source by
+ * the same rule, except from one whose site holds fewer than its own. By sources alone, a client
+ * with 65536 of them could hold a whole table by one connection from each, and take places from
+ * clients that share an address.
  *
- * Before that, to a home that registers a name, whose key it has proven, goes the place of a held
- * one whose client has missed two of its keep-alives (tcp.c), whatever their sources: that one is
- * not ended either, and held again when it speaks and there is room.
+ * Before that rule, a home that registers a name and has proven its key takes the place of a held
+ * connection whose client has missed two keep-alives (tcp.c), whatever their sources. That
+ * connection does not end either, and is held again when it speaks and there is room.
  *
- * Those that are not read for a while, because their source has asked too much, stand in `waiting`
- * besides: so each can be told how many of its source wait before it.
+ * A connection that is not read for a while, because its source has asked too much, is in `waiting`
+ * as well, which counts how many of its source wait before it.
  *
  * Invariants: a slot is in `passing` and `passing_sites`, or in `holding` and `sites`, just when
  * its connection is there, and in `waiting` just when that is paused; a generation belongs to one
@@ -175,7 +177,7 @@ uint32_t tcp_table_victim(const struct tcp_table *table, const struct addr *newc
 	return of_site;
 }
 
-/* The last eighth is never held: else whoever holds all could lock everybody out. */
+/* The last eighth is never held: else a client that holds all would lock out everybody. */
 uint32_t tcp_table_hold_max(const struct tcp_table *table)
 {
 	return table->capacity - table->capacity / 8;
@@ -197,8 +199,9 @@ static const struct addr *peer_of(const struct tcp_table *table, uint32_t slot)
 }
 
 /*
- * The held one to let go for one of that source, or SOURCE_TABLE_NONE: nobody has so many more. Of
- * the site that holds the most, its largest source's where that is the largest of all.
+ * The held connection to let go for one of that source, or SOURCE_TABLE_NONE when no site or source
+ * holds two more. Of the site that holds the most; its largest source's, if that is the largest of
+ * all.
  */
 static uint32_t find_excess(const struct tcp_table *table, const struct addr *source)
 {

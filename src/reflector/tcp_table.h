@@ -78,8 +78,7 @@ uint32_t tcp_table_take(struct tcp_table *table, int fd, const struct addr *peer
 void tcp_table_release(struct tcp_table *table, uint32_t slot);
 
 /*
- * The one to end when room is needed for a connection of `newcomer`, or TCP_TABLE_NONE when
- * all are held.
+ * The connection to end to make room for one of `newcomer`, or TCP_TABLE_NONE when all are held.
  */
 uint32_t tcp_table_victim(const struct tcp_table *table, const struct addr *newcomer);
 
@@ -87,8 +86,8 @@ uint32_t tcp_table_victim(const struct tcp_table *table, const struct addr *newc
 uint32_t tcp_table_hold_max(const struct tcp_table *table);
 
 /*
- * Has the slot held, or not any longer; then it is its source's youngest. Twice is the same as
- * once. When no more can be held it may stay as it is: it works as any held one does until room is
+ * Begins or ends to hold the slot; then it is its source's youngest. Twice is the same as once.
+ * When no more can be held the slot may stay as it is: it works like a held one until room is
  * needed.
  */
 void tcp_table_hold(struct tcp_table *table, uint32_t slot, bool held);

@@ -1,9 +1,10 @@
 /*
- * Two system calls serve a batch: recvmmsg(2) and sendmmsg(2). Request and answer of a datagram
- * share the sender's address and the control message with the local one, which is turned round in
- * place. What can be forged here is the sender: an answer goes to whoever the request names, so it
- * is never larger than binding_write_answer() allows, never sent twice, and never sent for a
- * datagram that was not addressed to this host alone.
+ * Two system calls serve a batch: recvmmsg(2) and sendmmsg(2). Request and answer share the
+ * sender's address and the control message with the local one, which is turned round in place.
+ *
+ * Threat: the sender can be forged, and gets the answer. So an answer is never larger than
+ * binding_write_answer() allows, never sent twice, and never sent for a datagram that was not
+ * addressed to this host alone.
  */
 #include "reflector/udp.h"
 
@@ -105,7 +106,7 @@ int udp_listen(const struct addr *addr, bool shared)
 	return -1;
 }
 
-/* The interface is left to the routing table, but for an address that is nothing without one. */
+/* The routing table chooses the interface, except for an address that needs its interface. */
 static bool turn_v4(struct in_pktinfo *info)
 {
 	if (info->ipi_addr.s_addr != info->ipi_spec_dst.s_addr)
@@ -232,8 +233,9 @@ static bool sends_from(const struct udp_port *port, const struct addr *from)
 }
 
 /*
- * One datagram to a home, from where its NAT takes it. Not sent again: the initiator asks anew. It
- * is smaller than the request that it is sent for, which has proven its source and the name's key.
+ * Sends a datagram to a home, from an address that its NAT lets in. It is not sent again: the
+ * initiator asks again. It is smaller than the request that caused it, which has proven its source
+ * and the name's key.
  */
 static void send_invitation(const struct service *service, const struct names_effect *effect)
 {
@@ -313,7 +315,7 @@ static void send_elsewhere(
 static_assert(sizeof(union control) <= WORKER_QUEUE_CONTROL && REQUEST_SIZE <= WORKER_QUEUE_BYTES,
 	"all of a datagram fits into an item");
 
-/* One that is lost on the way is sent again by its sender, as any other. */
+/* If the queue loses one, its sender sends it again, as after any loss. */
 static void enqueue(const struct udp_batch *batch, size_t index, const struct udp_port *port)
 {
 	const struct msghdr *request = &batch->requests[index].msg_hdr;

@@ -1,14 +1,13 @@
 /*
  * udp.h - STUN over UDP, in batches.
  *
- * No state is kept of a client. Whatever is not a STUN request is passed over without a word, so
- * that two servers never answer each other's answers.
+ * No state is kept of a client. Anything but a STUN request is silently ignored, so that two
+ * servers never answer each other's answers.
  *
- * There is no limit for a source here: whoever wants one to go without an answer would only have to
- * forge it. An answer costs little more than to find out that there should be none. A question
- * about a name costs more; see names.h for its limits, which only a source that was
- * proven has. What comes faster than it can be answered is dropped by the kernel, and ROUNDS in the
- * source says when the clients over TCP have their turn.
+ * A source has no limit here: an attacker could forge it to have its requests refused, and an
+ * answer costs little more than to find out that there should be none. A request about a name costs
+ * more; names.h has its limits, for proven sources only. The kernel drops requests that come faster
+ * than they can be answered; ROUNDS in the source says when the clients over TCP have their turn.
  *
  * The answer leaves from the address that the request came to, also on a host with several (RFC
  * 8489 6.3.1.2): a client, and the NAT in front of it, take it from no other.
@@ -50,8 +49,9 @@ struct udp_port {
 };
 
 /*
- * Answers what waits at the socket, up to a bound, so that the TCP clients get their turn. What
- * RFC 5780 wants sent from another place leaves through the socket there. `counters` may be NULL.
+ * Answers the datagrams that wait at the socket, up to a bound, so that TCP clients get their turn.
+ * An answer that RFC 5780 wants from another address or port leaves through the socket there.
+ * `counters` may be NULL.
  */
 void udp_serve(struct udp_batch *batch, const struct udp_port *port,
 	const struct binding_server *server, struct names *names, struct counters *counters,

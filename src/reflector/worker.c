@@ -19,9 +19,9 @@
  * Invariants: no two workers write to the same memory. Nothing that comes from the network can end
  * the process.
  *
- * When a listener cannot accept for want of descriptors or memory, all of them are left alone for
- * a moment: epoll would report them again and again, and the connections that are there, whose
- * ends free what is wanting, would be served late.
+ * When a listener cannot accept, as descriptors or memory are short, no listener is watched for a
+ * moment: epoll would report them again and again, and delay the present connections, whose ends
+ * free what is short.
  */
 #include "reflector/worker.h"
 
@@ -150,7 +150,7 @@ void worker_close(struct worker *worker)
 	free(worker);
 }
 
-/* How full a worker's tables are, where another one can see it: by the worker itself. */
+/* The worker itself publishes how full its tables are, for the others to read. */
 static void publish_levels(struct worker *worker)
 {
 	const struct tcp_table *table = &worker->tcp.table;

@@ -1,9 +1,8 @@
 /*
  * worker.h - a worker of the reflector: one thread, its loop, and all that it serves.
  *
- * The first worker has everything. The others (see reflector.h) have ports, connections, counters
- * and sources of their own, and nothing of the rest. What is in it is for the sources that make one
- * up: reflector.c, listeners.c and worker.c.
+ * The first worker has everything. The others (see reflector.h) have only ports, connections,
+ * counters and sources of their own. The fields are for reflector.c, listeners.c and worker.c.
  */
 #ifndef NATPUNCH_REFLECTOR_WORKER_H
 #define NATPUNCH_REFLECTOR_WORKER_H

@@ -1,12 +1,11 @@
 /*
- * worker_queue.h - from a worker of the reflector to the first one, which alone has names, relays
- * and calls back to clients: a connection, or a datagram, with what it has asked so far.
+ * worker_queue.h - passes a connection or a datagram, with its requests so far, from a worker to
+ * the first one, which alone has names, relays and dial-backs.
  *
- * A socket pair of records, for each worker its own, one for connections and one for datagrams; the
- * descriptor of a connection goes over as a number, for it is one process. Nothing waits: when the
- * pair is full the connection is closed, and the datagram is lost, as it might have been before.
- * Two pairs, as anybody can send datagrams without a limit, and none of them is to cost a
- * connection.
+ * Each worker has two socket pairs of records, one for connections and one for datagrams; the
+ * descriptor of a connection is passed as a number, within the one process. Nothing waits: when a
+ * pair is full the connection is closed, or the datagram lost, as it could be on the way. There are
+ * two pairs because anybody can send datagrams without a limit, which must not cost a connection.
  */
 #ifndef NATPUNCH_REFLECTOR_WORKER_QUEUE_H
 #define NATPUNCH_REFLECTOR_WORKER_QUEUE_H

@@ -1,5 +1,5 @@
 /*
- * config.h - what the reflector is told: addresses, limits, times, files. Values alone.
+ * config.h - the reflector's configuration: addresses, limits, times, files.
  */
 #ifndef NATPUNCH_REFLECTOR_CONFIG_H
 #define NATPUNCH_REFLECTOR_CONFIG_H
@@ -26,13 +26,13 @@ enum reflector_service {
 struct reflector_listen {
 	struct addr addr; /* with its port; the unspecified address of a family listens on all */
 	enum reflector_service service;
-	bool optional; /* a family that this kernel lacks is passed over, not an error */
-	bool spare; /* so is one that cannot be listened on for whatever reason, and none is told */
+	bool optional; /* no error if this kernel lacks the family */
+	bool spare;    /* no error, and not logged, if it cannot be listened on for any reason */
 };
 
 /*
- * How long a TCP connection may take over what, in milliseconds. Each bounds what a client that
- * says nothing, or says it slowly, can cost.
+ * How long each part of a TCP connection may take, in milliseconds. Each bounds the cost of a
+ * client that is silent or slow.
  */
 struct reflector_times {
 	uint32_t silence;      /* nothing said so far: then it wants the line */
@@ -55,10 +55,10 @@ struct reflector_times {
 
 /*
  * How often one source, an IPv4 address or an IPv6 /64, may ask over TCP, or over UDP with a nonce
- * that proves it; and how often may be asked about one name by those who know its key. Both are for
- * who hammers and not for who shares an address: homes that ask every 25 seconds, as probe -k does,
- * come to 2000 in a second when there are 50000 of them behind one address of a carrier. It cannot
- * take more than some hundredths of a processor's time.
+ * that proves it; and how often those who know a name's key may ask about it. Both bound a client
+ * that floods, and leave room for many that share an address: 50000 homes behind one address of a
+ * carrier that ask every 25 seconds, as probe -k does, send 2000 requests in a second. One source
+ * cannot take more than some hundredths of a processor's time.
  */
 struct reflector_limits {
 	struct rate_limit_quota source;

@@ -1,18 +1,18 @@
 /*
- * reflector.h - the server that tells whoever asks from which address it was seen.
+ * reflector.h - the server that tells each client the address it is seen from.
  *
- * An epoll loop, and tables that are allocated at the start. reflector.c opens all of it,
- * listeners.c what is listened on, and worker.c is the loop that hands out what comes in: udp.c
- * answers UDP, raw_answer.c raw handshakes, accept.c takes new TCP connections, tcp_table.c keeps
- * them and tcp.c talks with them; name_auth.c judges who asks about a name, names.c answers;
- * relay.c passes connections on; dialler.c dials clients back; metrics.c tells what was done
- * (counters.h), which SIGUSR1 has written to the log. With a second address, alternate.c says from
- * where else it answers.
+ * An epoll loop, and tables that are allocated at the start. reflector.c opens everything,
+ * listeners.c the ports, and worker.c is the loop that hands events to their modules: udp.c answers
+ * UDP, raw_answer.c raw handshakes, accept.c accepts TCP connections, tcp_table.c keeps them and
+ * tcp.c reads and answers on them; name_auth.c authenticates requests about names, names.c answers
+ * them; relay.c relays connections; dialler.c dials clients back; metrics.c serves the counters
+ * (counters.h), which SIGUSR1 writes to the log. With a second address, alternate.c chooses where
+ * an answer leaves from.
  *
- * With `jobs` there are more workers, each a thread with a loop, sockets and tables of its own,
- * among which the kernel shares out who comes. They share nothing, so nothing is locked. Names,
- * relays, calls to clients and raw handshakes are the first one's alone; what is about them goes to
- * it by a queue (worker_queue.h).
+ * With `jobs` there are more workers, each a thread with a loop, sockets and tables of its own; the
+ * kernel distributes clients among them. They share no memory, so nothing is locked. The first
+ * worker alone has names, relays, dial-backs and raw handshakes; the others pass requests about
+ * these to it by a queue (worker_queue.h).
  */
 #ifndef NATPUNCH_REFLECTOR_REFLECTOR_H
 #define NATPUNCH_REFLECTOR_REFLECTOR_H
@@ -32,8 +32,8 @@ struct reflector;
 struct reflector *reflector_open(const struct reflector_config *config, struct error *error);
 
 /*
- * Serves until SIGTERM or SIGINT; starts the other threads before, which so have whatever rights
- * and filters the caller has by then. Returns 0, or -1 with *error filled (a bug, or no thread).
+ * Serves until SIGTERM or SIGINT. Starts the other threads first, so that they inherit the caller's
+ * rights and filters. Returns 0, or -1 with *error filled (a bug, or no thread).
  */
 int reflector_run(struct reflector *reflector, struct error *error);
 
