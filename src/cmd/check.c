@@ -124,7 +124,7 @@ static int read_options(struct check_options *check, const struct command *row, 
 	return check->common.help ? 0 : settle(check, &reader, error);
 }
 
-/* On one line of a terminal, written over again and again. */
+/* On one line of a terminal, which each call overwrites. */
 static void show_progress(void *context, const struct lifetime_progress *progress)
 {
 	char so_far[32] = "";
@@ -136,7 +136,7 @@ static void show_progress(void *context, const struct lifetime_progress *progres
 		progress->elapsed, progress->bound, so_far);
 }
 
-/* What is asked for, and what comes of it: in each family, or in the only one. */
+/* The request and its result, in each family that is checked. */
 struct check_job {
 	const struct check_options *options;
 	struct both_families families;
@@ -145,7 +145,7 @@ struct check_job {
 	int stop;  /* readable: the search for a lifetime is to end; -1: not open yet */
 };
 
-/* Those who look names up end, and the copy does; that is no reason to end. */
+/* Processes that look names up end, and so does the copy: SIGCHLD is no reason to end. */
 static void ignore_children(void)
 {
 	sigset_t children;
@@ -156,8 +156,8 @@ static void ignore_children(void)
 }
 
 /*
- * A signal that would end the program ends the search: what was found out until then is told. The
- * copy is told to end by its parent.
+ * A signal that would end the program ends the search, and the results so far are printed. The
+ * parent tells the copy to end.
  */
 static void open_stop(struct check_job *job)
 {
@@ -219,7 +219,7 @@ static void judge_side(struct check_job *job, size_t index, const struct client_
 	request->owner = NULL;
 }
 
-/* Confined: the sides from `first` to before `end`, one after another. */
+/* Judges the sides from `first` to before `end`, confined, one after another. */
 static void judge_sides(struct check_job *job, size_t first, size_t end)
 {
 	struct mapping_race_request any = job->options->request;
@@ -251,7 +251,7 @@ static void judge_in_copy(void *context, int stop)
 	judge_sides(job, 1, 2);
 }
 
-/* Two families at the same time, or where that cannot be, one after the other. */
+/* Judges two families at the same time, or, if that fails, one after the other. */
 static void find_out(struct check_job *job)
 {
 	size_t count = job->families.count;
@@ -270,7 +270,7 @@ static void find_out(struct check_job *job)
 	close_stop(job);
 }
 
-/* No side has a mapping: the failure that tells most. */
+/* No side has a mapping: returns the error that says most. */
 static int fail(struct check_job *job)
 {
 	for (size_t i = 0; i < job->families.count; i++) {

@@ -13,7 +13,7 @@
 #include "natpunch/client/reflector_list.h"
 #include "natpunch/cmd/command.h"
 
-/* Behind those of each command. */
+/* Above the codes of each command's own. */
 #define COMMON_OPTION_MARK (OPTION_LONG_ONLY + 64)
 
 struct mapping_race_request;

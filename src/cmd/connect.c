@@ -94,7 +94,7 @@ static int set_udp(struct connect_udp_options *udp, const struct option_reader *
 	}
 }
 
-/* Options that mean nothing without another, or exclude each other. */
+/* Checks options that need or exclude each other. */
 static int check_udp(const struct connect_command *command, struct error *error)
 {
 	const struct connect_udp_options *udp = &command->udp;
@@ -143,7 +143,7 @@ static int set_own(void *context, const struct option_reader *reader, int code, 
 	}
 }
 
-/* What text_escape() has nothing to do for, and ssh does not take for one of its own tokens. */
+/* Would neither text_escape() nor ssh, which has tokens that begin with %, change it? */
 static bool is_plain(const char *text)
 {
 	for (; *text != '\0'; text++)
@@ -203,7 +203,7 @@ static int print_ssh_config(const struct name_options *chosen, struct error *err
 	char kept[96];
 	struct key key;
 
-	/* What could not work is not for a file that stays. */
+	/* A configuration that cannot work must not get into a file that stays. */
 	if (key_file_load_one(chosen->key_path, chosen->name, &key, error) != 0)
 		return -1;
 	secret_wipe(&key, sizeof(key));
@@ -236,7 +236,7 @@ static struct initiator_request make_request(
 	};
 }
 
-/* Returns the connection, or -1 with *error filled. Confined, where the system has such a thing. */
+/* Returns the connection, or -1 with *error filled. Confined, if the system can. */
 static int open_connection(const struct name_options *chosen, struct key *key, struct error *error)
 {
 	struct initiator_request request = make_request(chosen, key);

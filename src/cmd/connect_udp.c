@@ -47,8 +47,8 @@ static void pause_until(uint64_t due)
 }
 
 /*
- * Opens the way again and again: that keeps it open where the daemons are silent, and finds out
- * when it has become another one. Returns on an error of this machine alone: -1.
+ * Opens the way again and again, which keeps it open while the daemons are silent, and notices when
+ * it changes. Returns -1, and only on an error of this machine.
  */
 static int keep(const struct udp_initiator_request *request,
 	const struct connect_udp_options *options, struct mapping *told, struct error *error)

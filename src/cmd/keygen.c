@@ -71,8 +71,8 @@ static int read_arguments(const struct command *command, int argc, char **argv,
 	return check_combination(out, error);
 }
 
-/* Prints the line before the file is changed: were the new key in the file alone, removing the old
- * one would lock everybody out. */
+/* Prints the line before the file is changed: if only the file had the new key, the removal of the
+ * old one would lock everybody out. */
 static int make_key(const struct arguments *arguments, struct error *error)
 {
 	char line[KEY_LINE_SIZE];

@@ -82,7 +82,7 @@ static bool is_better(
 	return record->addr.family == ADDR_IPV4;
 }
 
-/* Of the two families the one that can be reached from here, is held, is IPv4; or NULL. */
+/* Chooses a family: one that this machine can reach, then one that is held, then IPv4; or NULL. */
 static const struct name_message_record *choose(const struct lookup_command *command,
 	const struct name_question *question, enum mapping_protocol protocol)
 {
@@ -125,7 +125,7 @@ static int set_unregistered_error(const struct lookup_command *command,
 		mapping->reflector, command->options.name);
 }
 
-/* The forms of probe; those for machines have the age as well. */
+/* In the forms of probe; json and env have the age as well. */
 static int print_record(const struct lookup_command *command,
 	const struct name_message_record *record, struct mapping *mapping, struct error *error)
 {
@@ -166,7 +166,7 @@ static void log_records(const struct lookup_command *command, const struct name_
 	}
 }
 
-/* Over the connection that the race made, which ends. Returns 0, or -1 with *error filled. */
+/* Asks over the connection of the race, and ends it. Returns 0, or -1 with *error filled. */
 static int ask(struct mapping_race_result *connection, const struct key *key, uint64_t deadline,
 	struct name_question *question, struct error *error)
 {

@@ -1,6 +1,6 @@
 /*
  * name_options.h - the options of the commands that ask reflectors about one NAME with its key:
- * lookup and connect. Their tables say which of them there are.
+ * lookup and connect. Each command's table says which of them it has.
  */
 #ifndef NATPUNCH_CMD_NAME_OPTIONS_H
 #define NATPUNCH_CMD_NAME_OPTIONS_H
@@ -15,7 +15,7 @@ struct name_options {
 	const char *name;             /* the operand */
 };
 
-/* What a command does with the options of its own. Returns 0, or -1 with *error filled. */
+/* Takes an option of the command's own. Returns 0, or -1 with *error filled. */
 typedef int name_options_own(
 	void *context, const struct option_reader *reader, int code, struct error *error);
 

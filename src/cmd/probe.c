@@ -31,14 +31,14 @@
 
 #define HOLD_SECONDS 10
 
-/* What was announced of one family. */
+/* What was announced in one family. */
 struct announcement {
 	struct mapping mapping;
 	bool made;
 	bool told; /* FILE says so of the mapping */
 };
 
-/* One run: what goes to the user, to the hook and to FILE, and what went there last. */
+/* One run: what the user, the hook and FILE get, and what they got last. */
 struct probe_state {
 	const struct probe_options *options;
 	struct hook hook;
@@ -101,9 +101,8 @@ static bool prints_both(const struct probe_options *options)
 }
 
 /*
- * -c: under the lock, so that of two runs that find the same change only one prints it. Where FILE
- * cannot be written the mapping is printed all the same, as if nothing else were wrong. *tell says
- * whether the hook has not taken it yet.
+ * -c: under the lock, so that of two runs that find the same change only one prints it. If FILE
+ * cannot be written the mapping is printed all the same. *tell: the hook has not taken it yet.
  */
 static int print_if_changed(
 	struct probe_state *state, const struct mapping *mapping, bool *tell, struct error *error)
@@ -124,7 +123,7 @@ static int print_if_changed(
 	*tell = changed || !record->told;
 	if (!changed) {
 		log_detail("the mapping is the one in %s", path);
-		/* Its age is what the next run compares with the lease. */
+		/* The next run compares FILE's age with the lease. */
 		if (lock >= 0 && mapping->router_port != 0) {
 			record->mapping = *mapping;
 			result = probe_record_write(path, &records, error);
@@ -151,15 +150,13 @@ static int check_file(const struct probe_options *options, struct error *error)
 
 	if (options->changed_file == NULL)
 		return 0;
-	/* Except for a disk that is read-only, perhaps since an error of its own: a mapping that
-	 * cannot be remembered can still be used.
-	 */
+	/* Except on a read-only disk: a mapping that cannot be remembered can still be used. */
 	if (file_check_writable(options->changed_file, error) != 0 && errno != EROFS)
 		return -1;
 	return probe_record_read(options->changed_file, &before, error);
 }
 
-/* With -k: says what failed, once until it does not. */
+/* With -k: says what failed, once until it works again. */
 static void complain(struct probe_state *state)
 {
 	if (state->failed && !state->complained)
@@ -184,7 +181,7 @@ static void note_in_file(struct probe_state *state, const struct mapping *mappin
 		complain(state);
 }
 
-/* FILE says that the mapping was told from when the hook has taken it until it is called again. */
+/* While the hook runs, FILE says that it has not taken the mapping. */
 static void call_hook(
 	struct probe_state *state, enum hook_event event, const struct mapping *mapping)
 {
@@ -215,7 +212,7 @@ static bool tell(struct probe_state *state, const struct mapping *mapping)
 	return news;
 }
 
-/* With -c, which the next run of cron reads: it is to call the hook again. */
+/* With -c: has the next run call the hook again if this one failed. */
 static void check_hook(struct probe_state *state)
 {
 	if (state->options->changed_file == NULL || !state->hook.failed || state->failed)
@@ -225,7 +222,7 @@ static void check_hook(struct probe_state *state)
 	state->failed = true;
 }
 
-/* -n: what was found is also true where people ask for it. */
+/* -n: is the registered address the mapping? */
 static void log_registration(const struct probe_state *state, const struct mapping *mapping,
 	const struct name_message_record *registered)
 {
@@ -269,7 +266,7 @@ static void tell_registration(void *context, const char *reflector,
 		warn_unregistered(context, reflector, error);
 }
 
-/* At each reflector; that it is registered at one is enough. */
+/* Registers at each reflector; one that takes it is enough. */
 static int register_name_at_each(struct probe_state *state, struct family_side *side,
 	enum binding_mode mode, bool tells_lookups, struct error *error)
 {
@@ -350,7 +347,7 @@ static bool is_printed(const struct both_families *both, size_t index)
 	return both->sides[index].mapped && (both->all || index == 0 || !both->sides[0].mapped);
 }
 
-/* The one that has no line: is there one to be had, or why is there none? */
+/* The family that has no line: could it have one, or why not? */
 static void log_other(const struct both_families *both, size_t index)
 {
 	const struct family_side *side = &both->sides[index];
@@ -364,7 +361,7 @@ static void log_other(const struct both_families *both, size_t index)
 		log_note("no line for IPv%d: %s", family, side->error.text);
 }
 
-/* Prints; the hook hears of the first line at once, and of the one in `later` when that is done. */
+/* Prints. The hook gets the first line at once, and that in `later` when it is done. */
 static void announce_found(
 	struct probe_state *state, const struct both_families *both, const struct mapping **later)
 {
@@ -392,7 +389,7 @@ static void announce_found(
 	state->failed = failed;
 }
 
-/* A one-shot's connection was to end without a packet, and the reflector has closed it in order. */
+/* Says when a one-shot's connection did not end without a packet, as it should. */
 static void log_closing(const struct family_side *side, enum binding_mode wanted)
 {
 	const struct binding_client *winner = &side->result.winner;
@@ -411,7 +408,7 @@ static void log_closing(const struct family_side *side, enum binding_mode wanted
 		side->result.mapping.reflector);
 }
 
-/* A name has an address in each family. What was not asked for ends no run. */
+/* Registers in each family. An error in a family that was not asked for does not end the run. */
 static void register_found(
 	struct probe_state *state, struct both_families *both, enum binding_mode mode)
 {
@@ -459,7 +456,7 @@ static int run_once(struct probe_state *state, const struct mapping_race_request
 	const struct mapping *later;
 	struct both_families both;
 
-	/* With more to ask, the connection has to stand until the last answer. */
+	/* For further questions the connection has to stay until the last answer. */
 	request.mode = options->name != NULL ? BINDING_MODE_HOLD : mode;
 	request.hold_seconds = HOLD_SECONDS;
 	both_families_init(&both, &request, options->both);
@@ -512,7 +509,7 @@ static int run_once_confined(struct probe_state *state)
 	return status;
 }
 
-/* Whom connections are to be handed to that somebody else takes. */
+/* Warns that --to or the command gets no connections, as another program takes them. */
 static void log_unused(const struct probe_options *options, const char *owner)
 {
 	const char *what = options->command != NULL ? "the command" : "--to";
@@ -526,7 +523,7 @@ static void log_unused(const struct probe_options *options, const char *owner)
 		owner, options->request.local.port);
 }
 
-/* With -k, once there is a mapping: who gets the connections that come in through it. */
+/* With -k, once there is a mapping: says which program gets the connections through it. */
 static void log_receiver(const struct probe_state *state, const struct mapping *mapping)
 {
 	const struct probe_options *options = state->options;
@@ -607,8 +604,8 @@ static bool leads_to_itself(const struct probe_options *options)
 }
 
 /*
- * An error now, and not when the first connection comes. A hook that is there and cannot be run is
- * one that fails: the mapping is told and kept all the same.
+ * Fails now, and not when the first connection comes. A hook that exists and cannot be run counts
+ * as one that fails: the mapping is printed and kept all the same.
  */
 static int check_programs(const struct probe_options *options, struct error *error)
 {
@@ -621,7 +618,7 @@ static int check_programs(const struct probe_options *options, struct error *err
 	return 0;
 }
 
-/* Listens too where there is somebody to hand connections to and nobody who takes them already. */
+/* Listens if connections are to be handed over and no other program listens on the port. */
 static int open_listener(const struct probe_options *options, int *listener, struct error *error)
 {
 	const struct addr *local = &options->request.local;

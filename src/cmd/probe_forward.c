@@ -19,8 +19,8 @@ static void take_wish(struct probe_forward *forward, const struct probe_options 
 }
 
 /*
- * Where the router forwards to no low ports, -k takes another local port instead, unless it is said
- * where connections go; the one that it took last, so that the mapping stays.
+ * If the router does not forward to low ports, -k takes another local port, unless --to or a
+ * command says where connections go; the port of the last run, so that the mapping stays.
  */
 static void choose_high_port(struct probe_forward *forward, const struct probe_options *options,
 	const struct probe_record *record)
@@ -56,7 +56,7 @@ int probe_forward_prepare(
 	return 0;
 }
 
-/* A run that is repeated is to renew the lease before it is over, also where one fails. */
+/* Repeated runs must renew the lease before it ends, also when one of them fails. */
 static void warn_of_lease(const struct probe_forward *probe, const struct both_families *both)
 {
 	const struct forward *forward = &both->sides[0].forward;
@@ -92,7 +92,7 @@ int probe_forward_take_back(
 		const struct forward *forward = &both->sides[i].forward;
 		int own = forward->asked ? forward_taken_back(forward, &error) : EXIT_STATUS_DONE;
 
-		/* Of two families one may have nobody who answers. */
+		/* With two families it is no error if one has no router that answers. */
 		if (own == EXIT_STATUS_NETWORK && asked == 2 && i == 1 &&
 			status == EXIT_STATUS_DONE)
 			own = EXIT_STATUS_DONE;

@@ -1,5 +1,5 @@
 /*
- * probe_forward.h - what -F adds to a probe: what is asked of the router, and what is said of that.
+ * probe_forward.h - -F of a probe: asks the router, and reports what it did.
  */
 #ifndef NATPUNCH_CMD_PROBE_FORWARD_H
 #define NATPUNCH_CMD_PROBE_FORWARD_H
@@ -17,8 +17,7 @@ struct probe_forward {
 	uint64_t run_before_s;          /* -c without -k: so long ago, with a forward; or 0 */
 };
 
-/* Takes what FILE of -c and the machine know, before there are no files any more. Returns 0 or -1.
- */
+/* Reads FILE of -c and the machine's secret, before the confinement. Returns 0 or -1. */
 int probe_forward_prepare(
 	struct probe_forward *forward, const struct probe_options *options, struct error *error);
 
@@ -30,7 +29,7 @@ void probe_forward_ask(
 int probe_forward_take_back(
 	const struct probe_forward *forward, struct both_families *both, uint64_t deadline);
 
-/* Without -V: what would have the router forward. With it, the failure says so. */
+/* Without -V: hints how the router would forward. With -V, the error has the hint. */
 void probe_forward_hint(const struct both_families *both);
 
 /* Without -V: warns where a router forwards another port than the mapping has. */

@@ -266,7 +266,7 @@ static int check_forward(const struct probe_options *options, struct error *erro
 	return 0;
 }
 
-/* Options that mean nothing without another, or exclude each other. */
+/* Checks options that need or exclude each other. */
 static int check_combination(const struct probe_options *options, struct error *error)
 {
 	const char *needs_keep = NULL;
@@ -297,7 +297,7 @@ static int check_combination(const struct probe_options *options, struct error *
 	return 0;
 }
 
-/* What follows "--" is the command; anything before it is one word too many. */
+/* The command follows "--"; an operand before that is an error. */
 static int take_operands(
 	struct probe_options *options, const struct option_reader *reader, struct error *error)
 {
@@ -327,7 +327,7 @@ static void set_defaults(struct probe_options *options)
 	options->common.takes_both = true;
 }
 
-/* Which reflectors: public ones do not dial back, and keep no names. */
+/* Public reflectors do not dial back, and keep no names. */
 static int settle_reflectors(struct probe_options *options, struct error *error)
 {
 	struct reflector_list *list = &options->common.reflectors;

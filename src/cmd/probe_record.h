@@ -2,8 +2,8 @@
  * probe_record.h - the FILE of -c: which mapping was printed last, and whether the hook has taken
  * it; of each family. IPv4 is the last, so that a shell that reads all lines ends with that one.
  *
- * A line is the mapping's record (mapping.h). Another one behind it, a comment to a shell, is there
- * as long as the hook has not taken that mapping.
+ * A line is the mapping's record (mapping.h). While the hook has not taken that mapping, a second
+ * line follows, which is a comment to a shell.
  */
 #ifndef NATPUNCH_CMD_PROBE_RECORD_H
 #define NATPUNCH_CMD_PROBE_RECORD_H
@@ -42,8 +42,8 @@ uint64_t probe_record_age(const char *path);
 int probe_record_lock(const char *path, struct error *error);
 
 /*
- * Notes in FILE, under the lock, whether the hook has taken this mapping; one that FILE does not
- * hold is passed over. Returns 0, or -1 with *error filled.
+ * Notes in FILE, under the lock, whether the hook has taken this mapping; ignores a mapping that
+ * FILE does not hold. Returns 0, or -1 with *error filled.
  */
 int probe_record_note(
 	const char *path, const struct mapping *mapping, bool told, struct error *error);

@@ -14,7 +14,7 @@
 #define OPTION_NO_DIAL OPTION_LONG_ONLY
 #define OPTION_METRICS (OPTION_LONG_ONLY + 1)
 
-/* So many lines about clients in a second, so many after a rest. */
+/* Lines about clients per second, and at once after a rest. */
 #define LOG_PER_SECOND 100
 #define LOG_BURST      1000
 
@@ -154,8 +154,8 @@ static bool uses_port(const struct reflector_config *config, uint16_t port)
 }
 
 /*
- * The default port, and a spare one: a home whose router holds on to the state of an address that
- * it has lost gets a new one by asking there.
+ * The default port, and a spare one: a home whose router still has state of an address that it has
+ * lost gets a new mapping by asking there.
  */
 static int add_default_ports(struct reflector_config *config, struct error *error)
 {
@@ -168,7 +168,7 @@ static int add_default_ports(struct reflector_config *config, struct error *erro
 	return add_port(config, spare, REFLECTOR_FULL, true, error);
 }
 
-/* What the whole of the options means. */
+/* Checks the options together. */
 static int check_options(const struct option_reader *reader, struct reflector_config *config,
 	struct common_options *common, struct error *error)
 {
@@ -261,7 +261,8 @@ static int run(const struct command *command, int argc, char **argv)
 		command_print_help(command);
 		return EXIT_STATUS_DONE;
 	}
-	/* Whoever takes us over is to find nothing that somebody forgot to close. */
+	/* A process that was taken over must not have descriptors that its parent forgot to close.
+	 */
 	descriptors_close_from(STDERR_FILENO + 1, -1);
 	log_set_limit(LOG_PER_SECOND, LOG_BURST);
 	reflector = reflector_open(&config, &error);

@@ -1,6 +1,6 @@
 /*
- * command.h - what a subcommand is: a row in main's table, with options that are read strictly and
- * a help text that is made from the same rows.
+ * command.h - a subcommand: a row in main's table. Its table of options is read strictly, and gives
+ * the help text as well.
  */
 #ifndef NATPUNCH_CMD_COMMAND_H
 #define NATPUNCH_CMD_COMMAND_H
@@ -27,7 +27,7 @@ struct command {
 	const char *name;
 	const char *summary;              /* one line for `natpunch --help` */
 	const char *synopsis;             /* what follows `natpunch NAME` */
-	const struct option_row *options; /* NULL: it is not in this build, as run says */
+	const struct option_row *options; /* NULL: not in this build; run says so */
 	int (*run)(
 		const struct command *command, int argc, char **argv); /* returns the exit status */
 };
@@ -84,8 +84,8 @@ void command_print_help(const struct command *command);
 int command_fail(const struct error *error);
 
 /*
- * At the end: a result that could not be written is not a result; a full disk behind `>` must be
- * told. Returns `status`, or that of the failure.
+ * Call it at the end: a result that could not be written, as on a full disk, must be reported.
+ * Returns `status`, or that of the failure.
  */
 int command_finish_output(int status);
 

@@ -1,5 +1,5 @@
-/* What a portable build does not have: commands, whose rows say so and have no options; connect -u.
- */
+/* Stands in for what a portable build lacks: commands, whose rows say so and have no options; and
+ * connect -u. */
 #include "cmd/connect_udp.h"
 #include "natpunch/cmd/command.h"
 #include "natpunch/os/log.h"
