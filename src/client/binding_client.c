@@ -1,5 +1,5 @@
 /*
- * One question, over each kind of port that can be borrowed. What moves it from state to state:
+ * One question, over each kind of borrowed port. The events of each state:
  *
  *   state        over a stream               datagrams, a handshake
  *   WAITING      `due`: opens the port again after BUSY_RETRY_MS
@@ -12,14 +12,14 @@
  *
  * Without a method, one that opens the port and then may not send (EPERM) is passed over as well.
  *
- * What decides in ASKING: the answer with our transaction id, a refusal, and over a stream also its
- * end, its failure, and what is not STUN. There are two exceptions. The text line of a reflector
- * that heard no question in time: LINES_MAX times it has the question asked over a new connection.
- * And error 300: once it has the question asked of the server that it names.
+ * These decide in ASKING: the answer with our transaction id, a refusal, and over a stream also its
+ * end, its failure, and bytes that are not STUN. There are two exceptions. After the text line of a
+ * reflector that got no question in time, the question is asked over a new connection, up to
+ * LINES_MAX times. After error 300 it is asked once at the server that the error names.
  *
- * Threat: the server, and without a connection everybody who can send to the port. A datagram or a
- * segment that is wrong decides nothing; over a stream it ends the question. What is not ours goes
- * to the listener, unjudged.
+ * Threat: the server, and without a connection everybody who can send to the port. A wrong datagram
+ * or segment decides nothing; over a stream it ends the question. Messages that are not ours go to
+ * the listener, unjudged.
  */
 #include "natpunch/client/binding_client.h"
 
@@ -89,7 +89,7 @@ static bool open_by_next(struct binding_client *client, uint64_t now)
 /* Without a connection: sends the question, for the first time or again. */
 static void send_again(struct binding_client *client, uint64_t now)
 {
-	/* What the network says of it, a full queue as well, is left to the next sending. */
+	/* After any other error, also of a full queue, the next sending tries again. */
 	if (send_once(client) != 0 && errno == EPERM) {
 		if (open_by_next(client, now))
 			return;
@@ -177,7 +177,7 @@ static void send_question(struct binding_client *client)
 	size_t size = binding_write_request(&client->question, bytes, sizeof(bytes));
 	const char *problem = stun_stream_send(client->port.fd, bytes, size);
 
-	/* What a router says, "no route" among it, is the network's word. */
+	/* A router's answer, also "no route", is an error of the network. */
 	if (problem != NULL)
 		fail_with(client, EXIT_STATUS_NETWORK, problem, strerror(errno));
 	else
@@ -185,9 +185,9 @@ static void send_question(struct binding_client *client)
 }
 
 /*
- * Has a process of this machine the other end of a connection to elsewhere? Then a rule of this
- * machine leads it there, to a transparent proxy, and the server sees a port of that. For a port
- * that was not chosen, nobody minds.
+ * Does a process of this machine have the other end of a connection to elsewhere? Then a rule of
+ * this machine redirects it to a transparent proxy, and the server sees a port of the proxy. That
+ * does no harm for a port that was not chosen.
  */
 static bool is_redirected(const struct binding_client *client, struct addr *proxy)
 {
@@ -277,7 +277,7 @@ void binding_client_hold(struct binding_client *client, uint64_t now)
 		client->due = client->hold_until;
 }
 
-/* Anybody's server may name any address: not one that it could not reach itself, nor ours. */
+/* A server may name any address: an address that it could not reach itself, or ours, is refused. */
 static bool may_follow(const struct binding_client *client, const struct addr *alternate)
 {
 	enum addr_class class = addr_classify(alternate);
@@ -342,7 +342,7 @@ static void judge_answer(struct binding_client *client, const void *data, size_t
 	}
 }
 
-/* Does it answer our question? Else it is unasked, or answers somebody else's on this port. */
+/* Does it answer our question, and not another one from this port, or none? */
 static bool is_ours(const struct binding_client *client, const uint8_t *data, size_t size)
 {
 	bool response = size >= STUN_HEADER_SIZE && (data[0] & 0x01) != 0; /* RFC 8489 5 */
@@ -395,7 +395,7 @@ static void receive_stream(struct binding_client *client, uint64_t now)
 		return;
 	case STUN_STREAM_CLOSED:
 	case STUN_STREAM_BROKEN:
-		/* What was said before the end tells more than the end. */
+		/* An error before the end says more than the end. */
 		if (client->state == BINDING_CLIENT_ASKING &&
 			client->error.status == EXIT_STATUS_PEER) {
 			set_failed(client);
@@ -476,12 +476,12 @@ static void receive_handshake(struct binding_client *client)
 	while (borrow_hear(&client->port, &outcome, &mapped) == 0)
 		if (!judge_handshake(client, outcome, &mapped))
 			return;
-	/* ICMP, which may be about another connection, is no verdict. */
+	/* An ICMP error may be about another connection, so it decides nothing. */
 	if (errno != EAGAIN && errno != EINTR)
 		set_error(client, EXIT_STATUS_NETWORK, "no answer from", strerror(errno));
 }
 
-/* What comes between an answer and the next question would else be reported again and again. */
+/* Reads what comes between an answer and the next question, or poll(2) would report it for ever. */
 static void pass_over(struct binding_client *client, uint64_t now)
 {
 	uint8_t bytes[STUN_MESSAGE_MAX];

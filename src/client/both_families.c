@@ -1,6 +1,6 @@
 /*
- * Two machines that never block, and one poll(2) for both: first the races, then, where it is asked
- * for, the dial-backs.
+ * One poll(2) drives two state machines: first the races, then, if the caller wants, the
+ * dial-backs.
  *
  * States of a side: racing (race set), mapped, failed (error says why). A race that is given up
  * when the grace is over is a failed one. A mapped side fails when it is verified and no stranger
@@ -284,8 +284,8 @@ static void run_dialbacks(
 }
 
 /*
- * A NAT of this machine may hold on to a connection that ends without a packet, and then the next
- * probe gets no answer (pasta). By a RST it forgets it at once, as does this machine.
+ * A NAT of this machine may keep a connection that ends without a packet, and then the next probe
+ * gets no answer (pasta). After a RST it forgets the connection at once, as does this machine.
  */
 static void end_winner(struct family_side *side)
 {
@@ -300,7 +300,7 @@ static void end_winner(struct family_side *side)
 	binding_client_end(winner);
 }
 
-/* A side gets the next mapping that its router may have made possible, or has none any more. */
+/* Gives a side the next mapping that its router may have opened, or none. */
 static void take_next(struct family_side *side, bool goes_on, uint64_t deadline)
 {
 	enum forward_step step = FORWARD_END;

@@ -23,7 +23,7 @@
 #include "natpunch/os/tap.h"
 #include "natpunch/os/nft_snat.h"
 
-/* Standard output, by which stdio finds out whether it is a terminal. */
+/* stdio asks whether standard output is a terminal. */
 static const struct sandbox_call output_calls[] = {
 	SANDBOX_WHEN(ioctl, 1, SANDBOX_WHOLE, TCGETS),
 	SANDBOX_WHEN(ioctl, 1, SANDBOX_WHOLE, TIOCGWINSZ),

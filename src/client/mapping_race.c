@@ -1,12 +1,12 @@
 /*
- * The race. A lane is a reflector: first its name is looked up, then its addresses are tried one
- * after another. An attempt is a transaction with one address. Lanes start attempts, attempts end;
- * the run ends with the first answer, or when no lane has anything left and no attempt is under
- * way. Everything lives in one struct of fixed size; nothing blocks but the one poll().
+ * A lane is a reflector: first its name is looked up, then its addresses are tried one after
+ * another. An attempt is a transaction with one address. Lanes start attempts; the run ends with
+ * the first answer, or when no lane has an address left and no attempt is under way. All state is
+ * in one struct of fixed size; only the one poll() blocks.
  *
- * Where a probe -k holds the very connection that an attempt wants, the reflector is asked from any
- * port (`aside`) where else it listens (OTHER-ADDRESS, RFC 5780 7.4), and that port of the same
- * address is one more to try.
+ * If a probe -k holds the connection that an attempt needs, the reflector is asked from any port
+ * (`aside`) where else it listens (OTHER-ADDRESS, RFC 5780 7.4), and that port of the same address
+ * is tried as well.
  */
 #include "natpunch/client/mapping_race.h"
 
@@ -215,8 +215,8 @@ static bool start_next(struct mapping_race *race, uint64_t now)
 }
 
 /*
- * With must_agree: an answer counts once another reflector's shows the same address. The ports may
- * differ: that is the NAT's way, and worth a word, not a lie of the reflector's.
+ * With must_agree: an answer counts once another reflector reports the same address. Ports may
+ * differ, because of the NAT's mapping; that is reported, and no sign of a lie.
  */
 static bool is_confirmed(struct mapping_race *race, const struct attempt *attempt)
 {
@@ -237,8 +237,8 @@ static bool is_confirmed(struct mapping_race *race, const struct attempt *attemp
 }
 
 /*
- * Does a server with a public address report one that only its own network can know, say that of a
- * proxy in front of it? Another server may know better.
+ * Does a server with a public address report an address of its own network, say of a proxy in front
+ * of it? Another server may report the right one.
  */
 static bool is_doubtful(const struct attempt *attempt)
 {

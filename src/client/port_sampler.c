@@ -1,8 +1,7 @@
 /*
- * Three connections at once, in LOOKING. Of each: writable, and its question is sent; readable, and
- * one message is taken. It is DONE when all three have answered, when `due` has come, or at the
- * first that fails: without its port there is no order to be seen. None is closed before, as the
- * NAT could give its port to the next.
+ * LOOKING: three connections at once. When one is writable, its request is sent; when readable, one
+ * message is read. DONE: all three have answered, `due` has come, or one has failed: without its
+ * port no order can be seen. None is closed before, as the NAT could allocate its port to the next.
  *
  * Threat: a reflector that lies about the ports. A prediction only says where to connect to.
  */

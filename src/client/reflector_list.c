@@ -48,8 +48,8 @@ int reflector_list_add_from_environment(struct reflector_list *list, struct erro
 }
 
 /*
- * Public STUN servers that answer over TCP, for a user who names no reflector. Nobody vouches for
- * them, so two must agree; the order is shuffled so that no operator is everybody's first.
+ * Public STUN servers that answer over TCP, for a user who names no reflector. None is trusted, so
+ * two must agree; the order is shuffled so that no operator is everybody's first.
  */
 static const char *const public_servers[] = {
 	"stun.mixvoip.com",

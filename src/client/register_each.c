@@ -6,8 +6,8 @@
  * error. When none is under way any more, or the time is up, the mappings are registered in turn,
  * over what they were found with.
  *
- * Invariants: no address is asked twice, as the port can have one connection to it, and not that of
- * the first mapping, which is open; what was opened is closed.
+ * Invariants: no address is asked twice, nor that of the first mapping, which is open, as the port
+ * can have only one connection to it; all that was opened is closed.
  */
 #include "natpunch/client/register_each.h"
 
@@ -145,8 +145,7 @@ static void take_lookup(struct each *each, size_t index, uint64_t now)
 
 	each->looking[index] = false;
 	if (names->count > 0) {
-		/* Of a host with several addresses one is enough, and the first mapping is of one.
-		 */
+		/* One address of a host is enough, and the first mapping has one of its host. */
 		if (names->by_service || index != each->request->first->reflector)
 			add_targets(each, index, now);
 	} else if (each->request->tells_lookups && addr_parse_ip(&literal, reflector->host) != 0) {
@@ -232,7 +231,7 @@ static void look_up_all(struct each *each)
 	}
 }
 
-/* What was late: a name server. The races know the time themselves. */
+/* Reports the names that no name server answered for. Races report their own timeouts. */
 static void end_lookups(struct each *each)
 {
 	const struct mapping_race_request *probe = each->request->probe;

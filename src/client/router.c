@@ -5,10 +5,9 @@
  * has answered.
  *
  * Events: a datagram, an ICMP error (from send(2) as well as from recv(2)), what UPnP comes to, the
- * times of router.h.
- * Threats: datagrams of others in the router's name. The socket takes those of its address and port
- * alone, pcp_read() those that answer this request; what is wrong is dropped and nothing changes,
- * and READ_MAX bounds how many are looked at in a turn.
+ * times of router.h. Threat: forged datagrams in the router's name. The socket takes those of its
+ * address and port alone, pcp_read() those that answer this request; others are dropped, and
+ * READ_MAX bounds how many are read in a turn.
  *
  * Invariant: `fd` is open only while the state is ROUTER_ASKING and one of its lanes is, or -1.
  */
@@ -182,7 +181,7 @@ static enum router_method find_lane(const struct router *router, enum router_lan
 	return (enum router_method)i;
 }
 
-/* Of several that grant the last one counts: it was asked after the others, and changed theirs. */
+/* If several grant, the last counts: it was asked after the others, and changed their mapping. */
 static enum router_method find_grant(const struct router *router)
 {
 	size_t i = ROUTER_METHOD_COUNT;
@@ -295,7 +294,7 @@ static bool may_map(const struct router *router, uint64_t now)
 	       (!is_open(pcp) || now >= router->start + ROUTER_PATIENCE_MS);
 }
 
-/* Who only looks gives UPnP no more time than silence has, unless it was heard. */
+/* With `look` UPnP gets only the time for silence, unless it was heard. */
 static uint64_t deadline_of(const struct router *router)
 {
 	bool brief = router->request.brief || !was_heard(router) ||
@@ -439,8 +438,8 @@ static void take_answer(
 }
 
 /*
- * Who speaks NAT-PMP alone refuses an ANNOUNCE by what looks like a refusal to tell the address, as
- * both have the opcode 0.
+ * A router that speaks NAT-PMP alone refuses an ANNOUNCE by a message that looks like a refusal to
+ * tell its address, as both have the opcode 0.
  */
 static bool is_about_announce(
 	const struct router *router, enum router_method method, const struct pcp_answer *answer)

@@ -2,9 +2,9 @@
  * UPnP IGD. The search: M-SEARCH for versions 1 and 2, to the router and to the group, at once and
  * after 250 and 750 ms unless a description was found. Each description that the router's answers
  * name is fetched, one at a time and in the order of the answers; of each service in it the
- * router's own address is asked. The first service that tells one is it, else the first that
- * answers at all: a router whose own address is a private one may tell none, and says why when it
- * is asked to forward.
+ * router's own address is asked. The first service that tells one is used, else the first that
+ * answers at all: a router whose own address is private may tell none, and says why when it is
+ * asked to forward.
  *
  * There is at most one exchange at a time; `describing` and `answer.action` tell what it is about.
  * Invariant: an exchange is open only while SEARCHING or WORKING, the search only while SEARCHING.
@@ -135,7 +135,7 @@ static void take_answer(struct upnp *upnp, const char *data, size_t size)
 	}
 }
 
-/* An answer counts from any port of the router, and from nobody else. */
+/* An answer counts from any port of the router, and from no other host. */
 static void receive_answers(struct upnp *upnp)
 {
 	char data[SSDP_ANSWER_MAX];
@@ -382,14 +382,14 @@ static void take_work(struct upnp *upnp, enum http_exchange_result result)
 		settle(upnp, UPNP_MAPPED);
 		return;
 	}
-	/* Some say the second where they mean the first. */
+	/* Some routers send the second code and mean the first. */
 	if (upnp->mapping.lease > 0 && (answer->error == IGD_ERROR_PERMANENT_ONLY ||
 					       answer->error == IGD_ERROR_INVALID_ARGS)) {
 		upnp->mapping.lease = 0;
 		work(upnp, answer->action);
 		return;
 	}
-	/* The first refusal is what matters: that of the port which was wanted. */
+	/* The first refusal counts: it is about the port that was wanted. */
 	if (upnp->error == 0)
 		upnp->error = answer->error;
 	if (can_try_another(upnp))

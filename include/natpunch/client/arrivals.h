@@ -1,26 +1,25 @@
 /*
  * arrivals.h - did a dial-back come to this machine?
  *
- * That somebody answers at the mapping does not say who: a router may forward the port to another
- * machine of the LAN, or answer itself. So the SYNs that come to this machine are watched (tap.h)
- * while a reflector dials, and what the reflector says of its dialling is looked for among them.
+ * An answer at the mapping does not say which machine answered: a router may forward the port to
+ * another machine of the LAN, or answer itself. So this module watches the SYNs that come to this
+ * machine (tap.h) while a reflector dials, and looks among them for the one of the dial-back.
  *
  * A SYN is the dial-back when
- *   - its address and port are those that the reflector tells; or
- *   - its port is, and it came to the local or the public port. The reflector tells the address of
- *     its socket: behind a NAT of its own, as in many clouds, another one is seen here.
- * It must be for an address of this machine, to whichever port: a firewall's rule of this machine
- * may lead it on.
+ *   - it has the address and the port that the reflector reports; or
+ *   - it has that port, and came to the local or the public port. The reflector reports the address
+ *     of its socket: behind a NAT of its own, as in many clouds, another one is seen here.
+ * It must be for an address of this machine, at any port: a firewall rule of this machine may
+ * redirect it.
  *
- * That nothing came is only said where all was seen. Where another SYN came to one of the two ports
- * meanwhile, it may have been the dial-back, with an address and port that a proxy or a NAT on the
- * way has changed.
+ * MISSING needs a complete view. If another SYN came to one of the two ports meanwhile, it may have
+ * been the dial-back, with an address and port that a proxy or a NAT on the way has changed.
  *
- * Without CAP_NET_RAW there is no tap. Then a connection that is still in the kernel's table proves
- * the dial-back, and nothing proves the opposite.
+ * Without CAP_NET_RAW there is no tap. Then a connection in the kernel's table still proves that
+ * the dial-back came, and nothing proves that it did not.
  *
- * Threat: a host of the LAN that gets the dial-back in place of this machine can send a SYN that
- * looks like it. It could pass on all of the connection as well.
+ * Threat: a host of the LAN that gets the dial-back instead of this machine can send a SYN that
+ * looks like it. It could forward the whole connection as well.
  */
 #ifndef NATPUNCH_CLIENT_ARRIVALS_H
 #define NATPUNCH_CLIENT_ARRIVALS_H
@@ -61,27 +60,27 @@ struct arrivals {
 };
 
 /*
- * Begins to watch, before anybody dials: `local` and `mapped` are the two ends of the mapping. That
- * it cannot is no error. arrivals_close() must follow.
+ * Begins to watch; call it before a reflector dials. `local` and `mapped` are the two ends of the
+ * mapping. If it cannot watch, that is no error. arrivals_close() must follow.
  */
 void arrivals_open(struct arrivals *arrivals, const struct addr *local, const struct addr *mapped);
 
-/* A reflector that is asked to dial: what comes from its address is no other's dial-back. */
+/* Names a reflector that is asked to dial: a SYN from its address is no other's dial-back. */
 void arrivals_expect(struct arrivals *arrivals, const struct addr *reflector);
 
-/* Takes what has come. To be called whenever the tap is readable. */
+/* Reads the SYNs that have come. Call it whenever the tap is readable. */
 void arrivals_read(struct arrivals *arrivals);
 
 /*
- * Did the dial-back from there, with its port where that is told, come? To be called once it is
- * over.
+ * Did the dial-back from that address come, and from its port if that is known? Call it once the
+ * dial-back is over.
  */
 enum arrival arrivals_find(struct arrivals *arrivals, const struct addr *from);
 
-/* The same of what is remembered, without a look at the kernel; `local` alone is this machine's. */
+/* The same by the remembered SYNs alone, without the kernel; only `local` is this machine's. */
 enum arrival arrivals_judge(struct arrivals *arrivals, const struct addr *from);
 
-/* With UNTOLD and DOUBTFUL: why it cannot be told, in words. Returns out. */
+/* With UNTOLD and DOUBTFUL: writes why it is not known. Returns out. */
 const char *arrivals_explain(
 	const struct arrivals *arrivals, enum arrival arrival, char out[ARRIVALS_WHY_SIZE]);
 

@@ -1,23 +1,25 @@
 /*
  * binding_client.h - one question to one address of one reflector, from a borrowed port.
  *
- * A state machine that is handed events and the time, and never blocks:
+ * A state machine that takes events and the time, and never blocks:
  *
  *   WAITING --retry--> CONNECTING --connected--> ASKING --answer--> ANSWERED
  *      \____________________\______________________\--> FAILED
  *
- * WAITING: the pair of addresses is in use by a connection of the past; tried again shortly.
- * Over UDP, and with a handshake (raw_handshake.h), there is no CONNECTING, and in ASKING the
- * question is sent again after BINDING_CLIENT_RTO_MS, twice that, four times that and so on (RFC
- * 8489 6.2.1), for as long as the caller waits; what comes and is no answer is passed over, as
- * anybody can send a datagram. Over a stream so is what belongs to no transaction of ours (RFC 8489
- * 6.3.2). Error 300 is followed once to the server that it names (RFC 8489 section 10), if that is
- * of the same family and lies where the first one does: `request.remote` is that server's then. A
- * handshake is the question and the answer itself: no STUN is
- * spoken. A UDP port that is to be left free (`request.leave_free`) and can only be had by taking
- * it is held while a question is under way, and not when it is ANSWERED. Threat: whatever answers
- * at the other end. Its bytes are framed and judged by proto/stun and proto/binding; only a reply
- * to our random transaction id on our own connection counts.
+ * WAITING: an earlier connection has the pair of addresses; it is tried again shortly.
+ *
+ * Over UDP, and with a handshake (raw_handshake.h), there is no CONNECTING. In ASKING the question
+ * is sent again after BINDING_CLIENT_RTO_MS, twice that, four times that and so on (RFC 8489
+ * 6.2.1), for as long as the caller waits. Datagrams that are no answer are ignored, as anybody can
+ * send them; over a stream so are messages of no transaction of ours (RFC 8489 6.3.2). Error 300 is
+ * followed once to the server that it names (RFC 8489 section 10), if that is of the same family
+ * and as public or private as the first one; then `request.remote` is that server. A handshake is
+ * question and answer itself, without STUN. A UDP port that is to be left free
+ * (`request.leave_free`), and that the method has to take, is held while a question is under way,
+ * and not when it is ANSWERED.
+ *
+ * Threat: the other end. proto/stun and proto/binding frame and judge its bytes; only a reply to
+ * our random transaction id on our own connection counts.
  */
 #ifndef NATPUNCH_CLIENT_BINDING_CLIENT_H
 #define NATPUNCH_CLIENT_BINDING_CLIENT_H
@@ -70,7 +72,7 @@ void binding_client_start(struct binding_client *client, const struct borrow_met
 	const struct borrow_request *request, enum binding_mode mode, uint16_t hold_seconds,
 	uint64_t now);
 
-/* What to poll for: events for poll(2), and the descriptor (or -1). */
+/* The descriptor to poll (or -1), and its events for poll(2). */
 int binding_client_fd(const struct binding_client *client);
 short binding_client_events(const struct binding_client *client);
 
@@ -78,29 +80,29 @@ short binding_client_events(const struct binding_client *client);
 void binding_client_advance(struct binding_client *client, uint64_t now);
 
 /*
- * What comes and is not an answer to this question: what the server says without being asked, and
- * answers to others' questions over the same port. Over a stream whole and framed, not yet judged.
- * Set it after binding_client_start(); NULL passes over all.
+ * Sets who gets the messages that do not answer this question: those that the server sends unasked,
+ * and answers to other questions over the same port. Over a stream they are whole and framed, and
+ * not yet judged. Set it after binding_client_start(); NULL ignores them.
  */
 void binding_client_set_listener(struct binding_client *client,
 	void (*listener)(void *context, const void *data, size_t size), void *context);
 
 /*
  * ANSWERED: asks again, with a new transaction id, from the same port and over the same connection
- * where there is one; back to ASKING. This is the keep-alive. `answer` keeps what was said last.
+ * if there is one; back to ASKING. This is the keep-alive. `answer` keeps the last answer.
  */
 void binding_client_ask_again(struct binding_client *client, uint64_t now);
 
 /*
- * ANSWERED: something else is about to be sent over `port`, which is answered within
- * BINDING_CLIENT_HOLD_MS. So long a port is held that would be left free.
+ * ANSWERED: the caller sends something else over `port`. Its answer is awaited for
+ * BINDING_CLIENT_HOLD_MS, and a port that is to be left free is held for so long.
  */
 void binding_client_hold(struct binding_client *client, uint64_t now);
 
 /*
  * Ends it so that the mapping lives as long as the NAT allows. After FORGET was granted: without a
- * packet. After CLOSE was granted: the reflector's FIN, which is right behind its answer, is waited
- * for (at most BINDING_CLIENT_FIN_WAIT_MS), so that the TIME_WAIT is not ours. Else FIN.
+ * packet. After CLOSE was granted: waits, at most BINDING_CLIENT_FIN_WAIT_MS, for the reflector's
+ * FIN, which follows its answer, so that the TIME_WAIT is not ours. Else by FIN.
  */
 void binding_client_end(struct binding_client *client);
 

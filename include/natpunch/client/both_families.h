@@ -1,14 +1,14 @@
 /*
  * both_families.h - the mapping of a local port in IPv4 and the one in IPv6.
  *
- * Each family has a side: a race of its own (mapping_race.h). The two run side by side, so the
- * answer in one never decides about the other. Once one side has a mapping, the other one gets
+ * Each family has a side: a race of its own (mapping_race.h). The two run at the same time, and an
+ * answer in one does not decide about the other. Once one side has a mapping, the other gets
  * BOTH_FAMILIES_GRACE_MS more, unless the caller wants both: then each has all of the time. So a
- * family that is dead costs a quarter of a second, and one that this machine does not have costs
- * nothing: its race ends at once.
+ * dead family costs a quarter of a second, and a family that this machine lacks costs nothing: its
+ * race ends at once.
  *
- * There is one side only where the request names a family, or where every reflector is an address
- * of the same one.
+ * There is only one side if the request names a family, or if all reflectors are addresses of one
+ * family.
  */
 #ifndef NATPUNCH_CLIENT_BOTH_FAMILIES_H
 #define NATPUNCH_CLIENT_BOTH_FAMILIES_H
@@ -52,8 +52,8 @@ void both_families_init(
 	struct both_families *both, const struct mapping_race_request *request, bool all);
 
 /*
- * Asks the routers of both sides first (forward.h); what they do becomes part of the mappings. May
- * be left out. Returns how many were asked.
+ * Asks the routers of both sides (forward.h); what they do becomes part of the mappings. Optional,
+ * before both_families_find(). Returns how many were asked.
  */
 size_t both_families_ask_routers(
 	struct both_families *both, const struct forward_options *options, uint64_t deadline);
@@ -65,15 +65,15 @@ size_t both_families_ask_routers(
  */
 int both_families_find(struct both_families *both, struct error *error);
 
-/* Of sides that have no mapping: which failure is that one, by `error`, `spoke` and `cannot`? */
+/* Which side's failure says most, by `error`, `spoke` and `cannot`? No side has a mapping. */
 size_t both_families_most_telling(const struct both_families *both);
 
 /*
  * Has the mappings dialled from outside (reachability.h), side by side, until `deadline`
- * (clock_now_ms()) at most. A side that no stranger got through to is mapped no more, and its error
- * says why. Without `each`, the first side that is open ends it, and a later one is given up. A
- * side whose router forwards has all that this may lead to dialled, and becomes the first that is
- * open. Returns 0 when a side is left, else -1.
+ * (clock_now_ms()) at most. A side that no stranger got through to loses its mapping, and its error
+ * says why. Without `each`, the first open side ends the run, and the other is given up. If a
+ * side's router forwards, each address that this may have opened is dialled, and the first open one
+ * becomes the mapping. Returns 0 when a side is left, else -1.
  */
 int both_families_verify(struct both_families *both, bool each, uint64_t deadline);
 

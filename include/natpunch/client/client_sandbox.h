@@ -1,16 +1,15 @@
 /*
- * client_sandbox.h - what a command that asks reflectors gives up: probe, check, lookup, connect.
+ * client_sandbox.h - confines a command that asks reflectors: probe, check, lookup, connect.
  *
  * Such a command opens sockets of many kinds again and again, so it keeps the capabilities that its
- * methods need, and the system calls for those sockets. Three things it can no longer do itself:
- * run the hook, run what the caller names, and look up names, for which a C library may need
- * anything. A launcher does them (launcher.h). It is started when there is a name, a hook or a task
- * of the caller. The launcher is a copy of the process as it was, so it is started before a key is
- * read.
+ * methods need, and the system calls for those sockets. A launcher (launcher.h) does three things
+ * that it no longer can: it runs the hook, runs the caller's task, and looks up names, for which a
+ * C library may need anything. The launcher starts when there is a name, a hook or a task. It is a
+ * copy of the process, so it starts before a key is read.
  *
- * No other process can be looked into any more. So the owner of the local port is found before,
- * where it may have to be named, and so is another natpunch that keeps a mapping of the port
- * (client_sandbox_find_owner()).
+ * The command can no longer look into other processes. So client_sandbox_find_owner() finds the
+ * owner of the local port beforehand, if it may have to be named, and another natpunch that keeps a
+ * mapping of the port.
  */
 #ifndef NATPUNCH_CLIENT_CLIENT_SANDBOX_H
 #define NATPUNCH_CLIENT_CLIENT_SANDBOX_H
@@ -65,7 +64,7 @@ struct client_sandbox {
  * Starts the launcher if there may be something for it to do, and makes plan->hook, which is
  * initialised, use it. The sandbox and the hook stay where they are, and so does the context of
  * the caller's task. Returns 0, or -1 with *error filled. A command that does not stay goes on
- * without a launcher, and hears of it when it needs one.
+ * without a launcher, and fails when it needs one.
  */
 int client_sandbox_open(struct client_sandbox *sandbox, const struct client_sandbox_plan *plan,
 	struct error *error);
@@ -79,12 +78,12 @@ void client_sandbox_find_owner(
 	struct client_sandbox *sandbox, struct mapping_race_request *request, bool always);
 
 /*
- * Gives up the rest. What this kernel lacks is told at -v and passed over; what it refuses, with a
- * warning. Returns 0, or -1 with *error filled.
+ * Gives up the rest. What this kernel lacks is logged at -v and left out; what it refuses is left
+ * out with a warning. Returns 0, or -1 with *error filled.
  */
 int client_sandbox_enter(const struct client_sandbox_plan *plan, struct error *error);
 
-/* Ends the launcher. A sandbox that was opened must be closed, whatever came of it. */
+/* Ends the launcher. Must follow client_sandbox_open(), also after a failure. */
 void client_sandbox_close(struct client_sandbox *sandbox);
 
 #endif

@@ -1,21 +1,19 @@
 /*
  * dialback_client.h - has a reflector dial back, to see whether a mapping lets strangers in.
  *
- * A state machine that is handed events and the time, and never blocks:
+ * A state machine that takes events and the time, and never blocks:
  *
  *   CONNECTING --connected--> ASKING --answer--> DONE
  *        \_______________________\-----------> FAILED
  *
- * It asks over a connection of its own, from a port that the kernel chooses or the caller names,
- * so the port in question must be said. The reflector dials the address that it sees this
- * connection come from: where several public addresses are in use (RFC 4787 REQ-2: paired pooling
- * is only recommended), that may be another than the mapping's, which dialback_client_is_about()
- * tells. Over a connection that is there already, as one that is held, the same is asked by writing
- * dialback_write_request() to it and judging what comes with dialback_read_answer().
+ * It asks over a connection of its own, from a port that the kernel chooses or the caller names, so
+ * the request names the port to dial. The reflector dials the address that it sees this connection
+ * come from. A NAT with several public addresses may use another one than for the mapping (RFC 4787
+ * REQ-2 only recommends paired pooling); dialback_client_is_about() tells. To ask over an existing
+ * connection, send dialback_write_request() and judge the answer by dialback_read_answer().
  *
- * Threat: a reflector that lies. It can say that a mapping works which does not, and the other way
- * round; two reflectors asked about the same mapping tell more than one. What it reports of the
- * banner are bytes, escaped before they are shown.
+ * Threat: a reflector that lies. It can say that a mapping works that does not, and the reverse;
+ * two reflectors prove more than one. The banner that it reports is escaped before it is shown.
  */
 #ifndef NATPUNCH_CLIENT_DIALBACK_CLIENT_H
 #define NATPUNCH_CLIENT_DIALBACK_CLIENT_H

@@ -1,12 +1,12 @@
 /*
- * forward.h - a probe that asks the home router first (router.h), and what may come of the answer.
+ * forward.h - asks the home router to forward before a probe (router.h), and uses its answer.
  *
- * The router is the gateway that leads to the reflector, for packets of the address that the probe
- * sends from. Nobody is asked where there is none, or where that address is no private one. In
- * IPv6 it is a firewall that opens.
+ * The router is the gateway towards the reflector, for packets of the address that the probe sends
+ * from. No router is asked if there is no gateway, or if that address is not a private one. In IPv6
+ * the router opens its firewall.
  *
- * The router forwards its port E to the local port. What a stranger is to use then is one of up to
- * three addresses, see forward_search.h.
+ * The router forwards its port E to the local port. A stranger then gets in by one of up to three
+ * addresses; forward_search.h finds which.
  */
 #ifndef NATPUNCH_CLIENT_FORWARD_H
 #define NATPUNCH_CLIENT_FORWARD_H
@@ -63,8 +63,8 @@ struct forward {
 
 /*
  * Asks the routers of `count` probes (one or two) at the same time, and says on stderr what they
- * do. Blocks: for ROUTER_SILENCE_MS where nobody answers, ROUTER_DEADLINE_MS at most, and for the
- * look-up of a reflector's name, until `deadline` (clock_now_ms()).
+ * do. Blocks: for ROUTER_SILENCE_MS if no router answers, ROUTER_DEADLINE_MS at most; and until
+ * `deadline` (clock_now_ms()) for the look-up of a reflector's name.
  */
 void forward_ask(struct forward *const forwards[], const struct mapping_race_request *requests[],
 	size_t count, const struct forward_options *options, uint64_t deadline);
@@ -76,24 +76,24 @@ void forward_ask(struct forward *const forwards[], const struct mapping_race_req
 bool forward_plan(const struct mapping_race_request *request, const struct forward_options *options,
 	const struct addr *remote, bool tell, struct router_request *out);
 
-/* Takes what a router has said. It is told, unless it is what it said before. */
+/* Takes a router's answer, and logs it unless it is the same as before. */
 void forward_take(struct forward *forward, const struct router *router,
 	const struct mapping_race_request *request, const struct forward_options *options);
 
 /* Does the router forward? */
 bool forward_is_granted(const struct forward *forward);
 
-/* May it not forward to that port of this machine? IPv4 alone. */
+/* Does the router refuse to forward to that port of this machine? IPv4 alone. */
 bool forward_is_forbidden(const struct forward *forward);
 
-/* What the router does, if it does, as part of the mapping; else nothing of a router is in it. */
+/* Writes into the mapping what the router forwards, or that none does. */
 void forward_note(const struct forward *forward, struct mapping *mapping);
 
 /* Refused, or silent: why it does not forward the port to this machine's, and what to do. */
 void forward_explain_failure(const struct forward *forward,
 	const struct mapping_race_request *request, struct error *error);
 
-/* Strangers are stopped on the way: what the router has to do with it, as the hint. */
+/* Strangers are stopped on the way: hints how the router matters to that. */
 void forward_hint(const struct forward *forward, const struct mapping_race_request *request,
 	struct error *error);
 

@@ -1,15 +1,15 @@
 /*
- * forward_search.h - what a stranger is to use once the router forwards its port E to the local
- * port: one of these, each of which is to be proved from outside before it is told.
+ * forward_search.h - finds the address by which strangers get in once the router forwards its port
+ * E to the local port. It is one of these, and must be proved from outside before it is printed:
  *
- *   FORWARD_SEEN    what the reflector saw, as ever: the router keeps ports, or there is none
+ *   FORWARD_SEEN    what the reflector saw: the router preserves ports, or there is no router
  *   FORWARD_PORT    that address, and port E: the router sends from another port than it forwards
- *   FORWARD_PUNCH   what the reflector sees of local port E, when that is another than the one
- *                   that is forwarded to: a router that keeps ports sends from E then, so a NAT
- *                   beyond it has a mapping of E
+ *   FORWARD_PUNCH   what the reflector sees of local port E, if that is not the forwarded one: a
+ *                   router that preserves ports then sends from E, so a NAT beyond it has a mapping
+ *                   of E
  *
- * A search has them dialled one after another, each address once. Who dials, and whether that
- * blocks, is its owner's.
+ * A search has its owner dial them one after another, each address once; the owner may block or
+ * not.
  */
 #ifndef NATPUNCH_CLIENT_FORWARD_SEARCH_H
 #define NATPUNCH_CLIENT_FORWARD_SEARCH_H
@@ -28,8 +28,8 @@
 void forward_search_begin(struct forward_search *search, const struct addr *seen);
 
 /*
- * The most likely one that was not tried yet, which it is now; FORWARD_CANDIDATE_COUNT when there
- * is none. The first is never FORWARD_PUNCH.
+ * Returns the most likely candidate that was not tried yet, and notes it as tried;
+ * FORWARD_CANDIDATE_COUNT when there is none. The first is never FORWARD_PUNCH.
  */
 enum forward_candidate forward_search_next(struct forward_search *search,
 	const struct forward *forward, const struct mapping_race_request *request);
@@ -49,8 +49,8 @@ void forward_search_tell(const struct forward *forward, enum forward_candidate c
 bool forward_search_dials(struct forward_search *search, const struct addr *mapped);
 
 /*
- * Strangers do not get in by one: can they by another? Not where what was dialled arrived here, as
- * each of them leads to the same port.
+ * Strangers do not get in by this candidate: can they by another? Not if the dial-back arrived
+ * here, as all candidates lead to the same port.
  */
 bool forward_search_goes_on(const struct reachability *reachability);
 

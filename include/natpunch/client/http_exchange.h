@@ -4,8 +4,8 @@
  *     http_exchange_open(), then http_exchange_advance() whenever the descriptor is ready:
  *     WAITING* CONNECTED (http_exchange_send() is due) WAITING* {BODY WAITING*}* COMPLETE
  *
- * It connects to an address and to no other, whatever the answer says; http_answer.h bounds what
- * the answer may be. Deadlines are the caller's.
+ * It connects to one address alone, whatever the answer says; http_answer.h bounds the answer. The
+ * caller keeps deadlines.
  */
 #ifndef NATPUNCH_CLIENT_HTTP_EXCHANGE_H
 #define NATPUNCH_CLIENT_HTTP_EXCHANGE_H

@@ -1,13 +1,13 @@
 /*
- * mapping_race.h - a mapping from the first reflector that gives one.
+ * mapping_race.h - gets a mapping from the first reflector that answers.
  *
  * Reflectors are asked in the order given, and each one's addresses in the order of the resolver;
  * the next is started when the last one failed, or when nothing has been heard for
- * MAPPING_RACE_STAGGER_MS (the connection attempt delay of RFC 8305 section 5). All that were
- * started go on; the first answer wins and the others are given up. So a dead reflector costs a
- * quarter of a second, and no reflector that answers is ever passed over. There is one exception: a
- * reflector with a public address that reports an address which is neither public nor one of this
- * machine's is only believed when no other one answers.
+ * MAPPING_RACE_STAGGER_MS (the connection attempt delay of RFC 8305 section 5). Attempts
+ * that were started go on; the first answer wins and the others are given up. So a dead reflector
+ * costs a quarter of a second, and the first answer counts, with one exception: if a reflector with
+ * a public address reports an address that is neither public nor one of this machine's, it is
+ * believed only when no other one answers.
  */
 #ifndef NATPUNCH_CLIENT_MAPPING_RACE_H
 #define NATPUNCH_CLIENT_MAPPING_RACE_H
@@ -71,16 +71,16 @@ struct mapping_race_result {
 
 /*
  * Runs until there is a mapping, all have failed, or the time is up. Returns 0, or -1 with *error
- * filled: the most telling of the failures, in the order PEER, NETWORK, LOCAL; a failure that no
- * other reflector would mend (BORROW_CANNOT) ends the run at once. Nothing is left open then.
+ * filled: the most telling of the failures, in the order PEER, NETWORK, LOCAL; a failure that is
+ * the same with any reflector (BORROW_CANNOT) ends the run at once. Nothing is left open then.
  */
 int mapping_race_run(const struct mapping_race_request *request, struct mapping_race_result *result,
 	struct error *error);
 
 /*
- * After a failure over TCP, for its error without a hint: hints that a reflector answers over UDP,
- * as many servers of strangers do that alone, if one does. Asks from any port; blocks until
- * `deadline`, but for a second at most.
+ * After a failure over TCP whose error has no hint: if a reflector answers over UDP, as many public
+ * servers do alone, hints at that. Asks from any port; blocks until `deadline`, and for at most a
+ * second.
  */
 void mapping_race_hint_at_udp(
 	const struct mapping_race_request *request, uint64_t deadline, struct error *error);

@@ -2,8 +2,8 @@
  * name_client.h - a question about a name (name_messages.h), asked over a port that is open to a
  * reflector.
  *
- * A state machine that is handed messages and the time. Over UDP a request is sent again as
- * RFC 8489 6.2.1 says, and what comes and is no answer is passed over.
+ * A state machine that takes messages and the time. Over UDP a request is sent again as RFC 8489
+ * 6.2.1 says, and datagrams that are no answer are ignored.
  */
 #ifndef NATPUNCH_CLIENT_NAME_CLIENT_H
 #define NATPUNCH_CLIENT_NAME_CLIENT_H
@@ -39,8 +39,8 @@ struct name_client {
 };
 
 /*
- * Sends the first request. `rendezvous` was begun by name_message_start() and is copied; its key
- * must outlive this. The state may already be FAILED.
+ * Sends the first request. `question` was begun by name_message_start() and is copied; its key must
+ * outlive this. The state may already be FAILED.
  */
 void name_client_start(struct name_client *client, struct borrowed *port, const char *reflector,
 	const struct name_question *question, uint64_t now);
@@ -55,14 +55,14 @@ void name_client_expire(struct name_client *client, uint64_t now);
 int name_client_run(struct name_client *client, uint64_t deadline, struct error *error);
 
 /*
- * After a REGISTER that is DONE: is another home registered under that name too? Then says so, by a
- * warning, or with `again` as a detail: for one that was warned of before.
+ * After a REGISTER that is DONE: is another home registered under that name too? If so logs a
+ * warning, or with `again`, after an earlier warning, a detail.
  */
 bool name_client_report_rival(const struct name_question *question, bool again);
 
 /*
- * What every command says of a reflector without -K, or that is no natpunch, and of one that does
- * not take the key. Each fills *error, with a hint, and returns -1.
+ * The errors for a reflector that runs without -K, or is no natpunch, and for one that refuses the
+ * key. Each fills *error, with a hint, and returns -1.
  */
 int name_client_set_unsupported(const char *reflector, struct error *error);
 int name_client_set_refused(const char *reflector, const struct key *key, struct error *error);

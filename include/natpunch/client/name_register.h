@@ -1,5 +1,5 @@
 /*
- * name_register.h - a one-shot probe's registration of the mapping that it found (name_messages.h).
+ * name_register.h - registers the mapping that a one-shot probe found (name_messages.h).
  */
 #ifndef NATPUNCH_CLIENT_NAME_REGISTER_H
 #define NATPUNCH_CLIENT_NAME_REGISTER_H

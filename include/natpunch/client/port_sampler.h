@@ -1,13 +1,14 @@
 /*
- * port_sampler.h - what the NAT does with the next connections from a port: three are made, one
- * right after the other, to the places of a reflector with two addresses where it was not asked
- * yet. Each asks a Binding question there; from the ports in the answers follows a prediction.
+ * port_sampler.h - predicts the ports that the NAT allocates for the next connections from a port.
+ * It makes three connections, one right after the other, to the addresses and ports of a reflector
+ * with two addresses that were not asked yet, and sends a Binding request over each. The ports in
+ * the answers give a prediction.
  *
  *   the first address, the other port     the second address, the first port
  *   the second address, the other port
  *
- * They end by RST, so that neither the NAT nor a host keeps them: the next time they are new again.
- * A state machine that is handed events and the time; it calls nothing that POSIX does not have.
+ * They end by RST, so that neither the NAT nor a host remembers them: the next time they are new.
+ * A state machine that takes events and the time; it calls only what POSIX has.
  */
 #ifndef NATPUNCH_CLIENT_PORT_SAMPLER_H
 #define NATPUNCH_CLIENT_PORT_SAMPLER_H
@@ -48,7 +49,7 @@ struct port_sampler {
 	uint64_t due;           /* when it is over (clock_now_ms()) */
 	uint64_t round_trip_ms; /* to the reflector; 0: not seen */
 	struct port_prediction prediction;
-	bool complete; /* all were seen: without a prediction, the ports are in no order */
+	bool complete; /* all were seen: without a prediction, the ports are random */
 };
 
 /* Is it DONE, and sure that the ports of this NAT cannot be predicted? */
@@ -56,7 +57,7 @@ bool port_sampler_is_random(const struct port_sampler *sampler);
 
 /*
  * `reflector` was asked from the port already, `other` is its OTHER-ADDRESS. `open` is as for
- * punch_start(), and only called here. The state may already be DONE: nothing can be told.
+ * punch_start(), and only called here. The state may already be DONE, without a prediction.
  */
 void port_sampler_start(struct port_sampler *sampler, const struct addr *reflector,
 	const struct addr *other, punch_opener *open, void *context, uint64_t now);

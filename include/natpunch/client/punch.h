@@ -1,22 +1,20 @@
 /*
- * punch.h - one end of a TCP simultaneous open (RFC 9293 3.5), tried until it stands.
+ * punch.h - one end of a TCP simultaneous open (RFC 9293 3.5), tried until it is established.
  *
  * Both ends connect() to each other's public address from the port whose mapping is known. A SYN
  * that leaves opens the NAT for the peer's SYN, which finds a socket in SYN_SENT and completes the
- * handshake; both ends get an ordinary connection. What may go wrong, and what is done:
+ * handshake; both ends get an ordinary connection. What can fail, and what is done:
  *
  *   the peer's NAT or host answers RST, as its own SYN was not out yet: that RST also deletes our
  *   NAT's entry. A new socket is tried after PUNCH_RETRY_MS and a little more at random, so that
- *   two ends that refuse each other in turn do not do so for ever;
- *   a SYN is lost or dropped in silence: the kernel sends it again after a second, on its own.
- * Until then both ends' must be lost for nothing to come of it, where both NATs wait for the
- * other's; an owner whose peer lets strangers in can have a punch from another port beside it
- * (`once`); the pair of addresses is in use (the peer came through to a listener of this port
- * already): tried again until the time is up, as that connection may be only half open.
+ *   two ends that refuse each other in turn do not do so for ever; a SYN is lost or silently
+ *   dropped: the kernel sends it again after a second. If both NATs filter, one SYN that arrives is
+ *   enough; an owner whose peer lets strangers in can add a punch from another port (`once`); the
+ *   pair of addresses is in use, as the peer has come through to a listener of this port: it is
+ *   tried again until the time is up, as that connection may be only half open.
  *
- * Given up after PUNCH_TIMEOUT_MS, or sooner where there is something else to try: a NAT that is
- * polite to strangers waits 6 s before it answers them (RFC 5382 REQ-4), one that is not answers at
- * once.
+ * Given up after PUNCH_TIMEOUT_MS, or sooner if there is something else to try: a NAT that follows
+ * RFC 5382 REQ-4 waits 6 s before it answers an unsolicited SYN, others answer at once.
  */
 #ifndef NATPUNCH_CLIENT_PUNCH_H
 #define NATPUNCH_CLIENT_PUNCH_H

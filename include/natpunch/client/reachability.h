@@ -6,10 +6,9 @@
  * that saw the mapping, to dial from another port and from its other address, and up to
  * REACHABILITY_LANE_MAX - 1 more, first those that were never contacted from the port in question.
  *
- * To get through is to connect, and to this machine: what comes to it is watched meanwhile
- * (arrivals.h). A dial-back of which nothing came here was answered by another machine. Where that
- * cannot be seen, or not for sure, it counts as if it came, without proof
- * (reachability_find_doubt()).
+ * A stranger gets through if it connects, and to this machine: its arrivals are watched meanwhile
+ * (arrivals.h). If a dial-back connected and did not arrive here, another machine answered. If that
+ * cannot be seen for sure, it counts as arrived, without proof (reachability_find_doubt()).
  *
  * Over UDP a reflector is asked to send a datagram there (udp_dialback.h), and to get through is to
  * be seen to come to the port here (udp_arrivals.h). Where that cannot be seen, the verdict is
@@ -23,11 +22,11 @@
  *                                   else REACHABILITY_SHUT
  *   nobody could try             -> REACHABILITY_UNTOLD
  *
- * A reflector that ends the connection without a word is asked once more, REACHABILITY_AGAIN_MS
- * later: either it cannot dial, or the connection was cut.
+ * A reflector that closes the connection without an answer is asked once more,
+ * REACHABILITY_AGAIN_MS later: either it cannot dial, or the connection was cut.
  *
- * A stranger is an address that was never contacted from the port. A reflector whose other address
- * is the one that was asked does not pass for one. It never blocks, but for reachability_run().
+ * A stranger is an address that was never contacted from the port; not so a reflector whose other
+ * address is the one that was asked. Nothing here blocks, except reachability_run().
  */
 #ifndef NATPUNCH_CLIENT_REACHABILITY_H
 #define NATPUNCH_CLIENT_REACHABILITY_H
@@ -136,8 +135,8 @@ bool reachability_find_doubt(const struct reachability *reachability, char out[A
 void reachability_log_doubt(const struct reachability *reachability);
 
 /*
- * SHUT, as an error of status UNREACHABLE: who tried and how it went, with the next step as a hint,
- * for which it is looked up who listens on the local port of the mapping.
+ * SHUT, as an error of status UNREACHABLE: who dialled and how it went. For the hint it looks up
+ * which program listens on the local port of the mapping.
  */
 void reachability_explain(const struct reachability *reachability, const struct mapping *mapping,
 	struct error *error);

@@ -1,6 +1,6 @@
 /*
- * register_each.h - the name of a mapping that one reflector has told is registered at the others
- * too: at each that is named, and at each that SRV records name.
+ * register_each.h - registers a name at the other reflectors as well, once the first has given a
+ * mapping: at each that is named, and at each that SRV records name.
  */
 #ifndef NATPUNCH_CLIENT_REGISTER_EACH_H
 #define NATPUNCH_CLIENT_REGISTER_EACH_H
@@ -15,7 +15,7 @@
 #include "natpunch/proto/binding.h"
 #include "natpunch/proto/name_messages.h"
 
-/* Reflectors beside the first one. More are passed over, and told of. */
+/* Reflectors beside the first one. Further ones are reported as an error. */
 #define REGISTER_EACH_MAX 16
 
 struct register_each_request {

@@ -1,10 +1,9 @@
 /*
  * router.h - asks the home router to forward a port to this machine, and to forget that again.
  *
- * By PCP and NAT-PMP (pcp.h), and UPnP (upnp.h). It never blocks, except for router_run(). What a
- * router says is a claim: anybody in the home network can say it in its name, and there may be
- * another NAT beyond. So nothing of a result is to be printed as an address of this machine; it
- * says what to try.
+ * By PCP and NAT-PMP (pcp.h), and UPnP (upnp.h). Nothing here blocks, except router_run(). A
+ * router's answer is a claim: anybody in the home network can forge it, and there may be another
+ * NAT beyond. So no part of a result is printed as an address of this machine; it says what to try.
  *
  * A state, with the time since the start:
  *
@@ -66,7 +65,7 @@ const char *router_methods_format(unsigned methods, char out[ROUTER_METHODS_TEXT
 /* Reads a list of methods, "pcp,upnp", as bits 1 << method. Returns 0, or -1. */
 int router_parse_methods(const char *list, unsigned *out) __attribute__((warn_unused_result));
 
-/* What only this machine knows, from which nonces are made. */
+/* A secret of this machine, from which nonces are made. */
 struct router_secret {
 	uint8_t bytes[64];
 	size_t size;

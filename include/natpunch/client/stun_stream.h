@@ -1,12 +1,12 @@
 /*
- * stun_stream.h - STUN over a TCP connection (RFC 8489 6.2.2), as each client of a reflector speaks
- * it: sends a request whole, and takes the messages that come one at a time.
+ * stun_stream.h - STUN over a TCP connection (RFC 8489 6.2.2), for each client of a reflector:
+ * sends a request whole, and reads one message at a time.
  *
- * No byte behind a message is read before the next call, so that a connection can be handed on
- * after any message (RELAY, JOIN): what follows is still in the kernel.
+ * No byte behind a message is read before the next call, so that a connection can be passed to
+ * another program after any message (RELAY, JOIN): what follows is still in the kernel.
  *
- * Threat: whatever answers at the other end. It can send any bytes, in pieces of any size, or none.
- * Calls nothing that POSIX does not have.
+ * Threat: the other end can send any bytes, in pieces of any size, or none. Calls only what POSIX
+ * has.
  */
 #ifndef NATPUNCH_CLIENT_STUN_STREAM_H
 #define NATPUNCH_CLIENT_STUN_STREAM_H
@@ -44,7 +44,7 @@ const char *stun_stream_send(int fd, const void *request, size_t size);
 enum stun_stream_result stun_stream_read(struct stun_stream *stream, int fd);
 
 /*
- * Why nothing can come any more: "it closed the connection" (CUT as well), "it is not STUN", or for
+ * Why no message can follow: "it closed the connection" (CUT as well), "it is not STUN", or for
  * BROKEN what errno says. Empty for MESSAGE and WAITING.
  */
 const char *stun_stream_explain(enum stun_stream_result result);

@@ -2,7 +2,7 @@
  * upnp.h - has a router forward a port by UPnP (Internet Gateway Device), or asks it what its own
  * address is.
  *
- * A state machine that is handed events and the time, and never blocks:
+ * A state machine that takes events and the time, and never blocks:
  *
  *     upnp_start() --> SEARCHING --> READY
  *                          \-------> FAILED
@@ -13,10 +13,10 @@
  * or after another protocol has said no. A router that was restarted may listen on another port:
  * when they end as FAILED, start anew.
  *
- * Threat: whoever answers in the local network, or a router that lies. TCP goes to the router's
- * address alone, without DNS and redirects; all that is read is bounded, and one deadline holds for
- * a search and one for a request. What is told (an address, a port, that it is forwarded) is the
- * router's word, and proves nothing.
+ * Threat: any host of the local network, or a router that lies. TCP goes to the router's address
+ * alone, without DNS and redirects; reads are bounded, and a search and a request each have one
+ * deadline. The result (an address, a port, that it is forwarded) is the router's claim, and proves
+ * nothing.
  */
 #ifndef NATPUNCH_CLIENT_UPNP_H
 #define NATPUNCH_CLIENT_UPNP_H
@@ -89,16 +89,16 @@ void upnp_start(
 	struct upnp *upnp, const struct upnp_request *request, uint64_t deadline, uint64_t now);
 
 /*
- * Has the router forward an external port to `mapping->internal`. Where it has that port for
- * somebody else, or may not give one below 1024, it is asked for another one; where it gives no
- * mappings that end, for one that does not.
+ * Has the router forward a port of its own to `mapping->internal`. If that port is forwarded to
+ * another machine, or the router gives none below 1024, it is asked for another one; if it gives no
+ * mappings with a lease, for one without.
  */
 void upnp_map(struct upnp *upnp, const struct igd_mapping *mapping, uint64_t deadline);
 
 /*
- * Takes a mapping back, unless its protocol and external port are forwarded to somebody else than
- * `mapping->internal`: many routers would let one machine delete what another one has. REMOVED if
- * there was none, or it is another's.
+ * Takes a mapping back, unless its protocol and port are forwarded to another machine than
+ * `mapping->internal`: many routers let one machine delete the mapping of another. REMOVED also if
+ * there was none, or it is another machine's.
  */
 void upnp_unmap(struct upnp *upnp, const struct igd_mapping *mapping, uint64_t deadline);
 
