@@ -7,7 +7,8 @@
 
 #include "natpunch/os/log.h"
 
-/* Sanitizers and valgrind make calls of their own, from within. Not for who gains rights by exec.
+/* For sanitizers and valgrind, which make calls of their own. Ignored after an exec that gave
+ * rights.
  */
 static bool is_off(void)
 {

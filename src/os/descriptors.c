@@ -41,7 +41,7 @@ static bool close_range_call(unsigned first, unsigned last)
 #endif
 }
 
-/* The limit may be a milliard where nobody set one, so what is open is read. */
+/* The limit may be a thousand million, so the list of what is open is read instead. */
 static bool close_listed(int first, int keep)
 {
 	DIR *list = opendir("/proc/self/fd");

@@ -263,7 +263,7 @@ static void find_user_name(uid_t uid, char out[USER_MAX + 1])
 	free(text);
 }
 
-/* Another user than the file's is what a key file is refused for most. */
+/* Most often a key file is refused because it belongs to another user. */
 static int fail_to_open_secret(const char *path, struct error *error)
 {
 	char name[USER_MAX + 1];
@@ -373,8 +373,7 @@ static int put_in_place(const char *path, const char *temporary, int fd, const v
 		unlink(temporary);
 		return fail(error, "replace", path, saved);
 	}
-	/* The new content stands; a directory that cannot be synced only weakens it after a crash.
-	 */
+	/* The new content is in place; without this sync a crash may still lose it. */
 	directory = file_open_directory(path, O_RDONLY);
 	if (directory >= 0) {
 		fsync(directory);
@@ -451,7 +450,8 @@ int file_replace_alone(
 
 	if (append_suffix(path, ".new", temporary) != 0)
 		return fail(error, "write", path, ENAMETOOLONG);
-	/* Not written over: a dying writer's last bytes must not get into the new file. */
+	/* Removed and not overwritten: a dying writer's last bytes must not get into the new file.
+	 */
 	if (unlink(temporary) != 0 && errno != ENOENT)
 		return fail(error, "write", temporary, errno);
 	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -523,13 +523,13 @@ int file_lock(const char *path, uint64_t deadline, struct error *error)
 			return fail(error, "open", name, errno);
 		if (wait_for_lock(fd, deadline) != 0 || fstat(fd, &status) != 0)
 			break;
-		/* Who had it before has taken it away; the next one is another file. */
+		/* Its last holder may have removed it; then the lock file is another one now. */
 		if (status.st_nlink > 0)
 			return fd;
 		close(fd);
 	}
 	saved = errno;
-	/* One that was there already may be in somebody's hand. */
+	/* One that was there before may be another process's. */
 	if (created)
 		unlink(name);
 	close(fd);
@@ -540,7 +540,7 @@ void file_unlock(const char *path, int lock)
 {
 	char name[PATH_MAX];
 
-	/* First: who has opened it by then finds out that it is gone. */
+	/* Removed before it is unlocked, so that a process that waits for it finds it gone. */
 	if (append_suffix(path, ".lock", name) == 0)
 		unlink(name);
 	close(lock);

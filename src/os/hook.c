@@ -1,14 +1,13 @@
 /*
  * A hook is a child at the head of a process group of its own. Between fork(2) and exec(2) it holds
- * the end of a pipe that closes itself on exec: if exec fails, a refusal comes through the pipe,
- * and the parent, which waits for the one or the other, says which file could not be run and why.
- * The child looks for the reason, as a confined parent may not read the file. A hook that was
- * started is not waited for: SIGCHLD and a deadline bring the caller back here.
+ * the end of a pipe that exec closes. If exec fails, the child sends a refusal through the pipe,
+ * and the parent, which waits for either, says which file could not be run and why. The child finds
+ * the reason, as a confined parent may not read the file. The parent does not wait for a running
+ * hook: SIGCHLD and a deadline bring the caller back here.
  *
  * States: idle (pid 0, queue empty), running (pid set, up to HOOK_QUEUE_MAX events wait) and, after
- * a call that failed, pausing (idle, with a repetition due). An event waits only while one runs;
- * start_next() keeps that. One that comes in the pause takes the place of what was to be repeated
- * in its family.
+ * a call that failed, pausing (idle, with a repetition due). Events wait only while a hook
+ * runs; start_next() sees to that. An event in the pause replaces the repetition of its family.
  */
 #include "natpunch/os/hook.h"
 
@@ -209,7 +208,7 @@ static int set_descriptors(int *report)
 {
 	int null;
 
-	/* Out of the way of 0, 1 and 2, any of which may have been closed when we were started. */
+	/* Above 0, 1 and 2, any of which may have been closed when we were started. */
 	*report = fcntl(*report, F_DUPFD_CLOEXEC, 3);
 	if (*report < 0)
 		return -1;
@@ -370,7 +369,7 @@ static void start_next(struct hook *hook, uint64_t now)
 void hook_call(
 	struct hook *hook, enum hook_event event, const struct mapping *mapping, uint64_t now)
 {
-	/* What is to be repeated is not true any more, whoever wants to know. */
+	/* A repetition would report what is no longer true. */
 	repeat_of(hook, mapping)->due = TIMER_NONE;
 	if (!hook_wants(hook, event))
 		return;
@@ -508,7 +507,7 @@ void hook_finish(struct hook *hook)
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	/* The last event, which says that it is over, is to have most of the time. */
+	/* The last event, the end of the mapping, gets most of the time. */
 	if (hook->pid != 0 && hook->waiting > 0 && hook->kill_at != TIMER_NONE &&
 		hook->kill_at > share)
 		hook->kill_at = share;

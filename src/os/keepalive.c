@@ -1,15 +1,15 @@
 /*
  * What the fields of struct tcp_info say (Linux; by reading net/ipv4 and by tests/unit/os):
  *
- *   tcpi_probes          questions that nobody has answered: keep-alives, and probes of a window
- *                        that is zero. Each acknowledgement makes it 0.
+ *   tcpi_probes          unanswered keep-alives and zero-window probes. Each acknowledgement makes
+ *                        it 0.
  *   tcpi_retransmits     how often the oldest bytes were sent again when their time was up. While
  *                        bytes are on their way there are no keep-alives: these stand for them.
  *   tcpi_last_ack_recv   since the last acknowledgement came.
  *   tcpi_last_data_recv  since the last byte came: a stream in one direction need not make the
  *                        kernel note its acknowledgements.
  *
- * One question may be on its way, or its answer lost. So a peer is dead when two were asked in vain
+ * One keep-alive may be on its way, or its answer lost. So a peer is dead when two are unanswered
  * and it was silent for long enough. A peer that does not read (a window of zero) answers each
  * probe, and lives.
  */

@@ -136,7 +136,7 @@ static _Noreturn void serve(struct desk *desk)
 	int passed;
 
 	descriptors_close_from(STDERR_FILENO + 1, desk->fd);
-	/* Whoever waits for a reply that cannot be given is told by our end. */
+	/* A caller that waits for a reply that cannot be given notices our end. */
 	while (goes_on && take_request(desk->fd, &request, &passed)) {
 		goes_on = serve_one(desk, &request, passed);
 		if (passed >= 0)

@@ -83,7 +83,7 @@ uint64_t log_suppressed(void)
 	return suppressed;
 }
 
-/* A line more would wait for whoever reads them. */
+/* Would another line have to wait for the reader of a pipe? */
 static bool is_stalled(void)
 {
 	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};

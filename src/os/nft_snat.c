@@ -1,7 +1,7 @@
 /*
- * The table belongs to the netlink socket: the kernel takes it away with the last descriptor of
- * it, which is when the process ends at the latest. It is named for the socket's port id, which no
- * other netlink socket of this network namespace has at the same time.
+ * The netlink socket owns the table: the kernel removes it with the socket's last descriptor, at
+ * the latest when the process ends. Its name is the socket's port id, which no other netlink socket
+ * of this network namespace has at the same time.
  */
 #include "natpunch/os/nft_snat.h"
 

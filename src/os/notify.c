@@ -73,7 +73,7 @@ static void tell(const struct notify *notify, const char *text)
 {
 	if (notify->fd < 0)
 		return;
-	/* A full queue of the service manager loses one message and not our time. */
+	/* If the service manager's queue is full, the message is lost, and nothing waits. */
 	if (send(notify->fd, text, strlen(text), MSG_NOSIGNAL) < 0)
 		return;
 }

@@ -1,8 +1,8 @@
 /*
  * Two steps: the socket tables under /proc/net give the inode of a socket that holds the port, and
  * the descriptors under /proc/PID/fd give the process that holds the inode. The second needs the
- * rights of a debugger; without them there is a owner without a name. Nothing is opened in, sent
- * to or taken from the process.
+ * rights of a debugger; without them the owner has no name. The process itself is not
+ * touched.
  */
 #include "natpunch/os/port_owner.h"
 
@@ -537,7 +537,7 @@ static bool find_in_table(const char *path, const struct addr *end, struct addr 
 	if (table == NULL)
 		return false;
 	while (!found && fgets(line, sizeof(line), table) != NULL) {
-		/* Others may be of a connection from the same port that is over. */
+		/* Other rows may be of an ended connection from the same port. */
 		if (read_row(line, &row) != 0 ||
 			(row.state != TCP_STATE_ESTABLISHED && row.state != TCP_STATE_NEW))
 			continue;

@@ -28,8 +28,7 @@ static ssize_t get_some(void *out, size_t size)
 }
 #endif
 
-/* Whoever asks has nothing to go on with: nonces and keys that can be guessed are worse than none.
- */
+/* No caller can go on: nonces and keys that can be guessed are worse than none. */
 static void give_up(int number)
 {
 	log_error("cannot get random bytes: %s", strerror(number));

@@ -225,7 +225,7 @@ static void fill_reply(const struct host_port *host, enum addr_family family, st
 	int code = look_up(host->host, host->port, family, 0, reply);
 	const char *text;
 
-	/* Who has no answer now has no SRV record to tell either. */
+	/* A name server that does not answer now has no SRV record for us either. */
 	if (code != 0 && code != EAI_AGAIN && code != EAI_SYSTEM && !host->port_named)
 		look_up_service(host->host, family, reply);
 	if (family != ADDR_IPV6)
@@ -237,7 +237,7 @@ static void fill_reply(const struct host_port *host, enum addr_family family, st
 	text_escape(reply->text, sizeof(reply->text), text, strlen(text));
 }
 
-/* Who reads our parent's output to its end need not wait for us as well. */
+/* A reader of our parent's output must not have to wait for us as well. */
 static void release_output(void)
 {
 	int nowhere = open("/dev/null", O_RDWR);
@@ -252,10 +252,9 @@ static void release_output(void)
 }
 
 /*
- * The process that reads the pipe may end, or want no answer any more, while a name server is slow.
- * A parent that may not send signals cannot even have the kernel send one as it dies
- * (PR_SET_PDEATHSIG), so the signal is that of the pipe, which is ours: SIGIO as the last reader
- * closes it.
+ * The reader of the pipe may end, or no longer want the answer, while a name server is slow. A
+ * parent that may not send signals cannot have the kernel send one when it dies either
+ * (PR_SET_PDEATHSIG). So the pipe sends one, as it is ours: SIGIO when the last reader closes it.
  */
 static void end_with_reader(int fd)
 {

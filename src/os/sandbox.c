@@ -13,8 +13,8 @@
  *
  * The numbers of x32, the other interface of x86-64, are above all that any list has.
  *
- * SPEC_ALLOW: kernels before 5.16 take a filter for a sign that a process runs foreign code, and
- * switch on what hinders side channels, at a price for each system call. We run our own.
+ * SPEC_ALLOW: kernels before 5.16 take a filter as a sign that a process runs foreign code, and
+ * turn on protections against side channels, which slow each system call. We run our own code.
  */
 #include "natpunch/os/sandbox.h"
 

@@ -64,7 +64,7 @@ int tap_open(enum addr_family family, enum mapping_protocol protocol, uint16_t p
 	struct sock_filter code[CODE_MAX];
 	struct sock_fprog program = {
 		.len = build_filter(code, family, protocol, port), .filter = code};
-	/* Deaf, with protocol 0, until its filter stands. */
+	/* With protocol 0 it receives nothing until its filter is set. */
 	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_ll everywhere = {.sll_family = AF_PACKET, .sll_protocol = ethernet};
 	int saved;
@@ -95,7 +95,8 @@ static int read_ipv6(struct segment_packet *out, const uint8_t *data, size_t siz
 	return 0;
 }
 
-/* What goes out; what a network without a switch, or a bridge, shows and is for another host. */
+/* Packets that go out, and those for another host that a bridge or a network without a switch
+ * shows. */
 static bool is_for_others(const struct sockaddr_ll *from)
 {
 	return from->sll_pkttype == PACKET_OUTGOING || from->sll_pkttype == PACKET_OTHERHOST;

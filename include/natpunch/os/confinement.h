@@ -1,6 +1,6 @@
 /*
- * confinement.h - sandbox.h and landlock.h, and what is said about it. $NATPUNCH_SANDBOX "off":
- * none of it, as what watches a program from within makes calls that no list has.
+ * confinement.h - confines by sandbox.h and landlock.h, and logs how. With $NATPUNCH_SANDBOX "off"
+ * it does nothing, for tools that make system calls from within the program.
  */
 #ifndef NATPUNCH_OS_CONFINEMENT_H
 #define NATPUNCH_OS_CONFINEMENT_H
@@ -13,12 +13,12 @@
 #include "natpunch/os/sandbox.h"
 
 /*
- * landlock_enter(). What this kernel lacks is told at -v and passed over; what it refuses, as some
- * containers do, with a warning.
+ * Calls landlock_enter(). What this kernel lacks is logged at -v; what it refuses, as in some
+ * containers, as a warning. Neither is an error.
  */
 void confinement_of_files(const struct landlock_rule *rules, size_t count, bool signals);
 
-/* The lists of one that is being confined; begin with all zero, so that the last is NULL. */
+/* The lists to confine by; begin with all zero, so that the last is NULL. */
 struct confinement_lists {
 	const struct sandbox_call *all[SANDBOX_LISTS_MAX + 1];
 	size_t count;

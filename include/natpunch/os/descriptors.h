@@ -1,5 +1,5 @@
 /*
- * descriptors.h - how many files and sockets this process may have open, and who gets them.
+ * descriptors.h - raises the limit of open files, and closes inherited descriptors.
  */
 #ifndef NATPUNCH_OS_DESCRIPTORS_H
 #define NATPUNCH_OS_DESCRIPTORS_H
@@ -14,8 +14,8 @@
 uint64_t descriptors_reserve(uint64_t wanted);
 
 /*
- * In a child, before exec, or at the start of a process that wants none: closes every descriptor
- * from `first` (3 or more) up but `keep` (-1: none), whoever opened it and whatever its flags say.
+ * Closes every descriptor from `first` (3 or more) up, except `keep` (-1: none), whatever its flags
+ * say. For a child before exec, or a process at its start.
  */
 void descriptors_close_from(int first, int keep);
 

@@ -1,5 +1,5 @@
 /*
- * file.h - small files that are replaced whole or not at all.
+ * file.h - reads small files, and replaces them as a whole or not at all.
  */
 #ifndef NATPUNCH_OS_FILE_H
 #define NATPUNCH_OS_FILE_H
@@ -33,10 +33,10 @@ ssize_t file_read(const char *path, void *out, size_t capacity, int *missing, st
 int file_read_whole(const char *path, size_t max, char **out, size_t *size, struct error *error);
 
 /*
- * Reads a regular file of at most `max` bytes that nobody but its owner may read or write: one
- * that group or others can is refused. *out is the caller's, to be wiped and freed.
- * Returns 0, or -1 with *error filled (EXIT_STATUS_LOCAL), also where there is no such file; where
- * this user may not read it, with a hint that names him.
+ * Reads a regular file of at most `max` bytes, and refuses it if group or others may read or write
+ * it. *out is the caller's, to be wiped and freed. Returns 0, or -1 with *error filled
+ * (EXIT_STATUS_LOCAL), also if there is no such file; if this user may not read it, with a hint
+ * that names the user.
  */
 int file_read_secret(const char *path, size_t max, char **out, size_t *size, struct error *error);
 
@@ -54,15 +54,14 @@ int file_replace(const char *path, const void *data, size_t size, mode_t mode, s
 int file_replace_content(const char *path, const void *data, size_t size, struct error *error);
 
 /*
- * Would file_replace() be allowed to? Tells a missing or unwritable directory before there is
+ * Would file_replace() be allowed to? Finds a missing or unwritable directory before there is
  * anything to lose. Returns 0, or -1 with *error filled.
  */
 int file_check_writable(const char *path, struct error *error);
 
 /*
- * The same, with errno set as well, for a file that one process writes alone: the new file is
- * path.new each time, so that a writer that is killed leaves one behind, which the next one takes
- * away, and not ever more.
+ * The same, with errno set as well, for a file that only one process writes: the new file is always
+ * path.new, so a killed writer leaves one file, which the next writer removes.
  */
 int file_replace_alone(
 	const char *path, const void *data, size_t size, mode_t mode, struct error *error);
@@ -73,21 +72,21 @@ int file_replace_alone(
  */
 int file_open_directory(const char *path, int flags);
 
-/* Do both lead to one file, which is there? */
+/* Do both paths lead to the same existing file? */
 bool file_is_same(const char *one, const char *other);
 
 /* Renames path to path.damaged, over an older one. Returns 0, or -1 with *error filled. */
 int file_set_aside(const char *path, struct error *error);
 
 /*
- * Takes an exclusive lock for a read-compare-replace of path that two runs must not do at once:
- * path.lock, which nobody but its owner can open, as a lock on what all can read is one that all
- * can hold. Waits until `deadline` (clock_now_ms). Returns a descriptor for file_unlock(), or -1
- * with *error filled.
+ * Takes an exclusive lock, so that only one run at a time reads, compares and replaces path. The
+ * lock is on path.lock, which only its owner can open: any reader of a file can lock it. Waits
+ * until `deadline` (clock_now_ms). Returns a descriptor for file_unlock(), or -1 with *error
+ * filled.
  */
 int file_lock(const char *path, uint64_t deadline, struct error *error);
 
-/* Takes the lock file away and closes the descriptor. */
+/* Removes the lock file and closes the descriptor. */
 void file_unlock(const char *path, int lock);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * firewall.h - the rules of this machine that may keep packets from a service, by name.
+ * firewall.h - names the rules of this machine that may keep packets from a service.
  */
 #ifndef NATPUNCH_OS_FIREWALL_H
 #define NATPUNCH_OS_FIREWALL_H

@@ -1,6 +1,6 @@
 /*
- * flow.h - what comes in at one stream socket goes out at another: one direction of a connection
- * that is passed on.
+ * flow.h - one direction of a spliced or relayed connection: copies from one stream socket to
+ * another.
  *
  * Data moves by splice(2) through a pipe and never through this process. A flow is in one of these
  * states:
@@ -10,10 +10,10 @@
  *   ENDED     `from` has sent FIN, all before it was passed on, and so was the FIN
  *
  * A flow never reads while its pipe holds something. So splice(2) out of a socket cannot fail for a
- * full pipe, whose room is counted in fragments and not in bytes, EAGAIN means one thing only, and
- * there is one descriptor to watch in each state: no spinning on a side that is ready for what
- * nobody wants. The sockets' own buffers keep both sides busy meanwhile. Back-pressure needs
- * nothing more: who does not read keeps his flow in DRAINING, and the sender's window fills up.
+ * full pipe, whose room is counted in fragments and not in bytes; EAGAIN has one meaning; and each
+ * state watches one descriptor, so the loop does not spin on a side that is ready while the other
+ * is not. The sockets' own buffers keep both sides busy meanwhile. That is back-pressure as well: a
+ * receiver that does not read keeps its flow in DRAINING, and the sender's window fills up.
  */
 #ifndef NATPUNCH_OS_FLOW_H
 #define NATPUNCH_OS_FLOW_H
@@ -52,12 +52,12 @@ int flow_open(struct flow *flow, int from, int to);
 void flow_close(struct flow *flow);
 
 /*
- * Moves what can be moved, in at most so many turns, each of some 64 KiB in or out. SIGPIPE must be
- * ignored.
+ * Moves bytes until it would block, in at most `turns` turns of some 64 KiB in or out each. SIGPIPE
+ * must be ignored.
  */
 enum flow_result flow_advance(struct flow *flow, unsigned turns);
 
-/* Closes a socket of a stream that was cut: with RST, so that it is not taken for one that ended.
+/* Closes a socket by RST, so that the peer does not take a stream that was cut for one that ended.
  */
 void flow_abort(int fd);
 

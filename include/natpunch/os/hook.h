@@ -16,11 +16,11 @@
  *   NATPUNCH_ROUTER, NATPUNCH_ROUTER_METHOD, NATPUNCH_ROUTER_PORT, NATPUNCH_LEASE
  *                          of a router that forwards a port (mapping.h); else "", "", 0 and 0
  *
- * One that takes longer than HOOK_TIMEOUT_MS is killed with all that it started (it leads a process
- * group of its own) and logged; one that cannot be run or fails is logged; none stops the mapping.
- * With `repeats` such a call is repeated, with a growing pause, until it succeeds or a newer event
- * of its family takes its place. Rule for a full queue: the oldest event that waits is dropped, as
- * a newer one tells more.
+ * A hook that takes longer than HOOK_TIMEOUT_MS is killed, with all that it started (it leads a
+ * process group of its own). That, and a hook that cannot be run or fails, is logged, and does not
+ * end the mapping. With `repeats` such a call is repeated, with a growing pause, until it succeeds
+ * or a newer event of its family replaces it. Rule for a full queue: the oldest event that waits is
+ * dropped, as a newer one says more.
  */
 #ifndef NATPUNCH_OS_HOOK_H
 #define NATPUNCH_OS_HOOK_H
@@ -46,7 +46,7 @@ enum hook_event {
 	HOOK_DOWN,        /* nothing answers any more, or natpunch ends */
 };
 
-/* Whose order the arguments have, so that scripts written for other tools work. */
+/* The order of the arguments, so that scripts for other tools work. */
 enum hook_order {
 	HOOK_ORDER_NATMAP, /* PUBLIC_ADDR PUBLIC_PORT IP4P LOCAL_PORT PROTOCOL LOCAL_ADDR */
 	HOOK_ORDER_NATTER, /* PROTOCOL LOCAL_ADDR LOCAL_PORT PUBLIC_ADDR PUBLIC_PORT */

@@ -1,8 +1,8 @@
 /*
  * key_file.h - a whole key file in memory.
  *
- * A name has one key; while it is changed it may have two, of which the one that stands first in
- * the file is the new one.
+ * A name has one key; while it is changed it may have two, of which the first one in the file is
+ * the new one.
  */
 #ifndef NATPUNCH_OS_KEY_FILE_H
 #define NATPUNCH_OS_KEY_FILE_H
@@ -34,22 +34,21 @@ void key_file_free(struct key_file *keys);
 const struct key *key_file_find(const struct key_file *keys, const char *name);
 
 /*
- * The key of `name`, the new one of two, for those who speak for one name only. Returns 0, or -1
- * with *error filled, also when the file has other names alone. The caller wipes *out.
+ * The key of `name`, the new one of two, for a command about one name. Returns 0, or -1 with *error
+ * filled, also when the file has only other names. The caller wipes *out.
  */
 int key_file_load_one(const char *path, const char *name, struct key *out, struct error *error);
 
 /*
- * May a change of that name begin, which must have one key? Asked before the new key is given away.
- * Returns 0, or -1 with *error filled.
+ * Has the name one key, so that a change can begin? Ask before the new key is given away. Returns
+ * 0, or -1 with *error filled.
  */
 int key_file_check_one(const char *path, const char *name, struct error *error);
 
 /*
- * Begins a change: puts the new key of a name, which has one key, on a line before that one. And
- * ends it: takes the old key of a name away, which has two. The rest of the file stays as it is, to
- * the byte, and so do its owner and its mode. Both return 0, or -1 with *error filled, and the file
- * is as it was.
+ * The first begins a change of a name with one key: puts the new key on a line before it. The
+ * second ends it for a name with two keys: removes the old one. The rest of the file, its owner and
+ * its mode stay as they are. Both return 0, or -1 with *error filled, and the file is as it was.
  */
 int key_file_put_new(const char *path, const struct key *key, struct error *error);
 int key_file_remove_old(const char *path, const char *name, struct error *error);

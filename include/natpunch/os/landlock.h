@@ -1,9 +1,10 @@
 /*
- * landlock.h - no file but those that a program is known to use (Landlock, Linux from 5.13 on).
+ * landlock.h - forbids all files except those that a program is known to use (Landlock, Linux
+ * 5.13).
  *
- * Rights hold for what lies below a directory, as files there are replaced by others of the same
- * name. What was opened before stays open. No other process can be looked into; and with a kernel
- * that is young enough no signal be sent and no abstract unix socket reached outside.
+ * Rights are given for a directory, as files there are replaced by others of the same name. What
+ * was opened before stays open. The process can no longer look into others; on newer kernels it can
+ * neither send them signals nor reach their abstract unix sockets.
  */
 #ifndef NATPUNCH_OS_LANDLOCK_H
 #define NATPUNCH_OS_LANDLOCK_H
@@ -30,8 +31,8 @@ enum landlock_result {
 };
 
 /*
- * Confines this thread and what it starts, for good. Sets no_new_privs. `signals`: those to
- * processes outside stay allowed, for who has a launcher.
+ * Confines this thread and what it starts, for good. Sets no_new_privs. `signals`: it may still
+ * send signals to processes outside, as a caller with a launcher must.
  */
 enum landlock_result landlock_enter(const struct landlock_rule *rules, size_t count, bool signals);
 

@@ -1,11 +1,11 @@
 /*
- * launcher.h - children of ours, begun by a process that is not confined.
+ * launcher.h - starts children for a confined process, from a process that is not confined.
  *
- * Who confines himself can still have programs run and names looked up, if he started a launcher
- * before: a process that waits for requests and begins a child for each. What a child may do is a
- * table that the launcher was started with; a request chooses a row and gives it some bytes and
- * descriptors. So who takes over the confined process can have done what it does anyway, and
- * nothing else.
+ * A confined process can still have programs run and names looked up if it started a launcher
+ * before: a process that waits for requests and starts a child for each. A table, fixed when the
+ * launcher starts, says what a child can do; a request chooses a row and passes some bytes and a
+ * descriptor. So an attacker who takes over the confined process can have done what it does anyway,
+ * and nothing else.
  *
  * The children are the caller's own (CLONE_PARENT): it gets SIGCHLD, waits for them, and they
  * outlive the launcher. That one ends with the caller.
@@ -31,10 +31,9 @@ struct launcher {
 #define LAUNCHER_NONE ((struct launcher){.fd = -1})
 
 /*
- * What a child does: it does not come back. `run` NULL: a row that nobody may choose. `context` is
- * the row's, as it was when the launcher was started. The bytes are from somebody who may have been
- * taken over. `fd` is the child's, or -1. Signals are blocked as they were when the launcher was
- * started.
+ * What a child runs; `run` does not return, and NULL is a row that cannot be chosen. `context` is
+ * the row's, as it was when the launcher was started. Threat: the bytes may be an attacker's. `fd`
+ * is the child's, or -1. Signals are blocked as they were when the launcher was started.
  */
 struct launcher_task {
 	void (*run)(const void *context, const void *request, size_t size, int fd);
@@ -58,8 +57,8 @@ pid_t launcher_start(
 	const struct launcher *launcher, size_t task, const void *request, size_t size, int fd);
 
 /*
- * After SIGCHLD: has the launcher ended by itself, or been killed? True once. There is no other one
- * to be had by who is confined.
+ * After SIGCHLD: has the launcher ended by itself, or been killed? True once. A confined process
+ * cannot start another.
  */
 bool launcher_has_ended(struct launcher *launcher);
 

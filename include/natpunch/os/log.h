@@ -1,5 +1,5 @@
 /*
- * log.h - what goes to stderr while a command runs.
+ * log.h - writes to stderr while a command runs.
  *
  * Lines read `natpunch COMMAND: text`. Warnings and notes tell the user what to know; details come
  * with -v; -q leaves errors alone. Every line is one write(2), so that lines of several processes
@@ -25,12 +25,12 @@ void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 
 /*
- * Lines about what others do can be as many as others like. log_admits(): is one to be written now,
- * with log_detail()? No unless there is -v, nor when it would be more than so many in a second, or
- * `burst` at once after a rest; log_suppressed() counts those. Without log_set_limit() all are
- * written; it is called once, as those above.
+ * Clients can cause any number of lines. log_admits(): may one more be written now, by
+ * log_detail()? Not without -v, and not beyond `per_second`, or `burst` at once after a rest;
+ * log_suppressed() counts those. Without log_set_limit() all are written; call it once, as the two
+ * above.
  *
- * With it no line waits, of whatever kind: where stderr is a pipe that nobody reads, they are
+ * After log_set_limit() logging never blocks: if stderr is a pipe that nobody reads, lines are
  * dropped and count as suppressed.
  */
 void log_set_limit(uint32_t per_second, uint32_t burst);
@@ -44,7 +44,7 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "warning: " */
 void log_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* What the user has just asked for, whatever the level. */
+/* For what the user has just asked for, at any level. */
 void log_always(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

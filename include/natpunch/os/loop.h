@@ -1,9 +1,9 @@
 /*
  * loop.h - epoll with tags instead of pointers.
  *
- * What is watched is named by a tag {kind, slot, generation} packed into epoll's 64 bits. An owner
- * raises a slot's generation when it is used again, so that an event of the past, still in the
- * batch that the kernel handed out, is recognised and dropped: nothing can dangle.
+ * Each descriptor has a tag {kind, slot, generation} in epoll's 64 bits. Its owner raises the
+ * generation when it uses a slot again, so that an old event, still in the batch from the kernel,
+ * is recognised and dropped: nothing can dangle.
  */
 #ifndef NATPUNCH_OS_LOOP_H
 #define NATPUNCH_OS_LOOP_H

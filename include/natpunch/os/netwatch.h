@@ -1,6 +1,6 @@
 /*
- * netwatch.h - what this machine itself can see of a change: links, addresses and routes
- * (rtnetlink), and a clock that was set or a machine that slept (timerfd).
+ * netwatch.h - notices changes on this machine: links, addresses and routes (rtnetlink), and a
+ * clock that was set or a machine that slept (timerfd).
  */
 #ifndef NATPUNCH_OS_NETWATCH_H
 #define NATPUNCH_OS_NETWATCH_H

@@ -1,6 +1,6 @@
 /*
- * nft_snat.h - this machine's own netfilter: a source port translated for one flow, and what
- * connection tracking knows of it.
+ * nft_snat.h - translates the source port of one flow by this machine's own netfilter, and reads
+ * and deletes entries of its connection tracking.
  *
  * All calls need CAP_NET_ADMIN in this network namespace. The kernel answers within the call that
  * asks, so none of them waits.
@@ -25,11 +25,11 @@ extern const struct sandbox_call nft_snat_calls[];    /* with a socket that is o
 int nft_snat_open(struct error *error);
 
 /*
- * From now until `fd` is closed, by whatever means, the first packet of a new flow that looks like
- * `flow` makes all its packets leave with the source port `port`; answers to that port come back to
- * flow's own. Once for each socket. Returns 0, or -1 and *error, which says so in words when the
- * kernel has no nf_tables, no source NAT, no tables with an owner (before Linux 5.12; a rule could
- * then outlive us and is not made), or when CAP_NET_ADMIN is missing.
+ * Until `fd` is closed, by whatever means, all packets of a new flow that matches `flow` leave with
+ * the source port `port`; answers to that port come back to flow's own. Once for each socket.
+ * Returns 0, or -1 and *error, which says when the kernel has no nf_tables, no source NAT, or no
+ * tables with an owner (before Linux 5.12; a rule could then outlive us and is not made), or when
+ * CAP_NET_ADMIN is missing.
  */
 int nft_snat_add(int fd, const struct nft_message_flow *flow, uint16_t port, struct error *error);
 

@@ -1,8 +1,8 @@
 /*
- * notify.h - the service manager is told how we are: sd_notify(3) without its library.
+ * notify.h - reports to the service manager: sd_notify(3) without its library.
  *
- * One datagram to the socket that $NOTIFY_SOCKET names (a path, or an abstract one with '@'); no
- * socket, no message. Nothing here fails: a service manager that does not listen is its own affair.
+ * One datagram to the socket that $NOTIFY_SOCKET names (a path, or an abstract one with '@');
+ * without it nothing is sent. Nothing here fails, also if the service manager does not listen.
  */
 #ifndef NATPUNCH_OS_NOTIFY_H
 #define NATPUNCH_OS_NOTIFY_H

@@ -25,8 +25,8 @@ extern const struct sandbox_call packet_calls[]; /* beside those of sockets */
 #define PACKET_PORT_MAX 64
 
 /*
- * What the kernel is to hand over: a coarse sieve, so that this process is not woken by all that
- * comes to the machine. What passed between opening and the filter is not sifted: look again.
+ * Which packets the kernel delivers: a coarse filter, so that other packets do not wake this
+ * process. Check them again: some may come between the opening and the filter.
  */
 struct packet_filter {
 	uint16_t source; /* port, or 0 for any */

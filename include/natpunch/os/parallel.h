@@ -1,8 +1,8 @@
 /*
- * parallel.h - a part of the work, done at the same time by a copy of this process.
+ * parallel.h - runs a part of the work at the same time in a copy of this process.
  *
- * For work that blocks. The copy is a child (fork(2)); what it finds comes back through a pipe. It
- * is no longer there than its parent: when that ends, whatever ends it, so does the copy.
+ * For work that blocks. The copy is a child (fork(2)); its result comes back through a pipe. When
+ * the parent ends, for whatever reason, so does the copy.
  */
 #ifndef NATPUNCH_OS_PARALLEL_H
 #define NATPUNCH_OS_PARALLEL_H

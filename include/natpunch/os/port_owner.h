@@ -1,6 +1,6 @@
 /*
- * port_owner.h - who listens on a local port, read from the kernel, never from a configuration
- * file.
+ * port_owner.h - finds the program that listens on a local port: from the kernel, never from a
+ * configuration file.
  */
 #ifndef NATPUNCH_OS_PORT_OWNER_H
 #define NATPUNCH_OS_PORT_OWNER_H
@@ -43,16 +43,16 @@ void port_owner_find_keeper(
 	uint16_t port, const uint16_t *remote, size_t count, struct port_owner *out);
 
 /*
- * The same as port_owner_find() for who may not look into others any more, and did so before: what
- * it found then, or NULL, fills in which process it is.
+ * port_owner_find() for a confined process, which can no longer look into others: the process is
+ * taken from what an earlier call found, or NULL.
  */
 int port_owner_find_again(enum mapping_protocol protocol, enum addr_family family, uint16_t port,
 	const struct port_owner *before, struct port_owner *out);
 
 /*
- * Does what is sent to `local` come to one of these sockets? One that is bound to all addresses of
- * IPv6 may take IPv4 as well (IPV6_V6ONLY), which the tables do not show; where nobody else can
- * (`bound`: the port could be bound to `local` by itself), none does.
+ * Does one of these sockets get what is sent to `local`? A socket bound to all addresses of IPv6
+ * may take IPv4 as well (IPV6_V6ONLY), which the tables do not show; if the port could be bound to
+ * `local` beside it (`bound`), it does not.
  */
 bool port_owner_takes(const struct port_owner *owner, const struct addr *local, bool bound);
 
@@ -66,7 +66,7 @@ bool port_owner_takes(const struct port_owner *owner, const struct addr *local, 
 size_t port_owner_find_server(
 	uint16_t port, const struct addr *at, struct addr out[PORT_OWNER_SERVER_MAX]);
 
-/* Who holds the port, as the beginning of a hint: "sshd holds it (pid 12); ", or "". Returns out.
+/* Who holds the port, as the beginning of a hint: "sshd (pid 12) holds it; ", or "". Returns out.
  */
 #define PORT_OWNER_HOLDER_SIZE 96
 const char *port_owner_describe_holder(

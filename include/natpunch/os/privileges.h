@@ -1,5 +1,5 @@
 /*
- * privileges.h - giving up what is not needed any more: the user, capabilities, limits.
+ * privileges.h - gives up rights that are no longer needed: the user, capabilities, limits.
  *
  * capabilities(7) by the kernel's own calls, as libc has none. All of it is for one thread: call
  * it before others are started.
@@ -22,7 +22,7 @@
 #define PRIVILEGES_NET_RAW          (UINT64_C(1) << 13)
 #define PRIVILEGES_NONE             UINT64_C(0)
 
-/* What speaking from a port may take (borrow.h). */
+/* The capabilities that a method of borrow.h may need. */
 #define PRIVILEGES_PORT (PRIVILEGES_NET_ADMIN | PRIVILEGES_NET_RAW | PRIVILEGES_NET_BIND_SERVICE)
 
 struct privileges_user {
@@ -44,17 +44,17 @@ int privileges_find_user(const char *name, struct privileges_user *out, struct e
 int privileges_become(const struct privileges_user *user, uint64_t keep, struct error *error);
 
 /*
- * Keeps of the capabilities those in `keep` that there are: permitted and effective; none can be
- * inherited, none is ambient, and the bounding set is empty where it may be changed. So what is
- * run from here on has none, whatever file it is. Where that is refused, as by the filter of a
- * service manager, and there are others, it is told with a warning.
+ * Keeps only the capabilities in `keep`, if the process has them: permitted and effective; none is
+ * inheritable or ambient, and the bounding set is empty if it may be changed. So a program that is
+ * run from now on has none, whatever its file has. If that is refused, as by the filter of a
+ * service manager, and there are other capabilities, logs a warning.
  */
 void privileges_keep(uint64_t keep);
 
 /*
- * What this process executes gets no capability from it: none is inheritable, none is ambient. What
- * the file or the user gives it stays. To be called in a child, before exec(2); takes no privilege.
- * Returns 0, or -1 and errno.
+ * Makes no capability inheritable or ambient, so that a program that is executed gets none from
+ * this process, only those of its file or user. Call it in a child, before exec(2); needs no
+ * privilege. Returns 0, or -1 and errno.
  */
 int privileges_clear_inheritable(void) __attribute__((warn_unused_result));
 
@@ -68,14 +68,13 @@ bool privileges_has(uint64_t wanted);
 bool privileges_hint(struct error *error, uint64_t needed, const char *before);
 
 /*
- * What of PRIVILEGES_DAC_READ_SEARCH and PRIVILEGES_DAC_OVERRIDE it takes, beside `keep`, to read
- * the file, and if `written` to replace it, as is possible now: root reads the files of others. It
- * is tried. path NULL: nothing.
+ * Finds by a try which of PRIVILEGES_DAC_READ_SEARCH and PRIVILEGES_DAC_OVERRIDE are needed, beside
+ * `keep`, to read the file, and if `written` to replace it: root can do so with files of others.
+ * path NULL: none.
  */
 uint64_t privileges_for_file(uint64_t keep, const char *path, bool written);
 
-/* Nothing that is executed gets more rights than this process, and no memory goes to a core file.
- */
+/* No executed program gets more rights than this process, and no memory goes to a core file. */
 void privileges_lock(void);
 
 /*

@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * Fills out. A system without a source cannot run natpunch: when it fails, that is told and the
- * process ends with EXIT_STATUS_LOCAL.
+ * Fills out. natpunch cannot run without a source: on failure it says so and ends the process with
+ * EXIT_STATUS_LOCAL.
  */
 void random_fill(void *out, size_t size);
 

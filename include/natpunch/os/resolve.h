@@ -1,15 +1,15 @@
 /*
- * resolve.h - names to addresses, without making anybody wait.
+ * resolve.h - looks names up without blocking.
  *
  * getaddrinfo(3) blocks for as long as a dead name server likes, so a name is looked up in a child
  * process that writes what it finds into a pipe; the parent polls the pipe beside everything else
  * and kills the child when it is no longer wanted. A numeric address costs no child, except an IPv4
  * address on a host that has IPv6 alone.
  *
- * Such a host reaches IPv4 addresses where its network has a NAT64 (nat64.h). The child looks for
- * its prefix as well, RESOLVE_NAT64_MS at most, where something was found that there is no IPv4
- * route to. What is found stays an IPv4 address, also where the name server made it an IPv6 one
- * (DNS64, RFC 6147); resolve_target() is where to connect to.
+ * Such a host reaches IPv4 addresses if its network has a NAT64 (nat64.h). If there is no IPv4
+ * route to an address, the child also looks for the prefix, for RESOLVE_NAT64_MS at most. The
+ * result stays an IPv4 address, also if the name server made it an IPv6 one (DNS64, RFC 6147);
+ * resolve_target() is the address to connect to.
  */
 #ifndef NATPUNCH_OS_RESOLVE_H
 #define NATPUNCH_OS_RESOLVE_H
@@ -49,8 +49,8 @@ struct resolve {
 };
 
 /*
- * Who looks up in our place, when a process is confined: begins a child that calls
- * resolve_answer() with the same arguments. Returns its pid, or -1 and errno.
+ * Looks up for a confined process: starts a child that calls resolve_answer() with the same
+ * arguments. Returns its pid, or -1 and errno.
  */
 struct resolve_helper {
 	pid_t (*start)(
@@ -60,9 +60,9 @@ struct resolve_helper {
 };
 
 /*
- * Looks up as resolve_start_reflector() has it, writes what there is to fd, a pipe, and ends the
- * process: at the latest when nobody has the reading end any more. Standard input, output and error
- * are let go of first.
+ * Looks up as resolve_start_reflector() does, writes the result to fd, a pipe, and ends the
+ * process: at the latest when the reading end is closed. Closes standard input, output and error
+ * first.
  */
 void resolve_answer(int fd, const struct host_port *host, enum addr_family family)
 	__attribute__((noreturn));
@@ -78,9 +78,9 @@ void resolve_start(
 	struct resolve *resolve, const char *host, uint16_t port, enum addr_family family);
 
 /*
- * The same for a reflector. Where no port was named and the name has no address, it is taken for a
- * domain, and what its SRV records for natpunch name is looked up, in the order of dns_srv.h.
- * helper NULL: by a child of our own.
+ * The same for a reflector. If no port was named and the name has no address, it is a domain, and
+ * the hosts of its SRV records for natpunch are looked up, in the order of dns_srv.h. helper NULL:
+ * by a child of our own.
  */
 void resolve_start_reflector(struct resolve *resolve, const struct resolve_helper *helper,
 	const struct host_port *reflector, enum addr_family family);
@@ -95,8 +95,8 @@ void resolve_advance(struct resolve *resolve);
 int resolve_wait(struct resolve *resolve, const char *host, uint64_t deadline, struct error *error);
 
 /*
- * Where to connect to, to reach found[index]: the address itself, or its own in the NAT64 where
- * there is no route to it.
+ * The address to connect to for found[index]: itself, or its NAT64 address if there is no route to
+ * it.
  */
 struct addr resolve_target(const struct resolve *resolve, size_t index);
 

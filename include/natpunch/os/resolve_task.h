@@ -1,6 +1,6 @@
 /*
- * resolve_task.h - look-ups by a launcher, for who is confined: a C library may read any file and
- * open any socket for one.
+ * resolve_task.h - look-ups by a launcher, for a confined process: a C library may read any file
+ * and open any socket for a look-up.
  */
 #ifndef NATPUNCH_OS_RESOLVE_TASK_H
 #define NATPUNCH_OS_RESOLVE_TASK_H

@@ -1,5 +1,5 @@
 /*
- * route.h - the gateway that leads to an address, as the kernel's routing has it.
+ * route.h - finds the gateway towards an address, from the kernel's routing.
  */
 #ifndef NATPUNCH_OS_ROUTE_H
 #define NATPUNCH_OS_ROUTE_H
@@ -20,7 +20,7 @@ struct route {
  * Finds the route to `remote` of packets that leave from `source`: routing may depend on it, so it
  * should be given. source NULL: any. `interface` is one that a socket is bound to, by name, or
  * NULL. An IPv4 route over an IPv6 gateway (RTA_VIA) has none. Ports are ignored. Returns 0, or -1
- * and errno, as ENETUNREACH or ENODEV; never waits for anybody but the kernel.
+ * and errno, as ENETUNREACH or ENODEV; waits for the kernel alone.
  */
 int route_find(const struct addr *remote, const struct addr *source, const char *interface,
 	struct route *out);

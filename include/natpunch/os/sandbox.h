@@ -1,24 +1,24 @@
 /*
- * sandbox.h - no system call but those that a program is known to make (seccomp(2)).
+ * sandbox.h - forbids all system calls except those that a program is known to make (seccomp(2)).
  *
- * Each module that makes system calls has a list of them beside its code, NAME_calls; a call that
- * it did not make before is added there. Who confines itself merges the lists of what it uses. A
- * row allows one call, with up to two conditions on its arguments; a call in several rows is
- * allowed if any of them holds. All that is in no list:
+ * Each module that makes system calls has a list of them beside its code, NAME_calls; add a new
+ * call there. A process confines itself by the lists of the modules that it uses. A row allows one
+ * call, with up to two conditions on its arguments; a call in several rows is allowed if any of
+ * them holds. All other calls:
  *
  *   - another machine's calls (32-bit ones on x86-64, say) kill the process: nothing makes them;
  *   - a call that is not listed fails with ENOSYS, as if this kernel had none of the kind. C
- *     libraries know how to go on without a call that is younger than they are; and a server must
- *     not die of a call that a library makes on some machine and not on ours;
+ *     libraries go on without a call that this kernel may lack, and a server must not die of a call
+ *     that a library makes on another machine alone;
  *   - a listed call with other arguments fails with EPERM.
  *
  * Refusals go to the kernel's audit log. When $NATPUNCH_SANDBOX is "strict", one writes `refused
  * system call NUMBER` to standard error instead, and the process ends with EXIT_STATUS_BUG: so do
  * the tests, with the same program that is installed.
  *
- * Order. A filter, and all else that confines, is a thread's own and is inherited by the threads
- * and processes that it starts. So: open everything, drop the user, confine, and only then start
- * threads, with sandbox_thread_calls among the lists. A filter cannot be lifted.
+ * Order. A filter confines one thread, and the threads and processes that this starts later. So
+ * open everything, drop the user, confine, and only then start threads, with sandbox_thread_calls
+ * among the lists. A filter cannot be removed.
  */
 #ifndef NATPUNCH_OS_SANDBOX_H
 #define NATPUNCH_OS_SANDBOX_H
@@ -26,7 +26,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#ifndef NATPUNCH_PORTABLE /* which has no lists, and nobody enters */
+#ifndef NATPUNCH_PORTABLE /* a portable build has no lists */
 #include <sys/syscall.h>
 #endif
 

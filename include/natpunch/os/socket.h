@@ -27,9 +27,9 @@ void socket_to_addr(const struct sockaddr_storage *sockaddr, struct addr *out);
 int socket_domain(enum addr_family family); /* AF_INET, AF_INET6 */
 
 /*
- * Sets a mark (SO_MARK) on each socket that is opened from here on; 0 for none. Rules of this
- * machine's firewall and routing tell by it whom they are for. It is the process', as how much is
- * said. Returns 0, or -1 and errno when that is refused: then none is set.
+ * Sets a mark (SO_MARK) on each socket that this process opens from now on; 0 for none. Rules of
+ * this machine's firewall and routing can match it. Returns 0, or -1 and errno when that is
+ * refused: then none is set.
  */
 int socket_set_mark(uint32_t mark);
 uint32_t socket_get_mark(void);
@@ -48,8 +48,8 @@ int socket_peer(int fd, struct addr *out);
 int socket_take_error(int fd); /* SO_ERROR: 0, or an errno value */
 
 /*
- * Has an IPv6 socket send from a stable address, where this machine has one, and not from a
- * temporary one (RFC 5014 section 3, RFC 8981), which is gone within days.
+ * Has an IPv6 socket send from a stable address, if this machine has one, and not from a temporary
+ * one (RFC 5014 section 3, RFC 8981), which lasts for days only.
  */
 void socket_prefer_public_source(int fd);
 
@@ -57,7 +57,7 @@ void socket_prefer_public_source(int fd);
 int socket_source_for(const struct addr *remote, struct addr *out);
 
 /*
- * Hints that this machine is offline, where there is no route out in any family; no packet is sent.
+ * Hints that this machine is offline, if there is no route out in any family; sends no packet.
  * Returns -1.
  */
 int socket_hint_offline(struct error *error);

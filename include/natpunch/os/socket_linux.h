@@ -1,6 +1,5 @@
 /*
- * socket_linux.h - what of sockets only Linux has, or POSIX does not: a port of natpunch to another
- * system would do without.
+ * socket_linux.h - the socket functions that POSIX lacks; a portable build does without.
  */
 #ifndef NATPUNCH_OS_SOCKET_LINUX_H
 #define NATPUNCH_OS_SOCKET_LINUX_H
@@ -21,8 +20,8 @@ extern const struct sandbox_call socket_forget_calls[];    /* as socket_forget()
 extern const struct sandbox_call socket_interface_calls[]; /* asking for own addresses */
 
 /*
- * One option of one level. Who holds CAP_NET_ADMIN must not have all: some change what others of
- * this host send.
+ * One option of one level. A process with CAP_NET_ADMIN must not have all: some change what other
+ * programs of this host send.
  */
 #define SOCKET_OPTION_ROW(level, name)                                                             \
 	SANDBOX_WHEN2(setsockopt, 1, SANDBOX_WHOLE, (level), 2, SANDBOX_WHOLE, (name))
@@ -44,8 +43,8 @@ void socket_abort(int fd);
 bool socket_can_forget(void);
 
 /*
- * Sends a connection's last bytes and its FIN, in one segment. The connection is then to be closed,
- * or read until the other end has gone. Returns whether all went out at once.
+ * Sends a connection's last bytes and its FIN, in one segment. Then close the connection, or
+ * read it until the other end has gone. Returns whether all went out at once.
  *
  * By MSG_MORE and shutdown(2): close() alone would send a RST instead where bytes of the other end
  * are unread, and the last bytes would be lost.
@@ -53,8 +52,8 @@ bool socket_can_forget(void);
 bool socket_send_last(int fd, const void *data, size_t size);
 
 /*
- * Sends all (sendmmsg). One that cannot be sent (no route, say) is passed over; without buffers so
- * are the rest.
+ * Sends all (sendmmsg). Skips a message that cannot be sent (no route, say), and without buffers
+ * the rest as well.
  */
 void socket_send_each(int fd, struct mmsghdr *messages, size_t count);
 

@@ -1,9 +1,9 @@
 /*
  * tap.h - sees packets that come to a port before this machine's own firewall does (packet(7)).
  *
- * A raw socket gets its copy behind the firewall's input rules, a packet socket before them: what
- * comes here and not to the service was dropped by this machine and by no NAT. It watches and takes
- * nothing. Needs CAP_NET_RAW.
+ * A raw socket gets its copy behind the firewall's input rules, a packet socket before them: a
+ * packet that comes here and not to the service was dropped by this machine, not by a NAT. A tap
+ * only watches. Needs CAP_NET_RAW.
  */
 #ifndef NATPUNCH_OS_TAP_H
 #define NATPUNCH_OS_TAP_H
@@ -38,7 +38,7 @@ int tap_open(enum addr_family family, enum mapping_protocol protocol, uint16_t p
 int tap_receive(int fd, enum mapping_protocol protocol, struct addr *source,
 	struct addr *destination, void *data, size_t capacity, size_t *size);
 
-/* Has anything come, since this was asked last, that there was no room for? */
+/* Were packets lost for lack of room since the last call? */
 bool tap_has_lost(int fd);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * What of Linux the code that every system shares asks for, where there is none: each function has
- * the contract of its header, and says that nothing was found or that it cannot be done.
+ * Stands in for the Linux functions that shared code calls: each has the contract of its header,
+ * and says that nothing was found or that it cannot be done.
  */
 #include <errno.h>
 #include <unistd.h>
