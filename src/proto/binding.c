@@ -1,15 +1,12 @@
 /*
- * binding.c - the one question of STUN: "from which address do you see me?"
+ * Strangers reach the answering side. It keeps no state between two messages, and a forged source
+ * address gains nothing: over datagrams an answer is larger than its request by no more than the
+ * mapped address, and an error has no reason phrase. RFC 5780, on a server with two addresses,
+ * makes that four addresses. An answer goes to no other IP address than the request's source:
+ * RESPONSE-ADDRESS is not supported.
  *
- * The answering side is what strangers reach. It keeps nothing between two messages, and it is not
- * worth sending it a forged source address: over datagrams an answer is larger than its request by
- * no more than the address that the question was about, and an error has no words. RFC 5780, which
- * is served where there are places to serve it from, makes that four addresses. No request is
- * answered at another IP address than its source's: RESPONSE-ADDRESS is not known here.
- *
- * The asking side believes a reply only as far as it must: it carries the request's transaction,
- * the right method, an address that can be a mapping, and nothing that we would have to understand
- * and do not (RFC 8489 6.3.3, 6.3.4).
+ * The asking side accepts a reply only with the request's transaction, the right method, an address
+ * that can be a mapping, and no unknown attribute that must be understood (RFC 8489 6.3.3, 6.3.4).
  */
 #include "natpunch/proto/binding.h"
 
@@ -29,8 +26,8 @@
 #define PADDING_MAX    1500 /* Ethernet's MTU: RFC 5780 7.6 wants one packet to be too small */
 
 /*
- * The next attribute in front of MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256. What stands behind
- * the first of them does not count (RFC 8489 14.5, 14.6), but for a FINGERPRINT, which was checked.
+ * The next attribute in front of MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256. Attributes behind
+ * the first of them do not count (RFC 8489 14.5, 14.6), except a FINGERPRINT, which was checked.
  */
 static bool next_counted(
 	const struct stun_message *message, size_t *offset, struct stun_attribute *attribute)
@@ -90,7 +87,7 @@ size_t binding_write_request(const struct binding_request *request, void *out, s
 	return stun_finish(&writer);
 }
 
-/* What a request says, as far as it matters to the answer. */
+/* The parts of a request that matter to the answer. */
 struct question {
 	enum binding_mode mode;
 	uint16_t seconds;
@@ -114,8 +111,8 @@ static bool is_change_request(const struct stun_attribute *attribute)
 }
 
 /*
- * Those about credentials are understood and not asked for: a server without authentication
- * answers everybody.
+ * Attributes about credentials are known, and ignored: a server without authentication answers
+ * everybody.
  */
 static bool is_known_in_request(const struct stun_attribute *attribute, bool serves_wishes)
 {
@@ -159,7 +156,7 @@ static void read_response_port(const struct stun_attribute *attribute, struct qu
 
 static void read_padding(const struct stun_attribute *attribute, struct question *question)
 {
-	/* Never longer than what came: the answer must not outgrow its request by it. */
+	/* Never longer than the request's, so that the answer is not larger because of it. */
 	question->padding =
 		(uint16_t)(attribute->size < PADDING_MAX ? attribute->size & ~3 : PADDING_MAX);
 }
@@ -182,7 +179,7 @@ static void read_wish(const struct stun_attribute *attribute, struct question *q
 		question->wishes |= (uint8_t)(1U << i);
 		wishes[i].read(attribute, question);
 	}
-	/* RFC 5780 6.1: fragments, and to a port that did not ask, are not to be had together. */
+	/* RFC 5780 6.1: no fragments to a port that did not ask. */
 	if (question->padding != 0 && question->response_port != 0)
 		question->bad = true;
 }
@@ -265,8 +262,8 @@ static size_t write_error(const struct binding_server *server, const struct stun
 }
 
 /*
- * Whether SOFTWARE may be added: always on a stream, else where the request paid for it. What it
- * paid for PADDING is spent.
+ * May SOFTWARE be added? Always on a stream, else if the request was long enough, its PADDING not
+ * counted.
  */
 static bool software_fits(const struct binding_server *server, const struct stun_message *message,
 	uint16_t padding, size_t size)
@@ -335,7 +332,7 @@ enum binding_verdict binding_write_answer(const struct binding_server *server,
 	memcpy(granted->transaction, message.transaction, STUN_TRANSACTION_SIZE);
 	if (message.method == STUN_METHOD_BINDING)
 		read_question(&message, &question);
-	/* Such clients take any reply, an error too, for one from the changed address. */
+	/* Such clients take any reply, also an error, as one from the changed address. */
 	if (message.classic && question.wants_change && !question.serves_wishes)
 		return BINDING_SILENT;
 	if (message.method != STUN_METHOD_BINDING || question.unknown_count > 0 || question.bad) {
@@ -408,7 +405,7 @@ static void read_reply(const struct stun_message *message, struct reply *reply)
 	}
 }
 
-/* What a router that rewrites addresses in messages does not recognise comes first. */
+/* Forms that a router does not rewrite come first. */
 static const struct stun_attribute *choose_mapped(const struct reply *reply)
 {
 	if (reply->xored.value)
@@ -437,8 +434,8 @@ static const char *judge_mapped(const struct stun_message *message, const struct
 }
 
 /*
- * What the server granted: the mode that was asked for or an orderly close. Anything else is not an
- * answer to our attribute, and is taken as none.
+ * Reads the granted mode: the one that was asked for, or an orderly close. Anything else does not
+ * answer our attribute, and counts as none.
  */
 static void read_granted(const struct binding_request *request, const struct reply *reply,
 	struct binding_answer *out)

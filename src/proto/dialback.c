@@ -1,11 +1,8 @@
 /*
- * dialback.c - "connect to me from elsewhere", as bytes.
- *
- * Threat: a stranger who has the reflector connect to somebody else. What is read here holds an IP
- * address in neither direction that could be obeyed: the request has a port and nothing more, and
- * attributes with addresses that are in it nevertheless are refused or passed over as everywhere
- * in STUN. The banner is bytes from whatever answered at the dialled port; it stays bytes until
- * dialback_format_banner() has escaped it.
+ * Threat: a stranger has the reflector connect to another host. A request names a port alone, and
+ * no IP address; further attributes with addresses are refused or ignored, as everywhere in STUN.
+ * The banner comes from any program at the dialled port; dialback_format_banner() escapes it before
+ * it is shown.
  */
 #include "natpunch/proto/dialback.h"
 
@@ -68,7 +65,7 @@ size_t dialback_write_request(const struct dialback_request *request, void *out,
 	return stun_finish(&writer);
 }
 
-/* Those about credentials are understood and not asked for. */
+/* Attributes about credentials are known, and ignored. */
 static bool is_known_in_request(uint16_t type)
 {
 	return type >= COMPREHENSION || type == STUN_USERNAME || type == STUN_REALM ||

@@ -1,9 +1,9 @@
 /*
  * name_messages.c - questions about a name, on the side that asks, and the layouts of both sides.
  *
- * Threat: whoever is on the path, or can send to us. Until a success response with a valid
- * MESSAGE-INTEGRITY-SHA256 came, nothing that was received is believed: an error response or a
- * false nonce costs another try, of which there are TRIES_MAX, and no more. A response belongs to
+ * Threat: an attacker on the path, or who can send to us. Until a success response with a valid
+ * MESSAGE-INTEGRITY-SHA256 comes, nothing is believed: an error response or a false nonce only
+ * costs another try, of which there are TRIES_MAX. A response belongs to
  * the request whose random transaction id it carries under that HMAC, so an answer of the past, or
  * our own request sent back to us, is none.
  */
@@ -195,7 +195,7 @@ void name_message_start(struct name_question *question, uint16_t method, const s
 	question->key = key;
 }
 
-/* So that the whole request, with `behind` bytes to come, has the least size. */
+/* Pads the request, with `behind` bytes to come, to its least size. */
 static void put_padding(struct wire_writer *writer, size_t behind)
 {
 	static const uint8_t zeros[NAME_MESSAGE_REQUEST_MIN];
@@ -329,7 +329,7 @@ static void take_offer(struct name_question *question, const struct stun_attribu
 	question->offer_size = attribute->size;
 }
 
-/* One that is malformed is of no more use than none. */
+/* A malformed one counts as none. */
 static void take_other(struct name_question *question, const struct stun_message *message,
 	const struct stun_attribute *attribute)
 {
@@ -337,7 +337,7 @@ static void take_other(struct name_question *question, const struct stun_message
 		question->other = (struct addr){.family = ADDR_NONE};
 }
 
-/* The same goes for this one. */
+/* Likewise. */
 static void take_rival(struct name_question *question, const struct stun_message *message,
 	const struct stun_attribute *attribute)
 {

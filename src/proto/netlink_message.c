@@ -1,6 +1,5 @@
 /*
- * Threat: only the kernel answers on a netlink socket, but a size that is believed is a size that
- * must be checked, and the same code reads what a test or a fuzzer makes up.
+ * Only the kernel answers on a netlink socket; all sizes are checked nevertheless.
  *
  * All bounds are wire.h's. Padding: a message or an attribute that ends its buffer may lack it, so
  * the reader steps over as much of it as is there.

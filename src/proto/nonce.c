@@ -1,9 +1,9 @@
 /*
  * nonce.c - the NONCE of the reflector.
  *
- * Threats: a request that was captured and is sent again, a nonce that was seen on its way and is
- * used from elsewhere, a nonce that is made up, a nonce of one name used for another. Nothing is
- * stored, so nobody can fill a table by asking.
+ * Threats: a captured request is replayed; a nonce that was seen on its way is used from elsewhere;
+ * a nonce is forged; a nonce of one name is used for another. Nothing is stored, so there is no
+ * table to fill.
  */
 #include "natpunch/proto/nonce.h"
 

@@ -1,12 +1,11 @@
 /*
- * Threats: everybody in the home network can send datagrams in the router's name; an attacker who
- * does not see ours has to guess the nonce (96 bits), but for NAT-PMP only our source port. A
- * router's answer may be cut, for another request, or of the other protocol. So nothing is taken
- * unless every field that the request determines has come back, and what is taken is a claim that
- * others are to prove.
+ * Threat: any host of the home network can forge the router's datagrams. If it does not see ours,
+ * it has to guess the nonce (96 bits), in NAT-PMP only our source port. An answer may also be cut,
+ * for another request, or of the other protocol. So an answer counts only if it repeats every field
+ * that the request determines, and its content is a claim that others must prove.
  *
- * An error that says "not this version" comes from software that may know nothing of the rest of
- * the message: of it only the header counts.
+ * "Unsupported version" comes from software that may not know the rest of the message: only its
+ * header counts.
  */
 #include "natpunch/proto/pcp.h"
 

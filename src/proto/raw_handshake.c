@@ -211,7 +211,7 @@ static bool is_request(const struct segment *syn)
 		return false;
 	if (syn->source.family == ADDR_IPV6 && !syn->has_timestamps)
 		return false;
-	/* Nobody can be answered there, and one's own port would be answering itself. */
+	/* No host can be answered there, and an answer to our own port would be a request again. */
 	if (syn->source.port == 0 || from == ADDR_CLASS_UNSPECIFIED ||
 		from == ADDR_CLASS_MULTICAST || addr_equal(&syn->source, &syn->destination))
 		return false;

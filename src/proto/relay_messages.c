@@ -1,10 +1,9 @@
 /*
  * relay_messages.c - the ticket and the JOIN.
  *
- * Threat: whoever knows the reflector's address can send it a JOIN, and whoever is on the path can
- * hear one. A ticket's token is 128 random bits that cross the network under the name's key alone;
- * a JOIN shows that its sender has it without telling it. What is not exactly a JOIN is none: it
- * has no use for attributes of the future.
+ * Threat: anybody can send the reflector a JOIN, and an attacker on the path can read one. A
+ * ticket's token is 128 random bits that cross the network only under the name's key; a JOIN proves
+ * the token without sending it. A message with any other attribute is no JOIN.
  */
 #include "natpunch/proto/relay_messages.h"
 

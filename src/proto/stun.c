@@ -1,15 +1,15 @@
 /*
  * stun.c - STUN messages (RFC 8489), read and written.
  *
- * Whoever can send a datagram chooses every byte that is read here. stun_parse() is the one gate:
- * it walks the attributes once, checks each length against what is left, and holds a FINGERPRINT
- * against the bytes in front of it. What passed is described by a struct stun_message, and the
- * invariant from then on is that each attribute, padding included, ends inside the message. Lengths
- * are compared with what is left (`length > size - offset` where offset <= size), never added up.
+ * Threat: a sender of datagrams chooses every byte that is read here. stun_parse() is the one gate:
+ * it walks the attributes once, checks each length against what is left, and a FINGERPRINT against
+ * the bytes in front of it. A message that passes becomes a struct stun_message. Invariant from
+ * then on: each attribute, padding included, ends inside the message. Lengths are compared with
+ * what is left (`length > size - offset` where offset <= size), never added up.
  *
- * A FINGERPRINT says that nothing happened to a message by accident, not who sent it. A flipped bit
- * that turns its type into another, or lets an attribute before it swallow it, makes a message
- * without one: has_fingerprint tells those apart.
+ * A FINGERPRINT protects a message from accidents, and does not prove who sent it. A flipped bit
+ * that changes its type, or makes it part of the attribute before it, makes a message without one:
+ * has_fingerprint tells those apart.
  */
 #include "natpunch/proto/stun.h"
 

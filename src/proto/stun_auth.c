@@ -1,9 +1,9 @@
 /*
  * stun_auth.c - MESSAGE-INTEGRITY-SHA256 (RFC 8489 14.6).
  *
- * Threat: whoever can send, or change what is on its way, and does not have the key. RFC 8489 lets
- * a receiver pass over what stands behind the attribute; here nothing may stand there but a
- * FINGERPRINT, so that no byte of a message that counts as valid is another's.
+ * Threat: an attacker without the key who can send, or change messages on their way. RFC 8489 lets
+ * a receiver ignore attributes behind this one; here only a FINGERPRINT may follow, so that no byte
+ * of a valid message is an attacker's.
  */
 #include "natpunch/proto/stun_auth.h"
 

@@ -1,14 +1,14 @@
 /*
  * binding.h - the one question of STUN: "from which address do you see me?" (RFC 8489 section 3)
  *
- * Both ends of it, as bytes in and bytes out; sockets, time and tables are the caller's.
+ * Writes and reads the messages of both sides; the caller has sockets, time and tables.
  *
  * To add an attribute to each answer: its number in stun.h, its value in struct binding_server,
  * which src/reflector/worker.c fills for UDP and for TCP, and write_success() in binding.c. It must
  * be comprehension-optional (RFC 8489 14), and keep the bound of binding_write_answer().
  *
- * A natpunch client adds NATPUNCH-CONNECTION over TCP: how it means to go on with this
- * connection. The attribute is comprehension-optional, so that every other server passes over it.
+ * Over TCP a natpunch client adds NATPUNCH-CONNECTION: how it wants to go on with this connection.
+ * The attribute is comprehension-optional, so every other server ignores it.
  *
  *   0                   1                   2                   3
  *  |      mode     |       0       |            seconds            |
@@ -44,7 +44,7 @@ struct binding_request {
 	uint16_t padding;       /* so many bytes of PADDING, in the answer too; a multiple of 4 */
 };
 
-/* What kind of reply it was that came back. */
+/* The kind of a reply. */
 enum binding_outcome {
 	BINDING_MAPPED,    /* a mapping */
 	BINDING_REFUSED,   /* a well formed error response: `code` and `reason` */
@@ -69,12 +69,12 @@ size_t binding_write_request(const struct binding_request *request, void *out, s
 
 /*
  * Judges a reply to `request`. `transport` is the family that the request travelled over: a
- * mapped address of the other family is malformed, but for an IPv4 address over IPv6, which is what
- * NAT64 (RFC 6146) makes. XOR-MAPPED-ADDRESS is preferred, then the 0x8020 of the drafts, and
- * MAPPED-ADDRESS, which routers rewrite, is taken where both are missing; port 0, an unspecified or
- * a multicast address is malformed. An IPv4-mapped IPv6 address is the IPv4 address in it. A mode
- * counts when it is the one asked for or CLOSE. On malformed or unrelated replies, *why points to a
- * constant that says in words what was wrong.
+ * mapped address of the other family is malformed, except an IPv4 address over IPv6, which NAT64
+ * (RFC 6146) makes. XOR-MAPPED-ADDRESS is preferred, then the 0x8020 of the drafts; MAPPED-ADDRESS,
+ * which routers rewrite, is used if both are missing. Port 0, an unspecified or a multicast address
+ * is malformed. An IPv4-mapped IPv6 address is the IPv4 address in it. A mode counts if it is the
+ * one asked for, or CLOSE. On malformed or unrelated replies, *why is a constant that says what is
+ * wrong.
  */
 enum binding_outcome binding_read_answer(const struct binding_request *request,
 	enum addr_family transport, const void *data, size_t size, struct binding_answer *out,
@@ -86,8 +86,8 @@ enum binding_mode binding_read_connection(
 	const struct stun_attribute *attribute, uint16_t *seconds);
 
 /*
- * RFC 5780: the four places that a server with two addresses and two ports answers from, as seen
- * from the one that a request came to: 0 is that one, and the bits say what differs.
+ * RFC 5780: the four addresses with ports that a server answers from, counted from the one that a
+ * request came to: 0 is that one, and the bits say what differs.
  */
 #define BINDING_OTHER_PORT  1
 #define BINDING_OTHER_IP    2
@@ -97,11 +97,11 @@ struct binding_places {
 	struct addr at[BINDING_PLACE_COUNT];
 };
 
-/* What the reflector is set to, for UDP or for TCP, and what it adds to each answer. */
+/* The reflector's settings for UDP or for TCP, and what it adds to each answer. */
 struct binding_server {
-	const char *software; /* SOFTWARE attribute, or NULL */
-	bool can_forget;      /* CAP_NET_ADMIN is here: FORGET can be granted */
-	bool stream;          /* over TCP or TLS: NATPUNCH-CONNECTION means something */
+	const char *software;                /* SOFTWARE attribute, or NULL */
+	bool can_forget;                     /* CAP_NET_ADMIN is here: FORGET can be granted */
+	bool stream;                         /* over TCP or TLS: NATPUNCH-CONNECTION counts */
 	const struct binding_places *places; /* NULL: RFC 5780 is not served */
 };
 
@@ -121,8 +121,8 @@ enum binding_verdict {
  * comprehension-required attributes gets 420 and UNKNOWN-ATTRIBUTES (RFC 8489 6.3.1), a request of
  * another method 400; indications and responses get nothing, nor does an RFC 3489 request to answer
  * from a changed address: its clients would take the error for that answer. A datagram's answer is
- * never larger than RFC 8489 needs: SOFTWARE is left out where it would make it larger than the
- * request by more than the address, and an error has no reason phrase. Attributes behind
+ * never larger than RFC 8489 needs: SOFTWARE is left out if it would make the answer larger than
+ * the request by more than the address, and an error has no reason phrase. Attributes behind
  * MESSAGE-INTEGRITY do not count (RFC 8489 14.5). *size is 0 unless BINDING_ANSWERED; *granted says
  * how the connection goes on.
  *

@@ -6,9 +6,9 @@
  *                                          asked for [, FINGERPRINT]
  *
  * The reflector connects over TCP to the address that the request came from, and to no other IP
- * address: there is no field that could name one. It is asked over TCP alone, where a handshake
- * has proven the source; over UDP the method is unknown (error 400). Both attributes are from the
- * comprehension-optional part of IANA's registry, the method from its unassigned part.
+ * address: there is no field that could name one. The request comes over TCP alone, where a
+ * handshake has proven the source; over UDP the method is unknown (error 400). Both attributes are
+ * from the comprehension-optional part of IANA's registry, the method from its unassigned part.
  *
  * NATPUNCH-DIAL (0xC6E4), 4 bytes: from which places to dial, and which port
  *
@@ -21,7 +21,7 @@
  *   port    0: the source port of the request. Else that port of the source's address: for a
  *           mapping that has no connection, or that another reflector is to try.
  *
- * XOR-MAPPED-ADDRESS in the answer is what was dialled.
+ * XOR-MAPPED-ADDRESS in the answer is the address that was dialled.
  *
  * NATPUNCH-DIALLED (0xC6E5), 24 bytes and a banner: how one attempt went
  *
@@ -32,10 +32,10 @@
  *
  *   place          1 or 2, as above
  *   outcome        enum dialback_outcome
- *   milliseconds   from the SYN to what decided; 0 where none was sent
+ *   milliseconds   from the SYN to the outcome; 0 if no SYN was sent
  *   family, port, address
- *                  where the attempt came from: 1: IPv4, in the first 32 bits, the rest zero; 2:
- *                  IPv6; 0, with all else 0: there was none
+ *                  the source of the attempt: 1: IPv4, in the first 32 bits, the rest zero; 2:
+ *                  IPv6; 0, with all else 0: there was no attempt
  */
 #ifndef NATPUNCH_PROTO_DIALBACK_H
 #define NATPUNCH_PROTO_DIALBACK_H
@@ -106,8 +106,7 @@ const char *dialback_format_banner(
 	const struct dialback_result *result, char *out, size_t capacity);
 
 /*
- * What the asking side writes, and what it makes of the reply. Returns the size, or 0 when
- * capacity is too small.
+ * The asking side: writes a request. Returns the size, or 0 when capacity is too small.
  */
 size_t dialback_write_request(const struct dialback_request *request, void *out, size_t capacity);
 
@@ -126,7 +125,7 @@ enum dialback_reply {
 enum dialback_reply dialback_read_answer(const struct dialback_request *request, const void *data,
 	size_t size, struct dialback_answer *out, const char **why);
 
-/* Is this whole message a request of method DIAL, as far as its type tells? */
+/* Is this whole message, by its type, a request of method DIAL? */
 bool dialback_is_request(const void *data, size_t size);
 
 /*

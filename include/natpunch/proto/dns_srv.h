@@ -1,8 +1,8 @@
 /*
- * dns_srv.h - DNS SRV records (RFC 2782): where a service of a domain is, in which order to try.
+ * dns_srv.h - DNS SRV records (RFC 2782): the hosts of a domain's service, in the order to try.
  *
- * The answer of a name server is read as any other bytes of strangers: bounded, and what is not a
- * host name is no target.
+ * Threat: the answer of a name server may be forged. Reads are bounded, and a target must be a host
+ * name.
  */
 #ifndef NATPUNCH_PROTO_DNS_SRV_H
 #define NATPUNCH_PROTO_DNS_SRV_H

@@ -1,10 +1,10 @@
 /*
- * first_bytes.h - what a client of the reflector speaks, told by its first bytes, and the answers
- * for those that do not speak STUN.
+ * first_bytes.h - tells a client's protocol by its first bytes, and writes the answers for clients
+ * that do not speak STUN.
  *
- * One TCP port serves all of them. STUN begins with two zero bits (RFC 8489 section 5), HTTP with
- * a letter. The bytes CR and LF also begin with two zero bits; they would be the high byte of a
- * STUN message type that no method has (0x0A.., 0x0D..), and none of ours may ever be put there.
+ * One TCP port serves all protocols. STUN begins with two zero bits (RFC 8489 section 5), HTTP with
+ * a letter. The bytes CR and LF also begin with two zero bits; as the high byte of a STUN message
+ * type (0x0A.., 0x0D..) they belong to no method, and none of ours may ever use them.
  */
 #ifndef NATPUNCH_PROTO_FIRST_BYTES_H
 #define NATPUNCH_PROTO_FIRST_BYTES_H
@@ -28,7 +28,7 @@ enum first_bytes {
 #define FIRST_BYTES_LINE_SIZE (ADDR_IP_TEXT_SIZE + 8) /* "ADDR PORT\n" and a NUL */
 #define FIRST_BYTES_HTTP_SIZE (FIRST_BYTES_LINE_SIZE + 192)
 
-/* The longest start of a greeting that FIRST_BYTES_MORE can be said of. */
+/* The most bytes for which FIRST_BYTES_MORE can be returned. */
 #define FIRST_BYTES_MORE_MAX 4
 
 /* Judges the first bytes of a connection. */
@@ -47,8 +47,8 @@ bool first_bytes_skip_headers(uint8_t *state, const void *data, size_t size);
 size_t first_bytes_write_line(const struct addr *addr, char out[FIRST_BYTES_LINE_SIZE]);
 
 /*
- * Is this that line, whole? The reflector says it to who says nothing for a while: a request that
- * was lost on the way and sent again comes too late.
+ * Is this that line, whole? The reflector sends it to a client that is silent for a while: a
+ * request that was lost and sent again can come after it.
  */
 bool first_bytes_is_line(const void *data, size_t size);
 

@@ -1,10 +1,8 @@
 /*
- * http_answer.h - the answer of an HTTP/1.x server as it comes in, in pieces of any size (RFC
- * 9112).
+ * http_answer.h - reads the answer of an HTTP/1.x server in pieces of any size (RFC 9112).
  *
- * The body's end is told by its length, by chunks, or by the end of the connection (6.3). Redirects
- * are answers as any other: nobody follows them here. Nothing is kept of the answer except the line
- * that is being read, and the body goes to the caller as it comes.
+ * The body ends by its length, by chunks, or with the connection (6.3). Redirects are not followed.
+ * Only the line being read is kept; the caller gets the body as it comes.
  *
  * Threat: a server that lies. All that it sends counts against HTTP_ANSWER_MAX, so that headers,
  * chunks and bodies come to an end; a length that is no number or above it is refused.

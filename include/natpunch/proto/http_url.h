@@ -1,10 +1,9 @@
 /*
  * http_url.h - the URLs of one server that is known already (RFC 3986, RFC 9110 4.2.1).
  *
- * Threat: the URL comes from whoever answered, and must not lead the caller to another host. So the
- * host has to be the literal IPv4 address of the server, and nothing else is a URL here: no name,
- * no user, no other scheme. What is kept of it is fit to stand in a request: printable ASCII
- * without blanks.
+ * Threat: any host may have sent the URL, and it must not lead the caller to another host. So the
+ * host has to be the literal IPv4 address of the server: no name, no user, no other scheme. The
+ * rest can be put into a request: printable ASCII without blanks.
  */
 #ifndef NATPUNCH_PROTO_HTTP_URL_H
 #define NATPUNCH_PROTO_HTTP_URL_H

@@ -1,9 +1,9 @@
 /*
- * igd_action.h - what a router is asked by UPnP, as whole HTTP requests, and its answers as they
- * come in (UPnP Device Architecture 1.1 section 3; WANIPConnection:2 section 2.5).
+ * igd_action.h - writes UPnP requests to a router as whole HTTP requests, and reads the answers as
+ * they come in (UPnP Device Architecture 1.1 section 3; WANIPConnection:2 section 2.5).
  *
- * Threat: the answer comes from whoever answered. What it says of an address or a port is the
- * router's word and proves nothing.
+ * Threat: any host may have sent the answer. An address or a port in it is a claim, and proves
+ * nothing.
  */
 #ifndef NATPUNCH_PROTO_IGD_ACTION_H
 #define NATPUNCH_PROTO_IGD_ACTION_H

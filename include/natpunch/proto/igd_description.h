@@ -1,8 +1,8 @@
 /*
- * igd_description.h - what a router's description says of its services that map ports (UPnP Device
- * Architecture 1.1 section 2.3; WANIPConnection, WANPPPConnection), read as it comes in.
+ * igd_description.h - finds the services that map ports in a router's description, as it comes in
+ * (UPnP Device Architecture 1.1 section 2.3; WANIPConnection, WANPPPConnection).
  *
- * Threat: the description comes from whoever answered. A control URL counts only on the server that
+ * Threat: any host may have sent the description. A control URL counts only on the server that
  * the description itself came from; see http_url.h and xml_scan.h for the rest.
  */
 #ifndef NATPUNCH_PROTO_IGD_DESCRIPTION_H
@@ -14,7 +14,7 @@
 #include "natpunch/proto/http_url.h"
 #include "natpunch/proto/xml_scan.h"
 
-#define IGD_SERVICES_MAX 4 /* of a description; what is over goes, the least first */
+#define IGD_SERVICES_MAX 4 /* of a description; the least important of more are dropped */
 
 /* In the order in which they are to be asked. */
 enum igd_service_type {

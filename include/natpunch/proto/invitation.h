@@ -1,6 +1,6 @@
 /*
- * invitation.h - "somebody who knows your key is on the way, from there": what the reflector tells
- * a home over the connection that holds its name, as bytes.
+ * invitation.h - "an initiator with your key comes from this address": the reflector's messages to
+ * a home, over the connection that holds its name.
  *
  *   method      number  indication (reflector to home)
  *   INVITE      0x0E5   INVITATION, RECORD [, TICKET | INITIATOR, PREDICTION],
@@ -9,13 +9,12 @@
  *                       USERNAME, INITIATOR, PREDICTION, MESSAGE-INTEGRITY-SHA256, FINGERPRINT
  *
  * RECORD (name_messages.h) holds where the initiator was seen: the source of its CONNECT request,
- * masked under the name's key. Home connects to that address from the port that it keeps, while
- * the initiator connects to home's: a simultaneous open. With a TICKET (relay_messages.h) there is
- * no direct way to that address: home makes a connection to the reflector, and joins the
- * initiator's with it. With a PREDICTION (port_prediction.h) nothing stood between the two, and now
- * each tells the other which public port it will come from: the initiator by its CONNECT, home by a
- * PREDICTION. Home connects to the ports that the initiator predicted, the initiator to those of
- * home.
+ * masked under the name's key. Home connects to that address from the port that it keeps, while the
+ * initiator connects to home's: a simultaneous open. With a TICKET (relay_messages.h) there is no
+ * direct way to that address: home makes a connection to the reflector, and joins the initiator's
+ * with it. With a PREDICTION (port_prediction.h) the first try has failed, and each tells the other
+ * which public port it will come from: the initiator by its CONNECT, home by a PREDICTION. Home
+ * connects to the ports that the initiator predicted, the initiator to those of home.
  *
  * A CONNECT that came over UDP is about home's UDP mapping in that family, and so is the INVITE:
  * the RECORD names UDP, and the reflector sends it once, as a datagram, from the address and port
@@ -32,8 +31,8 @@
  *  |                                                               |
  *  |                            number                             |
  *
- * Home made that id at random, and the number only grows: an invitation of another connection, or
- * one that was heard before, is none.
+ * Home made that id at random, and the number only grows: so home refuses an invitation of another
+ * connection, or one that it has taken before.
  *
  * NATPUNCH-INITIATOR (0xC6EB), 20 bytes: whom a PREDICTION is for
  *
@@ -41,8 +40,8 @@
  *  |                                                               |
  *  |          transaction id of the CONNECT (96 bits) ...          |
  *
- * The reflector reads the connection; what it means is its own affair. The initiator, who made that
- * id at random, takes no PREDICTION for another, so none twice.
+ * Only the reflector reads the connection. The initiator made that id at random, and takes no
+ * PREDICTION for another id, so none twice.
  */
 #ifndef NATPUNCH_PROTO_INVITATION_H
 #define NATPUNCH_PROTO_INVITATION_H

@@ -17,33 +17,34 @@
  *                       that had the offer                 (relay_messages.h)
  *
  * The numbers are from the unassigned part of IANA's registry, the attributes from its
- * comprehension-optional part, so that every other server and client answers or passes over them
- * as RFC 8489 says.
+ * comprehension-optional part, so that every other server and client answers or ignores them as
+ * RFC 8489 says.
  *
  * USERNAME is the name. All requests but the first, and all success responses, end in
  * MESSAGE-INTEGRITY-SHA256 and FINGERPRINT; the HMAC's key are the name's 32 bytes as they are
- * (RFC 8489 9.1.1 with a password of 32 octets). What is not right is answered by an error
- * response without proof:
+ * (RFC 8489 9.1.1 with a password of 32 octets). A request that fails a
+ * check gets an error response without proof:
  *
- *   401  no MESSAGE-INTEGRITY-SHA256, or that of another key, or a name that is not known. With
- *        NONCE. So the first request, which has none, fetches the nonce for the second.
+ *   401  no MESSAGE-INTEGRITY-SHA256, one of another key, or an unknown name. With NONCE. So the
+ *        first request, which has no proof, gets the nonce for the second.
  *   438  the NONCE is too old, was issued to another address, or was used. With a new NONCE.
- *   420  an attribute that must be understood and is not (RFC 8489 6.3.1).
+ *   420  an unknown attribute that must be understood (RFC 8489 6.3.1).
  *   400  anything else.
  *
- * and RELAY, from who has proven to know the key, by
+ * and a proven RELAY can get
  *
- *   403  there is no relaying here
+ *   403  the reflector does not relay
  *   447  home is not connected, or did not come in time (RFC 6062 6.3)
  *   486  the name has as many relayed connections as it may (RFC 8656 19)
- *   508  the reflector has as many as it can, or no descriptor left (RFC 8656 19)
+ *   508  the reflector has as many relayed connections as it can, or no descriptor left (RFC 8656
+ *        19)
  *
  * There is a RECORD for each family and protocol in which the name was seen: TCP by IPv4, by IPv6,
  * UDP by IPv4, by IPv6, in that order.
  *
  * Over UDP no answer is larger than its request: the requests are padded to
- * NAME_MESSAGE_REQUEST_MIN, which all records fit into. An answer to a smaller one has those that
- * fit, from the first on; what would be larger even so is not sent.
+ * NAME_MESSAGE_REQUEST_MIN, which all records fit into. An answer to a smaller request has the
+ * first records, as many as fit; an answer that is too large even without any is not sent.
  *
  * NATPUNCH-REGISTRATION (0xC6E1), 8 bytes: "this is where I can be reached"
  *
@@ -77,20 +78,20 @@
  * NATPUNCH-HOME (0xC6EC), 8 bytes: which home it is that registers. Random, and the same for as
  * long as that process runs.
  *
- * NATPUNCH-RIVAL (0xC6ED), 40 bytes as a RECORD: what was registered in this place is another
- * home's, which runs as well. So two homes bear the name; each is told when it registers.
+ * NATPUNCH-RIVAL (0xC6ED), 40 bytes as a RECORD: another home, which runs as well, was registered
+ * in this place. So two homes have the name; the reflector tells each when it registers.
  *
  * NATPUNCH-HOST (0xC6EE), 40 bytes as a RECORD whose flags, age and seconds are zero: an address of
  * home itself, with the port that its server has there (a host candidate, RFC 8445 5.1.1.1). Home
  * says it in each REGISTER. The reflector tells it in the response to a CONNECT that came by TCP
  * from where home's TCP mapping in that family is: from the same IPv4 address, or out of the same
- * IPv6 /64. There both are behind one NAT, or in one network. Anywhere else the address may be that
- * of another host, and is nobody's business. Port and address are those of this machine's
- * interface, so loopback, link-local and multicast addresses are none, and are passed over.
+ * IPv6 /64. There both are behind one NAT, or in one network. Elsewhere the address could be
+ * another host's, and tells about home's network, so it is not sent. The reader ignores loopback,
+ * link-local and multicast addresses.
  *
- * PREDICTION (port_prediction.h) is in a second CONNECT: no connection came to stand after the
- * first, so both sides tell each other which port they will come from next. What is needed for it
- * is OTHER-ADDRESS (RFC 5780 7.4): there, a connection shows what the NAT does for another
+ * PREDICTION (port_prediction.h) is in a second CONNECT: no connection was established after the
+ * first, so both sides tell each other which port they will come from next. They find it by
+ * connections to OTHER-ADDRESS (RFC 5780 7.4), which show what the NAT does for another
  * destination.
  *
  * NATPUNCH-RANDOM-PORTS (0xC6F0), empty: "behind my NAT a connection has another port for each
@@ -98,15 +99,15 @@
  * CONNECT, that the home which holds the initiator's family said so. Then an initiator that finds
  * the same of its own NAT need not wait for a direct way.
  *
- * NATPUNCH-PROVED-PORT (0xC6EF), 4 bytes: by which port of the same address strangers get in, where
- * a router forwards another one than the mapping's. A RECORD of a LOOKUP has it in the place of the
- * mapping's; one of a CONNECT does not, as what is punched to is the mapping.
+ * NATPUNCH-PROVED-PORT (0xC6EF), 4 bytes: the port of the same address by which strangers get in,
+ * if a router forwards another one than the mapping's. A RECORD of a LOOKUP has it instead of the
+ * mapping's; one of a CONNECT does not, as the punch goes to the mapping.
  *
  *  |             port              |               0               |
  *
- * NATPUNCH-OFFER (0xC6E7): "where no direct way can be had, ask for RELAY over this connection".
- * Its value is the NONCE for that. It is bound to the connection as well, and not to an address
- * alone, so a RELAY request that somebody heard is worth nothing to him on any other.
+ * NATPUNCH-OFFER (0xC6E7): "if there is no direct way, ask for RELAY over this connection". Its
+ * value is the NONCE for that, bound to the connection as well as to the address, so a captured
+ * RELAY request is worth nothing on any other connection.
  */
 #ifndef NATPUNCH_PROTO_NAME_MESSAGES_H
 #define NATPUNCH_PROTO_NAME_MESSAGES_H
@@ -174,7 +175,7 @@ void name_message_put_host(struct wire_writer *writer, const struct addr *host,
 size_t name_message_read_hosts(const struct stun_message *message,
 	const uint8_t secret[KEY_SECRET_SIZE], struct addr out[NAME_MESSAGE_HOST_MAX]);
 
-/* Of either kind. Returns -1 for what is no record, as every one is under another key. */
+/* Of either kind. Returns -1 for what is no record: so reads every record of another key. */
 int name_message_read_record(const struct stun_message *message,
 	const struct stun_attribute *attribute, const uint8_t secret[KEY_SECRET_SIZE],
 	struct name_message_record *out) __attribute__((warn_unused_result));
@@ -223,7 +224,7 @@ struct name_question {
 	unsigned code;
 };
 
-/* All zero but for the method and the key; the rest may be set before the first write. */
+/* Sets method and key, and all else to zero; set the rest before the first write. */
 void name_message_start(struct name_question *question, uint16_t method, const struct key *key);
 
 /* After CONNECT: the next request is another one, with a prediction of our port. */

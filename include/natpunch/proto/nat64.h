@@ -33,8 +33,8 @@ struct nat64_prefix {
 };
 
 /*
- * The prefix, from the IPv6 addresses of NAT64_NAME. One that fits no form, or more than one, is
- * passed over. Returns whether there is one; if not, *out is all zero.
+ * Finds the prefix from the IPv6 addresses of NAT64_NAME; ignores an address that fits no form, or
+ * more than one. Returns whether there is a prefix; if not, *out is all zero.
  */
 bool nat64_find_prefix(const struct addr *answers, size_t count, struct nat64_prefix *out);
 

@@ -1,7 +1,7 @@
 /*
- * nft_message.h - what is said to netfilter about one flow: messages of nf_tables and ctnetlink.
+ * nft_message.h - messages to netfilter about one flow: nf_tables and ctnetlink.
  *
- * Only bytes; os/translation.h sends them. Numbers and layouts: linux/netfilter/nf_tables.h and
+ * os/nft_snat.h sends them. Numbers and layouts: linux/netfilter/nf_tables.h and
  * linux/netfilter/nfnetlink_conntrack.h. Every message begins with struct nfgenmsg behind the
  * netlink header: family, version 0, and a big-endian resource id.
  */

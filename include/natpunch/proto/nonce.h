@@ -1,16 +1,15 @@
 /*
- * nonce.h - the NONCE of the reflector (RFC 8489 14.10): proof that a request is new, kept by
- * whoever asks, not by the server.
+ * nonce.h - the NONCE of the reflector (RFC 8489 14.10): proves that a request is new. The client
+ * keeps it, not the server.
  *
  *   40 characters of base64url: salt (8 bytes), mask (14), use (8)
  *   mask = HMAC-SHA256(secret, "nonce" NUL period salt connection address name), its first 14 bytes
  *   use  = HMAC-SHA256(secret, "use" NUL salt changes name), its first 8 bytes
  *
  * The mask binds a nonce to the address that it was issued to, to the name and to the time. The
- * use binds it to how often the name was changed: whatever changes the name makes every nonce
- * stale that was issued before, so a request that changes something works once. The mask is
- * checked first and is the same for names that exist and names that do not; the use tells
- * something of the name and is for those alone who have proven to know its key.
+ * use binds it to how often the name was changed: each change makes all earlier nonces stale, so a
+ * request that changes something works once. The mask is checked first, and does not depend on
+ * whether the name exists; the use does, so it is checked only after the key is proven.
  */
 #ifndef NATPUNCH_PROTO_NONCE_H
 #define NATPUNCH_PROTO_NONCE_H
@@ -38,11 +37,11 @@ struct nonce_subject {
 void nonce_make(const uint8_t secret[NONCE_SECRET_SIZE], const struct nonce_subject *subject,
 	const uint8_t salt[NONCE_SALT_SIZE], uint64_t now, char out[NONCE_SIZE]);
 
-/* Whether it was issued by us to this address, for this name, not long ago. */
+/* Was it issued by us to this address, for this name, not long ago? */
 bool nonce_is_fresh(const uint8_t secret[NONCE_SECRET_SIZE], const struct nonce_subject *subject,
 	const void *nonce, size_t size, uint64_t now);
 
-/* Whether the name has not been changed since. For a nonce that is fresh. */
+/* Is the name unchanged since? For a nonce that is fresh. */
 bool nonce_is_unused(const uint8_t secret[NONCE_SECRET_SIZE], const struct nonce_subject *subject,
 	const void *nonce, size_t size);
 

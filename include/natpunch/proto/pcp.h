@@ -1,6 +1,6 @@
 /*
- * pcp.h - asking a router for a port, as bytes: the Port Control Protocol (RFC 6887) and the NAT
- * Port Mapping Protocol (RFC 6886) that it grew from. Both speak over UDP to the same port.
+ * pcp.h - messages that ask a router for a port: the Port Control Protocol (RFC 6887) and its
+ * predecessor, the NAT Port Mapping Protocol (RFC 6886). Both use the same UDP port.
  *
  * PCP, the header of a request (24 bytes) and of a response; an address is 128 bits, an IPv4 one
  * as ::ffff:a.b.c.d
@@ -94,8 +94,8 @@ enum pcp_reading pcp_read(
 	const struct pcp_request *request, const void *data, size_t size, struct pcp_answer *out);
 
 /*
- * Is this what a router sends to all when it has started, or has got another address: an answer
- * that nobody asked for (RFC 6887 section 14.1, RFC 6886 section 3.2.1)?
+ * Is this an unasked answer, which a router sends to all when it has started or has another address
+ * (RFC 6887 section 14.1, RFC 6886 section 3.2.1)?
  */
 bool pcp_is_announcement(const void *data, size_t size);
 

@@ -1,17 +1,16 @@
 /*
- * port_prediction.h - which public port the next connection will have, behind a NAT that chooses
- * another one for each destination: judged from the ports of a few connections made one after the
- * other.
+ * port_prediction.h - predicts the public port of the next connection, behind a NAT that allocates
+ * a new port for each destination, from the ports of a few connections made one after the other.
  *
  *   40007 40007 40007    the port does not depend on the destination: 40007 again
  *   40007 40008 40009    a step of 1: 40010, then 40011
- *   40007 40008 40010    the same; somebody else's connection took 40009
- *   40007 51234 18881    cannot be told
+ *   40007 40008 40010    the same; another host's connection took 40009
+ *   40007 51234 18881    no prediction
  *
- * Others behind the same NAT may take the port that was predicted. So the other side tries a few of
- * those that follow as well: PORT_PREDICTION_CANDIDATES, and never more. It is no scan.
+ * Another host behind the NAT may take the predicted port. So the other side also tries a few of
+ * the next ones: PORT_PREDICTION_CANDIDATES, and never more, which is no port scan.
  *
- * NATPUNCH-FORECAST (0xC6EA), 4 bytes:
+ * NATPUNCH-PREDICTION (0xC6EA), 4 bytes:
  *
  *   0                   1                   2                   3
  *   0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -29,20 +28,20 @@
 #define PORT_PREDICTION_STEP_MAX   16
 #define PORT_PREDICTION_CANDIDATES 5
 
-/* All 0: cannot be told. */
+/* All 0: no prediction. */
 struct port_prediction {
-	uint16_t port; /* of the next connection; 0: cannot be told */
+	uint16_t port; /* of the next connection; 0: no prediction */
 	int16_t step;  /* from one connection to the next; 0: all have the same port */
 };
 
 /* `ports` in the order in which the connections were made; 0 for one that was not seen. */
 struct port_prediction port_prediction_make(const uint16_t ports[PORT_PREDICTION_SAMPLES]);
 
-/* What it is after so many more connections; may be a prediction that cannot be told. */
+/* The prediction after so many more connections; may be none. */
 struct port_prediction port_prediction_after(
 	const struct port_prediction *prediction, unsigned connections);
 
-/* The ports to try, the likeliest first. Returns how many: 0 when it cannot be told. */
+/* The ports to try, the likeliest first. Returns how many: 0 without a prediction. */
 size_t port_prediction_candidates(
 	const struct port_prediction *prediction, uint16_t out[PORT_PREDICTION_CANDIDATES]);
 

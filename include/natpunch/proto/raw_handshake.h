@@ -9,9 +9,9 @@
  * Each segment bears a TCP MD5 signature option (kind 19, RFC 2385) that signs nothing. A kernel
  * drops a segment with that option silently when the socket has no key for it, whether the port is
  * listened on, connected or closed; raw sockets get a copy. So both ends shake hands from ports
- * that other programs listen on, neither of their sockets is touched, and no state is left but in
- * the NATs between, which hold an established connection. The 16 bytes of the option are also the
- * carrier, as there is no handshake where the option does not get through.
+ * that other programs listen on; their sockets are not touched, and only the NATs between keep
+ * state: an established connection. The 16 bytes of the option carry the address, as without the
+ * option there is no handshake.
  *
  * SYN, SYN-ACK. The options, 32 bytes in either:
  *
@@ -36,13 +36,13 @@
  *  TSecr       0                        T                            the SYN-ACK's TSval
  *
  * A handshake that is given up ends with a RST (sequence I + 1, options as in the ACK). It is for
- * the NATs: one that has seen a SYN takes another on the same four-tuple for valid only when its
- * sequence number is higher (RFC 9293 3.4.3), and from one that gives up and one that begins anew
- * that is an even chance, for as long as the first is remembered (120 s in Linux).
+ * the NATs: a NAT that remembers a SYN (120 s in Linux) accepts another one on the same four-tuple
+ * only if its sequence number is higher (RFC 9293 3.4.3), which between two handshakes is an even
+ * chance.
  *
  * The nonce is 12 random bytes and 4 that mark a request of natpunch's: their CRC-32 (as in
- * FINGERPRINT, RFC 8489 14.7) xor 0x6e617470. What has no such mark, the SYN of a BGP router that
- * truly signs for one, is never answered.
+ * FINGERPRINT, RFC 8489 14.7) xor 0x6e617470. A SYN without this mark, as of a BGP router that
+ * really signs, is never answered.
  *
  * The address, before its xor with the nonce. IPv6:
  *
@@ -62,22 +62,22 @@
  *
  *  |             port              |             check             |
  *
- * With IPv4 the mask says nothing new and is not looked at: there are firewalls that change
- * timestamps or take them out, and the address is proved without. With IPv6, which has no room for
+ * With IPv4 the mask adds nothing and is ignored: some firewalls change or remove timestamps, and
+ * the address is proved without them. With IPv6, which has no room for
  * the port elsewhere, both timestamps are needed.
  *
  * Threats.
- *  - One who is not on the path and forges an answer: must guess I (32 bits), and the nonce to 80
- *    bits with IPv4, T and the check (48 bits) with IPv6. One who is on the path can do what a NAT
- *    can do: there is no defence here, as there is none in STUN without a key.
- *  - One who forges the source of a SYN, to have the answer hit somebody: gets one segment, not
- *    larger than his own and never repeated, from a server that remembers nothing. There is no
- *    data, no retransmission and no table to fill, except that of connection tracking: on the
- *    reflector's own host, or before it. There an entry for a SYN is short-lived and the first to
- *    go; one that an ACK has made established stays for days. So the SYN-ACK's sequence number is a
- *    SYN cookie (RFC 4987 3.6), SipHash of both addresses and ports, I and the nonce: a client that
- * does not get the SYN-ACK cannot send the ACK, and the reflector can tell a true ACK, and have its
- * own host forget the entry.
+ *  - An attacker off the path forges an answer: he must guess I (32 bits), and the nonce to 80 bits
+ *    with IPv4, T and the check (48 bits) with IPv6. On the path he can do what a NAT can do: there
+ *    is no defence here, as in STUN without a key.
+ *  - An attacker forges the source of a SYN, so that the answer hits another host: that gets one
+ *    segment, not larger than the SYN and never repeated, from a server that remembers nothing.
+ *    There is no data, no retransmission and no table to fill, except that of connection tracking:
+ *    on the reflector's own host, or before it. There an entry for a SYN is short-lived and the
+ *    first to go; one that an ACK has made established stays for days. So the SYN-ACK's sequence
+ *    number is a SYN cookie (RFC 4987 3.6), SipHash of both addresses and ports, I and the nonce: a
+ *    client that does not get the SYN-ACK cannot send the ACK, and the reflector recognises a true
+ *    ACK, and has its own host forget the entry.
  *  - Middleboxes that exchange sequence numbers (on both ways) do no harm: nothing is computed from
  *    I, and a repeated SYN gets the very same answer again, as from a kernel.
  */
@@ -97,7 +97,7 @@
 #define RAW_HANDSHAKE_HEADER_MIN 44
 #define RAW_HANDSHAKE_ACK_OPTION 0x1312 /* the first two bytes of the ACK's options */
 
-/* What one handshake is known by, from its first SYN on. */
+/* The identity of a handshake, from its first SYN on. */
 struct raw_handshake {
 	struct addr local; /* with ports */
 	struct addr remote;

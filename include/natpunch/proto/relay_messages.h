@@ -1,8 +1,8 @@
 /*
- * relay_messages.h - home's way to a relayed connection, as bytes: the ticket and the JOIN.
+ * relay_messages.h - the ticket and the JOIN, by which home comes to a relayed connection.
  *
- * Where no direct way can be had, initiator and home both come to the reflector, and it passes on
- * what either says. The initiator asks RELAY (name_messages.h) over its connection and waits. The
+ * If there is no direct way, initiator and home both connect to the reflector, and it relays
+ * between them. The initiator asks RELAY (name_messages.h) over its connection and waits. The
  * reflector sends home an INVITE (invitation.h) with a ticket; home makes a new connection, from
  * any port, and shows that it has the ticket:
  *
@@ -12,10 +12,9 @@
  *
  * Both HMACs are under the ticket's token. Then the success response to RELAY is sent as well, and
  * from there on either connection carries the other's bytes and no STUN. So neither may send
- * anything in between: what comes before the answer is lost, or ends the relay. A ticket is taken
- * once, and only for a few seconds. A JOIN that has another token, no ticket that is waited for, or
- * anything that is not understood gets 401; where the reflector is out of descriptors, 508. Either
- * ends the connection.
+ * anything before the answer: it is lost, or ends the relay. A ticket is valid once, and only for a
+ * few seconds. A JOIN with another token, without a ticket that is waited for, or with anything
+ * unknown gets 401; 508 if the reflector is out of descriptors. Either ends the connection.
  *
  * NATPUNCH-TICKET (0xC6E8), 32 bytes, readable with the name's key alone (stun_auth.h, label
  * "natpunch relay 1"):

@@ -1,5 +1,5 @@
 /*
- * segment.h - TCP segments and UDP datagrams as they stand behind an IP header, read and written.
+ * segment.h - reads and writes TCP segments and UDP datagrams, as they follow an IP header.
  *
  * TCP, RFC 9293 section 3.1:
  *
@@ -19,10 +19,10 @@
  * 9293 3.7.1), timestamps (kind 8, RFC 7323 3.2) and the MD5 signature (kind 19, RFC 2385), whose
  * 16 bytes mean nothing here.
  *
- * What comes from a raw socket comes from anybody. Every length is checked before it is used; a
- * header or an option that does not fit, a known option of a wrong length or given twice makes the
- * whole thing unreadable. Checksums are written, but not tested on reading: a kernel that hands a
- * packet to a raw socket of its own machine has often not filled them in.
+ * Threat: a raw socket gets packets from anybody. Every length is checked before it is used; a
+ * header or an option that does not fit, or a known option of a wrong length or given twice, makes
+ * the packet unreadable. Checksums are written, and not checked on reading: for packets within one
+ * machine the kernel has often not filled them in.
  */
 #ifndef NATPUNCH_PROTO_SEGMENT_H
 #define NATPUNCH_PROTO_SEGMENT_H
@@ -92,7 +92,7 @@ int segment_read_ipv4(struct segment_packet *out, const void *data, size_t size)
 
 /*
  * Reads a TCP segment or a UDP datagram out of packet->payload; the addresses come from the packet,
- * the ports from here. Whether packet->protocol is the right one is the caller's question. Each
+ * the ports from here. The caller checks packet->protocol. Each
  * returns 0, or -1 when it is none; *out is all zero then.
  */
 int segment_read_tcp(struct segment *out, const struct segment_packet *packet)

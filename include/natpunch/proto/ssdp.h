@@ -1,6 +1,6 @@
 /*
- * ssdp.h - finding a router that speaks UPnP: a question in a datagram to 239.255.255.250:1900 or
- * to the router itself, and answers, one in a datagram (UPnP Device Architecture 1.1, section 1.3).
+ * ssdp.h - finds a router that speaks UPnP: a datagram to 239.255.255.250:1900 or to the router
+ * itself, and answers of one datagram each (UPnP Device Architecture 1.1, section 1.3).
  *
  * Threat: anybody in the network can answer. Only a description on the router itself counts.
  */

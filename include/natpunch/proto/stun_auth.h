@@ -1,6 +1,6 @@
 /*
- * stun_auth.h - what a name's key does for a message: MESSAGE-INTEGRITY-SHA256 (RFC 8489 14.6)
- * tells who wrote it, and a pad hides some of its bytes.
+ * stun_auth.h - by a name's key MESSAGE-INTEGRITY-SHA256 (RFC 8489 14.6) proves who wrote a
+ * message, and a pad hides some of its bytes.
  *
  * The HMAC covers everything in front of the attribute, the header with a length that ends behind
  * the attribute. Of its lengths only the full 32 bytes are taken. Because the header is covered, a
@@ -12,8 +12,8 @@
  *
  * No two messages have the same transaction id and salt, as both are random, so no pad is used
  * twice. The label, with its NUL, tells apart what is hidden, and cannot begin a STUN message: no
- * pad is ever a message's HMAC. The pad only hides; that nothing was changed is shown by the
- * message's MESSAGE-INTEGRITY-SHA256, which must be checked as well.
+ * pad is ever a message's HMAC. The pad only hides: check the message's
+ * MESSAGE-INTEGRITY-SHA256 as well, which shows that nothing was changed.
  */
 #ifndef NATPUNCH_PROTO_STUN_AUTH_H
 #define NATPUNCH_PROTO_STUN_AUTH_H

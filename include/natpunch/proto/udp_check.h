@@ -1,13 +1,13 @@
 /*
- * udp_check.h - "do my datagrams reach you, and yours me?": what the two sides of a UDP punch send
- * each other, as bytes. It is what ICE calls a connectivity check (RFC 8445 section 7).
+ * udp_check.h - "do my datagrams reach you, and yours me?": the messages between the two sides of a
+ * UDP punch, as the connectivity checks of ICE (RFC 8445 section 7).
  *
  *   method  number  request (either side)                success response (the other side)
  *   CHECK   0x0E9   CHECK, MESSAGE-INTEGRITY-SHA256,     the same
  *                   FINGERPRINT
  *
- * The HMAC's key are the name's 32 bytes (name_messages.h). Neither the name nor anything else that
- * tells whose it is stands in it. Both are 72 bytes, so no answer is larger than its request.
+ * The HMAC's key are the name's 32 bytes (name_messages.h). They contain neither the name nor
+ * anything else that identifies it. Both are 72 bytes, so no answer is larger than its request.
  *
  * NATPUNCH-CHECK (0xC6F4), 4 bytes:
  *
@@ -19,7 +19,7 @@
  *           that was sent back, and is none.
  *   flags   1: the sender's own request was answered, so both ways are open and no more is wanted
  *
- * The daemon whose port it is may see these datagrams too. They begin with 0x02c9 or 0x03c9, which
+ * The daemon on the port may get these datagrams too. They begin with 0x02c9 or 0x03c9, which
  * no message of WireGuard's, OpenVPN's or mosh's does; each of them ignores what its keys do not
  * fit.
  */

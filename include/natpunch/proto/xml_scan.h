@@ -1,6 +1,6 @@
 /*
- * xml_scan.h - the elements of an XML document that have a short text and nothing else in them, as
- * the document comes in, a byte at a time. UPnP's documents need no more.
+ * xml_scan.h - finds the elements of an XML document that contain only a short text, reading a byte
+ * at a time. UPnP's documents need no more.
  *
  * This is no XML parser: it does not compare the names of start and end tags, passes over
  * attributes, comments and processing instructions, and takes the part behind the colon for the
