@@ -27,10 +27,10 @@
  * Threat: a reflector that has the key, or somebody who has taken it over, invites home to
  * addresses of its choice: to have connections handed over that came from no initiator, or to have
  * home send SYNs to somebody. So what no initiator can have as its address is passed over
- * (responder_is_possible()). Private addresses are not among it: in a company, or at home, the
- * reflector may see them. And each SYN that leaves the kept port counts against the limits
- * SYNS_EACH and SYNS_ALL, except those that the kernel repeats where nothing is answered, after 1 s
- * and 3 s. A punch that is over them waits.
+ * (responder_is_possible()), and so are the reflector's own two addresses. Private addresses are
+ * not among it: in a company, or at home, the reflector may see them. And each SYN that leaves the
+ * kept port counts against the limits SYNS_EACH and SYNS_ALL, except those that the kernel repeats
+ * where nothing is answered, after 1 s and 3 s. A punch that is over them waits.
  *
  * Who goes first. An initiator connects as soon as it hears our prediction, h + l after we sent it,
  * with h and l the one-way times from us to the reflector and from there to the initiator. Where
@@ -92,6 +92,14 @@ bool responder_is_possible(const struct addr *addr, const struct addr *reflector
 	default:
 		return !socket_is_local_ip(addr) || socket_is_local_ip(reflector);
 	}
+}
+
+/* A connection there would be one of home's own with the reflector, and no initiator's. */
+static bool is_reflector(const struct responder *responder, const struct addr *addr)
+{
+	const struct responder_path *path = &responder->path;
+
+	return addr_equal(addr, &path->relay.reflector) || addr_equal(addr, &path->other);
 }
 
 /* Said once: who invites decides how often. */
@@ -303,7 +311,8 @@ static unsigned meet_at_prediction(struct responder *responder,
 		start = now + sampler->round_trip_ms + AFTER_PREDICTION_MS;
 	for (size_t i = 0; i < count; i++) {
 		initiator.port = ports[i];
-		start_punch(responder, &initiator, start, SECOND_TIMEOUT_MS, now);
+		if (!is_reflector(responder, &initiator))
+			start_punch(responder, &initiator, start, SECOND_TIMEOUT_MS, now);
 	}
 	return (unsigned)count;
 }
@@ -402,7 +411,8 @@ void responder_meet(struct responder *responder, const struct responder_path *pa
 
 	set_path(responder, path, now);
 	if (invitation->kind != INVITATION_RELAY &&
-		!responder_is_possible(&invitation->initiator, reflector)) {
+		(!responder_is_possible(&invitation->initiator, reflector) ||
+			is_reflector(responder, &invitation->initiator))) {
 		pass_over(responder, &invitation->initiator);
 		return;
 	}

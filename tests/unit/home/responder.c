@@ -107,6 +107,18 @@ static void test_addresses(void)
 	ok(!follows("127.0.0.1", "224.0.0.1"), "no reflector sees a group");
 }
 
+static void test_reflector(void)
+{
+	begin();
+	invite(ELSEWHERE, ELSEWHERE, 3478, INVITATION_PUNCH);
+	is_uint(count_punches(), 0, "the reflector is no initiator");
+	invite(ELSEWHERE, ELSEWHERE, 3479, INVITATION_PUNCH);
+	is_uint(count_punches(), 0, "nor at its other address");
+	invite(ELSEWHERE, ELSEWHERE, FIRST_PORT, INVITATION_PUNCH);
+	is_uint(count_punches(), 1, "somebody may be behind the same NAT as it");
+	finish();
+}
+
 /* Our port is told to whoever asks, and nothing is sent to an address that cannot be. */
 static void test_prediction(void)
 {
@@ -217,6 +229,7 @@ int main(void)
 	network_enter();
 	own_address();
 	test_addresses();
+	test_reflector();
 	test_prediction();
 	test_one_victim();
 	test_many_victims();
