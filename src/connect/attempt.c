@@ -10,6 +10,8 @@
  *            off; at once where home is held
  *   PUNCH    a connection; or the sampler    second_after               SAMPLE
  *            says that there can be none     or first                   WAIT
+ *            where a relay is offered to a   second_after               WAIT
+ *            home that is held
  *   SAMPLE   all answers, or one that fails  the sampler's TELL         WAIT
  *   TELL     the answer to CONNECT           answer        HEAR         WAIT
  *   HEAR     home's PREDICTION               prediction    PUNCH_AGAIN  WAIT
@@ -36,7 +38,10 @@
  * beside the punch of the first try, at the same port, and where ours cannot be predicted either,
  * PUNCH ends at once; the punch itself goes on in WAIT and RELAY, and has the time that the relay
  * takes, which by the triangle's inequality is enough for a direct way that there is after all.
- * Where ours can be, the first try takes its time, and the second one is left out.
+ * Where ours can be, the first try takes its time, and the second one is left out. In the same way
+ * the punch goes on beside the relay where home is held and no second try can be made. A home that
+ * died in silence is known by the relay alone, which waits for it some seconds: so that is asked
+ * for in time.
  *
  * A phase is a row: begin() starts it, watch() says what it waits for, step() is called after each
  * event and at the deadline. begin() and step() return STAYS, or how the phase ended.
@@ -636,6 +641,8 @@ static enum phase_end begin_punch(struct attempt *in)
 	in->punched = in->now;
 	start_punches(in, &in->target.port, 1, timeout);
 	add_company(in, timeout);
+	if (in->held && !in->can_predict && question->offer_size > 0)
+		in->due = in->now + times->second_after;
 	if (in->can_predict && question->home_random_ports && question->offer_size > 0) {
 		port_sampler_start(
 			&in->sampler, &in->config.reflector, &other, open_from_port, in, in->now);
@@ -650,13 +657,18 @@ static void watch_punch(const struct attempt *in, struct pollfd *own)
 	port_sampler_watch(&in->sampler, own + FIRST_PUNCHES);
 }
 
-/* What home cannot predict and we cannot either needs no waiting: it goes on beside the relay. */
+/*
+ * What home cannot predict and we cannot either needs no waiting, and what there is no second try
+ * for does not need all the time: it goes on beside the relay.
+ */
 static enum phase_end step_punch(struct attempt *in, const struct pollfd *own)
 {
 	enum phase_end end = step_punches(in, own);
 
-	if (end != END_STAYS || in->sampler.state == PORT_SAMPLER_NONE)
+	if (end != END_STAYS)
 		return end;
+	if (in->sampler.state == PORT_SAMPLER_NONE)
+		return in->now < in->due ? END_STAYS : END_VAIN;
 	port_sampler_advance(&in->sampler, own + FIRST_PUNCHES, in->now);
 	in->due = in->sampler.due;
 	if (port_sampler_is_random(&in->sampler)) {

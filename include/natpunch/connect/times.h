@@ -17,7 +17,8 @@ struct initiator_times {
 	uint32_t next_address; /* of the reflector's: this one is begun anew then */
 	uint32_t answer;       /* to CONNECT */
 	uint32_t first;        /* for a connection, where there is no second try */
-	uint32_t second_after; /* without a connection; a SYN was sent again meanwhile */
+	uint32_t second_after; /* a try without a connection, or the relay is; a SYN was sent again
+				*/
 	uint32_t prediction;   /* home's; it takes PORT_SAMPLER_TIMEOUT_MS at most to look */
 	uint32_t second;       /* for the connections of the second try */
 	uint32_t relay;        /* the reflector's own patience with home, and more */

@@ -1270,6 +1270,26 @@ static void test_early_relay(int listener)
 	close(fd);
 }
 
+/* No second try is offered: the relay is asked for in time, and the punch goes on beside it. */
+static void test_relay_in_time(int listener)
+{
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+	uint8_t request[STUN_MESSAGE_MAX];
+	struct road road;
+	int fd, at_home;
+
+	times.first = times.relay = 2 * PATIENCE;
+	times.second_after = 100;
+	road = travel_for("127.0.0.1", PLAYED_PORT, &home, 2 * PATIENCE, &times);
+	fd = play_connect(listener);
+	ok(hear_message(fd, SOCK_STREAM, request) > 0, "it asks for a relay in time");
+	at_home = listen_on("127.0.0.1", HOME_PORT);
+	is_greeted(accept_patiently(at_home), "home lets it in meanwhile");
+	arrives(&road, 0, "connected to 127.0.0.1:22022", "the punch goes on");
+	close(at_home);
+	close(fd);
+}
+
 /* Ours can be predicted: what home could be punched by is waited for. */
 static void test_no_early_relay(int listener)
 {
@@ -1451,6 +1471,7 @@ static void test_phases(void)
 	test_relay_granted(listener);
 	test_relay_of_another(listener);
 	test_relay_at_once();
+	test_relay_in_time(listener);
 	test_early_relay(listener);
 	test_no_early_relay(listener);
 	test_lost_punch(listener);
