@@ -6,6 +6,7 @@
 
 #include "natpunch/client/both_families.h"
 #include "natpunch/client/client_sandbox.h"
+#include "cmd/check_json.h"
 #include "cmd/check_report.h"
 #include "cmd/common_options.h"
 #include "natpunch/check/classify.h"

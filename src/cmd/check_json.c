@@ -1,7 +1,7 @@
-/* What check found out, for machines; natpunch-check(1) lists the fields. */
+#include "cmd/check_json.h"
+
 #include <stdio.h>
 
-#include "cmd/check_report.h"
 #include "natpunch/base/text.h"
 #include "natpunch/client/router.h"
 

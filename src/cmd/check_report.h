@@ -1,5 +1,5 @@
 /*
- * check_report.h - prints what `natpunch check` found out, for people and for machines.
+ * check_report.h - prints what `natpunch check` found out, for people; check_json.h for machines.
  *
  * A side is a family. One alone is printed without a word about families. Of two, the verdict names
  * each, and each then has all that it would have alone, the better one first. A side that could not
@@ -29,13 +29,10 @@ struct check_side {
 const struct check_side *check_report_best(const struct check_side *sides, size_t count);
 
 /*
- * Each for sides one of which is judged. To standard output: the verdict, then for each family what
+ * For sides one of which is judged. To standard output: the verdict, then for each family what
  * to do, a picture of the path and the table. `given`: the options, for the commands to run.
  */
 void check_report_text(
 	const struct check_side *sides, size_t count, const struct common_options *given);
-
-/* One line of JSON; natpunch-check(1) lists its fields. */
-void check_report_json(const struct check_side *sides, size_t count);
 
 #endif

@@ -2,6 +2,7 @@
  * What is printed of two families: the verdict about both, each by itself, and one that lacks; and
  * JSON. Verdicts and steps are in check_advice.
  */
+#include "cmd/check_json.h"
 #include "cmd/check_report.h"
 
 #include <fcntl.h>
