@@ -351,7 +351,7 @@ static bool is_ours(const struct binding_client *client, const uint8_t *data, si
 	       memcmp(data + 4, client->question.transaction, STUN_TRANSACTION_SIZE) == 0;
 }
 
-/* One whole message: an answer, or something for whoever else listens on this port. */
+/* One whole message: an answer, or one for the listener. */
 static void take_message(
 	struct binding_client *client, const uint8_t *data, size_t size, uint64_t now)
 {

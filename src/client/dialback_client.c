@@ -134,7 +134,7 @@ static void receive_answer(struct dialback_client *client)
 	case STUN_STREAM_CLOSED:
 	case STUN_STREAM_CUT:
 	case STUN_STREAM_BROKEN:
-		/* Servers that know nothing of the method may close without a word. */
+		/* Servers that do not know the method may close without an answer. */
 		client->silent = client->stream.received == 0;
 		fail_with(
 			client, EXIT_STATUS_NETWORK, "no answer from", stun_stream_explain(result));

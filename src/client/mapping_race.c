@@ -263,8 +263,8 @@ static void take_answer(struct mapping_race *race, struct attempt *attempt, uint
 }
 
 /*
- * A connection of anybody else ends soon. Whoever is to hold one does not go elsewhere: one that
- * was held before may be in the way for a while.
+ * Any other connection ends soon. A race that is to hold its connection does not go elsewhere
+ * either: the one that was held before may be in the way for a while.
  */
 static bool wants_aside(const struct mapping_race *race, const struct attempt *attempt)
 {
@@ -410,7 +410,7 @@ static void advance_all(struct mapping_race *race, const struct pollfd *fds, uin
 	}
 }
 
-/* With -b and without -I: what has an uplink's address may leave by another one. */
+/* With -b and without -I: packets with an uplink's address may leave by another uplink. */
 static void hint_at_interface(
 	const struct mapping_race *race, const struct addr *remote, struct error *error)
 {
@@ -444,7 +444,7 @@ static void note_silence(struct mapping_race *race, size_t lane, const struct ad
 	note_error(race, &error);
 }
 
-/* The time is up: says so of everything that was still under way. */
+/* The time is up: notes that for all that was still under way. */
 static void note_timeout(struct mapping_race *race)
 {
 	for (size_t i = 0; i < MAPPING_RACE_ATTEMPT_MAX; i++) {
@@ -462,7 +462,7 @@ static void note_timeout(struct mapping_race *race)
 			note_silence(race, i, NULL);
 }
 
-/* With must_agree, when nothing more will come: who said what. */
+/* With must_agree, when nothing more will come: notes which server reported which address. */
 static void note_disagreement(struct mapping_race *race)
 {
 	char said[2][300] = {"", ""};
@@ -510,7 +510,7 @@ struct mapping_race *mapping_race_start(const struct mapping_race_request *reque
 	race->method = request->method;
 	race->deadline = now + request->timeout_ms;
 	start_next(race, now);
-	/* The second opinion is always wanted, so it is asked for at once. */
+	/* A second answer is always needed, so two servers are asked at once. */
 	if (request->must_agree)
 		start_next(race, now);
 	return race;
@@ -529,7 +529,7 @@ enum mapping_race_state mapping_race_advance(
 		return finish(race);
 	}
 	if (now >= race->stagger_due || !is_busy(race)) {
-		/* What fails at once makes room for the next, until something is under way. */
+		/* An attempt that fails at once makes room for the next, until one is under way. */
 		while (start_next(race, now) && !take_attempts(race, now) && !is_busy(race))
 			;
 		if (race->decided || !is_busy(race))
@@ -538,7 +538,7 @@ enum mapping_race_state mapping_race_advance(
 	return MAPPING_RACE_RUNNING;
 }
 
-/* One of several behind an SRV record is told by its address: the domain would not say which. */
+/* One of several of an SRV record is named by its address: the domain would not say which. */
 static void name_winner(
 	const struct mapping_race *race, const struct attempt *winner, struct mapping *mapping)
 {

@@ -1,11 +1,11 @@
 /*
- * A question about a name takes one request or more: a server may ask for its nonce to be used, and
- * each NAME_MESSAGE_AGAIN sends the next. name_client_take() decides in ASKING; DONE and FAILED
+ * A question about a name takes one request or more: a server may want its nonce used, and each
+ * NAME_MESSAGE_AGAIN sends the next. name_client_take() decides in ASKING; DONE and FAILED
  * stay. Over datagrams `due` sends again; over a stream nothing is due, and its end, its failure
  * and what is not STUN end the question.
  *
- * Threat: the server, and over datagrams everybody who can send to the port: there, what is
- * malformed is noted and passed over. No byte behind the last answer is read from a stream, as the
+ * Threat: the server, and over datagrams everybody who can send to the port: there, a malformed
+ * message is noted and ignored. No byte behind the last answer is read from a stream, as the
  * connection goes on afterwards.
  */
 #include "natpunch/client/name_client.h"
@@ -28,7 +28,7 @@ static void set_failed(struct name_client *client)
 
 static void send_datagram(struct name_client *client, uint64_t now)
 {
-	/* What the network says of it is left to the next sending. */
+	/* After an error the next sending tries again. */
 	(void)borrow_send(client->port, client->request, client->request_size);
 	client->due = now + client->rto;
 	client->rto *= 2;

@@ -38,7 +38,7 @@ static int ask_over(struct borrowed *port, struct name_question *question, const
 	return result;
 }
 
-/* Raw has no connection: one from any port says which port was found. */
+/* Raw has no connection: one from any port registers the port that was found. */
 static int register_by_number(const struct mapping_race_request *request,
 	const struct mapping_race_result *result, struct name_question *question, uint64_t deadline,
 	struct error *error)

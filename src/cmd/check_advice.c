@@ -332,7 +332,7 @@ static void print_laptop(const struct nat_report *report, const struct common_op
 			    : " -K natpunch.key home");
 }
 
-/* Whoever comes by a name needs no port that lets everybody in. */
+/* A laptop that comes by a name needs no port that lets everybody in. */
 static void print_by_name(
 	const struct nat_report *report, const struct common_options *given, bool *told)
 {

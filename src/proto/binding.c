@@ -201,7 +201,7 @@ static void read_attribute(const struct stun_attribute *attribute, struct questi
 	}
 }
 
-/* Fills in a question that is all zero but for serves_wishes. */
+/* Fills in a question that is all zero except serves_wishes. */
 static void read_question(const struct stun_message *message, struct question *question)
 {
 	struct stun_attribute attribute;

@@ -38,7 +38,7 @@ enum first_bytes first_bytes_classify(const void *data, size_t size)
 enum {
 	IN_LINE,       /* the line has characters */
 	AFTER_NEWLINE, /* the line is empty so far */
-	AFTER_RETURN,  /* the line is empty but for a CR */
+	AFTER_RETURN,  /* the line is empty except for a CR */
 	AFTER_HEADERS,
 };
 

@@ -58,7 +58,7 @@ struct name_grant {
 /* Makes the secrets anew. */
 void name_auth_open(struct name_auth *auth);
 
-/* Returns false for what is not a message about a name, whoever wrote it, and of any class. */
+/* Reads a message about a name, of any class. Returns false for any other. */
 bool name_auth_read(struct name_request *request, const void *data, size_t size);
 
 /*

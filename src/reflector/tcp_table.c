@@ -34,7 +34,7 @@
  *
  * Invariants: a slot is in `passing` and `passing_sites`, or in `holding` and `sites`, just when
  * its connection is there, and in `waiting` just when that is paused; a generation belongs to one
- * connection only, so that a late event for the one before it is told apart.
+ * connection only, so that a late event for the one before it is recognised.
  */
 #include "reflector/tcp_table.h"
 

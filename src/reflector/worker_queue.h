@@ -25,7 +25,7 @@ struct worker_queue {
 };
 
 struct worker_queue_item {
-	int fd; /* a connection, of whoever has the item; or -1: it is a datagram */
+	int fd; /* a connection, owned by the item's owner; or -1: it is a datagram */
 	/* a connection: */
 	struct addr peer;
 	uint16_t hold_seconds;

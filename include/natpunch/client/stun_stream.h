@@ -39,7 +39,7 @@ const char *stun_stream_send(int fd, const void *request, size_t size);
 
 /*
  * Reads from a non-blocking fd what there is of one message. After MESSAGE there may be more, of
- * which poll(2) tells; after CLOSED, CUT, BROKEN and NOT_STUN the connection is of no more use.
+ * which poll(2) tells; after CLOSED, CUT, BROKEN and NOT_STUN the connection is of no use.
  */
 enum stun_stream_result stun_stream_read(struct stun_stream *stream, int fd);
 

@@ -2,9 +2,9 @@
  * udp_arrivals.h - what comes to a UDP port of answers to questions that were asked from another
  * one.
  *
- * Two descriptors look at the port, whoever has it: a raw socket behind this machine's firewall,
- * and a tap before it. Both take CAP_NET_RAW. Without that the port itself is bound for the while,
- * if it is free; then nothing tells what the firewall dropped.
+ * Two descriptors look at the port, also when another program has it: a raw socket behind this
+ * machine's firewall, and a tap before it. Both take CAP_NET_RAW. Without that the port itself is
+ * bound for the while, if it is free; then nothing tells what the firewall dropped.
  *
  * Threat: everybody can send to the port. What counts is the random transaction of a question.
  */

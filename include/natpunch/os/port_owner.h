@@ -20,7 +20,7 @@ struct port_owner {
 	bool listens;  /* somebody holds the port: a TCP listener, or a bound UDP socket */
 	pid_t pid;     /* 0 where /proc does not show it to us */
 	char name[32]; /* its command, escaped, or "" */
-	size_t count;  /* of sockets that hold the port, by whomever */
+	size_t count;  /* of sockets that hold the port, in any process */
 	struct addr at[PORT_OWNER_ADDRESS_MAX]; /* the addresses of the first ones */
 	pid_t keeper;  /* of a natpunch probe -k with a TCP connection from the port, or 0 */
 	char unit[64]; /* the service that it is of, escaped, or "" */

@@ -61,7 +61,7 @@ struct pcp_request {
 	/* PCP: the address that the request leaves from. Its family is that of the mapping. */
 	struct addr client;
 	/* The rest is of the two kinds of MAP. */
-	uint8_t nonce[PCP_NONCE_SIZE]; /* PCP: whoever knows it may change the mapping */
+	uint8_t nonce[PCP_NONCE_SIZE]; /* PCP: any host that knows it may change the mapping */
 	enum mapping_protocol protocol;
 	uint16_t internal_port;
 	uint16_t external_port; /* a wish */

@@ -39,7 +39,7 @@ enum stun_auth_result {
 enum stun_auth_result stun_auth_check(
 	const struct stun_message *message, const void *key, size_t key_size);
 
-/* The last put but for a FINGERPRINT. */
+/* Puts the last attribute, except for a FINGERPRINT. */
 void stun_auth_put(struct wire_writer *writer, const void *key, size_t key_size);
 
 /* Hides `bytes`, or shows them again. `size` is STUN_AUTH_MASK_MAX at most. */
