@@ -180,7 +180,7 @@ static void explain_untold_datagram(struct reachability *reachability)
 			"cannot verify: no reflector answers from a second address");
 	else if (reachability->error.text[0] == '\0')
 		error_set(&reachability->error, EXIT_STATUS_NETWORK,
-			"cannot verify: no word from a reflector in time");
+			"cannot verify: no answer from a reflector in time");
 	error_hint(&reachability->error, "-u -V needs a `natpunch reflect` with -a");
 }
 

@@ -238,7 +238,7 @@ void udp_dialback_advance(struct udp_dialback *dialback, uint64_t now)
 		return;
 	}
 	if (now >= end) {
-		fail_with(dialback, EXIT_STATUS_NETWORK, "no answer from", "it took too long");
+		fail_with(dialback, EXIT_STATUS_NETWORK, "no answer from", "the time is up");
 		return;
 	}
 	if (now >= dialback->again)

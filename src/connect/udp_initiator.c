@@ -421,7 +421,7 @@ static void ask_next(struct initiator *initiator, struct asking *asking, uint64_
 		return;
 	}
 	asking->state = ASKING_ENDED;
-	error_set(&initiator->error, EXIT_STATUS_LOCAL, "out of memory");
+	error_set(&initiator->error, EXIT_STATUS_LOCAL, "no memory");
 	initiator->error_rank = rank(&initiator->error, true);
 }
 

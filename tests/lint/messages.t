@@ -36,9 +36,9 @@ no more$ | no longer
 for want of | as it lacks
 WORDINGS
 
-# The same words in another order are a second wording.
+# The same words in another order are a second wording; options of a command have no order.
 none 'one order of words for one fault' "$(perl -F'\t' -lane '
-	next if $F[1] =~ /^_?static_assert$/i;
+	next if $F[1] =~ /^_?static_assert$/i || $F[2] =~ /^ *-/;
 	my @words = grep { !/^(a|an|the|is|are|was|it)$/ } split / /,
 		join " ", lc($F[2]) =~ s/%[-+0-9.*]*(?:l|ll|z)?[a-z]|<PRI\w+>//gr =~ /([a-z]{2,})/g;
 	next if @words < 3;
