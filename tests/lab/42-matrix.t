@@ -1,7 +1,9 @@
 #!/bin/sh
 # Which pairs of NATs connect gets through, and which way, by what the kernels know and by what passes
 # the reflector: how that is found out is said in matrix. Pairs that differ in what they show, some of
-# them with the portable program at the laptop (make PORTABLE=1); with MATRIX=all each pair with both.
+# them with the portable program at the laptop (make PORTABLE=1); with MATRIX=all each pair with both,
+# and with the portable program there are two reflectors, one of which is killed in the middle of each
+# tenth connect. Without it, in the middle of one connect.
 
 # shellcheck source=tests/lab/tap.sh
 . "$(dirname "$0")/tap.sh"
@@ -37,16 +39,23 @@ leaves_as_many()
 	esac
 }
 
-# WORDS PAIR...: all pairs without one; $LAPTOP_NATPUNCH is the program at the laptop.
+# WORDS N PAIR...: all pairs without one; $LAPTOP_NATPUNCH is the program at the laptop; a reflector is
+# killed in each Nth connect, in none if N is 0.
 try_rows()
 {
 	words=$1
-	shift
-	"${0%/*}/matrix" -f list "$@" >"$table"
+	every=$2
+	shift 2
+	"${0%/*}/matrix" -k "$every" -f list "$@" >"$table"
+	pairs=$(wc -l <"$table")
+	kills=$(grep -c '@' "$table")
+	is "$words: as many reflectors were killed as connects were to see it" "$kills" \
+		"$([ "$every" -eq 0 ] && echo 0 || echo $((pairs * 2 / every)))"
+	diag "$words: $pairs pairs, $((pairs * 2)) connects, $kills with a reflector killed"
 	is "$words: all pairs were tried" "$(wc -l <"$table")" "$([ $# -gt 0 ] && echo $# || echo 81)"
-	while read -r home laptop path ms packets; do
+	while read -r home laptop path ms packets killed; do
 		expected=$(theory "$home" "$laptop")
-		ok "$words: home $home, laptop $laptop: $expected (was $path $ms)" agrees "$path" "$expected"
+		ok "$words: home $home, laptop $laptop: $expected (was $path $ms, killed $killed)" agrees "$path" "$expected"
 		ok "and ${packets:-no} packets of it at the reflector" leaves_as_many "$path" "${packets:-none}"
 	done <"$table"
 }
@@ -58,13 +67,17 @@ table=$(mktemp) || exit 255
 trap 'rm -f "$table"' EXIT
 linux='open:open full-cone-port:symmetric port-restricted:port-restricted port-restricted-rst:double
 	symmetric:port-restricted symmetric:symmetric symmetric-step:symmetric-step'
-posix='port-restricted-rst:port-restricted-rst symmetric:open port-restricted:symmetric
-	double:full-cone symmetric-step:port-restricted-rst'
+posix='symmetric:open port-restricted:symmetric double:full-cone symmetric-step:port-restricted-rst'
 [ "${MATRIX-}" != all ] || linux='' posix=''
 unset LAPTOP_NATPUNCH
 # shellcheck disable=SC2086 # lists
-try_rows linux $linux
+try_rows linux 0 $linux
 export LAPTOP_NATPUNCH="$portable"
-# shellcheck disable=SC2086
-try_rows portable $posix
+if [ "${MATRIX-}" = all ]; then
+	try_rows 'portable, two reflectors' 10
+else
+	# shellcheck disable=SC2086
+	try_rows portable 0 $posix
+	try_rows 'portable, two reflectors' 2 port-restricted-rst:port-restricted-rst
+fi
 done_testing
