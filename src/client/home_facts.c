@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "natpunch/client/own_hosts.h"
+#include "client/own_hosts.h"
 #include "natpunch/os/random.h"
 
 void home_facts_init(struct home_facts *facts)

@@ -1,4 +1,4 @@
-#include "natpunch/client/own_hosts.h"
+#include "client/own_hosts.h"
 
 #include "natpunch/os/socket_linux.h"
 

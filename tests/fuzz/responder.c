@@ -398,7 +398,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	left = size;
 	now = START_MS;
 	syns = 0;
-	registration_init(&registration, NULL);
+	registration_init(&registration, NULL, NULL);
 	responder_init(&responder, &handover);
 	for (int i = 0; i < STEPS && left > 0; i++)
 		step();

@@ -2,7 +2,7 @@
  * Which addresses of this machine a REGISTER carries: those of the interface that the mapping's own
  * one is on, which here is the loopback with a private address of IPv6 beside.
  */
-#include "natpunch/client/own_hosts.h"
+#include "client/own_hosts.h"
 
 #include "unit/server.h"
 
