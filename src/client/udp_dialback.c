@@ -208,14 +208,14 @@ static void finish(struct udp_dialback *dialback)
 	struct dialback_client *client = dialback->client;
 
 	for (size_t i = 0; i < client->answer.count; i++) {
-		const struct udp_arrival *call = dialback->calls[i];
+		const struct udp_arrival *arrival = dialback->calls[i];
 		struct dialback_result *result = &client->answer.results[i];
 
-		if (call == NULL)
+		if (arrival == NULL)
 			continue;
-		if (call->arrived)
-			result->from = call->source;
-		if (call->heard)
+		if (arrival->arrived)
+			result->from = arrival->source;
+		if (arrival->heard)
 			result->outcome = DIALBACK_CONNECTED;
 	}
 	client->state = DIALBACK_CLIENT_DONE;

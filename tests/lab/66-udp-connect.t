@@ -119,6 +119,36 @@ try_pair()
 	lab_stop
 }
 
+# KIND LAPTOPKIND VICTIM MS: two reflectors, over lines of 20 ms, and the first or the second is killed
+# so long after connect's start.
+try_killed()
+{
+	LAB_DELAY=20
+	lab_start "$1" "$2"
+	unset LAB_DELAY
+	title="home $1, laptop $2, $3 killed after $4 ms"
+	cat_daemon
+	road_files
+	road_reflect
+	lab_reflect second second -v -K "$LAB_DIR/keys"
+	start_daemon home-daemon home 5000
+	road_keep -u -p 5000 -i 2 -r "$LAB_SECOND4"
+	wait_for_line 20 "$LAB_DIR/keep.err" "home is registered.*$LAB_SECOND4" || bail "not at both"
+	start_daemon laptop-daemon laptop 6000 "$LAB_DIR/target"
+	{
+		connect_udp -p 6000 -r "$LAB_SECOND4"
+		echo "$status $line" >"$LAB_DIR/ended"
+	} &
+	asker=$!
+	sleep "$(printf '0.%03d' "$4")"
+	lab_kill "$3" KILL
+	wait "$asker"
+	like "$title: exit 0, and a line" "$(cat "$LAB_DIR/ended")" "^0 $LAB_HOME_PUBLIC4 [0-9]+\$"
+	line=$(cat "$LAB_DIR/connect.out")
+	daemons_meet "$title"
+	lab_stop
+}
+
 # KIND LAPTOPKIND HINT: no way, and why
 try_vain()
 {
@@ -434,5 +464,16 @@ if [ "${MATRIX-}" = all ]; then
 	try_pair open symmetric auto
 	try_pair symmetric full-cone auto
 	try_vain symmetric port-restricted "home's NAT may be symmetric"
+	after=0
+	for pair in 'double port-restricted-port' 'full-cone address-restricted' \
+		'address-restricted port-restricted' 'port-restricted full-cone' 'full-cone symmetric' \
+		'address-restricted symmetric' 'open symmetric' 'symmetric full-cone' \
+		'port-restricted port-restricted' 'symmetric address-restricted'; do
+		victim=reflect
+		[ $((after % 40)) -eq 0 ] || victim=second
+		# shellcheck disable=SC2086 # two words
+		try_killed $pair "$victim" "$after"
+		after=$((after + 20))
+	done
 fi
 done_testing

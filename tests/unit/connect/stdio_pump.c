@@ -178,12 +178,17 @@ static void receive_some(struct flow *flow)
 		flow->ended = true;
 }
 
-/* Both directions at once until both ended; `only` NULL: one direction. */
+static bool is_done(const struct flow *flow)
+{
+	return flow == NULL || flow->ended || (flow->keep && flow->received == flow->size);
+}
+
+/* Both directions at once until both are done; `other` NULL: one direction. */
 static void run_flows(struct flow *one, struct flow *other)
 {
 	uint64_t deadline = clock_now_ms() + DEADLINE;
 
-	while ((!one->ended || (other != NULL && !other->ended)) && clock_now_ms() < deadline) {
+	while ((!is_done(one) || !is_done(other)) && clock_now_ms() < deadline) {
 		struct flow *flows[] = {one, other};
 		struct pollfd fds[4];
 
@@ -213,15 +218,23 @@ static void is_whole(const struct flow *flow, const char *name)
 	ok(flow->ended, "%s: the end was passed on", name);
 }
 
+/* The peer's end is the end of all, so it comes when all of the other direction is there. */
 static void test_both_ways(void)
 {
 	struct rig rig = rig_open();
 	struct flow out = {
 		.to = &rig.input, .from = rig.peer, .stream = 1, .size = SIZE, .chunk = 16384};
-	struct flow in = {
-		.to = &rig.peer, .from = rig.output, .stream = 2, .size = SIZE, .chunk = 16384};
+	struct flow in = {.to = &rig.peer,
+		.from = rig.output,
+		.stream = 2,
+		.size = SIZE,
+		.chunk = 16384,
+		.keep = true};
 
 	run_flows(&out, &in);
+	in.keep = false;
+	shutdown(rig.peer, SHUT_WR);
+	run_flows(&in, NULL);
 	is_whole(&out, "10 MB out, while 10 MB come in");
 	is_whole(&in, "10 MB in, while 10 MB go out");
 	is_int(rig_close(&rig), 0, "a good end, with the flags as they were");
