@@ -148,7 +148,7 @@ void check_report_json(const struct check_side *sides, size_t count)
 	printf("{");
 	put_report(&sides[best].report);
 	if (count == 2) {
-		printf(",\"family\":%u", best == 0 ? 4 : 6);
+		printf(",\"family\":%u", best == 0 ? 4U : 6U);
 		put_other(&sides[1 - best], best == 0 ? 6 : 4);
 	}
 	puts("}");
