@@ -191,7 +191,8 @@ static size_t start_punch(struct responder *responder, const struct addr *initia
 
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++) {
 		struct punch *punch = &responder->punches[i];
-		if (punch->state == PUNCH_NONE && free_one == NULL)
+		if (punch->state == PUNCH_NONE && responder->company[i].state == PUNCH_NONE &&
+			free_one == NULL)
 			free_one = punch;
 		if (punch->state != PUNCH_NONE && addr_equal(&punch->remote, initiator))
 			return RESPONDER_PUNCH_MAX;
@@ -240,19 +241,33 @@ static bool advance_punch(
 	return false;
 }
 
-/* The first of both that is open is used; without the punch there is no company. */
+/* It is not wanted any more, except where it is on its way: then the initiator may use it. */
+static void let_go(struct punch *punch)
+{
+	if (punch->tries == 0)
+		punch_end(punch);
+	punch->once = true;
+}
+
+/*
+ * Each that is open is handed over, as the initiator chooses: it uses the first that it sees, which
+ * may be the other one, and closes the rest. A punch that failed takes its company with it.
+ */
 static void advance_pair(struct responder *responder, size_t slot, bool happened,
 	bool company_happened, uint64_t now)
 {
 	struct punch *punch = &responder->punches[slot], *company = &responder->company[slot];
 
-	if (punch->state != PUNCH_NONE)
-		advance_punch(responder, punch, happened, now);
-	if (punch->state == PUNCH_NONE)
-		punch_end(company);
-	else if (company->state != PUNCH_NONE &&
-		 advance_punch(responder, company, company_happened, now))
-		punch_end(punch);
+	if (punch->state != PUNCH_NONE) {
+		if (advance_punch(responder, punch, happened, now))
+			let_go(company);
+		else if (punch->state == PUNCH_NONE)
+			punch_end(company);
+	}
+	if (company->state != PUNCH_NONE &&
+		advance_punch(responder, company, company_happened, now) &&
+		punch->state != PUNCH_NONE)
+		let_go(punch);
 }
 
 /* There is no direct way to the initiator: home comes to the reflector, as it does. */
