@@ -105,9 +105,9 @@ static void test_bounds(void)
 	is_str(read_text(text), "more", "an empty one there");
 	snprintf(text + size, sizeof(text) - size, "<b>");
 	is_str(read_text(text), "bad", "one deeper");
-	snprintf(text, sizeof(text), "<%031d>1</a><b>2</b>", 0);
+	snprintf(text, sizeof(text), "<%0*d>1</a><b>2</b>", XML_SCAN_NAME_SIZE - 1, 0);
 	text[1] = 'a';
-	is_uint(strlen(read_text(text)), 31 + 3 + 4, "the longest name");
+	is_uint(strlen(read_text(text)), XML_SCAN_NAME_SIZE - 1 + 3 + 4, "the longest name");
 	snprintf(text, sizeof(text), "<%0500d>1</a><b>2</b>", 0);
 	text[1] = 'a';
 	is_str(read_text(text), "(1)b(2)", "a longer one is no name");
