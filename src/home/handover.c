@@ -1,43 +1,47 @@
 /*
  * How a connection is handed over.
  *
- * States: each place in the table is free (pid 0), or has a child and its connection (`fd`); that
- * of a stranger whose client has not said a word is `watched`. A place that has YIELDED waits for
- * its child to end, and counts no more.
+ * States: each place in the table is free (pid 0), or has a child and its connection (`fd`). A
+ * stranger's place is `watched` until its client has sent something. A place that has YIELDED waits
+ * for its child to end, and does not count any more.
  *
  * Events:
- *   a connection, accepted or given   a child gets it: by the launcher, or by fork(2).
- *   no place, and it was invited      the connection that is dead (keepalive.h) for longest is
- *                                     shut down, and its place is YIELDED.
- *   no place, or no child             it is closed and counted; a warning a minute at most. One
- *                                     that was invited is told by a line (RFC 4253 section 4.2).
- *   no descriptor                     the spare one is given up to accept it and close it.
- *   SIGCHLD                           handover_reap() frees the places of those that ended.
- *   in the child                      the command is executed, or the address looked up, connected
- *                                     to and spliced; where that fails, the connection is aborted.
- *                                     Without an address, the socket tables tell where the port's
- *                                     server listens: it may have begun anew on another address.
+ *   a connection, accepted or given   the launcher, or fork(2), makes a child that gets it.
+ *   no place, and it was invited      the connection that has been dead (keepalive.h) for longest
+ *                                     is shut down, and its place is YIELDED.
+ *   no place, or no child             the connection is closed and counted, with a warning a minute
+ *                                     at most. An invited initiator is told by a line (RFC 4253
+ *                                     section 4.2).
+ *   no descriptor                     the spare one is given up to accept the connection and close
+ *                                     it.
+ *   SIGCHLD                           handover_reap() frees the places whose children ended.
+ *   in the child                      the child executes the command; or it looks up the address,
+ *                                     connects to it and splices. If that fails, it aborts the
+ *                                     connection. Without an address, the child finds in the socket
+ *                                     tables where the port's server listens: the server may have
+ *                                     been started again at another address.
  *
- * Timers: `look_at`, each LOOK_MS while there is a stranger whose client has not said a word. When
- * neither end has for `silence_ms`, the connection is shut down, and the child ends as at any end.
- * A server that speaks first has its client's time begin anew with each word. TCP keep-alives
- * (keepalive.h) find a peer that is gone, which is given up after some 53 minutes, and before that
- * when somebody who was invited wants its place.
+ * Timers: `look_at`, each LOOK_MS while there is a stranger whose client has sent nothing. When
+ * neither end has sent anything for `silence_ms`, the connection is shut down, and the child ends
+ * as at any end. If the server speaks first, its client's time begins again with each byte of the
+ * server's. TCP keep-alives (keepalive.h) find a peer that is gone: its connection ends after some
+ * 53 minutes, or sooner when an invited initiator needs its place.
  *
- * Who holds a connection that came from outside? A child of ours, as its standard input and output.
- * What of it is open here, to ask the kernel whether its peer is there and to shut it down, goes
- * when the child ends: so a command ends its connection by its own end, or by shutdown(2), and not
- * by close(2) alone. The child knows nothing of us, and is told nothing: it outlives our restart,
- * and then no place is counted for it.
+ * Each connection that came from outside belongs to a child of ours, as its standard input and
+ * output. We keep it open too, to ask the kernel whether its peer is there and to shut it down,
+ * until the child ends. So a command ends its connection by its own end, or by shutdown(2);
+ * close(2) alone does not end it. The child knows nothing of us, and is told nothing: it outlives
+ * our restart, and then no place is counted for it.
  *
- * The table of children is the bound on what others can make this machine do. They are counted and
+ * The table of children bounds what others can make this machine do. The children are counted and
  * reaped one by one, by pid, as the hook and the resolver have children as well.
  *
- * Threat: strangers, who come by the listener, and want all places. So there are places that only
- * invited ones get, who have the key; a source and a site (rate_limit.h) has a share of the others;
- * and when those are scarce, who has few of them comes before who has many. A stranger who connects
- * from where an initiator was said to be counts as that one, who may have got here without us. A
- * stranger's coming ends nobody, and no peer that answers is ended for anybody.
+ * Threat: strangers that connect to the listener and want all places. So invited initiators, which
+ * have the key, have places that strangers do not get; each source and each site (rate_limit.h) has
+ * its share of the others; and when those are scarce, a source with few of them comes before one
+ * with many. A stranger that connects from an address where an initiator is expected counts as that
+ * initiator, which may have reached the listener by itself. No stranger's coming ends a connection,
+ * and no connection whose peer answers is ended to make room.
  */
 #include "natpunch/home/handover.h"
 
@@ -134,7 +138,7 @@ static _Noreturn void run_command(char *const *command)
 		execv(command[0], command);
 	program_explain(command[0], errno, reason);
 	log_error("cannot run %s: %s", show_name(command[0], name), reason);
-	/* Closed in order, it would be a session that said nothing. */
+	/* Closed in order, the connection would be a session in which the server sent nothing. */
 	flow_abort(STDIN_FILENO);
 	_exit(EXIT_CANNOT_EXEC);
 }
@@ -161,7 +165,7 @@ static int connect_to(const struct addr *addr)
 	return -1;
 }
 
-/* Returns the first that takes a connection, or -1 and errno. */
+/* Returns a socket that is connected to the first address that accepts, or -1 and errno. */
 static int connect_to_any(const struct addr *addrs, size_t count)
 {
 	int fd = -1;
@@ -171,7 +175,7 @@ static int connect_to_any(const struct addr *addrs, size_t count)
 	return fd;
 }
 
-/* Tries the addresses of a name in the resolver's order. */
+/* Tries the addresses of the name in the resolver's order. */
 static int connect_to_host(const struct host_port *to)
 {
 	struct resolve resolve;
@@ -189,7 +193,7 @@ static int connect_to_host(const struct host_port *to)
 	return fd;
 }
 
-/* The server of the port, whatever `outside` came to. */
+/* Connects to the server of the port, at the address that `outside` came to if it listens there. */
 static int connect_to_server(uint16_t port, int outside)
 {
 	struct addr found[PORT_OWNER_SERVER_MAX];
@@ -270,7 +274,7 @@ static struct handover_place *find_free(struct handover *handover)
 	return NULL;
 }
 
-/* How many places strangers have: all, those of the same source, those of the same site. */
+/* How many places strangers have: all of them, those of the same source, those of the same site. */
 struct share {
 	size_t all;
 	size_t source;
@@ -306,7 +310,7 @@ static bool has_share(const struct handover *handover, const struct addr *peer)
 	return share.source < HANDOVER_SOURCE_MAX && share.site < HANDOVER_SITE_MAX;
 }
 
-/* Ends the connection that has been dead for longest, and has its place count no more. */
+/* Ends the connection that has been dead for longest, and no longer counts its place. */
 static bool end_dead(struct handover *handover)
 {
 	struct handover_place *found = NULL;
@@ -336,7 +340,7 @@ static bool end_dead(struct handover *handover)
 	return true;
 }
 
-/* Is there room for another, or could some be made? */
+/* Is there room for another connection, or has a dead one made room? */
 static bool has_room(struct handover *handover, const struct addr *peer, bool invited)
 {
 	if (find_free(handover) == NULL)
@@ -363,7 +367,7 @@ static void log_given(const struct handover *handover, const struct addr *peer, 
 			(int)pid);
 }
 
-/* Strangers decide how often it happens. */
+/* Strangers decide how often this happens: one warning a minute. */
 static void refuse(struct handover *handover, const char *peer, const char *reason, uint64_t now)
 {
 	if (now < handover->quiet_until) {
@@ -385,7 +389,7 @@ static void watch_stranger(struct handover *handover, struct handover_place *pla
 }
 
 /*
- * Who was invited has the key, and a true reason to be told. ssh(1) shows lines before a server's
+ * An invited initiator has the key, and may know the reason. ssh(1) shows lines before a server's
  * version with -v.
  */
 static void refuse_for_room(
@@ -400,7 +404,7 @@ static void refuse_for_room(
 	close(fd);
 }
 
-/* `fd` is the place's, or closed, after that. */
+/* Afterwards the place owns `fd`, or it is closed. */
 static void give(
 	struct handover *handover, int fd, const struct addr *peer, bool invited, uint64_t now)
 {
@@ -458,7 +462,7 @@ uint64_t handover_due(const struct handover *handover)
 	return handover->look_at;
 }
 
-/* Has its client spoken, or has nobody for too long? */
+/* Ends watching if the client has sent something, and the connection after too long a silence. */
 static void look(const struct handover *handover, struct handover_place *place)
 {
 	struct tcp_info info;
@@ -587,7 +591,7 @@ static void turn_away(struct handover *handover, int listener, uint64_t now)
 
 void handover_accept(struct handover *handover, int listener, uint64_t now)
 {
-	/* A bound on one call; what waits still makes the listener readable. */
+	/* A bound on one call: the listener stays readable while connections wait. */
 	for (int i = 0; i < HANDOVER_MAX; i++) {
 		struct addr peer;
 		int fd = accept_one(listener, &peer);

@@ -3,7 +3,10 @@
 #include "natpunch/home/handover.h"
 #include "natpunch/os/port_owner.h"
 
-/* Who shares the port with another listener (SO_REUSEPORT) gets half of what comes. */
+/*
+ * A listener that shares the port with another one (SO_REUSEPORT) gets only half of the
+ * connections.
+ */
 static bool is_taken(uint16_t port)
 {
 	struct port_owner owner;

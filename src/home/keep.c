@@ -1,29 +1,31 @@
 /*
  * The loop that serves all of src/home: the upkeep of one mapping in each family (upkeep.c), hooks,
- * connections that come in, the service manager, and what the network and the user do meanwhile.
+ * connections that come in, the service manager, the network's changes and the user's signals.
  *
  * Events:
- *   network changed, woken (netwatch.h), SIGHUP: each upkeep looks whether its mapping stands.
- *   SIGHUP                 the key is read again; another one is registered with at once. The
- *                          reflectors' names are looked up again.
+ *   network changed, woken (netwatch.h), SIGHUP: each upkeep checks its mapping.
+ *   SIGHUP                 the key is read again; if it has changed, names are registered with the
+ *                          new one at once. The reflectors' names are looked up again.
  *   connection accepted    it goes to the hand-over.
- *   a UDP port to pass on  its datagrams go where udp_forward.c has them go.
- *   SIGTERM, SIGINT        the end. SIGCHLD: hooks and connections that ended are reaped; without
- *                          the launcher it is the end, with an error.
- *   a family is hopeless   the end, with an error, once each one is and this machine refuses.
- *   the router may not     another local port is taken, once, and left where that is refused too
- *   forward to the port    (high_port.h).
+ *   datagram to forward    it goes to udp_forward.c.
+ *   SIGTERM, SIGINT        the end.
+ *   SIGCHLD                hooks and connections that ended are reaped; if the launcher ended,
+ *                          keep_run() ends with an error.
+ *   a family is hopeless   once every family is, and this machine refuses in one, keep_run() ends
+ *                          with an error.
+ *   the router refuses to  another local port is taken, once, and left if the router refuses that
+ *   forward to the port    one too (high_port.h).
  *
- * A part has an init for start(), places in enum watch_slot, which wait_for_something() fills and
- * take_events() reads, a time when it is due, and an end for end(); upkeep.h is the model.
+ * How to add a part: an init in start(), entries in enum watch_slot, which wait_for_something()
+ * fills and take_events() reads, a time when it is due, and an end in end(); upkeep.h is the model.
  *
  * Timers:
- *   check_due     SETTLE_MS after the network changed, as changes come in bursts.
- *   watchdog_due  systemd wants to hear from us.
- *   hook_due()    a hook takes too long, or is called again.
- *   handover_due()  strangers that were handed over may be silent.
+ *   check_due       SETTLE_MS after the network changed, as changes come in bursts.
+ *   watchdog_due    systemd expects a sign of life.
+ *   hook_due()      a hook takes too long, or is called again.
+ *   handover_due()  connections of strangers may have been silent for too long.
  *
- * Invariant: READY is told once, before the first race.
+ * Invariant: READY is sent once, before the first race.
  */
 #include "natpunch/home/keep.h"
 
@@ -52,14 +54,14 @@
 /* All times are clock_now_ms(); TIMER_NONE: not wanted. */
 struct keep {
 	const struct keep_config *config;
-	struct both_families families; /* what is asked in each */
+	struct both_families families; /* the request in each */
 	struct upkeep upkeeps[UPKEEP_MAX];
 	size_t count;
 	struct netwatch watch;
 	int signals;
-	int listener;             /* config's, or that of the high port; or -1 */
-	bool tried_high;          /* a high port is, or was, taken */
-	char status[STATUS_SIZE]; /* that was told last */
+	int listener;             /* the config's, or that of the high port; or -1 */
+	bool tried_high;          /* a high port has been tried */
+	char status[STATUS_SIZE]; /* the last one sent */
 
 	uint64_t check_due;
 	uint64_t watchdog_due;
@@ -145,7 +147,10 @@ static void take_timers(struct keep *keep, uint64_t now)
 	}
 }
 
-/* A family that this machine lacks does not hide that it refuses in the other one. */
+/*
+ * Where one family is hopeless because this machine lacks it, the refusal in the other one still
+ * ends keep_run().
+ */
 static void give_up_if_refused(struct keep *keep)
 {
 	const struct upkeep *refused = NULL;
@@ -229,7 +234,10 @@ static bool leave_high_port(struct keep *keep, struct mapping_race_request *requ
 	return true;
 }
 
-/* What the router said may want another local port. Returns whether there is one now. */
+/*
+ * Takes or leaves the high port by the router's answer. Returns whether the local port is another
+ * one now.
+ */
 static bool settle_port(struct keep *keep, size_t index, const struct forward *forward)
 {
 	struct mapping_race_request *request = &keep->families.sides[index].request;
@@ -267,7 +275,10 @@ static void take_events(struct keep *keep, const struct pollfd fds[WATCH_MAX], u
 	give_up_if_refused(keep);
 }
 
-/* What is refused for each of two ports, is so for the first. */
+/*
+ * Asks for the high port too. If the router refuses both ports, the answer for the first one is
+ * kept.
+ */
 static void ask_for_high_port(struct keep *keep, size_t index, uint64_t deadline)
 {
 	struct family_side *side = &keep->families.sides[index];
@@ -282,7 +293,7 @@ static void ask_for_high_port(struct keep *keep, size_t index, uint64_t deadline
 		side->forward = refused;
 }
 
-/* Before the first packet: where the router forwards, it may send from another port. */
+/* Asks the routers before the first packet: a router that forwards may send from another port. */
 static void ask_routers(struct keep *keep)
 {
 	uint64_t deadline = clock_now_ms() + keep->config->probe.timeout_ms;

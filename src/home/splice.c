@@ -42,7 +42,7 @@ static int prepare(int fd)
 
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
 		return -1;
-	/* Not TCP: nothing to be delayed. */
+	/* Fails on a socket that is not of TCP, which delays nothing. */
 	socket_set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
- * timers.h - times that are due, and intervals that many homes do not share.
+ * timers.h - times at which something is due, and intervals that differ from home to home.
  *
- * A time is clock_now_ms(), or TIMER_NONE while it is not wanted.
+ * A time is clock_now_ms(), or TIMER_NONE if nothing is due.
  */
 #ifndef NATPUNCH_HOME_TIMERS_H
 #define NATPUNCH_HOME_TIMERS_H
@@ -9,12 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Is it due? Then it is not wanted any more. */
+/* Has the time come? Then sets it to TIMER_NONE. */
 bool timers_take_due(uint64_t *due, uint64_t now);
 
 uint64_t timers_earlier(uint64_t one, uint64_t other);
 
-/* Up to a tenth less than `ms`, at random, so that many homes do not send in step. */
+/* Returns `ms` less up to a tenth of it, at random, so that many homes do not send in step. */
 uint64_t timers_with_jitter(uint64_t ms);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * keep.h - mappings that live: found, kept alive, watched, found again, one in each family.
+ * keep.h - keeps a mapping in each family: finds it, keeps it alive, watches it, finds it again.
  *
  * It runs the parts of src/home: for each family an upkeep (upkeep.h) with a held connection, its
  * registration, verification, and the responder that connects to laptops. keep.c lists events and
- * timers, and how a part is added.
+ * timers, and how to add a part.
  */
 #ifndef NATPUNCH_HOME_KEEP_H
 #define NATPUNCH_HOME_KEEP_H
@@ -12,9 +12,9 @@
 #include "natpunch/home/keep_config.h"
 
 /*
- * Runs until SIGTERM or SIGINT. Returns 0, or -1 with *error filled when this machine refuses
- * before there ever was a mapping, or when the launcher is gone: whoever watches over us is to
- * start us anew, with another one.
+ * Runs until SIGTERM or SIGINT. Returns 0, or -1 with *error filled if this machine refuses before
+ * there ever was a mapping, or if the launcher is gone: the service manager is to start natpunch
+ * again, which then has a new launcher.
  */
 int keep_run(const struct keep_config *config, struct error *error);
 

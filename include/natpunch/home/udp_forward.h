@@ -1,6 +1,7 @@
 /*
- * udp_forward.h - passes on the datagrams that come to a UDP port to a server at another address,
- * and its answers back. The server sees them come from this machine, one port for each peer.
+ * udp_forward.h - forwards the datagrams that come to a UDP port to a server at another address,
+ * and the server's answers back. The server sees them come from this machine, one port for each
+ * peer.
  *
  * A state machine that is handed events and the time, and never blocks; udp_forward.c says what
  * happens when, and when its table is full.
@@ -26,21 +27,21 @@ struct udp_forward_flow {
 	int fd; /* connected to the server, or -1 */
 	size_t listener;
 	struct addr remote;
-	uint64_t heard; /* when the remote's last datagram came */
-	bool answered;  /* the server has sent one */
+	uint64_t heard; /* when the last datagram came from the remote */
+	bool answered;  /* the server has sent a datagram */
 };
 
 struct udp_forward {
 	struct addr to;
-	int listeners[UDP_FORWARD_LISTENERS]; /* IPv4 and IPv6, or the one of `local`; or -1 */
+	int listeners[UDP_FORWARD_LISTENERS]; /* of IPv4 and IPv6, or of `local` alone; or -1 */
 	struct udp_forward_flow flows[UDP_FORWARD_MAX];
 	uint64_t warn_again;
 };
 
 /*
- * Takes the port, at `local` or, without a family, at each address; sockets of ours that are
- * connected may share it (borrow_request.shared). Looks up the server, which blocks. Returns 0, or
- * -1 with *error filled and nothing open.
+ * Binds the port at `local`, or at each address if `local` has no family; connected sockets of ours
+ * may share the port (borrow_request.shared). Looks up the server, and blocks for that. Returns 0,
+ * or -1 with *error filled and nothing open.
  */
 int udp_forward_open(struct udp_forward *forward, const struct addr *local, const char *interface,
 	const struct host_port *to, struct error *error);
@@ -49,11 +50,11 @@ int udp_forward_open(struct udp_forward *forward, const struct addr *local, cons
 uint64_t udp_forward_watch(
 	const struct udp_forward *forward, struct pollfd fds[UDP_FORWARD_WATCH_MAX]);
 
-/* Passes on what poll(2) found, and ends what is idle. */
+/* Forwards the datagrams that poll(2) found, and ends idle flows. */
 void udp_forward_advance(
 	struct udp_forward *forward, const struct pollfd fds[UDP_FORWARD_WATCH_MAX], uint64_t now);
 
-/* Closes all; twice is once. */
+/* Closes all sockets; may be called again. */
 void udp_forward_end(struct udp_forward *forward);
 
 #endif
