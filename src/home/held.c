@@ -8,30 +8,30 @@
  *     |______ HELD_LOST _______|____ or HELD_SILENT ___|
  *
  *   CLOSED  nothing is open, and no timer runs.
- *   IDLE    the reflector has answered (ANSWERED). The NAT's entry lives by the last keep-alive.
+ *   IDLE    the reflector has answered (ANSWERED). The last keep-alive keeps the NAT's entry alive.
  *   ASKING  a keep-alive is under way: the Binding request over the same connection or from the
- *           same port. It is sent from the home side, as only outbound packets are sure to refresh
- *           a mapping (RFC 4787 REQ-6), and its answer proves that the mapping is what it was.
+ *           same port. Home sends it, as a NAT need not refresh a mapping for inbound packets (RFC
+ *           4787 REQ-6), and its answer proves the mapping.
  *
  * Events:
- *   answer        -> HELD_ANSWERED; the mapping is what it says. Over UDP a mapping can change
- *                    under what holds it: then the name is registered anew.
+ *   answer        -> HELD_ANSWERED; `mapping` is what the answer says. Over UDP the NAT can
+ *                    allocate a new port in between: then the name is registered anew.
  *   closed        -> HELD_LOST, in IDLE and in ASKING: a FIN, a RST, or an error of the network.
  *   answer_due    -> HELD_SILENT.
- *   renew_due     -> HELD_ENDING: the owner makes the next connection while this one is there.
- *   other message -> an invitation goes to `invited`, all else to the registration.
+ *   renew_due     -> HELD_ENDING: the owner makes the next connection while this one is open.
+ *   other message -> an invitation goes to `invited`, any other one to the registration.
  *
  * Timers:
  *   keepalive_due  in IDLE: the interval, less some jitter.
- *   answer_due     in ASKING: three times the kernel's retransmission timeout, HELD_ANSWER_MS to
- *                  HELD_ANSWER_MAX_MS.
- *   renew_due      three quarters of the lifetime of that server's connections, where it is known.
+ *   answer_due     in ASKING: three times the kernel's retransmission timeout, HELD_ANSWER_MS at
+ *                  least and HELD_ANSWER_MAX_MS at most.
+ *   renew_due      three quarters of the lifetime of this server's connections, if that is known.
  *   and those of the Binding request (sent again over UDP) and of the registration.
  *
  * Invariants: keepalive_due and answer_due never run both; `mapping` is what the last answer said;
- * a new connection is there before the old one is ended; one that is not trusted any more is ended
- * without a packet, as a FIN or RST makes NATs forget what is to be kept; except where a NAT was
- * seen not to bear that (in_order).
+ * a new connection is open before the old one is closed; a connection that is lost or in doubt is
+ * closed silently, as a FIN or RST makes NATs forget the mapping, unless `in_order` is set: some
+ * NATs do not bear a silent close.
  */
 #include "home/held.h"
 
@@ -77,7 +77,7 @@ void held_set_interval(struct held *held, uint64_t interval_ms, uint64_t now)
 		start_keepalive_timer(held, now);
 }
 
-/* What comes over the connection and is not the answer to its question. */
+/* Takes a message that is not the answer to the Binding request. */
 static void take_other_message(void *context, const void *data, size_t size)
 {
 	struct held *held = context;
@@ -94,7 +94,7 @@ void held_begin(struct held *held, const struct mapping_race_result *result, uin
 {
 	uint64_t renew_ms = lifetime_ms - lifetime_ms / 4;
 
-	/* The new one is there; only now is the old one ended. */
+	/* The new connection is open: only now close the old one. */
 	held_end(held);
 	held->open = true;
 	held->binding = result->winner;
@@ -110,9 +110,9 @@ void held_begin(struct held *held, const struct mapping_race_result *result, uin
 }
 
 /*
- * Time for the question or the answer to be lost once. On a long way HELD_ANSWER_MS would be less
- * than a round trip: each connection would be given up while its answer is under way, and that
- * answer then draws a RST, which makes NATs forget what is to be kept.
+ * Leaves time for the request or the answer to be lost once. On a path with long round trips
+ * HELD_ANSWER_MS would be too short: each connection would be given up with its answer under way,
+ * and that answer would then draw a RST, which makes NATs forget the mapping.
  */
 static uint64_t answer_patience_ms(const struct held *held)
 {
@@ -202,7 +202,7 @@ enum held_event held_expire(struct held *held, uint64_t now)
 	return timers_take_due(&held->renew_due, now) ? HELD_ENDING : HELD_NOTHING;
 }
 
-/* To be called before the connection goes that the registration is said over. */
+/* Call it before the connection is closed, which the registration points to. */
 static bool leave(struct held *held)
 {
 	bool was_open = held->open;
@@ -218,7 +218,7 @@ void held_take_over(struct held *held, struct held *from, uint64_t now)
 	const struct mapping_race_result taken = {
 		.mapping = from->mapping, .reflector = from->reflector, .winner = from->binding};
 
-	/* An invitation may be under way. */
+	/* The initiator's invitation may be under way. */
 	held->registration.expected = from->registration.expected;
 	leave(from);
 	held_begin(held, &taken, 0, now);
@@ -226,7 +226,7 @@ void held_take_over(struct held *held, struct held *from, uint64_t now)
 
 static void close_in_order(struct held *held)
 {
-	/* A FIN that nobody answers would keep the port in use for minutes. */
+	/* Without an answer to its FIN the connection would use the port for minutes. */
 	if (held->binding.port.kind == BORROW_STREAM)
 		socket_set_flag(
 			held->binding.port.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, END_PATIENCE_MS);

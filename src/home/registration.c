@@ -2,30 +2,29 @@
  * How a name stays registered.
  *
  * States:
- *   NONE      nothing is held (`over` is NULL), or there is no key, or it cannot be said over it.
- *   ASKING    a REGISTER was sent over what holds the mapping (`asking`).
- *   WAITING   for `due`: registered, or refused.
+ *   NONE      no connection is held (`over` is NULL), or there is no key, or the reflector keeps no
+ *             names, or the method holds no connection.
+ *   ASKING    a REGISTER was sent over the held connection (`asking`).
+ *   WAITING   until `due`: registered, or refused.
  *
  * Events:
- *   a mapping is held, or it is another one   NONE, WAITING, ASKING -> ASKING
- *   the key is another one                    WAITING, ASKING -> ASKING
+ *   a mapping is held, or has changed         NONE, WAITING, ASKING -> ASKING
+ *   the key has changed                       WAITING, ASKING -> ASKING
  *   the facts (home_facts.h) have news        WAITING, when it is registered -> ASKING
  *   success                                   ASKING -> WAITING; invitations count from 1 again.
- *                                             Another home of that name is warned of once until it
- *                                             is gone, by whichever registration of the home sees
- *                                             it first
- *   refused, no answer                        ASKING -> WAITING, with one warning until it goes
- *                                             well
- *   what holds the mapping goes               any -> NONE
- *   an invitation                             taken when it is genuine, of the session that was
- *                                             registered last, and new
+ *                                             The first registration that sees another home of that
+ *                                             name warns of it, once until that home is gone
+ *   refused, no answer                        ASKING -> WAITING, with one warning until a success
+ *   the held connection is gone               any -> NONE
+ *   an invitation                             taken if it is genuine, new, and of the session that
+ *                                             was registered last
  *
  * Timers, all in `due`:
  *   ASKING    REGISTRATION_ANSWER_MS until it is given up; over UDP name_client.h sends again.
- *   WAITING   REGISTRATION_REFRESH_MS, as a reflector may have lost its memory;
+ *   WAITING   REGISTRATION_REFRESH_MS, as a reflector may have lost its records;
  *             REGISTRATION_RETRY_MS after a refusal.
  *
- * Invariant: nothing is sent or taken unless something holds the mapping.
+ * Invariant: nothing is sent or taken except over a held connection.
  */
 #include "home/registration.h"
 
@@ -37,7 +36,10 @@
 #include "natpunch/os/log.h"
 #include "natpunch/os/random.h"
 
-/* The reflector refuses the key. It may have been good before, and so the mapping is kept. */
+/*
+ * Said when the reflector refuses the key. The mapping is kept all the same: the key may have been
+ * good before.
+ */
 #define NEW_KEY                                                                                    \
 	"the same line must stand in the reflector's key file; where the key was changed, put "    \
 	"the new line into the key file here and send SIGHUP"
@@ -58,7 +60,7 @@ void registration_part(struct registration *registration)
 	registration->rival = false;
 }
 
-/* Said once, until it went well again: a refusal will be the same a minute later. */
+/* Warns once until the next success: a refusal will be the same a minute later. */
 static void warn(struct registration *registration, const char *problem, const char *hint)
 {
 	if (registration->warned)
@@ -161,7 +163,7 @@ void registration_start(struct registration *registration, struct binding_client
 	if (over->port.kind == BORROW_STREAM && over->answer.mode != BINDING_MODE_HOLD) {
 		struct error error;
 
-		/* Of several, which one? */
+		/* The text names the reflector, as there may be several. */
 		error_set(&error, EXIT_STATUS_NETWORK, "%s keeps no names", mapping->reflector);
 		warn(registration, error.text, "");
 		return;
@@ -243,7 +245,7 @@ static bool has_news(const struct registration *registration)
 		       registration->facts, &registration->mapping, &registration->client.question);
 }
 
-/* While asking over UDP, a request is due again before the answer is given up. */
+/* While asking over UDP, the request is sent again before the answer is given up. */
 uint64_t registration_next(const struct registration *registration)
 {
 	if (registration->asking && registration->client.due < registration->due)

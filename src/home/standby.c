@@ -6,33 +6,35 @@
  *   FREE     no address (ADDR_NONE).
  *   COVERED  the kept connection is at this address: nothing is done here.
  *   RESTING  not connected, until `due`.
- *   ASKING   connecting, and asking for the first time.
+ *   ASKING   connecting, or waiting for the first answer.
  *   HELD     held.open: kept alive, and the name registered over it (held.c, registration.c).
  *
  *   FREE --looked up--> RESTING --due--> ASKING --answer--> HELD
  *                          ^______failed____|________lost_____|
  *
- * A place is stale once its name leads elsewhere. A stale one that is not HELD becomes FREE at
- * once, and one that is HELD when the name is registered where it leads now: so what is told by a
- * name server that lies, or of a host that is not there yet, costs nothing.
+ * A place is stale once its name does not resolve to its address any more. A stale place that is
+ * not HELD becomes FREE at once; one that is HELD does so when the name is registered at an address
+ * that its reflector's name resolves to now. So nothing is lost when a name server lies, or when
+ * the host at the new address is not up yet.
  *
  * Events:
- *   name looked up    places for its addresses; those that it does not lead to any more are stale.
- *                     A look-up that failed changes nothing.
- *   answer            goes to the owner: it may take the connection over (held_take_over()), and
- *                     the place is COVERED from then on.
+ *   name looked up    its addresses get places; places with other addresses are stale. A look-up
+ *                     that failed changes nothing.
+ *   answer            the owner gets it, and may take the connection over (held_take_over()); then
+ *                     the place is COVERED.
  *   failed, lost      RESTING, for a pause that doubles with each failure in a row.
- *   kept is lost      each HELD one is asked; what answers first is a mapping, sooner than a race.
+ *   kept is lost      a keep-alive goes over each HELD connection; the first answer shows the
+ *                     mapping sooner than a race.
  *
  * Timers: `due` of each place; look_due; those of each held connection.
  *
- * Invariants: no place connects unless a mapping is kept, so that nothing is in the way of the race
- * that looks for one, and the port and the method are known to work; no two places have the same
- * address, as one port has one connection to it; an answer counts only where the reflector promised
- * to hold the connection; nothing that fails here touches the kept connection.
+ * Invariants: home connects to these reflectors only while a mapping is kept, so that nothing is in
+ * the way of the race that looks for one, and the port and the method are known to work; no two
+ * places have the same address, as one port has one connection to it; an answer counts only if the
+ * reflector promised to hold the connection; no failure here touches the kept connection.
  *
- * Threat: as that of the kept connection. A name server can lead home elsewhere, but home leaves no
- * reflector before another one has proved that it has the name's key.
+ * Threat: as for the kept connection. A name server can lead home to an attacker's host, but home
+ * leaves no reflector before another one has proved that it has the name's key.
  */
 #include "home/standby.h"
 
@@ -69,7 +71,7 @@ void standby_init(struct standby *standby, const struct key *key,
 	standby->context = context;
 }
 
-/* Over UDP a port that is bound once cannot be bound for another reflector. */
+/* Over UDP, a method that binds the port cannot bind it again for another reflector. */
 bool standby_serves(const struct standby *standby)
 {
 	const struct borrow_method *method = standby->request->method;
@@ -81,7 +83,7 @@ bool standby_serves(const struct standby *standby)
 	return method != &borrow_method_raw;
 }
 
-/* With -u, where that is the method: said once. */
+/* Warns once if standby_serves() is false over UDP though there are other reflectors. */
 static void warn_alone(struct standby *standby)
 {
 	const struct borrow_method *method = standby->request->method;
@@ -99,7 +101,7 @@ static void warn_alone(struct standby *standby)
 
 /* ---- the kept connection ------------------------------------------------------------------- */
 
-/* Of a single reflector, the upkeep may ask the spare port: that is the same one. */
+/* If there is a single reflector, the upkeep may race its spare port as a second one. */
 static size_t kept_reflector(const struct standby *standby)
 {
 	return standby->probe->reflector_count > 1 ? standby->kept->reflector : 0;
@@ -120,7 +122,7 @@ static bool is_in_use(const struct standby_place *place)
 	return place->addr.family != ADDR_NONE;
 }
 
-/* Does its name lead elsewhere now? */
+/* Does the kept reflector's name resolve to other addresses now? */
 static bool is_kept_stale(const struct standby *standby)
 {
 	const struct held *kept = standby->kept;
@@ -145,7 +147,7 @@ static bool is_registered_at(const struct standby_place *place)
 	return place->held.registration.registered;
 }
 
-/* Is there, or will there be, a connection to this reflector, beside that of the place? */
+/* Is there, or will there be soon, another connection to this place's reflector? */
 static bool is_served(const struct standby_place *place)
 {
 	const struct standby *standby = place->standby;
@@ -194,7 +196,10 @@ static void free_place(struct standby_place *place)
 	place->addr.family = ADDR_NONE;
 }
 
-/* There is a reason; but one that comes again and again has names looked up now and then. */
+/*
+ * Looks up the names soon, look_early_ms after the last round at the earliest: a reason may come
+ * again and again.
+ */
 static void look_up_soon(struct standby *standby, uint64_t now)
 {
 	uint64_t early = standby->looked_at + standby->times.look_early_ms;
@@ -220,7 +225,7 @@ static void fail(
 	stop_asking(place);
 	rest(place, now);
 	name_place(place, name);
-	/* While no mapping is kept either, that is said. */
+	/* While no mapping is kept, the upkeep warns of that instead. */
 	if (place->failures >= warned_from && place->standby->kept->open)
 		registration_miss(&place->held.registration, name, problem);
 	else
@@ -262,7 +267,7 @@ static void hold(struct standby_place *place, uint64_t now)
 	held_begin(&place->held, &result, 0, now);
 }
 
-/* Returns whether it has answered. */
+/* Returns whether the reflector has answered now. */
 static bool go_on_asking(struct standby_place *place, bool happened, uint64_t now)
 {
 	struct binding_client *client = &place->client;
@@ -286,7 +291,7 @@ static bool go_on_asking(struct standby_place *place, bool happened, uint64_t no
 	return true;
 }
 
-/* Returns whether it has answered. */
+/* Returns whether a keep-alive was answered. */
 static bool go_on_holding(struct standby_place *place, bool happened, uint64_t now)
 {
 	struct held *held = &place->held;
@@ -303,7 +308,7 @@ static bool go_on_holding(struct standby_place *place, bool happened, uint64_t n
 	return event == HELD_ANSWERED;
 }
 
-/* The kept connection is there, and may have come there while this one was under way. */
+/* The kept connection has this address now, perhaps since this place began to connect. */
 static void cover(struct standby_place *place, uint64_t now)
 {
 	stop_asking(place);
@@ -312,7 +317,7 @@ static void cover(struct standby_place *place, uint64_t now)
 	place->due = now;
 }
 
-/* Returns whether its connection has answered. */
+/* Returns whether the place's connection has just answered. */
 static bool advance_place(struct standby_place *place, bool happened, uint64_t now)
 {
 	if (!is_in_use(place))
@@ -332,7 +337,7 @@ static bool advance_place(struct standby_place *place, bool happened, uint64_t n
 
 /* ---- the names ----------------------------------------------------------------------------- */
 
-/* Is the name registered where this reflector's name leads now? */
+/* Is the name registered at an address that this reflector's name resolves to now? */
 static bool is_known(const struct standby *standby, size_t reflector)
 {
 	for (size_t i = 0; i < STANDBY_MAX; i++) {
@@ -612,7 +617,7 @@ struct held *standby_successor(struct standby *standby)
 	return NULL;
 }
 
-/* Of a name with addresses, the first place counts for all. */
+/* Does the place count as a reflector? Of the addresses of a host name, only the first does. */
 static bool counts(const struct standby_place *place)
 {
 	const struct standby *standby = place->standby;
