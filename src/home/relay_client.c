@@ -3,21 +3,22 @@
  *
  *   state       ends by                                 then
  *   CONNECTING  the TCP handshake (reflector_call.h)    ASKING, with the JOIN on its way
- *   ASKING      the answer                              OPEN, or FAILED where it refuses
- *               an end without one, or what is no STUN  PAUSING
+ *   ASKING      the answer                              OPEN, or FAILED if it is a refusal
+ *               a close before it, or no STUN           PAUSING
  *   PAUSING     AGAIN_MS after the last call began      CONNECTING
  *
- * and each by `give_up`: FAILED. In OPEN the socket waits to be taken. The ticket is a secret: it
- * is wiped at the end.
+ * and each of them by `give_up`: FAILED. In OPEN the socket waits to be taken. The ticket is a
+ * secret: it is wiped at the end.
  *
- * Loss. A SYN that is lost gets company. A JOIN that is lost is sent again by the kernel after some
- * 250 ms, when the reflector, which takes a client that says nothing for 200 ms for a person, has
- * sent its line and closed. So what ends without an answer is begun again. An answer that is lost
- * comes again on the same connection: a ticket is taken once, so there is never a second JOIN
- * beside one that may have been heard.
+ * Loss. reflector_call.h sends a second SYN beside one that is lost. The kernel sends a lost JOIN
+ * again after some 250 ms; the reflector, which takes a client that sends nothing for 200 ms for a
+ * person, has sent its line and closed by then. So home calls again when the connection ends
+ * without an answer. An answer that is lost comes again on the same connection: a ticket is taken
+ * once, so there is never a second JOIN beside one that the reflector may have read.
  *
- * Threat: whoever answers in the reflector's place. Only an answer that proves the ticket's token
- * opens the connection; one that closes at once has home connect once in AGAIN_MS, until `give_up`.
+ * Threat: a host that answers in the reflector's place. Only an answer that proves the ticket's
+ * token opens the connection; a host that closes at once has home connect once in AGAIN_MS, until
+ * `give_up`.
  */
 #include "home/relay_client.h"
 
@@ -63,7 +64,7 @@ int relay_client_open(const struct relay_client_path *path, const struct addr *r
 	return -1;
 }
 
-/* As punch_opener has it. */
+/* A punch_opener. */
 static int open_call(void *context, const struct addr *remote)
 {
 	return relay_client_open(context, remote);
@@ -80,7 +81,7 @@ static void connect_again(struct relay_client *client, uint64_t now)
 		client->due = client->call.due;
 }
 
-/* That connection is of no more use. */
+/* Closes the connection, and calls again later. */
 static void pause_with(struct relay_client *client, const char *problem)
 {
 	if (client->fd >= 0)
@@ -134,7 +135,7 @@ static void advance_call(
 	client->due = client->call.due;
 	if (client->fd >= 0)
 		send_join(client);
-	else if (client->call.problem == ECONNRESET) /* it was established */
+	else if (client->call.problem == ECONNRESET) /* the connection was established */
 		pause_with(client, strerror(ECONNRESET));
 	else if (client->call.problem != 0)
 		fail_with(client, strerror(client->call.problem));

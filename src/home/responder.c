@@ -2,43 +2,44 @@
  * How home answers invitations.
  *
  * States: those of each punch (punch.h), of each relayed connection (relay_client.h), and of the
- * sampler (port_sampler.h), which looks what port of ours comes next for all in `waiting`.
+ * sampler (port_sampler.h), which finds out, for all initiators in `waiting`, which port our NAT
+ * allocates next.
  *
  * Events:
- *   INVITATION_PUNCH        connect to the initiator's address, for PUNCH_TIMEOUT_MS.
- *   INVITATION_PREDICTION   connecting to the address that it came from is given up, and it waits
- *                           for the sampler; when that is done, our prediction is sent, and we
- *                           connect to each port that the initiator predicted.
- *   INVITATION_RELAY        join it at the reflector.
- *   responder_look()        the sampler runs, for the registration alone.
- *   a punch is not open after COMPANY_MS: it gets company, one SYN from another port, as the
- *                           kernel sends a lost one again after a second only. That one gets to an
- *                           initiator whose NAT lets in what comes from our address.
+ *   INVITATION_PUNCH        home connects to the initiator's address, for PUNCH_TIMEOUT_MS.
+ *   INVITATION_PREDICTION   home stops connecting to the address that the invitation names, and the
+ *                           initiator waits for the sampler. Then home sends our prediction, and
+ *                           connects to each port that the initiator predicted.
+ *   INVITATION_RELAY        home joins the initiator at the reflector.
+ *   responder_look()        the sampler runs for the registration alone.
+ *   a punch is not open after COMPANY_MS: it gets company, one SYN from another port. The kernel
+ *                           repeats a lost SYN only after a second; this one reaches an initiator
+ *                           whose NAT lets in every port of our address.
  *   a punch or a relayed connection is open: it goes to the hand-over. One that failed is ended.
  *
- * Timers: each punch, relayed connection and the sampler have one of their own. A punch to
- * predicted ports begins late where our own port depends on it (below), and lasts
- * SECOND_TIMEOUT_MS.
+ * Timers: each punch, each relayed connection and the sampler has its own. If our NAT allocates
+ * ports in sequence, a punch to predicted ports begins late (below); it lasts SECOND_TIMEOUT_MS.
  *
- * Invariants: an address is punched to once at a time; the tables are of fixed size, and for a
- * newcomer without room there is a warning and nothing else; one sampler serves all that wait for
- * it, as there is but one kept port, and the registration, which learns what each found.
+ * Invariants: there is one punch at most for each address; the tables are of fixed size, and when
+ * they are full a newcomer gets a warning in the log and nothing else; one sampler serves all that
+ * wait, as there is only one kept port, and the registration, which gets each result.
  *
- * Threat: a reflector that has the key, or somebody who has taken it over, invites home to
- * addresses of its choice: to have connections handed over that came from no initiator, or to have
- * home send SYNs to somebody. So what no initiator can have as its address is passed over
- * (responder_is_possible()), and so are the reflector's own two addresses. Private addresses are
- * not among it: in a company, or at home, the reflector may see them. And each SYN that leaves the
- * kept port counts against the limits SYNS_EACH and SYNS_ALL, except those that the kernel repeats
- * where nothing is answered, after 1 s and 3 s. A punch that is over them waits.
+ * Threat: a reflector that has the key, or an attacker that has taken it over, invites home to
+ * addresses of its choice: to have connections handed over that no initiator made, or to have home
+ * send SYNs to a victim. So home passes over addresses that no initiator can have
+ * (responder_is_possible()), and the reflector's own two. Private addresses are allowed: in a
+ * company, or at home, the reflector may see them. And each SYN that leaves the kept port counts
+ * against the limits SYNS_EACH and SYNS_ALL, except the two that the kernel repeats, after 1 s and
+ * 3 s, when nothing answers. A punch that is over the limits waits.
  *
- * Who goes first. An initiator connects as soon as it hears our prediction, h + l after we sent it,
- * with h and l the one-way times from us to the reflector and from there to the initiator. Where
- * our own NAT counts, we must come later: a SYN of ours that is answered RST, since the initiator's
- * NAT has let none of its own out yet, costs us the port that we predicted. Ours is d on its way,
- * so it may leave h + l - d after the prediction; as l <= h + d by the triangle's inequality, a
- * round trip to the reflector, 2 h, is late enough. Where our NAT does not count, first is better:
- * then the initiator's NAT, which may, has its first SYN answered.
+ * Order. An initiator connects as soon as it gets our prediction, h + l after we sent it, where h
+ * and l are the one-way times from us to the reflector and from the reflector to the initiator. If
+ * our own NAT allocates ports in sequence, our SYN must arrive later than the initiator's leaves:
+ * until that one has left, the initiator's NAT answers ours with a RST, and the port that we
+ * predicted is used up. Our SYN takes d, so it may leave h + l - d after the prediction; as l is h
+ * + d at most (the triangle inequality), a round trip to the reflector, 2 h, is late enough. If our
+ * NAT does not allocate ports in sequence, sooner is better: then the first SYN of the initiator,
+ * whose NAT may do so, is answered.
  */
 #include "home/responder.h"
 
@@ -52,13 +53,13 @@
 #include "natpunch/os/log.h"
 #include "natpunch/os/socket_linux.h"
 
-#define SECOND_TIMEOUT_MS   2500 /* as long as the initiator tries */
+#define SECOND_TIMEOUT_MS   2500 /* the initiator tries as long */
 #define COMPANY_MS          250
-#define AFTER_PREDICTION_MS 50 /* for all that is not the way: processes, queues */
+#define AFTER_PREDICTION_MS 50 /* for what delays besides the path: processes, queues */
 
 /*
- * For one address, and for all. Fifty initiators behind one address may come at once, and one that
- * is refused is connected to again 13 times a second.
+ * The limits for one address and for all. Fifty initiators behind one address may come at once, and
+ * home connects 13 times a second to an address that refuses.
  */
 #define SYNS_EACH ((struct rate_limit_rule){.interval_ms = 50, .burst = 128})
 #define SYNS_ALL  ((struct rate_limit_rule){.interval_ms = 20, .burst = 256})
@@ -68,7 +69,7 @@ void responder_init(struct responder *responder, struct handover *handover)
 	memset(responder, 0,
 		sizeof(*responder)); /* PUNCH_NONE, RELAY_CLIENT_NONE, PORT_SAMPLER_NONE */
 	responder->handover = handover;
-	/* Rules that do not fit into the table would let nothing be sent. */
+	/* Without its table, rate_limit_take() would refuse every SYN. */
 	if (rate_limit_open(&responder->syns, SYNS_EACH, SYNS_ALL) != 0)
 		log_warning("initiators cannot be connected to: the limits do not fit");
 }
@@ -78,7 +79,7 @@ bool responder_is_possible(const struct addr *addr, const struct addr *reflector
 	enum addr_class class = addr_classify(addr);
 	struct addr plain = *addr;
 
-	/* A reflector sees IPv4 as IPv4. What is mapped would pass by the rules for that. */
+	/* A reflector sees IPv4 as IPv4. A mapped address would evade the rules for IPv4. */
 	addr_unmap(&plain);
 	if (plain.family != addr->family)
 		return false;
@@ -94,7 +95,7 @@ bool responder_is_possible(const struct addr *addr, const struct addr *reflector
 	}
 }
 
-/* A connection there would be one of home's own with the reflector, and no initiator's. */
+/* Such a connection would be home's own with the reflector, and no initiator's. */
 static bool is_reflector(const struct responder *responder, const struct addr *addr)
 {
 	const struct responder_path *path = &responder->path;
@@ -102,7 +103,7 @@ static bool is_reflector(const struct responder *responder, const struct addr *a
 	return addr_equal(addr, &path->relay.reflector) || addr_equal(addr, &path->other);
 }
 
-/* Said once: who invites decides how often. */
+/* Warns once: the host that invites decides how often this happens. */
 static void pass_over(struct responder *responder, const struct addr *initiator)
 {
 	char text[ADDR_TEXT_SIZE];
@@ -116,8 +117,9 @@ static void pass_over(struct responder *responder, const struct addr *initiator)
 }
 
 /*
- * A socket that connects from the kept port. Only methods whose connection stands by itself will
- * do, as it is given away; what the mapping is held by is known to work.
+ * Opens a socket that is connecting from the kept port. The connection is handed over, so only
+ * methods do whose socket needs no help from us; the method that holds the mapping is known to
+ * work.
  */
 static int open_punch(void *context, const struct addr *remote)
 {
@@ -168,7 +170,7 @@ static void warn_full(const struct addr *initiator)
 	log_warning("%s is passed over: too many initiators at once", addr_format(initiator, text));
 }
 
-/* As punch_opener has it. */
+/* A punch_opener, from any port. */
 static int open_company(void *context, const struct addr *remote)
 {
 	struct responder *responder = context;
@@ -180,8 +182,8 @@ static int open_company(void *context, const struct addr *remote)
 }
 
 /*
- * From `start` on, for so long. The lowest free slot, as those that are due go in that order.
- * Returns the slot, or RESPONDER_PUNCH_MAX.
+ * Begins a punch at `start`, for `timeout_ms`, in the lowest free slot, as the slots are served in
+ * that order. Returns the slot, or RESPONDER_PUNCH_MAX.
  */
 static size_t start_punch(struct responder *responder, const struct addr *initiator, uint64_t start,
 	uint64_t timeout_ms, uint64_t now)
@@ -219,7 +221,7 @@ static void start_punch_in_company(
 	company->once = true;
 }
 
-/* Returns whether it is through. */
+/* Returns whether the punch was open and is handed over. */
 static bool advance_punch(
 	struct responder *responder, struct punch *punch, bool happened, uint64_t now)
 {
@@ -233,7 +235,7 @@ static bool advance_punch(
 		return true;
 	}
 	if (punch->state == PUNCH_FAILED) {
-		/* It may have come in by itself: then this port's listener has it. */
+		/* The initiator may have connected to us, to the port's listener. */
 		if (!punch->once)
 			log_detail("%s: gave up connecting: %s", text, strerror(punch->problem));
 		punch_end(punch);
@@ -241,7 +243,10 @@ static bool advance_punch(
 	return false;
 }
 
-/* It is not wanted any more, except where it is on its way: then the initiator may use it. */
+/*
+ * Ends the punch if it has sent no SYN yet. Else the initiator may use its connection: lets it go
+ * on, but not begin again.
+ */
 static void let_go(struct punch *punch)
 {
 	if (punch->tries == 0)
@@ -250,8 +255,8 @@ static void let_go(struct punch *punch)
 }
 
 /*
- * Each that is open is handed over, as the initiator chooses: it uses the first that it sees, which
- * may be the other one, and closes the rest. A punch that failed takes its company with it.
+ * Hands over each one that is open: the initiator uses the first that it sees, which may be the
+ * other one, and closes the rest. When a punch fails, its company ends too.
  */
 static void advance_pair(struct responder *responder, size_t slot, bool happened,
 	bool company_happened, uint64_t now)
@@ -270,7 +275,7 @@ static void advance_pair(struct responder *responder, size_t slot, bool happened
 		let_go(punch);
 }
 
-/* There is no direct way to the initiator: home comes to the reflector, as it does. */
+/* No direct connection succeeded: home connects to the reflector, as the initiator does. */
 static void start_relay(
 	struct responder *responder, const struct invitation *invitation, uint64_t now)
 {
@@ -306,9 +311,12 @@ static void advance_relay(struct responder *responder, struct relay_client *rela
 	}
 }
 
-/* ---- who waits for our prediction ----------------------------------------------------------- */
+/* ---- initiators that wait for our prediction ---------------------------------------------- */
 
-/* Tells it to the one that waits, and connects to where that one predicted. Returns how often. */
+/*
+ * Sends our prediction to the initiator, and connects to the ports that it predicted. Returns how
+ * many.
+ */
 static unsigned meet_at_prediction(struct responder *responder,
 	const struct responder_waiting *waiting, const struct port_prediction *ours, uint64_t now)
 {
@@ -332,7 +340,7 @@ static unsigned meet_at_prediction(struct responder *responder,
 	return (unsigned)count;
 }
 
-/* Each connection that one of them takes moves on what the next one has to be told. */
+/* Each connection to one initiator moves the port that the next one must be told. */
 static void meet_waiting(struct responder *responder, uint64_t now)
 {
 	const struct port_prediction *found = &responder->sampler.prediction;
@@ -353,7 +361,7 @@ static void meet_waiting(struct responder *responder, uint64_t now)
 	port_sampler_end(&responder->sampler);
 }
 
-/* Unless it looks already. */
+/* Starts the sampler, unless it runs already. */
 static void start_sampler(struct responder *responder, uint64_t now)
 {
 	const struct responder_path *path = &responder->path;
@@ -365,7 +373,7 @@ static void start_sampler(struct responder *responder, uint64_t now)
 		meet_waiting(responder, now);
 }
 
-/* It was met in vain at the port that it came from; what it predicts are others. */
+/* Connecting to the port that the reflector saw was in vain; the initiator predicts others. */
 static void end_punches_to(struct responder *responder, const struct addr *initiator)
 {
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++)

@@ -24,58 +24,58 @@
 
 #define RESPONDER_PUNCH_MAX 64
 #define RESPONDER_RELAY_MAX 8
-#define RESPONDER_WAIT_MAX  8 /* for a prediction of ours */
+#define RESPONDER_WAIT_MAX  8 /* initiators that wait for our prediction */
 #define RESPONDER_WATCH_MAX                                                                        \
 	(2 * RESPONDER_PUNCH_MAX + RESPONDER_RELAY_MAX * RELAY_CLIENT_WATCH_MAX +                  \
 		PORT_SAMPLER_WATCH_MAX)
 
-/* From where initiators are connected to. */
+/* From where home connects to initiators. */
 struct responder_path {
-	struct addr local;                  /* with the port whose mapping is kept */
-	const struct borrow_method *method; /* what holds that mapping; NULL: whichever works */
+	struct addr local;                  /* with the kept port */
+	const struct borrow_method *method; /* holds the mapping; NULL: any that works */
 	struct relay_client_path relay;
 	struct addr other; /* OTHER-ADDRESS of relay.reflector, or ADDR_NONE */
-	/* By which the invitation came; sends our prediction. It stays where it is. */
+	/* Got the invitation, and sends our prediction. It must stay where it is. */
 	const struct registration *registration;
 };
 
 struct responder_waiting {
 	struct invitation invitation;
-	const struct registration *registration; /* as in the path that it came by */
+	const struct registration *registration; /* of the path by which it came */
 };
 
 struct responder {
-	struct handover *handover; /* the caller's; gets the connections */
+	struct handover *handover; /* the caller's; gets each connection that is open */
 	struct responder_path path;
-	struct rate_limit syns; /* that leave the kept port, by where they go to */
-	uint64_t now;           /* as handed in last */
+	struct rate_limit syns; /* that leave the kept port, by destination */
+	uint64_t now;           /* as the caller gave it last */
 	bool warned;            /* of an address that no initiator can have */
 	struct punch punches[RESPONDER_PUNCH_MAX];
-	struct punch company[RESPONDER_PUNCH_MAX]; /* of the punch in the same place */
+	struct punch company[RESPONDER_PUNCH_MAX]; /* at each index, that of the punch there */
 	struct relay_client relays[RESPONDER_RELAY_MAX];
 	struct port_sampler sampler;
 	struct responder_waiting waiting[RESPONDER_WAIT_MAX];
 	size_t waiting_count;
-	bool looked; /* and not taken yet: */
+	bool looked; /* there is a result for responder_take_look(): */
 	bool random_ports;
 };
 
-/* Can a reflector have seen somebody there who is not on this machine? */
+/* Can an initiator on another machine have this address, as the reflector sees it? */
 bool responder_is_possible(const struct addr *addr, const struct addr *reflector);
 
 void responder_init(struct responder *responder, struct handover *handover);
 
 /*
- * Follows an invitation that was found to be genuine, unless no initiator can be where it leads to.
- * The path counts for all from now on, except for whom a prediction is told.
+ * Takes a genuine invitation, unless no initiator can be at its address. From now on all connect by
+ * this path, except that each prediction goes by the registration that got its invitation.
  */
 void responder_meet(struct responder *responder, const struct responder_path *path,
 	const struct invitation *invitation, uint64_t now);
 
-/* Looks what our NAT does with ports. The path counts as above. */
+/* Has the sampler find out how our NAT allocates ports, by this path, which all use from now on. */
 void responder_look(struct responder *responder, const struct responder_path *path, uint64_t now);
 
-/* What was seen, once; false: nothing since. */
+/* Returns, once, whether the sampler has a result: do our NAT's ports look random? */
 bool responder_take_look(struct responder *responder, bool *random_ports);
 
 /* Fills all entries for poll(2); returns when responder_advance() wants to be called. */
@@ -85,7 +85,7 @@ uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RE
 void responder_advance(
 	struct responder *responder, const struct pollfd fds[RESPONDER_WATCH_MAX], uint64_t now);
 
-/* Gives up all that are not open yet. */
+/* Ends all that is under way. */
 void responder_end(struct responder *responder);
 
 #endif

@@ -1,21 +1,23 @@
 /*
- * How datagrams are passed on.
+ * How datagrams are forwarded.
  *
  * A flow is a remote address and a socket of its own that is connected to the server: so the server
- * tells its peers apart, and what it answers goes back to the one that asked.
+ * tells its peers apart, and its answers go back to the remote that asked.
  *
- *   a datagram comes to the port    it goes to the server by the flow of where it came from; a
- *                                   newcomer gets a flow
- *   the server answers              to where the flow's datagrams come from, from the port
+ *   a datagram comes to the port    its remote's flow sends it to the server; a remote without a
+ *                                   flow gets one
+ *   the server answers              the port sends the answer to the flow's remote
  *   UDP_FORWARD_IDLE_MS without     the flow is ended
  *   a datagram of the remote's
  *
- * The table is of fixed size. When it is full, the flow that the server never answered, and that
- * was heard of longest ago, makes room. Where all were answered, a newcomer's datagram is dropped.
+ * The table is of fixed size. When it is full, a newcomer takes the place of the flow that the
+ * server never answered and whose last datagram is the oldest. If the server has answered all
+ * flows, the newcomer's datagram is dropped.
  *
- * Threat: everybody can send, with any source. A server that answers nobody who has no key, as that
- * of a VPN, keeps its flows by that rule. One that answers everybody can be filled up, and would
- * answer to a forged source by itself as well: nothing is passed on that is larger for it.
+ * Threat: everybody can send, with any source. A server that answers only those who have a key, as
+ * a VPN's does, keeps its flows by that rule. For a server that answers everybody, strangers can
+ * fill the table; such a server would answer a forged source without us too, and we do not send
+ * more than it.
  */
 #include "natpunch/home/udp_forward.h"
 
@@ -36,7 +38,7 @@
 #define DATAGRAM_MAX     65536
 #define WARNING_PAUSE_MS 60000
 
-/* The port is shared with nobody but our own sockets, which are connected to reflectors. */
+/* Set after bind(2), SO_REUSEPORT shares the port with no socket except our own connected ones. */
 static int listen_at(const struct addr *local, const char *interface)
 {
 	int fd = socket_open((enum addr_family)local->family, SOCK_DGRAM, 0);
@@ -69,7 +71,7 @@ static int open_listeners(
 	forward->listeners[0] = listen_at(&any, interface);
 	if (forward->listeners[0] < 0)
 		return -1;
-	/* A machine may have no IPv6. */
+	/* This machine may have no IPv6. */
 	any.family = ADDR_IPV6;
 	forward->listeners[1] = listen_at(&any, interface);
 	return forward->listeners[1] >= 0 || errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL ? 0
@@ -123,7 +125,7 @@ static struct udp_forward_flow *find_flow(struct udp_forward *forward, const str
 	return NULL;
 }
 
-/* A free place, or that of the flow that makes room; NULL. */
+/* Returns a free place, or that of the flow that makes room, or NULL. */
 static struct udp_forward_flow *find_room(struct udp_forward *forward)
 {
 	struct udp_forward_flow *oldest = NULL;
@@ -175,7 +177,7 @@ static struct udp_forward_flow *start_flow(
 
 /* ---- passing on --------------------------------------------------------------------------- */
 
-/* What cannot be sent now is lost, as datagrams are. Returns whether there may be more. */
+/* A datagram that cannot be sent at once is lost. Returns whether there may be more to read. */
 static bool pass_in(struct udp_forward *forward, size_t listener, uint64_t now)
 {
 	uint8_t bytes[DATAGRAM_MAX];

@@ -4,22 +4,22 @@
  * States: those of each punch (udp_punch.h).
  *
  * Events:
- *   an invitation    a punch to the initiator begins; if there is one, its deadline is put off, as
- *                    the initiator asks again for as long as it is not through.
- *   a punch is DONE  the initiator is through, and said so: it is ended.
- *   it has FAILED    it is ended. An initiator that is through may not have said so; then nothing
- *                    is wrong.
+ *   an invitation    a punch to the initiator begins. If there is one already, its deadline is put
+ *                    off: the initiator asks again until a datagram of ours arrives.
+ *   a punch is DONE  the initiator has said that the way is open: the punch is ended.
+ *   it has FAILED    it is ended. Nothing is wrong if the way is open and the initiator's word of
+ *                    it was lost.
  *
  * Timers: those of each punch; its deadline is UDP_PUNCH_TIMEOUT_MS after the last invitation.
  *
- * Invariants: an address is punched to once at a time; the table is of fixed size, and for a
- * newcomer without room there is a warning and nothing else, until one is over.
+ * Invariants: there is one punch at most for each address; the table is of fixed size, and when it
+ * is full a newcomer gets a warning in the log and nothing else.
  *
- * Threat: as in responder.c. A reflector that has the key, or whoever has taken it over, invites
- * home to addresses of its choice. So what no initiator can have as its address, and the reflector
- * itself, is passed over, and every check that leaves the kept port counts against CHECKS_EACH and
- * CHECKS_ALL, each of 72 bytes; one that is over them is not sent. Answers need no limit: each is
- * to a check that is proven, and from that one address.
+ * Threat: as in responder.c. A reflector that has the key, or an attacker that has taken it over,
+ * invites home to addresses of its choice. So home passes over an address that no initiator can
+ * have, and the reflector's own one. Every check that leaves the kept port, of 72 bytes, counts
+ * against CHECKS_EACH and CHECKS_ALL; one that is over them is not sent. Answers need no limit:
+ * home answers only checks that prove the key, and only to the address that the invitation named.
  */
 #include "home/udp_responder.h"
 
@@ -30,14 +30,14 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 
-/* For one address, and for all: a punch sends some 20 in its time. */
+/* The limits for one address and for all; a punch sends some 20 checks in its time. */
 #define CHECKS_EACH ((struct rate_limit_rule){.interval_ms = 100, .burst = 128})
 #define CHECKS_ALL  ((struct rate_limit_rule){.interval_ms = 20, .burst = 256})
 
 void udp_responder_init(struct udp_responder *responder)
 {
 	memset(responder, 0, sizeof(*responder)); /* UDP_PUNCH_NONE */
-	/* Rules that do not fit into the table would let nothing be sent. */
+	/* Without its table, rate_limit_take() would refuse every check. */
 	if (rate_limit_open(&responder->checks, CHECKS_EACH, CHECKS_ALL) != 0)
 		log_warning("initiators cannot be met over UDP: the limits do not fit");
 }
@@ -49,7 +49,7 @@ static bool may_send(void *context, const struct addr *remote, uint64_t now)
 	return rate_limit_take(&responder->checks, remote, now);
 }
 
-/* Said once by a warning: who invites decides how often. */
+/* Warns once: the host that invites decides how often this happens. */
 static void tell(bool *warned, const struct addr *initiator, const char *why)
 {
 	char text[ADDR_TEXT_SIZE];

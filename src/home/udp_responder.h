@@ -1,7 +1,7 @@
 /*
  * udp_responder.h - home's side of a session over UDP: it answers an initiator's invitation by
- * datagrams from the kept port, until both have the way open (udp_punch.h). What then goes over it
- * is between the daemons.
+ * datagrams from the kept port, until both NATs let the other side's in (udp_punch.h). The
+ * datagrams of the session itself are the daemons'.
  *
  * udp_responder.c lists what happens when. It never blocks.
  */
@@ -21,41 +21,44 @@
 
 #define UDP_RESPONDER_MAX 8
 
-/* From where initiators are met. */
+/* From where home sends to initiators. */
 struct udp_responder_path {
-	struct addr local;                  /* with the port whose mapping is kept */
-	struct addr reflector;              /* who invites */
-	const struct borrow_method *method; /* as asked for; NULL: whichever works */
+	struct addr local;                  /* with the kept port */
+	struct addr reflector;              /* the one by which the invitation came */
+	const struct borrow_method *method; /* the one that the user chose; NULL: any that works */
 	const char *interface;              /* or NULL */
-	bool one_port;                      /* as udp_punch_config has it */
-	const struct key *key;              /* of the name; must outlive what is met */
+	bool one_port;                      /* as in udp_punch_config */
+	const struct key *key;              /* of the name; must outlive all punches */
 };
 
 struct udp_responder {
-	struct rate_limit checks; /* that leave the kept port, by where they go to */
+	struct rate_limit checks; /* that leave the kept port, by destination */
 	bool warned;              /* of an address that no initiator can have, */
-	bool warned_deaf;         /* that none is heard of, */
-	bool warned_local;        /* and that this machine refuses */
+	bool warned_deaf;         /* that no invitation can be heard, */
+	bool warned_local;        /* and that this machine refuses to send */
 	struct udp_punch punches[UDP_RESPONDER_MAX];
 };
 
 void udp_responder_init(struct udp_responder *responder);
 
-/* Follows an invitation that was found to be genuine: `initiator` waits for us there. */
+/* Takes a genuine invitation: `initiator` waits for our datagrams at that address. */
 void udp_responder_meet(struct udp_responder *responder, const struct udp_responder_path *path,
 	const struct addr *initiator, uint64_t now);
 
-/* What holds the mapping leaves the port in between, so no invitation is heard: says so, once. */
+/*
+ * The held port is open only while a keep-alive is under way, so no invitation can be heard: warns
+ * of it, once.
+ */
 void udp_responder_warn_deaf(struct udp_responder *responder);
 
 /* Fills all entries for poll(2); returns when udp_responder_advance() wants to be called. */
 uint64_t udp_responder_watch(
 	const struct udp_responder *responder, struct pollfd fds[UDP_RESPONDER_MAX]);
 
-/* Goes on with what has come, and with the time. */
+/* Goes on with the datagrams that have come, and with the time. */
 void udp_responder_advance(struct udp_responder *responder, uint64_t now);
 
-/* Gives up all. */
+/* Ends all punches. */
 void udp_responder_end(struct udp_responder *responder);
 
 #endif
