@@ -2,19 +2,19 @@
  * States: nothing to ask for (options NULL), waiting (due), asking.
  *
  * Events:
- *   granted           the next question when a half to five eighths of the lease are over (RFC 6887
- *                     section 11.2.1, so that many homes do not ask in step).
- *   refused, silent   with a forward that stands: when half of what is left is over. Else after
- *                     LEASE_AGAIN_MS.
+ *   granted           the next request after a half to five eighths of the lease (RFC 6887 section
+ *                     11.2.1, so that many homes do not ask in step).
+ *   refused, silent   while a forward stands: the next request after half of the time that is left.
+ *                     Else after LEASE_AGAIN_MS.
  *   expired           there is no forward any more.
- *   network changed, nobody gets in, a reflector at another address: at once.
- *   another local port: at once; there is no forward for it yet.
- *   announcement      the router has started, or has another address: at once. Unless the socket
- *                     for these can be opened (another program may have the port), there are none.
- *   the epoch fell    the router lost what it forwarded; the answer that says so has made it anew.
+ *   network changed, strangers do not get in, a reflector at another address: a request at once.
+ *   another local port: a request at once; there is no forward for that port yet.
+ *   announcement      the router has started, or has another address: a request at once. There are
+ *                     none if their socket cannot be opened: another program may have the port.
+ *   the epoch fell    the router lost its forwards; the answer that says so has made ours anew.
  *
- * Threat: whoever answers in the router's name chooses how often it is asked: LEASE_CALM_MS bounds
- * it. Invariant: the router is open only while asking.
+ * Threat: a host that answers in the router's name chooses how often home asks: LEASE_CALM_MS
+ * bounds it. Invariant: the router is open only while asking.
  */
 #include "home/lease.h"
 
@@ -43,7 +43,10 @@ void lease_init(struct lease *lease, const struct forward_options *options,
 	lease->due = lease->expires = TIMER_NONE;
 }
 
-/* Sent to all hosts of a network (224.0.0.1, ff02::1), for which nobody has to join a group. */
+/*
+ * A router sends announcements to all hosts of a network (224.0.0.1, ff02::1): no group is to be
+ * joined.
+ */
 static void open_announcements(struct lease *lease)
 {
 	struct addr local = {.family = lease->remote.family, .port = PCP_CLIENT_PORT};
@@ -69,8 +72,7 @@ static void open_announcements(struct lease *lease)
 
 static void schedule(struct lease *lease, bool granted, uint64_t now)
 {
-	/* What stands for ever is asked for again all the same: a router that restarts forgets it.
-	 */
+	/* A forward without an end is asked for again too: a router that restarts forgets it. */
 	bool ends = lease->forward.result.lease > 0;
 	uint64_t whole =
 		(uint64_t)(ends ? lease->forward.result.lease : lease->options->lease) * 1000;
@@ -148,7 +150,10 @@ static void ask(struct lease *lease, uint64_t now)
 		schedule(lease, false, now);
 		return;
 	}
-	/* What stands is asked for again, so that there is no second one. */
+	/*
+	 * Asks for the port of the forward that stands, so that the router does not make a second
+	 * one.
+	 */
 	if (lease->forward.result.port != 0)
 		question.wish = lease->forward.result.port;
 	router_start(&lease->router, &question, now);
@@ -156,7 +161,7 @@ static void ask(struct lease *lease, uint64_t now)
 	lease->due = TIMER_NONE;
 }
 
-/* Returns whether it says something else. A forward that stands is not given up for a silence. */
+/* Returns whether the forward has changed. A router that gives no answer does not end a forward. */
 static bool take_answer(struct lease *lease, uint64_t now)
 {
 	bool granted = lease->router.state == ROUTER_DONE;
@@ -183,7 +188,7 @@ static bool expire(struct lease *lease)
 	return true;
 }
 
-/* Anybody may say so: it is a reason to ask, and nothing more. */
+/* Any host can forge an announcement: home asks the router, and does nothing else. */
 static void hear_announcements(struct lease *lease, uint64_t now)
 {
 	for (int i = 0; i < READ_MAX && lease->announcements >= 0; i++) {

@@ -1,15 +1,15 @@
 /*
  * States: see trial.h.
  *
- *   RESTING --trial_begin(), trial_next()--> RACING  another local port is wanted
- *                                            READY   the one that is kept will do
+ *   RESTING --trial_begin(), trial_next()--> RACING  the candidate needs another local port
+ *                                            READY   the candidate needs the kept local port
  *   RACING  --the race is won-->             READY   unless that address was dialled already
  *   READY   --trial_take()-->                RESTING a stranger got in
- *   any     --no candidate is left-->        RESTING for `rest_ms`: each time costs a dial-back of
- *                                            each and a connection, for what did not help before
+ *   any     --no candidate is left-->        RESTING for `rest_ms`: a trial costs a dial-back and a
+ *                                            connection for each candidate, in vain before
  *
- * Timer: the race's own. Invariants: a race is there while RACING alone; a connection of its own is
- * open while READY and `punched` alone; no address is dialled twice in one trial.
+ * Timer: the race's own. Invariants: a race is there in RACING alone; result.winner is open in
+ * READY and `punched` alone; no address is dialled twice in one trial.
  */
 #include "home/trial.h"
 
@@ -26,7 +26,7 @@ void trial_init(struct trial *trial, const struct mapping_race_request *probe,
 	trial->forward = forward;
 }
 
-/* What was tried before is over; the search goes on. */
+/* Ends this candidate; the search goes on. */
 static void drop(struct trial *trial)
 {
 	mapping_race_end(trial->race);
@@ -64,7 +64,7 @@ static bool make_ready(struct trial *trial)
 	return true;
 }
 
-/* Returns whether there is something to wait for. */
+/* Returns whether the state is RACING or READY now. */
 static bool start(struct trial *trial, const struct mapping_race_result *kept, uint64_t now)
 {
 	uint16_t kept_port = trial->request.local.port;

@@ -1,28 +1,27 @@
 /*
  * How a mapping is verified.
  *
- * States: RESTING, until `due`, and ASKING (`running`). Never two questions at once: a new one ends
+ * States: RESTING, until `due`, and ASKING (`running`). There is one run at most: a new one ends
  * the one that is under way.
  *
  * Events, the verdicts of a run (reachability.h), and what follows:
  *   OPEN, KNOWN  strangers get in, or the known addresses that alone could try:
- *                VERIFICATION_REACHABLE, unless that was reported of this mapping already. Where it
- *                is not proved that this machine was reached, a warning says so.
- *   SHUT         they do not: VERIFICATION_SHUT. The owner has another mapping dialled that may
- *                do, or says which one it keeps all the same: verification_conclude().
- *   UNTOLD       nobody could try: all stays as it was reported, with one warning until there is a
- *                verdict again; except that it is VERIFICATION_IMPOSSIBLE when no reflector dials
- *                back at all and nothing was ever reported, or not since the mapping was down.
- *                Where that only seems so, as the connections ended without a word, they may have
- *                been cut: then it is, when it happened VERIFICATION_SILENCE_MAX times in a row.
+ *                VERIFICATION_REACHABLE, unless that was reported of this mapping already. A
+ *                warning says if the run does not prove that it reached this machine.
+ *   SHUT         strangers do not get in: VERIFICATION_SHUT. The owner has other mappings dialled,
+ *                or keeps this one all the same and says so: verification_conclude().
+ *   UNTOLD       no reflector could try: what was reported stays, with one warning until the next
+ *                verdict. If no reflector dials at all, and nothing is reported since the start or
+ *                since the mapping was down, it is VERIFICATION_IMPOSSIBLE. Connections that were
+ *                closed silently may have been cut: they count only after VERIFICATION_SILENCE_MAX
+ *                such runs in a row.
  *
- * Of another mapping than the one that was reported last, the verdict is reported in every case.
+ * A verdict on another mapping than that of the last report is always reported.
  *
- * Timer: `due`, after which the owner starts it again: `open_ms` after OPEN and KNOWN; `again_ms`
- * after any other verdict, after a start whose verdict does not come, and when there was nobody to
- * ask.
+ * Timer: `due`, when the owner starts the next run: `open_ms` after OPEN and KNOWN; `again_ms`
+ * after any other verdict, after a start without a verdict, and after verification_postpone().
  *
- * Invariant: a verdict is taken once, and reported only where it differs from what was reported.
+ * Invariant: each verdict is taken once, and reported only if it differs from what was reported.
  */
 #include "home/verification.h"
 
@@ -112,7 +111,7 @@ static enum verification_event take_untold(struct verification *verification)
 	return VERIFICATION_NOTHING;
 }
 
-/* Is it news? */
+/* Notes what is reported of this mapping. Returns whether that is news. */
 static bool take_told(struct verification *verification, enum verification_event told,
 	const struct mapping *mapping)
 {
