@@ -49,7 +49,7 @@
 
 #define SETTLE_MS   100
 #define UPKEEP_MAX  2
-#define STATUS_SIZE (UPKEEP_MAX * (UPKEEP_STATUS_SIZE + 2))
+#define STATUS_SIZE (UPKEEP_MAX * (MAPPING_REPORT_STATUS_SIZE + 2))
 
 /* All times are clock_now_ms(); TIMER_NONE: not wanted. */
 struct keep {
@@ -77,7 +77,7 @@ static void tell_status(struct keep *keep)
 	size_t used = 0;
 
 	for (size_t i = 0; i < keep->count; i++) {
-		const char *one = keep->upkeeps[i].status;
+		const char *one = keep->upkeeps[i].report.status;
 
 		if (one[0] != '\0')
 			used += (size_t)snprintf(status + used, sizeof(status) - used, "%s%s",
@@ -158,12 +158,12 @@ static void give_up_if_refused(struct keep *keep)
 	for (size_t i = keep->count; i-- > 0;) {
 		if (!upkeep_is_hopeless(&keep->upkeeps[i]))
 			return;
-		if (keep->upkeeps[i].refused)
+		if (keep->upkeeps[i].report.refused)
 			refused = &keep->upkeeps[i];
 	}
 	if (refused == NULL)
 		return;
-	keep->error = refused->error;
+	keep->error = refused->report.error;
 	keep->failed = true;
 }
 
