@@ -1,17 +1,18 @@
 /*
- * Over TCP. What tells a NAT from a firewall, from a port where nobody listens and from another
- * machine is a tap, which sees the SYNs that reach this machine (arrivals.h): one that came in was
- * let in by all NATs, whatever became of it then.
+ * Over TCP. A tap sees the SYNs that come to this machine (arrivals.h). Without one, a NAT cannot
+ * be told from this machine's firewall, from a port on which nothing listens, and from another
+ * machine that answers: all NATs on the way let in a SYN that came here, whatever happened to it
+ * then.
  *
- *   dial-back       tap saw it   what it means
+ *   dial-back       SYN seen     what it means
  *   connected       yes          let in
  *   connected       no tap       let in, to this machine or to another: not proved
- *   connected       no           a NAT leads it to another machine: says nothing of this one
- *   refused         yes          let in; nobody listens, or a firewall of this machine's rejects
- *   timed out       yes          let in; a firewall of this machine's drops
- *   refused         no           a NAT answers for us
- *   timed out       no           a NAT drops
- *   not connected   no tap       kept out, by whom cannot be told
+ *   connected       no           a NAT leads it to another machine: this one remains unknown
+ *   refused         yes          let in; nothing listens, or this machine's firewall rejects it
+ *   timed out       yes          let in; this machine's firewall drops it
+ *   refused         no           a NAT rejects it
+ *   timed out       no           a NAT drops it
+ *   not connected   no tap       kept out; by what cannot be told
  */
 #include "check/classify_tcp.h"
 
@@ -52,11 +53,11 @@ struct survey {
 
 /* A dial-back, and whether it came to this machine. */
 struct knock {
-	struct dialback_result result; /* place 0: nobody dialled */
+	struct dialback_result result; /* place 0: no reflector dialled */
 	enum arrival arrival;
 };
 
-/* Nothing came, as far as that could be seen. */
+/* No SYN came that is certainly the dial-back's. */
 static bool did_not_come(const struct knock *knock)
 {
 	return knock->arrival == ARRIVAL_MISSING || knock->arrival == ARRIVAL_DOUBTFUL;
@@ -68,13 +69,13 @@ static bool is_through(const struct knock *knock)
 	       knock->arrival != ARRIVAL_MISSING;
 }
 
-/* It got through; but to this machine? */
+/* It got through, and there is no proof that it was to this machine. */
 static bool is_unproved(const struct knock *knock)
 {
 	return is_through(knock) && knock->arrival != ARRIVAL_SEEN;
 }
 
-/* Did the NATs let this one in? */
+/* Did all NATs let the dial-back in? */
 static enum nat_answer judge_knock(const struct knock *knock)
 {
 	if (knock->result.place == 0)
@@ -186,7 +187,7 @@ static void judge_stranger(
 		arrivals_explain(&dialled->arrivals, knock->arrival, why));
 }
 
-/* The machine that was reached in place of this one. */
+/* Notes the machine that the dial-back reached in place of this one. */
 static void note_other(struct nat_report *report, const struct dialback_result *result)
 {
 	char banner[4 * DIALBACK_BANNER_MAX + 1];
@@ -269,7 +270,7 @@ static void look_at_filtering(struct survey *survey)
 		snprintf(report->filtering_evidence, sizeof(report->filtering_evidence), "%s",
 			dialled.error.text);
 	judge_arrival(report, &dialled.arrivals, dialled.stranger ? stranger : &known);
-	/* A stranger tells most; where it did not come this far, a known address may have. */
+	/* The stranger's dial-back says most. If it says nothing, the known address's may. */
 	if (!dialled.stranger || judge_knock(stranger) == NAT_UNTOLD)
 		stranger = known.result.place != 0 ? &known : stranger;
 	judge_unsolicited(report, stranger);
@@ -399,7 +400,7 @@ static int dial_mapping(const struct survey *survey)
 	return problem;
 }
 
-/* The first SYN that has come, if any. */
+/* Takes the first SYN that has come. Returns false if none has. */
 static bool take_syn(int tap, struct addr *source)
 {
 	size_t size;
@@ -448,7 +449,7 @@ static void look_at_hairpin(struct survey *survey)
 
 /* ------------------------------------------------------------------------------------------- */
 
-/* From the first reflector that answers; the others stay unspoken to. */
+/* Asks the reflectors in order until one answers. Those behind it stay strangers. */
 static int find_mapping(
 	struct survey *survey, struct mapping_race_result *result, struct error *error)
 {

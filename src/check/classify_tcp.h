@@ -1,5 +1,5 @@
 /*
- * classify_tcp.h - the part of classify.h that goes over TCP.
+ * classify_tcp.h - classify_run() over TCP.
  */
 #ifndef NATPUNCH_CHECK_CLASSIFY_TCP_H
 #define NATPUNCH_CHECK_CLASSIFY_TCP_H
@@ -9,7 +9,7 @@
 #include "natpunch/check/router_report.h"
 #include "natpunch/client/mapping_race.h"
 
-/* As classify_run(), all but nat_report_judge(). */
+/* As classify_run(), except that it does not judge the report. */
 int classify_tcp(const struct mapping_race_request *request, const struct router_trial *trial,
 	struct nat_report *report, struct error *error);
 

@@ -1,13 +1,15 @@
 /*
- * Over UDP, from one unconnected socket on the port, or where somebody holds that, from a raw one.
+ * Over UDP, from one unconnected socket on the port, or from a raw one if a daemon has the port.
  *
- * Three rounds of questions. One address is asked for the mapping. The same one is then asked to
- * answer from its other address and from its other port (CHANGE-REQUEST, RFC 5780 7.2): what of
- * that arrives tells the filtering, as long as nobody else was contacted. Then the other addresses
- * are asked for the mapping. Each question is sent up to SENDINGS times, as datagrams get lost.
+ * Questions are asked in three rounds. The first round asks one address for the mapping. The second
+ * asks the same address to answer from its other address and from its other port (CHANGE-REQUEST,
+ * RFC 5780 7.2): which answers arrive tells the filtering, as no other address was contacted yet.
+ * The third asks the other addresses for the mapping. Each question is sent up to SENDINGS times,
+ * as datagrams get lost.
  *
- * A tap sees what arrives at this machine; what came there and not to the socket was dropped here.
- * The transaction id is all that makes a datagram an answer: anybody can send one.
+ * A tap sees what comes to this machine. If the socket did not get it, this machine dropped it.
+ *
+ * Threat: anybody can send a datagram. Only one with the transaction id of a question is an answer.
  */
 #include "check/classify_udp.h"
 
@@ -41,8 +43,8 @@ struct question {
 	struct binding_request request;
 	struct addr asked;
 	struct addr source; /* where the answer came from */
-	bool heard;         /* at the socket */
-	bool arrived;       /* at this machine, as far as a tap saw */
+	bool heard;         /* the socket got the answer */
+	bool arrived;       /* the socket got it, or the tap saw it */
 	struct binding_answer answer;
 };
 
@@ -77,7 +79,7 @@ static int refuse(const struct datagrams *datagrams, int problem, struct error *
 	return -1;
 }
 
-/* For one family, with the address that packets to `remote` leave from. */
+/* Opens the port in the family of `remote`; `local` is where packets to that leave from. */
 static int open_port(struct datagrams *datagrams, const struct addr *remote, struct error *error)
 {
 	struct packet_filter filter = {.destination_count = 1};
@@ -128,13 +130,13 @@ static void send_to(
 		target.port = 0; /* raw(7): for IPv6 it would be a protocol */
 	}
 	length = socket_from_addr(&target, &address);
-	/* One that the network refuses is as good as lost. */
+	/* A datagram that the network refuses counts as lost. */
 	if (sendto(datagrams->fd, data, size, MSG_NOSIGNAL, (struct sockaddr *)&address, length) <
 		0)
 		log_detail("cannot send: %s", strerror(errno));
 }
 
-/* One datagram from the socket. Returns 1, 0 for one that is unreadable, -1 for none. */
+/* Reads one datagram. Returns 1, 0 for one that cannot be read, -1 for none. */
 static int receive_one(const struct datagrams *datagrams, struct addr *source, uint8_t *out,
 	size_t capacity, size_t *size)
 {
@@ -171,8 +173,7 @@ static struct question *add_question(struct datagrams *datagrams, const struct a
 	struct question *question = &datagrams->questions[datagrams->count];
 	uint8_t random[12];
 
-	/* The table is as large as all rounds may need; the last is overwritten rather than more.
-	 */
+	/* There is room for all rounds. If the table is full all the same, the last one goes. */
 	if (datagrams->count < QUESTION_MAX - 1)
 		datagrams->count++;
 	memset(question, 0, sizeof(*question));
@@ -217,7 +218,7 @@ static void receive_all(struct datagrams *datagrams)
 			judge(datagrams, bytes, size, &source, true);
 }
 
-/* Sends all questions from `first` on that are not answered. Returns how many. */
+/* Sends each question from `first` on that was not heard to be answered. Returns how many. */
 static size_t send_open(const struct datagrams *datagrams, size_t first)
 {
 	uint8_t bytes[128];
@@ -273,7 +274,7 @@ static enum nat_answer judge_change(const struct datagrams *datagrams,
 		return NAT_UNTOLD;
 	if (question->arrived)
 		return addr_equal(&question->source, place) ? NAT_YES : NAT_UNTOLD;
-	/* Without a tap, a firewall of this machine may have dropped it. */
+	/* Without a tap, this machine's firewall may have dropped it. */
 	return datagrams->tap >= 0 ? NAT_NO : NAT_UNTOLD;
 }
 
@@ -429,7 +430,7 @@ static void look_at_mapping(struct datagrams *datagrams, size_t reflector, const
 
 /* ---- hairpinning -------------------------------------------------------------------------- */
 
-/* A question to our own mapping, from another port: not for an answer, but to see it come in. */
+/* Sends a datagram from another port to our own mapping, and waits for it to come in. */
 static void look_at_hairpin(struct datagrams *datagrams)
 {
 	struct nat_finding *finding = &datagrams->report->hairpin;
@@ -473,7 +474,7 @@ static void look_at_hairpin(struct datagrams *datagrams)
 
 /* ------------------------------------------------------------------------------------------- */
 
-/* From one reflector. Returns 0, or -1 with *error filled and nothing open. */
+/* Asks one reflector for the mapping. Returns 0, or -1 with *error filled and nothing open. */
 static int ask_reflector(
 	struct datagrams *datagrams, size_t index, struct addr *asked, struct error *error)
 {

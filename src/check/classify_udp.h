@@ -1,5 +1,5 @@
 /*
- * classify_udp.h - the part of classify.h that goes over UDP.
+ * classify_udp.h - classify_run() over UDP.
  */
 #ifndef NATPUNCH_CHECK_CLASSIFY_UDP_H
 #define NATPUNCH_CHECK_CLASSIFY_UDP_H
@@ -9,7 +9,7 @@
 #include "natpunch/check/router_report.h"
 #include "natpunch/client/mapping_race.h"
 
-/* As classify_run(), all but nat_report_judge(). */
+/* As classify_run(), except that it does not judge the report. */
 int classify_udp(const struct mapping_race_request *request, const struct router_trial *trial,
 	struct nat_report *report, struct error *error);
 

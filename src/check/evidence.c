@@ -53,7 +53,7 @@ static void find_listener(const struct mapping_race_request *request, struct nat
 			"the list of listeners in /proc/net cannot be read");
 		return;
 	}
-	/* Over UDP a free port is ours for the time of the questions. */
+	/* Over UDP the questions themselves hold a port that was free. */
 	if (owner.pid == getpid())
 		owner.listens = false;
 	finding->answer =
@@ -71,7 +71,7 @@ static void find_listener(const struct mapping_race_request *request, struct nat
 		snprintf(finding->evidence, sizeof(finding->evidence), "a process of another user");
 }
 
-/* The first router, from `first` on, with an address of that class; NAT_HOP_MAX: none. */
+/* Returns the first router from `first` on with an address of that class, or NAT_HOP_MAX. */
 static size_t find_hop(const struct nat_report *report, size_t first, enum addr_class class)
 {
 	size_t i = first;
@@ -83,8 +83,8 @@ static size_t find_hop(const struct nat_report *report, size_t first, enum addr_
 }
 
 /*
- * How many routers on the way to the public address itself only pass on what is sent there: one
- * that has the address takes it, and says nothing of the time to live.
+ * Counts the routers on the way to the one that has the public address. That one does not count: it
+ * takes the packets itself, and so reports no time to live that is over.
  */
 static size_t count_before_nat(
 	const struct mapping_race_request *request, const struct nat_report *report)
@@ -100,9 +100,9 @@ static size_t count_before_nat(
 }
 
 /*
- * Router `shared` is in a carrier's network. Where the public address lies behind the way into that
- * network, the addresses were changed on the way in as well; where a router in front of it has the
- * public address, as with a carrier who numbers gateways like that, they were not.
+ * Router `shared` is in a provider's network. If the public address is beyond the entry to that
+ * network, the provider has a NAT. If a router in front of the network has the public address, the
+ * provider has none: some providers number their gateways from that range.
  */
 static void judge_shared(
 	const struct mapping_race_request *request, size_t shared, struct nat_report *report)
@@ -136,9 +136,9 @@ static void judge_shared(
 }
 
 /*
- * One for an address that is not our own, and one more for a carrier's, where it is sure: what a
- * router on the way is called proves no NAT. Nor does a second private network, as a home may have
- * several without a NAT between them.
+ * Counts one layer if the public address is not our own, and a second one if the provider certainly
+ * has a NAT. A router's address alone proves no NAT; nor does a second private network, as a home
+ * may have several without a NAT between them.
  */
 static void count_layers(const struct mapping_race_request *request, struct nat_report *report)
 {
@@ -190,14 +190,14 @@ void evidence_find_surroundings(const struct mapping_race_request *request,
 	struct hops hops;
 
 	find_listener(request, report);
-	/* A NAT in user space may have this machine's address, and give it another port. */
+	/* A NAT in user space may keep this machine's address and change the port. */
 	report->nat.answer =
 		socket_is_local_ip(&report->mapped) && report->mapped.port == report->local.port
 			? NAT_NO
 			: NAT_YES;
 	snprintf(report->nat.evidence, sizeof(report->nat.evidence), "%s here is %s outside",
 		addr_format(&report->local, local), addr_format(&report->mapped, mapped));
-	/* Some hop is silent as a rule, so this costs no time. */
+	/* Mostly one hop is silent and the search waits for it: to ask the router takes no more. */
 	deadline = clock_now_ms() + HOPS_TIMEOUT_MS;
 	hops_start(&hops, reflector, request->interface);
 	router_report_look(request, reflector, report);

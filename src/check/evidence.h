@@ -15,16 +15,24 @@
 
 #define EVIDENCE_SAMPLE_MAX 8
 
-/* Once the mapping is known: who listens, whether there is a NAT, which hops and ports. */
+/*
+ * Finds out who listens, whether there is a NAT, which hops are on the way and what the router
+ * speaks, and compares the ports. Call it once the mapping is known.
+ */
 void evidence_find_surroundings(const struct mapping_race_request *request,
 	const struct addr *reflector, struct nat_report *report);
 
-/* The mapping behaviour, with its evidence, from what was seen. */
+/*
+ * Judges the mapping from the samples, with its evidence. `lie`: the reflector's OTHER-ADDRESS has
+ * the IP address that was asked.
+ */
 void evidence_judge_mapping(
 	const struct nat_sample *samples, size_t count, bool lie, struct nat_report *report);
 
-/* Looks the request's reflector of that number up, up to a deadline. Returns 0, or -1 with *error
- * filled. */
+/*
+ * Looks up the request's reflector of that number, until the deadline at most. Returns 0, or -1
+ * with *error filled.
+ */
 int evidence_look_up(const struct mapping_race_request *request, size_t number,
 	enum addr_family family, uint64_t deadline, struct addr *out, struct error *error);
 

@@ -1,6 +1,6 @@
 #include "natpunch/check/lifetime.h"
 
-/* Four fifths, so that bounds are a quarter apart; and one second less at least. */
+/* Four fifths, so that bounds are a quarter apart; less by one second at least. */
 static uint16_t shorten(uint16_t seconds)
 {
 	uint16_t shorter = (uint16_t)((seconds * 4u + 4u) / 5u);

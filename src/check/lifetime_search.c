@@ -1,12 +1,12 @@
 /*
- * A lane is one trial: a mapping of its own, in one of these states.
+ * A lane is one trial, with a mapping of its own, in one of these states.
  *
  *   BEGUN --answer--> SILENT --time (UDP)--> CALLED --> OVER
  *      \________________\_______________________\-----> OVER
  *
- * Over TCP the reflector ends the silence by itself; what comes before its time, or is more than
- * the end of the connection, makes a trial void. Over UDP the caller, one socket for all lanes,
- * ends it; what comes in between is an answer that took long, and begins the silence anew.
+ * Over TCP the reflector ends the silence by its FIN; a FIN before its time, and data at any time,
+ * make the trial void. Over UDP the caller, one socket for all lanes, ends the silence; a datagram
+ * that comes before is a late answer, and the silence begins anew.
  */
 #include "natpunch/check/lifetime_search.h"
 
@@ -29,9 +29,9 @@
 #include "natpunch/os/socket_linux.h"
 #include "natpunch/client/binding_client.h"
 
-#define BEGIN_MS 4000 /* for a mapping to be made */
-#define GRACE_MS 2000 /* after the silence, for what is sent then, also when it is lost once */
-#define EARLY_MS 500  /* so much before its time a FIN passes for the one that is waited for */
+#define BEGIN_MS 4000 /* to make a mapping */
+#define GRACE_MS 2000 /* after the silence, for the packet to arrive, even if it is lost once */
+#define EARLY_MS 500  /* so much before its time a FIN may come */
 #define RTO_MS   250  /* then twice that, and so on */
 
 static_assert(LIFETIME_SEARCH_EXTRA_MS > BEGIN_MS + GRACE_MS, "each lane's time is bounded");
@@ -45,14 +45,14 @@ enum lane_state {
 
 struct lane {
 	enum lane_state state;
-	int fd; /* UDP; over TCP it is the transaction's */
+	int fd; /* UDP; TCP has the transaction's */
 	struct binding_client transaction;
 	struct binding_request question;
 	uint16_t port;   /* UDP: the public one */
 	uint64_t silent; /* since when */
 	uint64_t again;  /* when to send again, */
-	uint64_t rto;    /* and after how long again */
-	uint64_t due;    /* when the state is over */
+	uint64_t rto;    /* and the pause after that */
+	uint64_t due;    /* when the state ends */
 };
 
 struct search {
@@ -158,7 +158,7 @@ static void hear_end(struct search *search, struct lane *lane, uint64_t now)
 		return;
 	if (got > 0)
 		fail_lane(search, lane, "the reflector spoke when it was to be silent");
-	else if (got < 0) /* RST: what a NAT may say of a connection that it forgets */
+	else if (got < 0) /* RST: from a NAT that has forgotten the connection */
 		end_lane(search, lane, LIFETIME_GONE);
 	else if (now + EARLY_MS < lane->silent + seconds * 1000)
 		fail_lane(search, lane, "the reflector closed before its time");
@@ -195,7 +195,7 @@ static int open_datagrams(const struct search *search)
 	return -1;
 }
 
-/* What is lost is sent again, and what the network refuses is as good as lost. */
+/* A datagram that the network refuses counts as lost, and is sent again. */
 static void send_question(const struct search *search, struct lane *lane, uint64_t now)
 {
 	uint8_t bytes[128];
@@ -252,7 +252,7 @@ static void hear_lane(struct search *search, struct lane *lane, uint64_t now)
 	}
 }
 
-/* Who answers the caller itself does not know RESPONSE-PORT, whatever it says. */
+/* A server that answers the caller itself does not know RESPONSE-PORT, whatever it answers. */
 static void hear_caller(struct search *search)
 {
 	uint8_t bytes[STUN_DATAGRAM_MAX];
@@ -416,7 +416,7 @@ static void conclude(const struct search *search, struct nat_lifetime *out)
 			asked, bounds.least, bounds.most, stopped);
 }
 
-/* Returns whether another reflector need not be asked. */
+/* Asks one reflector. Returns true if no other one need be asked. */
 static bool ask(
 	const struct lifetime_request *request, const struct addr *asked, struct nat_lifetime *out)
 {

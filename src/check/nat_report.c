@@ -81,7 +81,7 @@ const char *nat_owner_name(enum nat_owner owner)
 	return names[owner];
 }
 
-/* Do two ports of one address always see the same mapping, as far as any two were asked? */
+/* Did the ports of each address see the same mapping? UNTOLD: no address was asked at two. */
 static enum nat_answer compare_ports(const struct nat_sample *samples, size_t count)
 {
 	enum nat_answer same = NAT_UNTOLD;
@@ -129,7 +129,7 @@ enum nat_filtering nat_report_judge_filtering(enum nat_answer stranger, enum nat
 	return known == NAT_YES ? NAT_FILTERING_ADDRESS_DEPENDENT : NAT_FILTERING_DEPENDENT;
 }
 
-/* Over UDP a port that nobody holds is as good as another to try: the questions hold it then. */
+/* Not over UDP: there the questions themselves hold a port that was free. */
 static bool nobody_answers(const struct nat_report *report)
 {
 	return report->protocol == MAPPING_TCP && report->listens.answer == NAT_NO;
@@ -153,14 +153,14 @@ bool nat_report_is_unproved(const struct nat_report *report)
 	       lets_strangers_in(report);
 }
 
-/* What is nearest to the service comes last on the way in, and first here: it is one's own. */
+/* First what is wrong at this machine, which its owner can mend; then what is on the way. */
 static enum nat_obstacle find_obstacle(const struct nat_report *report)
 {
 	if (report->stranger.answer == NAT_YES)
 		return NAT_OBSTACLE_NONE;
 	if (nat_report_is_unproved(report))
 		return NAT_OBSTACLE_UNTOLD;
-	/* Whoever connects gets there, whatever is wrong here. */
+	/* Connections go there, whatever else is wrong at this machine. */
 	if (report->other[0] != '\0')
 		return NAT_OBSTACLE_OTHER_MACHINE;
 	if (nobody_answers(report))
@@ -175,7 +175,7 @@ static enum nat_obstacle find_obstacle(const struct nat_report *report)
 	return NAT_OBSTACLE_UNTOLD;
 }
 
-/* A NAT of the router's is on the way, and no other one is seen. */
+/* Is the router's NAT on the way, and no other one seen? */
 static bool is_router_nat(const struct nat_report *report)
 {
 	if (report->router.external.family != ADDR_NONE)
@@ -186,14 +186,14 @@ static bool is_router_nat(const struct nat_report *report)
 		       addr_classify(&report->hops[1]) == ADDR_CLASS_PUBLIC);
 }
 
-/* The router says that its own address is not a public one. */
+/* Does the router say that its own address is not public? */
 static bool has_nat_beyond(const struct nat_report *report)
 {
 	return report->router.external.family != ADDR_NONE &&
 	       addr_classify(&report->router.external) != ADDR_CLASS_PUBLIC;
 }
 
-/* Something on the way keeps strangers out. What came of the router's forward tells most. */
+/* Something on the way keeps strangers out: whose is it? The trial of the router says most. */
 static enum nat_owner find_owner_on_the_way(const struct nat_report *report)
 {
 	bool granted = report->router.forwards_by[0] != '\0';
@@ -230,23 +230,23 @@ static enum nat_answer judge_direct(const struct nat_report *report)
 {
 	if (report->stranger.answer != NAT_UNTOLD)
 		return report->stranger.answer;
-	/* Somebody answers, whether anything listens here or not. */
+	/* A machine answers, whether or not anything listens here. */
 	if (nat_report_is_unproved(report))
 		return NAT_UNTOLD;
 	if (nobody_answers(report) || report->other[0] != '\0')
 		return NAT_NO;
 	if (keeps_strangers_out(report) || report->firewall.answer == NAT_YES)
 		return NAT_NO;
-	/* Over UDP nobody answers for a service, but what the NAT lets in reaches it. */
+	/* Over UDP a server need not answer: it gets what the NAT lets in. */
 	if (lets_strangers_in(report) && report->protocol == MAPPING_UDP)
 		return NAT_YES;
 	return NAT_UNTOLD;
 }
 
 /*
- * Both sides send at once, each to the address that the other is seen at. That takes a mapping
- * here that is the same towards the initiator as towards the reflector; with any other, only a
- * initiator who lets strangers in is reached.
+ * Both sides send at once, each to the other's mapping as the reflector saw it. So home's mapping
+ * must be the same towards the initiator as towards the reflector. If it is not, home reaches only
+ * an initiator whose NAT lets strangers in.
  */
 static enum nat_answer judge_punch(const struct nat_report *report)
 {

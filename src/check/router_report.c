@@ -16,7 +16,7 @@
 
 #define WATCH_STOP 2 /* signals, and the trial's `stop` */
 
-/* Whom the mapping's packets pass first, from the address that they were sent from. */
+/* Plans a request to the gateway of the mapping. Returns false if there is none to ask. */
 static bool plan(const struct mapping_race_request *request, const struct forward_options *options,
 	const struct addr *reflector, const struct nat_report *report, struct router_request *out)
 {
@@ -86,7 +86,7 @@ static bool has_stopped(const struct pollfd *stop)
 	return stop[0].revents != 0 || stop[1].revents != 0;
 }
 
-/* As reachability_run(), unless it is to stop. */
+/* As reachability_run(), except that a signal or `stop` ends it. */
 static void dial(struct attempt *attempt)
 {
 	const struct nat_report *report = attempt->report;
@@ -120,7 +120,7 @@ static void dial(struct attempt *attempt)
 	reachability_end(dialled);
 }
 
-/* Does the NAT let known addresses in as it is? Then that one gets in says nothing. */
+/* Does the NAT let known addresses in anyhow? Then it proves nothing that one gets in. */
 static bool knows_no_ports(const struct nat_report *report)
 {
 	return report->filtering == NAT_FILTERING_NOT_BY_PORT ||
@@ -158,7 +158,7 @@ static void note_dial(struct attempt *attempt, const char *does)
 			"; not proved that it is to this machine: %s", why);
 }
 
-/* Is there what a trial would disturb, or nobody to ask? Then the evidence says so. */
+/* Would a trial disturb something, or is there no router to ask? Then the evidence says so. */
 static bool is_left_alone(
 	const struct mapping_race_request *request, const struct nat_report *report, char *out)
 {
@@ -180,7 +180,7 @@ static bool is_left_alone(
 	return out[0] != '\0';
 }
 
-/* Where another port was seen outside: does the router's port of that number lead here? */
+/* If the public port is not the local one: does the router's port of that number lead here? */
 static bool forwards_already(struct attempt *attempt)
 {
 	struct addr *mapped = &attempt->result.mapping.public_addr;
@@ -202,7 +202,7 @@ static bool forwards_already(struct attempt *attempt)
 	return does;
 }
 
-/* Dials what may come of it until one gets in. */
+/* Has the addresses that the forward may lead to dialled until a dial-back gets in. */
 static enum nat_answer try_candidates(struct attempt *attempt)
 {
 	struct mapping_race_request one = *attempt->request;
@@ -222,7 +222,7 @@ static enum nat_answer try_candidates(struct attempt *attempt)
 	return answer;
 }
 
-/* It has granted a port: of which use is it? */
+/* The router granted a port: do strangers get in by it? */
 static void prove(struct attempt *attempt, bool dials)
 {
 	struct nat_router *report = &attempt->report->router;
@@ -263,7 +263,9 @@ static void note_failure(struct attempt *attempt)
 		error.hint[0] != '\0' ? "; " : "", error.hint);
 }
 
-/* A grant of which no answer came is taken back as well, except by UPnP, where it may be another's.
+/*
+ * Takes the forward back, also if no answer says that it was granted; not so by UPnP, where the
+ * forward may be another program's.
  */
 static void take_back(const struct attempt *attempt, const struct router_request *granted)
 {
@@ -318,8 +320,8 @@ static void run_trial(struct attempt *attempt, const struct forward_options *opt
 }
 
 /*
- * What would end the program waits until the forward is taken back: signals, and in the copy of
- * the process the end of its parent, of which SIGIO tells.
+ * No signal ends the program before the forward is taken back. In the copy of the process that
+ * includes SIGIO, which says that the parent has ended.
  */
 static void block_parent_end(int how)
 {

@@ -1,11 +1,11 @@
 /*
  * classify.h - finds out what kind of NAT is in front of a port (RFC 5780 sections 4.3 and 4.4).
  *
- * From the very port in question, as that is what counts: a NAT may treat ports differently. The
- * order matters. Filtering is looked at while only one address was contacted from the port; then
- * more addresses are asked for what they see. Over TCP strangers are reflectors that dial back
- * (reachability.h), over UDP answers to CHANGE-REQUEST. A tap (tap.h), where there is the right to
- * one, tells what the NAT dropped from what this machine's firewall did.
+ * All questions leave from the port in question, as a NAT may treat ports differently. Their order
+ * matters: the filtering is found out first, while only one address was contacted from the port;
+ * then further addresses are asked which mapping they see. Over TCP a stranger is a reflector that
+ * dials (reachability.h), over UDP the address that a CHANGE-REQUEST is answered from. A tap
+ * (tap.h) shows whether the NAT or this machine's firewall dropped a packet; it takes CAP_NET_RAW.
  */
 #ifndef NATPUNCH_CHECK_CLASSIFY_H
 #define NATPUNCH_CHECK_CLASSIFY_H
@@ -16,10 +16,11 @@
 #include "natpunch/client/mapping_race.h"
 
 /*
- * Fills in the whole report. `request` is as for mapping_race_run(); its reflectors are asked in
- * order, one at a time, until one answers. Blocks, for some 10 s at most. Returns 0, or -1 with
- * *error filled when there is no mapping; of the report `spoke` and `cannot` are valid then.
- * `trial`: or NULL, for a router that is only asked what it speaks; it takes some 20 s more.
+ * Fills in the report, except for its lifetime. `request` is as for mapping_race_run(); its
+ * reflectors are asked in order, one at a time, until one answers. `trial`: has the router forward
+ * the port for a moment; with NULL the router is only asked what it speaks. Blocks for some 10 s at
+ * most, with a trial for some 20 s more. Returns 0, or -1 with *error filled when there is no
+ * mapping; then only `spoke` and `cannot` of the report are valid.
  */
 int classify_run(const struct mapping_race_request *request, const struct router_trial *trial,
 	struct nat_report *report, struct error *error);

@@ -1,10 +1,10 @@
 /*
  * lifetime.h - how long does a NAT remember a mapping over which nothing is sent? (RFC 5780 4.6)
  *
- * Several mappings are made at the same time, each is left silent for a time of its own, and then
- * something is sent to it from outside, once. So the search takes as long as the answer, and none
- * of the mappings is refreshed by the question about another. This is the plan of such a search
- * and what follows from it; lifetime_search.h carries it out.
+ * A search makes several mappings at the same time and leaves each one silent for a time of its
+ * own; then one packet is sent to it from outside. So the search takes no longer than the longest
+ * silence, and no question refreshes the mapping of another question. This module plans a search
+ * and judges its trials; lifetime_search.h carries it out.
  */
 #ifndef NATPUNCH_CHECK_LIFETIME_H
 #define NATPUNCH_CHECK_LIFETIME_H
@@ -19,9 +19,9 @@
 
 enum lifetime_sign {
 	LIFETIME_OPEN,  /* not known yet */
-	LIFETIME_ALIVE, /* what was sent after the silence came in */
-	LIFETIME_GONE,  /* it did not */
-	LIFETIME_VOID,  /* the trial failed for another reason, and tells nothing */
+	LIFETIME_ALIVE, /* the packet after the silence came in */
+	LIFETIME_GONE,  /* it did not come in */
+	LIFETIME_VOID,  /* the trial failed for another reason, and says nothing */
 };
 
 struct lifetime_trial {
@@ -29,26 +29,26 @@ struct lifetime_trial {
 	enum lifetime_sign sign;
 };
 
-/* In seconds. A mapping lives for `least` at least, and not for longer than `most`; 0: untold. */
+/* In seconds; 0: not known. A mapping lives for at least `least`, and not for `most`. */
 struct lifetime_bounds {
 	uint16_t least;
 	uint16_t most;
 };
 
 /*
- * Fills in the trials for a search up to `bound` seconds, which must be in its range: the shortest
- * first, of one second, which shows that the question works at all; the longest of `bound`; in
- * between each a quarter longer than the one before. Returns how many.
+ * Fills in the trials for a search up to `bound` seconds, which must be in its range. The first
+ * trial, of one second, shows that the question works at all; the last one is of `bound` seconds.
+ * From the third on, each is longer by a quarter at most than the one before. Returns how many.
  */
 size_t lifetime_plan(uint16_t bound, struct lifetime_trial trials[LIFETIME_TRIAL_MAX]);
 
-/* Is all known that can be, so that nobody has to wait for the trials that are open? */
+/* May the search end, because a trial is GONE, or none is left, and no shorter one is OPEN? */
 bool lifetime_is_settled(const struct lifetime_trial *trials, size_t count);
 
 /*
- * What the trials tell. Where a longer one lived and a shorter one did not, the bounds are so wide
- * that both are right. When not even the shortest lived, the question does not work: nothing is
- * told.
+ * Judges the trials. If a longer one was alive and a shorter one gone, the bounds are wide enough
+ * for both. If not even the shortest one was alive, the question does not work, and both bounds are
+ * 0.
  */
 struct lifetime_bounds lifetime_judge(const struct lifetime_trial *trials, size_t count);
 
