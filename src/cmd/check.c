@@ -142,8 +142,8 @@ struct check_job {
 	const struct check_options *options;
 	struct both_families families;
 	struct check_side sides[2];
-	bool copy; /* this is the other process */
-	int stop;  /* readable: the search for a lifetime is to end; -1: not open yet */
+	bool copy; /* this is the second process */
+	int stop;  /* once it is readable, the search for a lifetime ends; -1: not open yet */
 };
 
 /* Processes that look names up end, and so does the copy: SIGCHLD is no reason to end. */

@@ -2,8 +2,8 @@
  * The verdict says what is so; a step says what to do, and ends with a command where there is one.
  * The first step is the one that is most likely to help, and the others begin with "Or".
  *
- * Whose doing it is comes from nat_report_judge() and is not guessed here: where it cannot be told,
- * the sentence has what was seen.
+ * nat_report_judge() says whose an obstacle is, and nothing is guessed here: where that cannot be
+ * told, the sentence says what was seen.
  */
 #include "cmd/check_advice.h"
 
@@ -133,8 +133,10 @@ static bool has_own_reflector(const struct common_options *given)
 	return !given->reflectors.must_agree;
 }
 
-/* "  natpunch WORDS", with the port and what the user gave; the reflectors and the line's end are
- * the caller's. */
+/*
+ * Prints "  natpunch WORDS" with the port and the user's options. The caller prints the reflectors
+ * and ends the line.
+ */
 static void begin_command(const char *words, const struct nat_report *report,
 	const struct common_options *given, enum addr_family family)
 {
@@ -155,7 +157,7 @@ static void print_reflectors(const struct common_options *given)
 		common_options_print_reflectors(given);
 }
 
-/* For a command that works with a reflector of one's own alone. */
+/* For a command that needs a reflector of one's own. */
 static void print_own_reflectors(const struct common_options *given)
 {
 	if (has_own_reflector(given))
@@ -172,14 +174,14 @@ static void print_check(
 	puts("");
 }
 
-/* Of both families a probe takes IPv4 where it has one. */
+/* Without -6 a probe prints IPv4 where there is a mapping. */
 static enum addr_family probe_family(
 	const struct nat_report *report, const struct common_options *given)
 {
 	return report->local.family == ADDR_IPV6 ? ADDR_IPV6 : given->family;
 }
 
-/* The probe that has the router forward, and over TCP has that tried. */
+/* The probe that asks the router to forward, and over TCP verifies that strangers get in. */
 static void print_forward_command(
 	const struct nat_report *report, const struct common_options *given)
 {
@@ -276,14 +278,14 @@ static void print_doubt(const struct nat_report *report, const struct common_opt
 
 /* ---- they are kept out -------------------------------------------------------------------- */
 
-/* It is the way that strangers do not get through, or may be. */
+/* Is the obstacle on the way to this machine, or may it be? */
 static bool is_stopped_on_the_way(const struct nat_report *report)
 {
 	return report->obstacle == NAT_OBSTACLE_ROUTER ||
 	       report->obstacle == NAT_OBSTACLE_CARRIER || report->obstacle == NAT_OBSTACLE_UNTOLD;
 }
 
-/* What the router could do, or does. Returns whether that is the step to take. */
+/* If a forward by the router is the step to take, prints it and returns true. */
 static bool print_forward(const struct nat_report *report, const struct common_options *given)
 {
 	const struct nat_router *router = &report->router;
@@ -332,7 +334,7 @@ static void print_laptop(const struct nat_report *report, const struct common_op
 			    : " -K natpunch.key home");
 }
 
-/* A laptop that comes by a name needs no port that lets everybody in. */
+/* A laptop that connects by a name needs no port that lets everybody in. */
 static void print_by_name(
 	const struct nat_report *report, const struct common_options *given, bool *told)
 {
@@ -358,7 +360,7 @@ static void print_by_name(
 	print_laptop(report, given);
 }
 
-/* From where that works, and from where not. */
+/* Says from which networks the laptop gets in by the name. */
 static void print_reach(const struct nat_report *report)
 {
 	if (report->protocol == MAPPING_UDP)
@@ -372,7 +374,7 @@ static void print_reach(const struct nat_report *report)
 		puts("If it fails from some network, start the reflector with -R as well.");
 }
 
-/* What somebody else would have to do. */
+/* What can be done at the router, or by the provider. */
 static void print_others(const struct nat_report *report, const struct common_options *given)
 {
 	char ip[ADDR_IP_TEXT_SIZE];

@@ -29,7 +29,7 @@ static void put_finding(const char *name, const struct nat_finding *finding)
 	put_text(evidence, finding->evidence);
 }
 
-/* What cannot be told is null. */
+/* null: it cannot be told. */
 static void put_name(const char *name, bool told, const char *value)
 {
 	if (told)

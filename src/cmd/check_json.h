@@ -9,8 +9,8 @@
 #include "cmd/check_report.h"
 
 /*
- * For sides one of which is judged, as in check_report_text(). To standard output: one line, whose
- * fields are in natpunch-check(1); fields are added and not taken away.
+ * As check_report_text(). To standard output: one line. natpunch-check(1) lists its fields; a later
+ * version may add fields, and takes none away.
  */
 void check_report_json(const struct check_side *sides, size_t count);
 

@@ -26,14 +26,13 @@ const struct check_side *check_report_best(const struct check_side *sides, size_
 
 /* ---- the verdict -------------------------------------------------------------------------- */
 
-/* Of two, IPv4 is the first. */
+/* Of two sides, IPv4 is the first. */
 static unsigned family_of(size_t index)
 {
 	return index == 0 ? 4 : 6;
 }
 
-/* Two families in one sentence: first the one that strangers get in by, or of which more is told.
- */
+/* Two families in one sentence: first the one that lets strangers in, or that more is known of. */
 static void print_verdict(const struct check_side *sides)
 {
 	static const char *const words[] = {
@@ -65,7 +64,7 @@ static void print_verdict(const struct check_side *sides)
 
 /* ---- the picture -------------------------------------------------------------------------- */
 
-/* The NAT is router `nat_hop`, or stands in front of the first public one. */
+/* The NAT is router `nat_hop`; if that is not known, it is in front of the first public one. */
 static bool is_behind_nat(const struct nat_report *report, size_t hop)
 {
 	if (report->nat_hop > 0)
