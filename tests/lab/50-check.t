@@ -1,6 +1,6 @@
 #!/bin/sh
-# check: a local firewall and a port where nobody listens are told from a strict NAT, and the text has
-# what to do. 53-kind-* has what it says of every kind of NAT.
+# check tells this machine's firewall, and a port on which nothing listens, from a NAT that filters, and
+# its text says what to do. 53-kind-* has what it says of every kind of NAT.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -23,7 +23,7 @@ firewall()
 	END
 }
 
-# What is not the NAT's doing, in front of one that lets everybody in.
+# The NAT lets everybody in, and the machine behind it does not.
 try_home()
 {
 	lab_start full-cone open
@@ -68,7 +68,7 @@ try_home()
 	like 'text: the path' "$text" '^   \[ the NAT \]  203\.0\.113\.2:22 outside$'
 	is 'text: nothing else is said' "$(lab_said "$LAB_DIR/said")" ''
 
-	# The NAT hands back what is meant for its own outside.
+	# The NAT sends back what home sends to the public address.
 	is 'hairpinning: not by this one' "$(check_field "$LAB_DIR/udp.out" hairpinning)" false
 	lab_exec home-router nft -f - <<-END
 		table ip hairpin {
@@ -99,7 +99,7 @@ try_home()
 	wait_for 10 eval '! lab_alive one'
 	is 'two at once: the other' "$(check_field "$LAB_DIR/one.out" direct)" true
 
-	# Over UDP what the NAT lets in goes to whoever holds the port, once somebody does.
+	# Over UDP a server gets what the NAT lets in, once it has the port.
 	like 'nobody on a UDP port: it is said' \
 		"$(lab_exec home "$natpunch" check -u -p 5022 -r "$LAB_REFLECTOR4")" \
 		'^yes: .* port 5022, but nothing listens on it yet$'

@@ -1,6 +1,5 @@
 #!/bin/sh
-# -u -V: a UDP mapping is claimed once a datagram of a stranger came through it. 53-kind-* has the
-# kinds of NAT.
+# -u -V prints a UDP mapping once a stranger's datagram came through it. 53-kind-* has the kinds of NAT.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"

@@ -1,6 +1,5 @@
 #!/bin/sh
-# -V: a mapping is claimed once somebody from outside got through it, and not before. 53-kind-* has
-# the kinds of NAT.
+# -V prints a mapping once a stranger got in through it, and not before. 53-kind-* has the kinds of NAT.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# check --lifetime: between the bounds that it prints lies what the kernel's NAT was told. It ends
-# when a signal comes, leaves nothing behind, and says so where it cannot be told.
+# check --lifetime: the lifetime that the kernel's NAT was given lies between the bounds that are
+# printed. A signal ends the search, nothing is left behind, and it is said where nothing can be told.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -12,7 +12,7 @@ natpunch=$lab_top/natpunch
 established=4
 datagrams=3
 
-# NAME NS ARG...: the reflector of that name.
+# NAME NS ARG...: starts the reflector of that name.
 start_reflector()
 {
 	name=$1
@@ -65,9 +65,9 @@ judge tcp6 "$established"
 like '-v: each trial' "$(cat "$LAB_DIR/tcp.err")" 'silent for 1 s: alive$'
 unlike 'no progress where there is no terminal' "$(cat "$LAB_DIR/udp.err")" 'mapping lifetime'
 
-# All at once, from ports of their own. A signal: what is known until then.
+# Several at once, from ports of their own. A signal ends this one, which prints what is known so far.
 lab_spawn early home "$natpunch" check -v --lifetime 10800 -u -p 5022 -r "$LAB_REFLECTOR4"
-# A reflector that cannot tell says why; another one can.
+# check says why the first reflector cannot tell, and asks another one that can.
 lab_spawn none home "$natpunch" check -f json --lifetime 9 -u -p 5023 -r "$LAB_SECOND4"
 lab_spawn next home "$natpunch" check -f json --lifetime 2 -u -p 5024 -r "$LAB_SECOND4" \
 	-r "$LAB_REFLECTOR4"
@@ -97,7 +97,7 @@ is 'no connection is left' "$(lab_exec home ss -Htan state established dport = :
 lab_kill one
 lab_kill two
 
-# Who grants the silence and does not keep it proves nothing, whatever the NAT does.
+# A reflector that promises a silence and breaks it proves nothing, whatever the NAT does.
 for lie in early chatty; do
 	lab_spawn liar reflector "$LAB_BIN/liar" $lie 3478
 	wait_for_line 5 "$LAB_DIR/liar.out" ready || bail 'the liar does not start'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A router behind a carrier's NAT: what is said of them, and whether that holds.
+# A router behind a provider's NAT: what natpunch says of them, and whether that holds.
 
 # shellcheck source=tests/lab/kind.sh
 . "$(dirname "$0")/kind.sh"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A full cone that keeps the port: what is said of it, and whether that holds.
+# A full cone that keeps the port: what natpunch says of it, and whether that holds.
 
 # shellcheck source=tests/lab/kind.sh
 . "$(dirname "$0")/kind.sh"

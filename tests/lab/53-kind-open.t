@@ -1,5 +1,5 @@
 #!/bin/sh
-# No NAT: what is said of it, and whether that holds.
+# No NAT: what natpunch says of it, and whether that holds.
 
 # shellcheck source=tests/lab/kind.sh
 . "$(dirname "$0")/kind.sh"

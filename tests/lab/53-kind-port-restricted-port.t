@@ -1,5 +1,5 @@
 #!/bin/sh
-# One that filters by address and port and changes the port: what is said of it, and whether that
+# A NAT that filters by address and port and changes the port: what natpunch says of it, and whether that
 # holds.
 
 # shellcheck source=tests/lab/kind.sh

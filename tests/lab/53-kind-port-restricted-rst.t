@@ -1,5 +1,5 @@
 #!/bin/sh
-# One that answers strangers with a reset: what is said of it, and whether that holds.
+# A NAT that answers strangers with a reset: what natpunch says of it, and whether that holds.
 
 # shellcheck source=tests/lab/kind.sh
 . "$(dirname "$0")/kind.sh"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A NAT that filters by address and port: what is said of it, and whether that holds.
+# A NAT that filters by address and port: what natpunch says of it, and whether that holds.
 
 # shellcheck source=tests/lab/kind.sh
 . "$(dirname "$0")/kind.sh"

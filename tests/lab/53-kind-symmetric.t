@@ -1,5 +1,5 @@
 #!/bin/sh
-# A random port for each destination: what is said of it, and whether that holds.
+# A NAT that allocates a random port for each destination: what natpunch says of it, and whether that holds.
 
 # shellcheck source=tests/lab/kind.sh
 . "$(dirname "$0")/kind.sh"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# One full cone behind another: what is said of them, and whether that holds.
+# One full cone behind another: what natpunch says of them, and whether that holds.
 
 # shellcheck source=tests/lab/kind.sh
 . "$(dirname "$0")/kind.sh"

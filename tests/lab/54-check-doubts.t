@@ -1,6 +1,6 @@
 #!/bin/sh
-# check: what cannot be told is not: with reflectors that lie, that dial nobody or are not there, other
-# servers, no right to watch, and nothing behind a NAT that filters.
+# check says what cannot be told: with reflectors that lie, that dial nobody or that are not there, with
+# other servers, without CAP_NET_RAW, and with nothing behind a NAT that filters.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -17,8 +17,8 @@ try_servers()
 	check_both -r "$LAB_REFLECTOR4"
 	check_judge '--no-dial' tcp null null null
 	lab_kill mute
-	# Its other address is its own, with another port or the same: no stranger, and nothing to
-	# compare with.
+	# The reflector names its own address as the other one, with another port or the same. So it
+	# has no stranger, and nothing to compare with.
 	for lie in other same udp-other; do
 		option=
 		[ "$lie" != udp-other ] || option='-u -p 5022'
@@ -41,14 +41,14 @@ try_servers()
 	lab_stop
 }
 
-# PATTERN: the command of the text that has it, to be run where the key is.
+# PATTERN: prints the command of the text that matches it, to be run where the key is.
 step()
 {
 	echo "cd $LAB_DIR && PATH=$lab_top:\$PATH && exec $(echo "$text" | sed -n "/^  .*$1/s/^  //p" |
 		sed 's|~/\.ssh/config|config|')"
 }
 
-# The steps to a name, as they stand in the text.
+# Runs the steps to a name as the text has them.
 try_steps()
 {
 	lab_kill two
@@ -66,8 +66,8 @@ try_steps()
 	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
 }
 
-# A NAT that filters, and nothing behind it: the one says nothing of the other, and the text has
-# the next step for both.
+# A NAT that filters, and nothing behind it: check tells the one from the other, and has the next step
+# for each.
 try_strict()
 {
 	lab_start port-restricted open
@@ -92,7 +92,7 @@ try_strict()
 	lab_stop
 }
 
-# Without the right to watch, a firewall cannot be told from a NAT, and is not.
+# Without CAP_NET_RAW check cannot tell this machine's firewall from a NAT, and says so.
 try_blind()
 {
 	lab_start port-restricted open
@@ -108,7 +108,7 @@ try_blind()
 	lab_stop
 }
 
-# Another server of RFC 5780: all over UDP, the mapping over TCP, and nobody is dialled.
+# Another server of RFC 5780 tells all over UDP, and the mapping over TCP; it dials nobody.
 try_coturn()
 {
 	lab_start address-restricted open
@@ -139,7 +139,7 @@ listen_on()
 	wait_for_line 10 "$LAB_DIR/sshd.err" 'Server listening' || bail 'sshd does not start'
 }
 
-# A NAT that lets everybody in, to an sshd that hears nobody: that is no firewall's fault.
+# The NAT lets everybody in, and sshd listens on another address: check blames no firewall.
 try_elsewhere()
 {
 	lab_start full-cone open
@@ -178,7 +178,8 @@ try_elsewhere()
 	lab_stop
 }
 
-# A carrier who numbers gateways from 100.64.0.0/10 and has no NAT: the router has the public address.
+# A provider that numbers its gateways from 100.64.0.0/10 and has no NAT: the router has the public
+# address.
 try_gateway()
 {
 	lab_start port-restricted open
@@ -193,7 +194,7 @@ try_gateway()
 	is 'the obstacle is the router' "$(check_field "$LAB_DIR/tcp.out" obstacle)" '"router"'
 	check_keep_json
 	lab_nat_flush home
-	# The router does not say that the time to live is over: then nothing is sure.
+	# The router reports no time to live that is over: then nothing is certain.
 	lab_exec home-router nft -f - <<-END
 	table inet silent {
 		chain out {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# check where home and reflector have both families: each is judged, at the same time, and the better
-# one is the verdict; one that is lacking is a line.
+# check where home and reflector have both families: it judges both at the same time, and the verdict is
+# that of the better one; a family that is lacking is one line.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -19,7 +19,7 @@ begin()
 		"$LAB_REFLECTOR4 four.lab" >"$LAB_DIR/hosts"
 }
 
-# [option...]: check, where the names are known. Sets $status, $out, $err and $took.
+# [option...]: runs check where the names are known. Sets $status, $out, $err and $took.
 check()
 {
 	lab_clock
@@ -41,7 +41,7 @@ json()
 		'$_ = decode_json(<STDIN>); print join(" ", map { $_ // "null" } eval $ARGV[0])' "$3")" "$2"
 }
 
-# The home of today: the NAT lets everybody in, and the router nobody over IPv6.
+# The commonest home: the NAT lets everybody in over IPv4, and the router nobody over IPv6.
 try_better()
 {
 	begin full-cone
@@ -108,7 +108,7 @@ try_lacking()
 	lab_exec home ip -6 route add default via "${LAB_HOME6%:*}:1"
 }
 
-# Is no natpunch at home any more?
+# Has every natpunch at home ended?
 are_gone()
 {
 	for pid in $(ip netns pids "$LAB-home"); do
@@ -158,7 +158,7 @@ try_ipv6()
 	alone=$((alone + took))
 	check -r "$name"
 	is 'both are shut: exit 5' "$status" 5
-	# Each waits for three seconds that nobody comes.
+	# Each family waits three seconds in vain for a dial-back.
 	between 'both are shut: they wait at the same time' "$took" 0 $((alone - 100))
 	is 'both are shut: the verdict' "$(echo "$out" | head -n 1)" \
 		'no: nobody can connect to TCP port 22 here, over IPv4 or over IPv6'

@@ -1,6 +1,6 @@
 #!/bin/sh
-# check and probe -V beside a probe -k that has the connection to the reflector: by the reflector's
-# other port, where it has one; else they name who has it.
+# check and probe -V beside a probe -k that has the connection to the reflector: they ask the
+# reflector's other port if it has one; else they name the program that has the connection.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -64,7 +64,7 @@ lab_kill keep
 at_home probe -V
 is 'once it is stopped, probe -V: exit 0' "$status" 0
 
-# Nobody hears that it ends.
+# The end of the connection gets lost.
 lab_spawn keep home "$natpunch" probe -k -r "$LAB_REFLECTOR4"
 ok 'kept again' wait_for 20 is_held
 lab_cut home

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a failure says that is a mistake or a misfortune of the house: a server of UDP alone, another
+# The errors and hints for what is wrong at home, or with the options: a server of UDP alone, another
 # uplink's address, a machine that is offline, a program that cannot be run, and one not needed.
 
 # shellcheck source=tests/lab/lab.sh

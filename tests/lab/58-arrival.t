@@ -1,6 +1,6 @@
 #!/bin/sh
-# The router forwards the port to another machine of the LAN, whose sshd answers: -V and check must
-# not take that for home, while what does come to home, by whichever way, still counts.
+# The router forwards the port to another machine of the LAN, whose sshd answers. -V and check must not
+# take that machine for home. A dial-back that does come to home counts, by whichever way it came.
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -36,7 +36,7 @@ start_neighbour()
 		bail "the neighbour's sshd does not start: $(cat "$LAB_DIR/neighbour.err")"
 }
 
-# ADDRESS[:PORT] [RULE]: the router forwards port 22 there; RULE: to what it sends there.
+# ADDRESS[:PORT] [RULE]: the router forwards port 22 there, and does RULE to what it sends there.
 forward()
 {
 	lab_exec home-router nft -f - <<-END
@@ -55,14 +55,14 @@ forward()
 	END
 }
 
-# A reflector that has dialled nobody yet: one dials only so often.
+# Starts another reflector: one dials an address only so often.
 reflect_anew()
 {
 	lab_kill two
 	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
 }
 
-# NAME ARG...: to another machine: exit 5, and in which words.
+# NAME ARG...: expects that the dial-back reached another machine: exit 5, and the words.
 judge_elsewhere()
 {
 	name=$1
@@ -75,7 +75,7 @@ judge_elsewhere()
 		'^hint: the router forwards port 22 to another machine, or answers itself: have it forward that to 192\.168\.1\.2, '
 }
 
-# NAME: to this machine, and that is proved.
+# NAME: expects that the dial-back reached this machine, with a proof.
 judge_here()
 {
 	lab_nat_flush home
@@ -111,7 +111,7 @@ try_probe()
 	kill -CONT "$neighbour"
 }
 
-# What does come to home.
+# Forwards that lead to home.
 try_here()
 {
 	reflect_anew
@@ -143,7 +143,7 @@ try_here()
 	lab_exec home nft delete table ip led
 }
 
-# A copy of what goes to the neighbour, as a network without a switch shows it.
+# Home gets a copy of what goes to the neighbour, as in a network without a switch.
 try_hub()
 {
 	reflect_anew
@@ -163,7 +163,7 @@ try_hub()
 	lab_exec home-router nft delete table ip hub
 }
 
-# Without CAP_NET_RAW nothing is claimed that is not known.
+# Without CAP_NET_RAW there is no proof, and probe and check say so.
 try_unprivileged()
 {
 	reflect_anew
@@ -199,7 +199,7 @@ try_unprivileged()
 	like 'check without CAP_NET_RAW: or as root' "$text" '^Or check again as root'
 }
 
-# A connection that the kernel still has is a proof: its end gets lost on the way.
+# A connection in the table of the kernel is a proof. Its end gets lost, so that it stays there.
 try_table()
 {
 	reflect_anew
@@ -223,7 +223,7 @@ try_table()
 	check_keep_json
 }
 
-# -k says that there is an answer, and not whose.
+# -k says that the mapping is answered, and not by which machine.
 try_keep_unprivileged()
 {
 	reflect_anew
@@ -270,7 +270,7 @@ try_check()
 	check_keep_json
 }
 
-# With one address to dial from, which is known.
+# The reflector has one address to dial from, which the port has contacted.
 try_known()
 {
 	lab_kill two

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Where an initiator's connection goes at home, without --to: to the address that sshd listens on
-# right then, whichever that is, on a machine that does not know the name "localhost".
+# Without --to, home hands an initiator's connection over to the address that sshd listens on at that
+# moment, also on a machine that does not know the name "localhost".
 
 # shellcheck source=tests/lab/lab.sh
 . "$(dirname "$0")/lab.sh"
@@ -20,7 +20,7 @@ sshd_on()
 	wait_for_line 30 "$LAB_SSHD_LOG" '^Server listening on ' || bail "sshd does not start"
 }
 
-# NAME ADDRESS: a session gets in, and comes from there.
+# NAME ADDRESS: a session gets in, and sshd sees it come from there.
 try()
 {
 	is "$1: ssh" "$(road_ssh echo well)" well

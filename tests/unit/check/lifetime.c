@@ -16,7 +16,7 @@ static void test_plan(uint16_t bound)
 	for (size_t i = 1; i < count; i++) {
 		unsigned before = trials[i - 1].seconds;
 		rises = rises && trials[i].seconds > before;
-		/* But for the gap behind the first, as far as their number goes. */
+		/* Not so the step behind the first, as there are only so many trials. */
 		close_by = close_by && (i == 1 || trials[i].seconds <= before + before / 4 + 1);
 	}
 	ok(rises, "up to %u: each longer than the one before", bound);
@@ -64,7 +64,7 @@ int main(void)
 	is_judged("VG..", 0, 0, true);
 	is_judged("VVVV", 0, 0, true);
 	is_judged("GA..", 0, 0, true);
-	/* One got lost, or the NAT keeps them differently. */
+	/* A packet got lost, or the NAT keeps some mappings longer than others. */
 	is_judged("AGAG", 1, 4, true);
 	is_judged("AGAA", 1, 0, true);
 	is_judged("AGGAAG", 1, 6, true);

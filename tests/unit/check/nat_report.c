@@ -158,7 +158,7 @@ static void test_verdict(void)
 	is_judged(&report, NAT_UNTOLD, NAT_YES, NAT_OBSTACLE_UNTOLD, "UDP, untold");
 }
 
-/* Strangers get through, and it cannot be told to whom. */
+/* Strangers get through, and it cannot be told to which machine. */
 static void test_unproved(void)
 {
 	struct nat_report report = strict_nat();

@@ -1,4 +1,4 @@
-/* When the home router is not tried. What a trial comes to is seen in the laboratory. */
+/* When the home router is not tried. tests/lab/63-check-router.t has what a trial finds out. */
 #include "natpunch/check/router_report.h"
 
 #include <string.h>
