@@ -430,11 +430,6 @@ static void ask_next(struct initiator *initiator, struct asking *asking, uint64_
 #define WATCH_RACES (2 * SESSION_MAX)
 #define WATCH_MAX   (WATCH_RACES + 2 * MAPPING_RACE_WATCH_MAX)
 
-static uint64_t earlier(uint64_t one, uint64_t other)
-{
-	return one < other ? one : other;
-}
-
 /* Waits for the next event, and returns the time then. */
 static uint64_t wait_for_event(
 	const struct initiator *initiator, struct pollfd fds[WATCH_MAX], uint64_t now)
@@ -448,17 +443,18 @@ static uint64_t wait_for_event(
 
 		fds[2 * i] = (struct pollfd){.fd = udp_session_fd(&way->session), .events = POLLIN};
 		fds[2 * i + 1] = (struct pollfd){.fd = udp_punch_fd(&way->punch), .events = POLLIN};
-		due = earlier(due, udp_session_due(&way->session));
+		due = timer_earlier(due, udp_session_due(&way->session));
 		if (way->punch.state != UDP_PUNCH_NONE)
-			due = earlier(due, way->punch.due);
+			due = timer_earlier(due, way->punch.due);
 	}
 	for (size_t i = 0; i < 2; i++) {
 		const struct asking *asking = &initiator->askings[i];
 
-		due = earlier(due, next_due(initiator, asking));
+		due = timer_earlier(due, next_due(initiator, asking));
 		if (is_racing(initiator, asking))
-			due = earlier(due, mapping_race_watch(asking->race,
-						   fds + WATCH_RACES + i * MAPPING_RACE_WATCH_MAX));
+			due = timer_earlier(
+				due, mapping_race_watch(asking->race,
+					     fds + WATCH_RACES + i * MAPPING_RACE_WATCH_MAX));
 	}
 	poll(fds, WATCH_MAX, clock_poll_ms(now, due));
 	return clock_now_ms();

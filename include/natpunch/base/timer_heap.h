@@ -14,6 +14,12 @@
 
 #define TIMER_NONE UINT64_MAX
 
+/* Which of two times comes first? TIMER_NONE is never before another. */
+static inline uint64_t timer_earlier(uint64_t one, uint64_t other)
+{
+	return one < other ? one : other;
+}
+
 struct timer_heap_entry {
 	uint64_t key;      /* heap position: the time the heap is ordered by */
 	uint64_t due;      /* slot number: the real deadline, TIMER_NONE when it has none */

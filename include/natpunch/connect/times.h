@@ -8,7 +8,7 @@
 
 #include "natpunch/client/punch.h"
 
-/* Deadlines of the phases (connect/attempt.c), in milliseconds. */
+/* The deadlines of the phases (connect/attempt.c), in milliseconds. */
 struct initiator_times {
 	uint32_t stagger;      /* between the begins of two attempts (RFC 8305 section 5) */
 	uint32_t held;         /* for a connection to a home that is held, before another reflector
