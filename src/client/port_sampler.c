@@ -1,7 +1,15 @@
 /*
- * LOOKING: three connections at once. When one is writable, its request is sent; when readable, one
- * message is read. DONE: all three have answered, `due` has come, or one has failed: without its
- * port no order can be seen. None is closed before, as the NAT could allocate its port to the next.
+ * LOOKING: three connections at once. When one is writable, its request is sent; when it is
+ * readable, one message is read. DONE, with the first of:
+ *
+ *   all three have answered        a prediction, or the ports are random
+ *   the answers so far exclude a   the ports are random. So a SYN or an answer that is lost, which
+ *   prediction                     the kernel sends again after a second, is not waited for: two
+ *                                  answers suffice for nearly all NATs whose ports are random
+ *   a connection has failed, or    no prediction: without its port no order can be seen
+ *   `due` has come
+ *
+ * Invariant: while LOOKING no connection is closed, as the NAT could allocate its port to the next.
  *
  * Threat: a reflector that lies about the ports. A prediction only says where to connect to.
  */
@@ -32,27 +40,62 @@ static void close_all(struct port_sampler *sampler)
 		close_one(&sampler->each[i]);
 }
 
-/* All were at the same address, or nothing can be told: a NAT with several has no order in them. */
+/* The ports that were seen, 0 for each other one. Returns how many. */
+static size_t collect(const struct port_sampler *sampler, uint16_t ports[PORT_PREDICTION_SAMPLES])
+{
+	size_t seen = 0;
+
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
+		const struct addr *mapped = &sampler->each[i].mapped;
+
+		ports[i] = mapped->family != ADDR_NONE ? mapped->port : 0;
+		seen += mapped->family != ADDR_NONE;
+	}
+	return seen;
+}
+
+/* Were two seen at different addresses? A NAT with several has no order in their ports. */
+static bool has_several_addresses(const struct port_sampler *sampler)
+{
+	const struct addr *first = NULL;
+
+	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
+		const struct addr *mapped = &sampler->each[i].mapped;
+
+		if (mapped->family == ADDR_NONE)
+			continue;
+		if (first != NULL && !addr_equal_ip(mapped, first))
+			return true;
+		first = mapped;
+	}
+	return false;
+}
+
+static bool is_excluded(const struct port_sampler *sampler)
+{
+	uint16_t ports[PORT_PREDICTION_SAMPLES];
+
+	collect(sampler, ports);
+	return has_several_addresses(sampler) || port_prediction_is_excluded(ports);
+}
+
 static void predict(struct port_sampler *sampler)
 {
-	uint16_t ports[PORT_PREDICTION_SAMPLES] = {0};
+	uint16_t ports[PORT_PREDICTION_SAMPLES];
+	bool all = collect(sampler, ports) == PORT_PREDICTION_SAMPLES;
 
-	sampler->complete = true;
-	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++) {
-		sampler->complete &= sampler->each[i].mapped.family != ADDR_NONE;
-		if (addr_equal_ip(&sampler->each[i].mapped, &sampler->each[0].mapped))
-			ports[i] = sampler->each[i].mapped.port;
-	}
 	close_all(sampler);
-	sampler->prediction = port_prediction_make(ports);
+	sampler->prediction = (struct port_prediction){.port = 0};
+	if (!is_excluded(sampler))
+		sampler->prediction = port_prediction_make(ports);
+	sampler->random = sampler->prediction.port == 0 && (all || is_excluded(sampler));
 	sampler->state = PORT_SAMPLER_DONE;
 	sampler->due = TIMER_NONE;
 }
 
 bool port_sampler_is_random(const struct port_sampler *sampler)
 {
-	return sampler->state == PORT_SAMPLER_DONE && sampler->complete &&
-	       sampler->prediction.port == 0;
+	return sampler->state == PORT_SAMPLER_DONE && sampler->random;
 }
 
 void port_sampler_start(struct port_sampler *sampler, const struct addr *reflector,
@@ -133,7 +176,7 @@ static bool receive_answer(struct port_sampler *sampler, struct port_sampler_one
 void port_sampler_advance(
 	struct port_sampler *sampler, const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now)
 {
-	size_t seen = 0;
+	uint16_t ports[PORT_PREDICTION_SAMPLES];
 
 	if (sampler->state != PORT_SAMPLER_LOOKING)
 		return;
@@ -148,10 +191,9 @@ void port_sampler_advance(
 			predict(sampler);
 			return;
 		}
-		/* Stays until all are seen: its port is not to be given to another. */
-		seen += one->mapped.family != ADDR_NONE;
 	}
-	if (seen == PORT_PREDICTION_SAMPLES || now >= sampler->due)
+	if (collect(sampler, ports) == PORT_PREDICTION_SAMPLES || is_excluded(sampler) ||
+		now >= sampler->due)
 		predict(sampler);
 }
 

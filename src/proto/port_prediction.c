@@ -34,6 +34,16 @@ struct port_prediction port_prediction_make(const uint16_t ports[PORT_PREDICTION
 	return at(ports[2] + small, small);
 }
 
+bool port_prediction_is_excluded(const uint16_t ports[PORT_PREDICTION_SAMPLES])
+{
+	for (int i = 0; i < PORT_PREDICTION_SAMPLES; i++)
+		for (int k = i + 1; k < PORT_PREDICTION_SAMPLES; k++)
+			if (ports[i] != 0 && ports[k] != 0 &&
+				magnitude(ports[k] - ports[i]) > (k - i) * PORT_PREDICTION_STEP_MAX)
+				return true;
+	return false;
+}
+
 struct port_prediction port_prediction_after(
 	const struct port_prediction *prediction, unsigned connections)
 {

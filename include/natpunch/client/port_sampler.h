@@ -49,7 +49,7 @@ struct port_sampler {
 	uint64_t due;           /* when it is over (clock_now_ms()) */
 	uint64_t round_trip_ms; /* to the reflector; 0: not seen */
 	struct port_prediction prediction;
-	bool complete; /* all were seen: without a prediction, the ports are random */
+	bool random; /* it is certain that there can be no prediction */
 };
 
 /* Is it DONE, and sure that the ports of this NAT cannot be predicted? */

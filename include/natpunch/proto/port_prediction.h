@@ -19,6 +19,7 @@
 #ifndef NATPUNCH_PROTO_PORT_PREDICTION_H
 #define NATPUNCH_PROTO_PORT_PREDICTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,12 @@ struct port_prediction {
 
 /* `ports` in the order in which the connections were made; 0 for one that was not seen. */
 struct port_prediction port_prediction_make(const uint16_t ports[PORT_PREDICTION_SAMPLES]);
+
+/*
+ * Do these exclude a prediction, whatever the ports are that were not seen yet (0)? Two that are
+ * further apart than their steps can be do.
+ */
+bool port_prediction_is_excluded(const uint16_t ports[PORT_PREDICTION_SAMPLES]);
 
 /* The prediction after so many more connections; may be none. */
 struct port_prediction port_prediction_after(

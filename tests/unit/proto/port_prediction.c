@@ -45,6 +45,33 @@ static void test_untold(void)
 	predicts(make(1, 65535, 1), 0, 0, "from end to end");
 }
 
+static bool is_excluded(uint16_t one, uint16_t two, uint16_t three)
+{
+	return port_prediction_is_excluded(
+		(const uint16_t[PORT_PREDICTION_SAMPLES]){one, two, three});
+}
+
+/* What two ports exclude, no third one may predict. */
+static void test_excluded(void)
+{
+	unsigned predicted = 0;
+
+	ok(!is_excluded(0, 0, 0), "nothing is excluded by nothing");
+	ok(!is_excluded(40007, 0, 0), "nor by one port");
+	ok(!is_excluded(40000, 40016, 0), "two that are one step apart");
+	ok(!is_excluded(0, 40016, 40000), "downwards as well");
+	ok(!is_excluded(40000, 0, 40032), "or two steps, the first and the third");
+	ok(!is_excluded(40000, 40016, 40032), "all three");
+	ok(is_excluded(40000, 40017, 0), "one more is too far");
+	ok(is_excluded(0, 40000, 40017), "the second and the third");
+	ok(is_excluded(40033, 0, 40000), "the first and the third");
+	for (unsigned port = 1; port <= UINT16_MAX; port++)
+		predicted += make(40000, 40017, (uint16_t)port).port != 0 ||
+			     make((uint16_t)port, 40000, 40017).port != 0 ||
+			     make(40033, (uint16_t)port, 40000).port != 0;
+	is_uint(predicted, 0, "no other port would have made a prediction of these");
+}
+
 static void test_candidates(void)
 {
 	uint16_t out[PORT_PREDICTION_CANDIDATES];
@@ -162,6 +189,7 @@ int main(void)
 {
 	test_make();
 	test_untold();
+	test_excluded();
 	test_candidates();
 	test_after();
 	test_all_near();
