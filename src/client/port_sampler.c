@@ -22,7 +22,7 @@
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/random.h"
 
-/* By RST: neither the NAT nor a host remembers it. */
+/* Ends the connection by RST. */
 static void close_one(struct port_sampler_one *one)
 {
 	const struct linger at_once = {.l_onoff = 1};
@@ -112,7 +112,7 @@ void port_sampler_start(struct port_sampler *sampler, const struct addr *reflect
 	sampler->due = now + PORT_SAMPLER_TIMEOUT_MS;
 	for (size_t i = 0; i < PORT_PREDICTION_SAMPLES; i++)
 		sampler->each[i].fd = -1;
-	/* The same address, or the same port, would be asked twice. */
+	/* With one address, or one port, a pair would be asked twice. */
 	if (other->family != reflector->family || other->port == 0 ||
 		other->port == reflector->port || addr_equal_ip(other, reflector)) {
 		predict(sampler);
@@ -141,7 +141,7 @@ void port_sampler_watch(
 	}
 }
 
-/* Returns false when nothing will come of it. */
+/* Returns false when no answer can come. */
 static bool send_question(struct port_sampler *sampler, struct port_sampler_one *one, uint64_t now)
 {
 	uint8_t bytes[128];

@@ -1,40 +1,38 @@
 /*
- * How two sides come to have both ways open.
+ * How both sides open both ways.
  *
  *   TRYING --our check is answered--> THROUGH --a check says that the other side is--> DONE
  *      \______________________________  \__ deadline ______________________________--> FAILED
  *
- * At home such a check ends TRYING as well: the initiator may not have stayed to answer ours.
+ * At home such a check ends TRYING as well: the initiator may have ended before it answered ours.
  *
  * Events:
- *   a check of the other side   it is answered at once, in TRYING and in THROUGH. Our own follows
- *                               it, when not answered yet: for the way to there is open now
- *                               (RFC 8445 section 7.3.1.4).
- *   a message from another port of the other side's address
- *                               in TRYING, that is where it is from now on: its NAT is symmetric,
- *                               and ours lets it in all the same (RFC 8445 section 7.3.1.3).
- *                               By rewrite nothing comes from another port.
- *   the answer to our check     THROUGH. Our datagram came in there, and theirs here.
- *   `due`                       our check is sent again, for as long as it is not answered.
- *   the end, when THROUGH       a check that says so. Who hears it need not stay to answer.
+ *   a check of the other side   we answer at once, in TRYING and in THROUGH. After the first one
+ * our own check follows, unless it is answered already: the way is open now (RFC 8445
+ * section 7.3.1.4). a message from another port of the other side's address in TRYING, we send
+ * there from now on: its NAT is symmetric, and ours lets it in all the same (RFC 8445
+ * section 7.3.1.3). By rewrite nothing comes from another port. the answer to our check THROUGH:
+ * our datagram came in there, and theirs here. `due`                       we send our check again,
+ * for as long as it is not answered. the end, when THROUGH       we send a check that says so. It
+ * needs no answer.
  *
  * Timers: `due`, SEND_FIRST_MS after the first one, and a quarter more each time up to SEND_MAX_MS;
  * `deadline`, which ends it.
  *
- * Why the first datagram of each side is lost, mostly, and does no harm: it opens the sender's NAT.
- * That of the other side drops it unless it was opened before. Linux's NAT remembers a datagram
- * that is for nobody where no filter drops it, and what is sent out later gets another port then;
- * the filter of a home router drops it.
+ * The first datagram of each side is mostly lost, and does no harm: it opens the sender's NAT. The
+ * other side's NAT drops it, unless that was opened before. Where no filter drops it, Linux's NAT
+ * remembers it although it is for no local port, and then allocates another port for what is sent
+ * out later; the filter of a home router drops it.
  *
- * Threat: everybody can send to the port, and who is on the path can hold back, repeat and send
- * back what he sees. A message counts if it is of the name's key, of the other side's role, and,
- * for an answer, of our random transaction. Each check that comes is answered once, with as many
- * bytes, to the one address that this is about. A repeated one may lead our checks to another port
- * of that address, until the next true one comes. One that says THROUGH, repeated, has home end
- * this punch; the initiator's next CONNECT, a second later, begins another. An initiator never
- * takes a repeated one for the way being open. What is no check is for whoever has the port, and
- * passed over; by raw he gets it, too. By rewrite he gets nothing from that one address until it is
- * over, so raw comes first.
+ * Threat: all hosts can send to the port, and an attacker on the path can hold back, repeat and
+ * send back what passes. A message counts if it is of the name's key, of the other side's role,
+ * and, for an answer, of our random transaction. Each check gets one answer, with as many bytes, to
+ * the one address of this punch. A repeated check may lead our checks to another port of that
+ * address, until the next true one comes. A repeated check that says THROUGH makes home end this
+ * punch; the initiator's next CONNECT, a second later, begins another. An initiator does not take a
+ * repeated check as a sign that the way is open. What is no check is passed over: it is for the
+ * daemon that has the port. By raw the daemon gets it too. By rewrite the daemon gets nothing from
+ * that one address until the punch ends, so raw is tried first.
  */
 #include "natpunch/client/udp_punch.h"
 
@@ -47,7 +45,7 @@
 
 #define SEND_FIRST_MS 50
 #define SEND_MAX_MS   400
-#define RECEIVE_MAX   64 /* datagrams at once; the rest has its turn at the next poll(2) */
+#define RECEIVE_MAX   64 /* datagrams in one turn; the others wait for the next poll(2) */
 #define METHOD_MAX    3
 
 static const struct borrow_method *const initiators[METHOD_MAX] = {
@@ -79,7 +77,7 @@ static int open_port(struct udp_punch *punch, struct error *error)
 	return -1;
 }
 
-/* What the network says of a datagram, ICMP of one before among it, is left to the next one. */
+/* Passes over errors, which may be ICMP for an earlier datagram: the check is sent again. */
 static void send_message(struct udp_punch *punch, const struct udp_check *check)
 {
 	uint8_t bytes[UDP_CHECK_SIZE];
@@ -149,9 +147,9 @@ static void take_request(struct udp_punch *punch, const struct udp_check *check,
 	if (punch->state == UDP_PUNCH_TRYING && punch->heard == 1)
 		send_next(punch, now);
 	/*
-	 * It got an answer of ours, so what it sends now has come in by both ways; unless it is one
-	 * of another time, sent again. So an initiator, which says that the way is open, believes
-	 * its own transaction alone.
+	 * The other side has an answer of ours: both ways are open, unless this check is an old
+	 * one, repeated. So the initiator, which reports that the way is open, believes only its
+	 * own transaction.
 	 */
 	if (check->through &&
 		(punch->state == UDP_PUNCH_THROUGH || punch->config.role == UDP_CHECK_HOME))

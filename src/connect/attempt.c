@@ -115,7 +115,7 @@ static void close_all(struct attempt *in)
 	in->connection = -1;
 }
 
-/* All but the connection, which is the caller's to take. */
+/* Closes all except the connection, which is for attempt_take(). */
 static void open_way(struct attempt *in)
 {
 	int connection = in->connection;

@@ -23,7 +23,6 @@
 
 _Static_assert(REFLECTOR_CALL_MAX + 1 <= ATTEMPT_OWN_MAX, "all and the nonce's datagram");
 
-/* Before it is asked once more: at once the first time. */
 static enum phase_end begin_pause(struct attempt *in)
 {
 	in->due = in->now + (in->tries > 1 ? (uint64_t)PAUSE_MS << (in->tries - 2) : 0);
@@ -57,14 +56,14 @@ static enum phase_end begin_connect(struct attempt *in)
 	return END_STAYS;
 }
 
-/* The nonce's datagram may be faster. */
+/* The datagram with the nonce may be faster than the handshake. */
 static void watch_connect(const struct attempt *in, struct pollfd *own)
 {
 	reflector_call_watch(&in->call, own);
 	own[REFLECTOR_CALL_MAX] = (struct pollfd){.fd = in->session.datagram, .events = POLLIN};
 }
 
-/* From now on its port is ours. */
+/* Its port is ours from now on. */
 static enum phase_end take_call(struct attempt *in, int fd)
 {
 	in->session.stream = fd;
@@ -86,7 +85,7 @@ static enum phase_end step_connect(struct attempt *in, const struct pollfd *own)
 	in->due = timer_earlier(in->call.due, in->give_up);
 	if (fd >= 0)
 		return take_call(in, fd);
-	/* Refused, or it was established and is gone already. */
+	/* ECONNRESET: it was established, and the reflector has ended it already. */
 	if (in->call.problem != 0)
 		return attempt_phase_stop(in, in->call.problem == ECONNRESET ? END_LATE : END_NEXT,
 			EXIT_STATUS_NETWORK, "cannot connect to", strerror(in->call.problem));
@@ -123,7 +122,7 @@ static enum phase_end step_nonce(struct attempt *in, const struct pollfd *own)
 
 const struct attempt_phase attempt_find_nonce = {begin_nonce, watch_nonce, step_nonce};
 
-/* Home's TCP port in that family; NULL: it is not known. */
+/* Returns home's TCP record in that family, or NULL. */
 static const struct name_message_record *find_record(
 	const struct name_question *question, enum addr_family family)
 {

@@ -33,15 +33,15 @@
 
 enum attempt_state {
 	ATTEMPT_IDLE,
-	ATTEMPT_CALLING, /* no handshake with the reflector yet */
-	ATTEMPT_ASKING,  /* it has not answered yet */
-	ATTEMPT_BUSY,    /* it has */
-	ATTEMPT_UNHELD,  /* it says where home was last; that is put off */
-	ATTEMPT_WAITING, /* no direct way was found; a relay is offered, and home may still come */
+	ATTEMPT_CALLING, /* it connects to the reflector */
+	ATTEMPT_ASKING,  /* the reflector has not answered yet */
+	ATTEMPT_BUSY,    /* the reflector has answered */
+	ATTEMPT_UNHELD,  /* home is not held: its last address waits for attempt_try() */
+	ATTEMPT_WAITING, /* no direct way so far; a relay is offered, and home may still connect */
 	ATTEMPT_OPEN,    /* attempt_take() */
-	ATTEMPT_SILENT,  /* nothing was heard, and a packet may have been lost: `error` */
-	ATTEMPT_VAIN,    /* this address will not do: `error` */
-	ATTEMPT_FAILED,  /* nor will another one of the family: `error` */
+	ATTEMPT_SILENT,  /* nothing was heard; a packet may have been lost: `error` */
+	ATTEMPT_VAIN,    /* this address does not lead home: `error` */
+	ATTEMPT_FAILED,  /* nor does another one of the family: `error` */
 };
 
 struct attempt_config {
@@ -50,7 +50,7 @@ struct attempt_config {
 	struct nat64_prefix nat64;
 	const struct key *key;
 	const struct initiator_times *times;
-	bool puts_off; /* a record that is not held: another reflector may hold home */
+	bool puts_off; /* an address that is not held waits: another reflector may hold home */
 };
 
 struct attempt {

@@ -42,7 +42,7 @@
 
 _Static_assert(FIRST_PUNCHES + PORT_SAMPLER_WATCH_MAX <= ATTEMPT_OWN_MAX, "all are watched");
 
-/* To all these ports of home at once; one is the usual case. */
+/* Punches to all these ports of home at the same time. */
 static enum phase_end start_punches(
 	struct attempt *in, const uint16_t *ports, size_t count, uint32_t timeout_ms)
 {
@@ -108,10 +108,7 @@ uint64_t attempt_punch_company_ms(const struct attempt *in)
 	return COMPANY_MS + in->round_trip;
 }
 
-/*
- * A SYN that is lost is not to wait for the kernel. From the same port there can be no other one
- * beside it; from another port home's NAT lets it in, or the first SYN is not what it waits for.
- */
+/* See Loss. Home's NAT lets a SYN from another port in, or it waits for no SYN of ours at all. */
 static void add_company(struct attempt *in, uint32_t timeout_ms)
 {
 	struct punch *company = &in->punches[in->punch_count];
@@ -161,10 +158,7 @@ static void watch_punch(const struct attempt *in, struct pollfd *own)
 	port_sampler_watch(&in->sampler, own + FIRST_PUNCHES);
 }
 
-/*
- * What home cannot predict and we cannot either needs no waiting, and what there is no second try
- * for does not need all the time: it goes on beside the relay.
- */
+/* See "No direct way": VAIN leaves the punches as they are, to go on beside the relay. */
 static enum phase_end step_punch(struct attempt *in, const struct pollfd *own)
 {
 	enum phase_end end = step_punches(in, own);
@@ -214,7 +208,7 @@ static void log_prediction(const char *whose, const struct port_prediction *pred
 			prediction->step);
 }
 
-/* What port we will come from: DONE or VAIN, once the sampler is. */
+/* Takes our prediction: DONE, or VAIN where there is none. */
 static enum phase_end take_sample(struct attempt *in)
 {
 	in->due = in->sampler.due;
@@ -226,7 +220,6 @@ static enum phase_end take_sample(struct attempt *in)
 	return in->ours.port != 0 ? END_DONE : END_VAIN;
 }
 
-/* From a new port of ours. */
 static enum phase_end begin_sample(struct attempt *in)
 {
 	struct addr other = attempt_phase_reach(in, &in->session.question.other);
@@ -252,7 +245,7 @@ static enum phase_end step_sample(struct attempt *in, const struct pollfd *own)
 
 const struct attempt_phase attempt_punch_sample = {begin_sample, watch_sample, step_sample};
 
-/* By another CONNECT. Its answer says that home has been told, and will tell. */
+/* Asks CONNECT again. Its answer says that home has our prediction, and will send its own. */
 static enum phase_end begin_tell(struct attempt *in)
 {
 	name_message_predict(&in->session.question, &in->ours);

@@ -34,7 +34,6 @@ static enum phase_end begin_wait(struct attempt *in)
 		       : attempt_phase_fail(in, "the reflector does not relay");
 }
 
-/* Without a punch there is nothing. */
 static void watch_wait(const struct attempt *in, struct pollfd *own)
 {
 	attempt_punch_watch(in, own + 1);
@@ -53,7 +52,7 @@ static void watch_relay(const struct attempt *in, struct pollfd *own)
 	attempt_punch_watch(in, own + 1);
 }
 
-/* Behind the answer comes the session: of that not one byte is read here. */
+/* The bytes behind the answer are of the session: none of them is read here. */
 static enum phase_end judge_relay(struct attempt *in, enum reflector_answer answer)
 {
 	struct reflector_session *session = &in->session;

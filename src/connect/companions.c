@@ -18,7 +18,7 @@ void companions_begin(struct companions *companions, const struct attempt *attem
 	struct attempt_config config = attempt->config;
 
 	log_detail("no connection so far; trying from another port as well");
-	/* An old address is for the other one to try. */
+	/* Only the attempt beside it tries an address that is not held. */
 	config.puts_off = true;
 	attempt_init(companion, &config);
 	attempt_start(companion, now);

@@ -2,43 +2,43 @@
  * The race between the ways to home: an attempt (attempt.h) for each address of each reflector, all
  * in one poll(2). The addresses come as their names are looked up (reflector_queue.h).
  *
- * Which address is next (is_before()): one never tried before one that is tried again; then of a
- * reflector that answered; then of the reflector that was tried least; then in the order given. So
- * a reflector that is dead costs one `stagger`, and one that lives is asked in both families.
+ * Which address is next (is_before()): an address that was not tried yet; then one of a reflector
+ * that answered; then one of the reflector that was tried least; then the order given decides. So a
+ * dead reflector costs one `stagger`, and a reflector that answers is asked in both families.
  *
  * Events, in this order after each poll:
  *
- *   an attempt is OPEN     it wins, and all others are ended
- *   an attempt is ASKING   the reflector is reached there: those of the same family and reflector
- *                          that are still CALLING are taken back. Home hears of one of our ports
- *                          in each family
+ *   an attempt is OPEN     it wins, and all others end
+ *   an attempt is ASKING   it has reached the reflector: attempts of the same family and reflector
+ *                          that are still CALLING are taken back. So home is told of one port of
+ *                          ours in each family
  *   an attempt is BUSY     and its reflector holds home: for `held`, or until a companion is due,
- *                          no other reflector is asked, and those that are CALLING or ASKING are
- *                          taken back. So two punches do not take the ports that each predicts
+ *                          no other reflector is asked, and attempts that are CALLING or ASKING
+ *                          are taken back. So no punch takes the port that another one predicts
  *   a punch has no connection, and its company has none
  *                          another attempt is made beside it (companions.h)
- *   an attempt is SILENT   nothing was heard: its address is tried again, until the deadline
+ *   an attempt is SILENT   its address is tried again, until the deadline
  *   nothing is under way, or `next_due` has come (`stagger` after the last begin, or at once when
  *   an attempt led nowhere, UNHELD and WAITING included)
- *                          the next attempt begins; of a family that has one past CALLING, or one
- *                          that FAILED, there is none at that reflector
+ *                          the next attempt begins, except at a reflector and in a family that has
+ *                          one past CALLING, or one that FAILED
  *   no direct way is left, or a third of the time
  *                          the first that is WAITING asks for a relay, and the next one `held`
  *                          later
  *   nor a relay            of those that are UNHELD the freshest is tried, and the next one
- *                          `stagger` later. Not before: the address may be another machine's by
- *                          now, and ssh would be alarmed
+ *                          `stagger` later. Not before: by now another machine may have that
+ *                          address, and ssh would warn of its host key
  *
- * A direct way is left while one is punched, or an address was not tried. A reflector that has not
- * answered is waited for: one that is not reached for `stagger`, and else for `held`. So a dead one
- * does not hold up the relay of another.
+ * A direct way is left while an attempt punches, or an address was not tried. The race waits for a
+ * reflector that has not answered: for `stagger` where it is not reached, for `held` where it is.
+ * So a dead reflector does not delay the relay of another.
  *
- * So a direct way by any reflector, in either family, is taken before a relay, and where home and
- * we have no family in common, or no route in it, the relay is asked for at once. What one
- * reflector says of the name (not known, not held, the key refused) ends nothing but its own part.
+ * So the race prefers a direct way by any reflector, in either family, to a relay. Where home and
+ * we have no family in common, or no route in it, it asks for the relay at once. What a reflector
+ * says of the name (not known, not held, the key refused) ends only the attempts at that reflector.
  *
  * Timers: those of next_event(), those of the attempts, and the request's deadline, which ends all.
- * Invariant: what is not IDLE when the race is over is ended.
+ * Invariant: at the end each attempt is IDLE, and the queue and the companions are closed.
  */
 #include "natpunch/connect/initiator.h"
 
@@ -65,14 +65,14 @@ struct race {
 	struct attempt attempts[REFLECTOR_QUEUE_MAX]; /* with the queue's addresses */
 	unsigned begins[REFLECTOR_QUEUE_MAX];         /* how often each was begun */
 	bool relays[REFLECTOR_QUEUE_MAX];             /* has asked for a relay */
-	struct companions companions;                 /* none of the rules below is about them */
-	size_t count;                                 /* of the queue, as far as it was looked at */
+	struct companions companions;                 /* the rules of this file leave them out */
+	size_t count;                                 /* attempts: what the queue had so far */
 	uint64_t now, deadline;
 	uint64_t next_due;
 	uint64_t begun_at;   /* the last begin of an address that was not tried before */
-	uint64_t held_until; /* so long an attempt that holds home is alone */
+	uint64_t held_until; /* until then no other reflector is asked */
 	uint64_t relay_next; /* when another relay may be asked for */
-	uint64_t relay_by;   /* then whatever else is under way */
+	uint64_t relay_by;   /* from then on a direct way is not waited for */
 	struct error error;  /* the most telling so far */
 	unsigned error_rank; /* 0: there is none */
 };
@@ -98,7 +98,7 @@ static bool is_direct(const struct race *race, size_t i)
 
 /* ---- errors ------------------------------------------------------------------------------- */
 
-/* How much a failure tells; `heard`: it is not just silence. */
+/* Ranks how much a failure tells; `heard`: something answered. */
 static unsigned rank(const struct error *error, bool heard)
 {
 	switch (error->status) {
@@ -123,7 +123,7 @@ static void note_error(struct race *race, const struct error *error, bool heard)
 	race->error_rank = own;
 }
 
-/* What is not the end of all is told as a detail. */
+/* Logs as a detail what does not end the whole. */
 static void note_end(struct race *race, size_t i)
 {
 	const struct attempt *attempt = &race->attempts[i];
@@ -134,7 +134,7 @@ static void note_end(struct race *race, size_t i)
 		log_detail("%s", attempt->error.text);
 }
 
-/* Does another address of the same reflector say more, or as much and before? */
+/* Is there an error of the same reflector that tells more, or as much and comes first? */
 static bool is_told_better(const struct race *race, size_t i)
 {
 	unsigned own = rank(&race->attempts[i].error, true);
@@ -150,7 +150,7 @@ static bool is_told_better(const struct race *race, size_t i)
 	return false;
 }
 
-/* What the other reflectors said, a line for each: why it is none of them either. */
+/* Logs a line for each other reflector: why it did not lead home either. */
 static void tell_others(const struct race *race)
 {
 	for (size_t i = 0; i < race->count; i++) {
@@ -164,7 +164,6 @@ static void tell_others(const struct race *race)
 
 /* ---- which one is next -------------------------------------------------------------------- */
 
-/* Past CALLING, or said to be in vain. */
 static bool has_answered(const struct attempt *attempt)
 {
 	return attempt->state == ATTEMPT_FAILED ||
@@ -181,7 +180,7 @@ static bool is_taken(const struct race *race, unsigned reflector, enum addr_fami
 	return false;
 }
 
-/* Does another reflector hold home, with a punch under way that was given little time so far? */
+/* Does an attempt at another reflector, which holds home, still have the time for itself? */
 static bool is_held_elsewhere(const struct race *race, unsigned reflector)
 {
 	if (race->now >= race->held_until)
@@ -254,7 +253,7 @@ static void take_back(struct race *race)
 	}
 }
 
-/* Until another reflector is asked as well: a companion of the first is one too. */
+/* When another reflector may be asked: once there would be a companion, there may be any other. */
 static uint64_t alone_until(const struct race *race, const struct attempt *attempt)
 {
 	uint64_t until = race->now + race->times->held;
@@ -263,7 +262,7 @@ static uint64_t alone_until(const struct race *race, const struct attempt *attem
 	return company < until ? company : until;
 }
 
-/* After each event of an attempt that was in the state `before`. */
+/* Follows the change of an attempt that was in the state `before`. */
 static void take_state(struct race *race, size_t i, enum attempt_state before)
 {
 	struct attempt *attempt = &race->attempts[i];
@@ -313,7 +312,7 @@ static void begin(struct race *race, size_t i)
 	take_state(race, i, ATTEMPT_IDLE);
 }
 
-/* The first name that is looked up is under way as well. */
+/* Is anything under way? The look-up of the first name is. */
 static bool goes_on(const struct race *race)
 {
 	if (race->count == 0)
@@ -363,13 +362,13 @@ static bool ask_for_relay(struct race *race)
 	race->relay_next = race->now + race->times->held;
 	attempt_relay(&race->attempts[i], race->now);
 	take_state(race, i, ATTEMPT_WAITING);
-	/* One that is refused holds up no other. */
+	/* A relay that is refused does not delay the next one. */
 	if (race->attempts[i].state != ATTEMPT_BUSY)
 		race->relay_next = race->now;
 	return true;
 }
 
-/* Nothing better is under way: what BUSY ones there are, are of the same kind. */
+/* Nothing better is under way: attempts that are BUSY are at unheld addresses too. */
 static bool try_unheld(struct race *race)
 {
 	size_t freshest = NONE;
@@ -394,7 +393,7 @@ static bool try_unheld(struct race *race)
 	return true;
 }
 
-/* The one that leads home, or NULL. */
+/* Returns the attempt that leads home, or NULL. */
 static struct attempt *find_open(struct race *race)
 {
 	size_t i = find(race, ATTEMPT_OPEN);
@@ -410,7 +409,7 @@ static void add_companions(struct race *race)
 			companions_begin(&race->companions, &race->attempts[i], race->now);
 }
 
-/* Returns false once nothing is under way any more, or one is open. */
+/* Returns false once nothing is under way, or an attempt is open. */
 static bool begin_what_is_due(struct race *race)
 {
 	do {
@@ -487,9 +486,9 @@ static void wait_for_events(struct race *race)
 }
 
 /*
- * As ssh has a connection that it made itself: a key is sent when it is struck, and not kept back
- * until the one before was acknowledged (RFC 9293 section 3.7.4), and a peer that is gone is
- * noticed. A connection that has died has no options to set.
+ * Sets what ssh sets on a connection of its own: a keystroke is sent at once, and does not wait for
+ * the acknowledgment of the one before (RFC 9293 section 3.7.4), and a peer that is gone is
+ * noticed. A connection that has died refuses both, and its first read says why.
  */
 static void prepare(int fd)
 {
@@ -497,7 +496,7 @@ static void prepare(int fd)
 	socket_set_flag(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 }
 
-/* The connection of the winner; or -1 and the most telling error. All are ended. */
+/* Ends all. Returns the connection of the winner; or -1 and the error that tells most. */
 static int finish(struct race *race, struct error *error)
 {
 	struct attempt *winner = find_open(race);

@@ -18,7 +18,7 @@ static void add(struct reflector_queue *queue, size_t name, size_t found)
 	const struct resolve *resolve = &queue->names[name];
 	const struct addr target = resolve_target(resolve, found);
 
-	/* A host may be named twice, say by itself and by its domain. */
+	/* A host may be named twice: by its own name and by its domain. */
 	if (is_known(queue, &target))
 		return;
 	queue->addresses[queue->count++] = (struct reflector_address){
@@ -29,7 +29,7 @@ static void add(struct reflector_queue *queue, size_t name, size_t found)
 	};
 }
 
-/* The families by turns, the resolver's first one first. */
+/* Adds addresses of the families by turns; the resolver's first one begins. */
 static void line_up(struct reflector_queue *queue, size_t name)
 {
 	const struct resolve *resolve = &queue->names[name];
@@ -55,7 +55,7 @@ static void note_failure(struct reflector_queue *queue, size_t name)
 {
 	struct error error;
 
-	/* The deadline is past, so nothing is waited for. */
+	/* With a deadline that is past, this does not wait. */
 	if (resolve_wait(&queue->names[name], queue->list->all[name].host, 0, &error) == 0)
 		return;
 	if (queue->list->count > 1)

@@ -1,10 +1,11 @@
 /*
  * reflector_queue.h - the addresses of all reflectors that the initiator was given.
  *
- * All names are looked up at the same time, so none waits for a name server that says nothing. A
- * domain with SRV records stands for several reflectors. Table: REFLECTOR_QUEUE_MAX addresses,
- * parted evenly among the names; of each name those of both families come by turns, and what is
- * more than its part is left out.
+ * All names are looked up at the same time, so none waits for a silent name server. A domain with
+ * SRV records stands for several reflectors.
+ *
+ * Table: REFLECTOR_QUEUE_MAX addresses, the same number for each name; the addresses of a name are
+ * added with the families by turns. Rule for more: they are left out.
  */
 #ifndef NATPUNCH_CONNECT_REFLECTOR_QUEUE_H
 #define NATPUNCH_CONNECT_REFLECTOR_QUEUE_H
@@ -26,14 +27,14 @@ struct reflector_address {
 	struct addr target;      /* where to connect to */
 	enum addr_family family; /* that the reflector sees us in: IPv4 behind a NAT64 */
 	struct nat64_prefix nat64;
-	unsigned reflector; /* the same for all addresses of one; rises in the order to try them */
+	unsigned reflector; /* the same for all addresses of one; in the order to try them */
 };
 
 struct reflector_queue {
 	const struct reflector_list *list;
 	struct resolve names[REFLECTOR_LIST_MAX];
-	bool is_told[REFLECTOR_LIST_MAX];                        /* how the look-up ended */
-	struct reflector_address addresses[REFLECTOR_QUEUE_MAX]; /* a name's, once looked up */
+	bool is_told[REFLECTOR_LIST_MAX];                        /* its end was followed */
+	struct reflector_address addresses[REFLECTOR_QUEUE_MAX]; /* of the names looked up */
 	size_t count;
 	struct error error; /* of the first look-up that failed; text "" before */
 };

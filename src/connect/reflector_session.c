@@ -19,7 +19,7 @@ static size_t write_request(struct reflector_session *session, uint8_t *out, siz
 	return name_message_write(&session->question, random, out, capacity);
 }
 
-/* Whatever goes wrong here costs a round trip and nothing else. */
+/* A failure here costs a round trip, and is passed over. */
 static void ask_for_nonce(struct reflector_session *session)
 {
 	uint8_t bytes[STUN_MESSAGE_MAX];
@@ -75,7 +75,7 @@ enum reflector_answer reflector_session_ask(struct reflector_session *session)
 	return REFLECTOR_ANSWER_UNSENT;
 }
 
-/* Anything but a prediction that is home's is passed over. */
+/* Passes over all messages except home's prediction. */
 static enum reflector_answer read_prediction(
 	const struct reflector_session *session, struct port_prediction *prediction)
 {

@@ -1,12 +1,12 @@
 /*
- * reflector_session.h - what the initiator asks a reflector: first CONNECT, then RELAY, all over
- * one TCP connection from the port that is to be punched.
+ * reflector_session.h - asks a reflector CONNECT, and then RELAY, over one TCP connection from the
+ * port that SYNs to home leave from.
  *
- * The nonce for the first question is asked for by UDP, while the TCP handshake is under way: it is
- * bound to our address and not to the port, and so saves a round trip. Without it the answer to
- * the question has one.
+ * A datagram asks for the nonce of the first question while the TCP handshake is under way, which
+ * saves a round trip: a nonce is for our address, and not for a port. Where no nonce comes by UDP,
+ * the answer to the question brings one.
  *
- * Nothing here waits. Calls nothing that POSIX does not have.
+ * Never blocks. Calls only what POSIX has.
  */
 #ifndef NATPUNCH_CONNECT_REFLECTOR_SESSION_H
 #define NATPUNCH_CONNECT_REFLECTOR_SESSION_H
@@ -21,7 +21,7 @@
 
 struct reflector_session {
 	struct addr reflector;
-	int stream;   /* connected or connecting, set by the owner; or -1 */
+	int stream;   /* a connection that the caller sets; or -1 */
 	int datagram; /* for the nonce; or -1 */
 	struct name_question question;
 	struct stun_stream received;
@@ -32,7 +32,7 @@ struct reflector_session {
 enum reflector_answer {
 	REFLECTOR_ANSWER_NONE,  /* so far */
 	REFLECTOR_ANSWER_DONE,  /* proven: `question` has what it says */
-	REFLECTOR_ANSWER_AGAIN, /* a nonce came: reflector_session_ask() is wanted once more */
+	REFLECTOR_ANSWER_AGAIN, /* a nonce came: call reflector_session_ask() once more */
 	REFLECTOR_ANSWER_REFUSED,
 	REFLECTOR_ANSWER_UNSUPPORTED,
 	REFLECTOR_ANSWER_ERROR, /* another one: question.code */
@@ -43,11 +43,11 @@ enum reflector_answer {
 	REFLECTOR_ANSWER_UNSENT,   /* the question could not be sent */
 };
 
-/* Begins with CONNECT, and asks for a nonce. reflector_session_end() must follow. */
+/* Makes CONNECT the question, and asks for a nonce. reflector_session_end() must follow. */
 void reflector_session_start(
 	struct reflector_session *session, const struct addr *reflector, const struct key *key);
 
-/* Is the nonce there, or nothing left that it could come by? */
+/* Is the nonce there, or can none come by UDP? */
 bool reflector_session_has_nonce(const struct reflector_session *session);
 
 /* Call when `datagram` is readable. */
@@ -57,13 +57,14 @@ void reflector_session_take_nonce(struct reflector_session *session);
 enum reflector_answer reflector_session_ask(struct reflector_session *session);
 
 /*
- * Call when `stream` is readable, once for each message. With `prediction`, that of home is waited
- * for, and DONE means that it is there. Reads nothing behind a message.
+ * Call when `stream` is readable, once for each message. With `prediction`, other messages than
+ * home's prediction are passed over, and DONE means that it is there. Reads no byte behind a
+ * message.
  */
 enum reflector_answer reflector_session_read(
 	struct reflector_session *session, struct port_prediction *prediction);
 
-/* After RELAY was granted: hands out the connection, the caller's from now on. */
+/* After RELAY was granted: returns the connection, the caller's from now on. */
 int reflector_session_take(struct reflector_session *session);
 
 /* Closes what is open. */

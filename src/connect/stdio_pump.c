@@ -59,7 +59,7 @@ static bool wants_more(const struct stream *stream)
 	return is_empty(stream) && !stream->ended;
 }
 
-/* One turn of what comes in: reads, then writes. Returns 0, or -1 with *error filled. */
+/* Reads from the peer, then writes. Returns 0, or -1 with *error filled. */
 static int turn_in(struct stream *in, bool readable, struct error *error)
 {
 	if (wants_more(in) && readable && fill(in) != 0)
@@ -71,13 +71,13 @@ static int turn_in(struct stream *in, bool readable, struct error *error)
 	return 0;
 }
 
-/* Likewise of what goes out. */
+/* Reads standard input, then writes to the peer. Returns 0, or -1 with *error filled. */
 static int turn_out(struct stream *out, bool readable, struct error *error)
 {
 	if (wants_more(out) && readable && fill(out) != 0)
 		return error_set(error, EXIT_STATUS_LOCAL, "cannot read standard input: %s",
 			strerror(errno));
-	/* Who stopped to listen to us may still have something to say. */
+	/* A peer that reads no more may still send. */
 	if (!is_empty(out) && drain(out) != 0) {
 		out->ended = true;
 		out->begin = out->end = 0;
@@ -85,7 +85,7 @@ static int turn_out(struct stream *out, bool readable, struct error *error)
 	return 0;
 }
 
-/* The peer's data is the session; its end is the end. */
+/* The session ends when the peer's data does. */
 static int run(struct stream *out, struct stream *in, struct error *error)
 {
 	bool told = false; /* the peer knows that standard input ended */
@@ -108,12 +108,12 @@ static int run(struct stream *out, struct stream *in, struct error *error)
 	return 0;
 }
 
-/* Returns the flags to go back to, or -1 when they stay. */
+/* Returns the flags to set again later, or -1 where nothing was changed. */
 static int set_nonblocking(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	/* A terminal is shared with the shell that we would leave it to. */
+	/* A terminal stays as it is, as the shell has it after us. */
 	if (flags < 0 || isatty(fd) || (flags & O_NONBLOCK) != 0)
 		return -1;
 	return fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? flags : -1;

@@ -1,30 +1,30 @@
 /*
- * How a UDP port here and one at home come to have the way to each other open.
+ * How the NATs between a UDP port here and one at home are opened.
  *
- * The reflectors race for a mapping of the port (mapping_race.h), as RFC 8305 has it. Each that
- * answers is asked for home over a session (udp_session.h), and the race goes on for the next one:
+ * The reflectors race for a mapping of the port (mapping_race.h), as in RFC 8305. A session asks
+ * each reflector that answers for home (udp_session.h), and the race goes on for the next one:
  *
  *   a session asks                  the next one after STAGGER_MS
- *   home is held there              after HELD_MS, as it is on its way, most likely
+ *   home is held there              after HELD_MS, as home most likely sends by then
  *   home is not held, not known,    at once
  *   or the answer is a refusal
  *
- * To each address that a session has of home a punch goes out (udp_punch.h), beside the session,
- * and ends with it. Sessions with the same address share one.
+ * For each address of home a punch (udp_punch.h) goes on beside the session that has it, and ends
+ * with it. Sessions with the same address share a punch.
  *
- * Where home is known in the other family alone, and the user named none, there is a second race,
- * in that family.
+ * Where home is known in the other family only, and the user named no family, there is a second
+ * race, in that family.
  *
- * It ends with 0 when a punch is THROUGH; when no session is open and no race has more; else when
- * the time is up. Then one more Binding, to the reflector's spare port, tells whether it is this
- * side's NAT that makes it impossible. Of several failures the most telling is told.
+ * The end: with 0 when a punch is THROUGH. With a failure when no session is open and no race has
+ * more, or when the time is up. Then one more Binding, to the reflector's spare port, tells whether
+ * this side's NAT makes it impossible. Of several failures the one that tells most is reported.
  *
- * Table: SESSION_MAX sessions. While it is full, no more reflectors are asked.
+ * Table: SESSION_MAX sessions. Rule for more: while it is full, no further reflector is asked.
  *
- * Invariants: nothing is open at the end. No more is sent to where a reflector says that home is
- * than one punch sends: a reflector that lies has us send some 40 datagrams of 72 bytes. Of the
- * punches one alone takes what comes from other ports of its address, as by bind there can be one
- * socket that is not connected.
+ * Invariants. Nothing is open at the end. The address that a reflector names gets no more than what
+ * one punch sends: a reflector that lies makes us send some 40 datagrams of 72 bytes. Only one
+ * punch takes datagrams from other ports of its address, as by bind only one socket can be
+ * unconnected.
  */
 #include "natpunch/connect/udp_initiator.h"
 
@@ -61,7 +61,7 @@ struct asking {
 
 struct way {
 	struct udp_session session;
-	struct udp_punch punch; /* to its home, unless another one's goes there */
+	struct udp_punch punch; /* to its home, unless another session's goes there */
 };
 
 struct initiator {
@@ -78,7 +78,7 @@ struct initiator {
 
 /* ---- errors ------------------------------------------------------------------------------- */
 
-/* How much a failure tells; `heard`: it is not just silence. */
+/* Ranks how much a failure tells; `heard`: something answered. */
 static unsigned rank(const struct error *error, bool heard)
 {
 	switch (error->status) {
@@ -123,7 +123,7 @@ static void explain_unknown(const struct udp_session *session, struct error *err
 	error_hint(error, "at home: natpunch probe -k -u -r %s -n %s -K FILE", reflector, name);
 }
 
-/* Does our NAT map the port otherwise where another destination is asked? */
+/* Does our NAT allocate another port for another destination? */
 static bool is_symmetric(const struct initiator *initiator, const struct udp_session *session)
 {
 	const struct addr *mapped = &session->reflector.mapping.public_addr;
@@ -151,7 +151,7 @@ static bool is_symmetric(const struct initiator *initiator, const struct udp_ses
 	return differs;
 }
 
-/* Home is known, and no datagram came from there, or none of ours was answered. */
+/* Home is known: no datagram came from it, or it answered none of ours. */
 static int explain_silence(
 	const struct initiator *initiator, const struct way *way, struct error *error)
 {
@@ -177,7 +177,7 @@ static int explain_silence(
 		"this, or may not use raw or rewrite; UDP is not relayed");
 }
 
-/* The time is up: of the homes that are known, one that is held tells most. */
+/* The time is up: of the homes that are known, a held one tells most. */
 static void explain(struct initiator *initiator)
 {
 	const struct way *told = NULL;
@@ -236,7 +236,7 @@ static bool has_punch(const struct initiator *initiator)
 	return false;
 }
 
-/* Begins to send to the home that this reflector tells of, unless that is under way. */
+/* Begins to punch to the home that this reflector names, unless a punch goes there already. */
 static void punch_to(struct initiator *initiator, struct way *way, uint64_t now)
 {
 	const struct mapping_race_request *race = &initiator->request->race;
@@ -288,7 +288,7 @@ static bool has_free(const struct initiator *initiator)
 	return false;
 }
 
-/* There is one. */
+/* The caller knows that there is one. */
 static struct way *find_free(struct initiator *initiator)
 {
 	for (size_t i = 0; i < SESSION_MAX; i++)
@@ -297,7 +297,7 @@ static struct way *find_free(struct initiator *initiator)
 	return NULL;
 }
 
-/* It is known in the family that was not asked for yet, and which the user leaves open. */
+/* Home is known in the other family: asks there, unless the user named a family. */
 static void want_other_family(struct initiator *initiator, const struct udp_session *session)
 {
 	struct asking *other = &initiator->askings[1];
@@ -368,7 +368,7 @@ static void take_failure(struct initiator *initiator, struct asking *asking)
 	end_race(asking);
 }
 
-/* What the race has is left there while there is no room for it. */
+/* While the table is full, a race keeps the mapping that it has. */
 static bool is_racing(const struct initiator *initiator, const struct asking *asking)
 {
 	return asking->state == ASKING_RACING && has_free(initiator);
@@ -407,7 +407,7 @@ static void ask_next(struct initiator *initiator, struct asking *asking, uint64_
 {
 	if (now < next_due(initiator, asking) || now >= initiator->deadline)
 		return;
-	/* Whoever has the port first shares it with our own alone. */
+	/* Only sockets of ours share the port, so the first one does not ask for that. */
 	asking->request.shared = has_open(initiator);
 	if (asking->state == ASKING_WAITING) {
 		mapping_race_go_on(asking->race, initiator->deadline, now);

@@ -50,7 +50,7 @@ uint64_t udp_session_due(const struct udp_session *session)
 	return session->asked ? session->client.due : session->ask_due;
 }
 
-/* Home's UDP record in our family; or NULL, and what there is instead is noted. */
+/* Returns home's UDP record in our family; or NULL, and notes what there is instead. */
 static const struct name_message_record *find_home(struct udp_session *session)
 {
 	const struct name_question *question = &session->client.question;
@@ -68,7 +68,7 @@ static const struct name_message_record *find_home(struct udp_session *session)
 	return NULL;
 }
 
-/* Where nobody can be. Whoever has the name's key may still say anything else. */
+/* No host has such an address. A machine with the name's key may register any other one. */
 static bool is_nowhere(const struct addr *addr)
 {
 	enum addr_class class = addr_classify(addr);

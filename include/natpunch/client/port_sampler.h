@@ -1,14 +1,14 @@
 /*
  * port_sampler.h - predicts the ports that the NAT allocates for the next connections from a port.
- * It makes three connections, one right after the other, to the addresses and ports of a reflector
- * with two addresses that were not asked yet, and sends a Binding request over each. The ports in
- * the answers give a prediction.
+ * The reflector has two addresses and two ports. The sampler connects to the three pairs of these
+ * that were not asked yet, one right after the other, and sends a Binding request over each
+ * connection. The ports in the answers give a prediction.
  *
  *   the first address, the other port     the second address, the first port
  *   the second address, the other port
  *
- * They end by RST, so that neither the NAT nor a host remembers them: the next time they are new.
- * A state machine that takes events and the time; it calls only what POSIX has.
+ * The connections end by RST, so that neither the NAT nor a host remembers them: the next time they
+ * are new. A state machine that takes events and the time. Never blocks. Calls only what POSIX has.
  */
 #ifndef NATPUNCH_CLIENT_PORT_SAMPLER_H
 #define NATPUNCH_CLIENT_PORT_SAMPLER_H
@@ -52,12 +52,12 @@ struct port_sampler {
 	bool random; /* it is certain that there can be no prediction */
 };
 
-/* Is it DONE, and sure that the ports of this NAT cannot be predicted? */
+/* DONE: is it certain that the ports of this NAT cannot be predicted? */
 bool port_sampler_is_random(const struct port_sampler *sampler);
 
 /*
  * `reflector` was asked from the port already, `other` is its OTHER-ADDRESS. `open` is as for
- * punch_start(), and only called here. The state may already be DONE, without a prediction.
+ * punch_start(), and is called here only. The state may be DONE at once, without a prediction.
  */
 void port_sampler_start(struct port_sampler *sampler, const struct addr *reflector,
 	const struct addr *other, punch_opener *open, void *context, uint64_t now);
@@ -66,11 +66,11 @@ void port_sampler_start(struct port_sampler *sampler, const struct addr *reflect
 void port_sampler_watch(
 	const struct port_sampler *sampler, struct pollfd fds[PORT_SAMPLER_WATCH_MAX]);
 
-/* Goes on with what poll(2) found, or when `due` has come. */
+/* Call after poll(2), and when `due` has come. */
 void port_sampler_advance(struct port_sampler *sampler,
 	const struct pollfd fds[PORT_SAMPLER_WATCH_MAX], uint64_t now);
 
-/* Closes what is open; leaves PORT_SAMPLER_NONE. */
+/* Closes what is open; sets PORT_SAMPLER_NONE. */
 void port_sampler_end(struct port_sampler *sampler);
 
 #endif

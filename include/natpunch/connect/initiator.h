@@ -1,23 +1,19 @@
 /*
- * initiator.h - from the road to a home: found by its name, reached from one local port.
+ * initiator.h - connects the laptop to a home that has a name.
  *
- *   the nonce      by UDP, while the TCP handshake with the reflector is under way: it is bound to
- *                  our address and not to the port, and so saves a round trip
- *   CONNECT        over TCP, from our port: the reflector sees our mapping, answers with home's and
+ *   CONNECT        over TCP: the reflector sees the mapping of our port, answers with home's, and
  *                  tells home ours
- *   connect()      from the same port to home's mapping, while home connects to ours: the first SYN
- *                  that finds the other side's NAT open, or a NAT that lets strangers in, makes it
+ *   connect()      from the same port to home's mapping, while home connects to ours: a SYN that
+ * the other side's NAT lets in establishes the connection RELAY          where no connection is
+ * established and the reflector offers it: the connection to the reflector becomes the one to home
  *
- *   RELAY          where that did not come to stand and the reflector offers it: the connection to
- *                  the reflector becomes the one to home
+ * All addresses of a reflector are tried, those of both families by turns, and of each family one
+ * at a time once it answers (RFC 8305). So both families punch at the same time, and a dead family
+ * costs a quarter of a second. So does a dead reflector: there may be several, which share nothing,
+ * as home registers at each of them. They are tried in the order given until one leads home. A
+ * relay is asked for when no reflector leads to a direct way.
  *
- * All of a reflector's addresses are tried, those of both families by turns, and of each family
- * one at a time once it answers (RFC 8305): so both families punch at once, and one that is dead
- * costs a quarter of a second. So does a reflector that is dead: there may be several, each of
- * which home registers at by itself, and they share nothing. They are tried in the order given
- * until one of them leads home. The relay is for when there is no other way by any of them.
- *
- * Uses no call that only Linux has: POSIX.1-2008 and SO_REUSEPORT.
+ * Calls only what POSIX.1-2008 has, and SO_REUSEPORT.
  */
 #ifndef NATPUNCH_CONNECT_INITIATOR_H
 #define NATPUNCH_CONNECT_INITIATOR_H
@@ -37,16 +33,16 @@ struct initiator_request {
 	const struct key *key;
 	enum addr_family family;               /* ADDR_NONE: both */
 	uint64_t timeout_ms;                   /* for the whole */
-	const struct resolve_helper *resolver; /* who looks names up, or NULL */
+	const struct resolve_helper *resolver; /* that looks names up, or NULL */
 	const struct initiator_times *times;   /* NULL: INITIATOR_TIMES_DEFAULT */
 };
 
 /*
- * Returns a connected, non-blocking socket with TCP_NODELAY and SO_KEEPALIVE set, of which not a
- * byte has been read, the caller's; or -1 with *error filled:
- * the most telling of the failures. EXIT_STATUS_NETWORK when no reflector can be asked or knows an
- * address, none of our family included that it would relay to,
- * EXIT_STATUS_UNREACHABLE when home is known and there is no way to it.
+ * Blocks until there is a connection, or none can be. Returns a connected, non-blocking socket, the
+ * caller's, with TCP_NODELAY and SO_KEEPALIVE set, of which no byte was read; or -1 with *error
+ * filled, the failure that tells most. EXIT_STATUS_NETWORK: no reflector can be asked, or none
+ * knows an address of home that it leads to. EXIT_STATUS_UNREACHABLE: home is known, and there is
+ * no way to it.
  */
 int initiator_connect(const struct initiator_request *request, struct error *error);
 

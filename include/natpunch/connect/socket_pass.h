@@ -1,10 +1,10 @@
 /*
- * socket_pass.h - a connection passed to the program that started this one: what a ProxyCommand
- * does for ssh's `ProxyUseFdpass yes`, as `nc -F`.
+ * socket_pass.h - passes a connection to the program that started this one, as `nc -F` does for
+ * ssh's `ProxyUseFdpass yes`.
  *
- * Over standard output, a UNIX socket, goes one byte, 0, and with it the descriptor (SCM_RIGHTS).
- * The program at its other end then has the connection itself: nothing is copied, and this process
- * can end. So nothing of what the peer said may have been read.
+ * One byte, 0, is sent over standard output, a UNIX socket, and with it the descriptor
+ * (SCM_RIGHTS). The program at the other end then has the connection itself: nothing is copied, and
+ * this process can end. So no byte from the peer may have been read before.
  *
  * Portable: sendmsg(2) of POSIX, and CMSG_LEN() and CMSG_SPACE(), which each system with OpenSSH
  * has as well.
@@ -21,9 +21,9 @@
 int socket_pass_check(int output, struct error *error);
 
 /*
- * Passes `fd`, a connected socket, made blocking as programs expect one, and closes it in every
- * case. Waits for as long as the other end does not read. SIGPIPE must be ignored. Returns 0, or -1
- * with *error filled (EXIT_STATUS_LOCAL).
+ * Makes `fd`, a connected socket, blocking, as programs expect one; passes it, and closes it here
+ * in every case. Blocks until the other end reads. SIGPIPE must be ignored. Returns 0, or -1 with
+ * *error filled (EXIT_STATUS_LOCAL).
  */
 int socket_pass_run(int output, int fd, struct error *error);
 

@@ -1,9 +1,10 @@
 /*
- * stdio_pump.h - standard input and output made one with a connection: what a ProxyCommand does.
+ * stdio_pump.h - copies standard input to a connection, and the connection to standard output, as a
+ * ProxyCommand does.
  *
- * Portable: poll(2), read(2) and write(2). The end of standard input becomes a FIN (the other
- * direction goes on); the peer's FIN, once all of it was written out, is the end. Each direction
- * has one buffer, and is not read while that is full. There is no time limit.
+ * The end of standard input becomes a FIN, and the other direction goes on. The peer's FIN is the
+ * end, once all before it was written out. Each direction has one buffer, and is not read while it
+ * holds anything. There is no time limit. Calls only what POSIX has.
  */
 #ifndef NATPUNCH_CONNECT_STDIO_PUMP_H
 #define NATPUNCH_CONNECT_STDIO_PUMP_H

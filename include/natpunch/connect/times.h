@@ -1,5 +1,5 @@
 /*
- * times.h - how long connect waits for what.
+ * times.h - the times of natpunch connect.
  */
 #ifndef NATPUNCH_CONNECT_TIMES_H
 #define NATPUNCH_CONNECT_TIMES_H
@@ -11,17 +11,16 @@
 /* The deadlines of the phases (connect/attempt.c), in milliseconds. */
 struct initiator_times {
 	uint32_t stagger;      /* between the begins of two attempts (RFC 8305 section 5) */
-	uint32_t held;         /* for a connection to a home that is held, before another reflector
-				* is asked as well */
-	uint32_t nonce;        /* how much later than the handshake the nonce may come by UDP */
-	uint32_t next_address; /* of the reflector's: this one is begun anew then */
-	uint32_t answer;       /* to CONNECT */
-	uint32_t first;        /* for a connection, where there is no second try */
-	uint32_t second_after; /* a try without a connection, or the relay is; a SYN was sent again
-				*/
-	uint32_t prediction;   /* home's; it takes PORT_SAMPLER_TIMEOUT_MS at most to look */
+	uint32_t held;         /* for a reflector that holds home, before another one is asked */
+	uint32_t nonce;        /* from the handshake to the nonce by UDP */
+	uint32_t next_address; /* for a handshake with one address of the reflector */
+	uint32_t answer;       /* for that to CONNECT */
+	uint32_t first;        /* for the first try, where no second one can follow */
+	uint32_t second_after; /* for the first try, where a second one or the relay follows: by
+				* then the kernel has sent a lost SYN again */
+	uint32_t prediction;   /* for home's, whose sampler takes PORT_SAMPLER_TIMEOUT_MS at most */
 	uint32_t second;       /* for the connections of the second try */
-	uint32_t relay;        /* the reflector's own patience with home, and more */
+	uint32_t relay;        /* for the answer to RELAY: more than the reflector waits for home */
 };
 
 #define INITIATOR_TIMES_DEFAULT                                                                    \
