@@ -151,7 +151,7 @@ static void warn(
 	if (now < forward->warn_again)
 		return;
 	forward->warn_again = now + WARNING_PAUSE_MS;
-	log_warning("what comes from %s is not passed on: %s", addr_format(remote, text), why);
+	log_warning("cannot hand over what comes from %s: %s", addr_format(remote, text), why);
 }
 
 static struct udp_forward_flow *start_flow(
