@@ -4,8 +4,9 @@
  * Writes and reads the messages of both sides; the caller has sockets, time and tables.
  *
  * To add an attribute to each answer: its number in stun.h, its value in struct binding_server,
- * which src/reflector/worker.c fills for UDP and for TCP, and write_success() in binding.c. It must
- * be comprehension-optional (RFC 8489 14), and keep the bound of binding_write_answer().
+ * which tcp_open() in src/reflector/tcp.c fills and src/reflector/worker.c copies for UDP, and
+ * write_success() in binding.c. It must be comprehension-optional (RFC 8489 14), and keep the bound
+ * of binding_write_answer().
  *
  * Over TCP a natpunch client adds NATPUNCH-CONNECTION: how it wants to go on with this connection.
  * The attribute is comprehension-optional, so every other server ignores it.
