@@ -13,7 +13,8 @@
 /*
  * To add or rename an option: its row in the command's table, where the command reads it, and its
  * page in man/, which tests/lint/help.t compares. The help and the completions follow from the row.
- * An old name may also stand in hints, in connect.c's --ssh-config, in README.md and in src/service.
+ * An old name may also stand in hints, in connect.c's --ssh-config, in README.md and in
+ * src/service.
  */
 
 /* Codes of long options that have no letter start here. */
