@@ -44,12 +44,9 @@ SERVICES = $(foreach unit,natpunch-probe@.service natpunch-reflect.service,src/s
   $(foreach file,natpunch-probe-after.conf natpunch-probe-sshd.conf natpunch.init,src/service/$(file)=$(PREFIX)/share/natpunch/$(file)) \
   src/service/natpunch.sysusers=$(PREFIX)/lib/sysusers.d/natpunch.conf
 
-UNIT     = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/$(if $(PORTABLE),base,*)/*.c)))
-PROPERTY = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/property/*.c)))
+CHECKS   = $(patsubst %.c,$(B)/%,$(filter-out %/replay.c,$(sort $(wildcard $(if $(PORTABLE),tests/unit/base/*.c,tests/unit/*/*.c tests/property/*.c tests/fuzz/*.c)))))
 PLATFORM = $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/platform/*.c tests/bench/*.c)))
 LABTOOLS = $(patsubst tests/lab/%.c,$(B)/lab/%,$(sort $(wildcard tests/lab/*.c)))
-REPLAY   = $(patsubst tests/fuzz/%.c,$(B)/tests/replay/%,$(filter-out tests/fuzz/replay.c,$(sort $(wildcard tests/fuzz/*.c))))
-PROGRAMS = $(UNIT) $(PROPERTY) $(PLATFORM) $(LABTOOLS) $(REPLAY)
 
 Q = $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
@@ -63,7 +60,7 @@ $(if $(STRICT),,natpunch $(LINKS_STATIC)) $(B)/natpunch: $(OBJ)
 
 $(B)/%.o: %.c $(B)/flags
 	$(call say,CC,$<)
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(TEST_FLAGS) -c -o $@ $<
 
 # Rebuilds everything when the compiler or its flags change.
 $(B)/flags: FORCE
@@ -81,27 +78,30 @@ static $(if $(LINKS_STATIC),,natpunch-static): FORCE
 
 $(B)/libnatpunch.a: $(PARTS); $(Q)rm -f $@ && $(AR) rcs $@ $(PARTS)
 
-# A test's own code runs once, so it is not made fast; what it tests is as it is shipped.
-TEST_CFLAGS = $(ALL_CFLAGS) -Itests
-$(UNIT) $(PROPERTY) $(REPLAY): TEST_CFLAGS += $(or $(TEST_SPEED),-O1 -g1)
+# A test's own code runs once, so it is made fast to compile; what it tests is as it is shipped.
+$(CHECKS:=.o) $(B)/tests/main.o: TEST_FLAGS = -Itests $(or $(TEST_SPEED),-O0 -g1) -U_FORTIFY_SOURCE
+$(filter $(B)/tests/fuzz/%,$(CHECKS:=.o)): TEST_FLAGS += -include tests/fuzz/replay.c
+# To link one takes longer than to run it, so all are one program with many names, but for those that begin
+# themselves or replace functions. Asked for by its name (make build/tests/unit/proto/stun), one is linked alone.
+OWN    = $(addprefix $(B)/tests/,fuzz/responder unit/home/handover unit/os/hook unit/os/port_owner)
+SHARED = $(filter-out $(OWN),$(CHECKS))
+$(SHARED:=.o): TEST_FLAGS += -DTAP_SHARED
+$(SHARED): $(B)/tests/main.o
+link_test = rm -f $@ && $(CC) $(ALL_CFLAGS) -o $@ $(filter %.o,$^) $(B)/libnatpunch.a $(ALL_LDFLAGS)
+$(CHECKS): %: %.o $(B)/libnatpunch.a; $(Q)$(link_test)
+$(B)/tests/all: $(SHARED:=.o) $(B)/tests/main.o $(B)/libnatpunch.a
+	$(Q)! nm -g $(SHARED:=.o) | grep ' T ' || { echo 'Functions for all tests: OWN is for these' >&2; exit 1; }
+	$(Q)$(link_test) && perl -e 'for (@ARGV) { unlink; link "$@", $$_ or die "$$_: $$!\n" }' $(SHARED)
+checks: $(B)/tests/all $(filter $(OWN),$(CHECKS))
 # Begun thousands of times: of all that a short command does, its dynamic linking takes longest.
 $(B)/lab/inside $(B)/lab/pids: STATIC_CC = $(or $(shell command -v $(MUSL_CC)),$(CC)) -static
-define compile_test
-	$(call say,TEST,$@)
-	$(Q)mkdir -p $(@D) && $(or $(STATIC_CC),$(CC) $(ALL_LDFLAGS)) $(TEST_CFLAGS) -MF $@.d -o $@ $(filter %.c,$^) $(B)/libnatpunch.a
-endef
-$(UNIT) $(PROPERTY) $(PLATFORM): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a
-	$(compile_test)
-$(LABTOOLS): $(B)/lab/%: tests/lab/%.c $(B)/libnatpunch.a
-	$(compile_test)
-$(REPLAY): $(B)/tests/replay/%: tests/fuzz/%.c tests/fuzz/replay.c $(B)/libnatpunch.a
-	$(compile_test)
+make_tool = mkdir -p $(@D) && $(or $(STATIC_CC),$(CC) $(ALL_LDFLAGS)) $(ALL_CFLAGS) -Itests -MF $@.d -o $@ $< $(B)/libnatpunch.a
+$(PLATFORM): $(B)/tests/%: tests/%.c $(B)/libnatpunch.a; $(Q)$(make_tool)
+$(LABTOOLS): $(B)/lab/%: tests/lab/%.c $(B)/libnatpunch.a; $(Q)$(make_tool)
 
-CHECKS = $(UNIT) $(if $(PORTABLE),,$(PROPERTY) $(REPLAY))
-checks: $(CHECKS)
 check: checks # what needs no privilege and no other program than perl
-	$(Q)perl tests/harness $(patsubst $(B)/tests/replay/%,replay:$(B)/tests/replay/%,$(CHECKS)) </dev/null
-programs: natpunch $(PROGRAMS)
+	$(Q)perl tests/harness $(CHECKS) </dev/null
+programs: natpunch checks $(PLATFORM) $(LABTOOLS)
 test:; $(Q)sh tests/run
 lint:; $(Q)LINT=all sh tests/run lint
 machines:; $(Q)MACHINES=all sh tests/run machines # with all that has other machines' code, and not only what is pure
@@ -137,4 +137,4 @@ dist deb:
 
 clean:; rm -rf build natpunch natpunch-static
 
--include $(OBJ:.o=.d) $(addsuffix .d,$(PROGRAMS))
+-include $(OBJ:.o=.d) $(addsuffix .d,$(CHECKS) $(B)/tests/main $(PLATFORM) $(LABTOOLS))

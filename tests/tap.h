@@ -309,4 +309,29 @@ static inline int done_testing(void)
 	return tap_count.run == 0 || tap_count.failed > 0 ? 1 : 0;
 }
 
+/* A test of the program that many tests share, tests/main.c. */
+struct tap_test {
+	const char *source; /* tests/unit/proto/stun.c */
+	int (*run)(void);
+	struct tap_test *next;
+};
+
+/* Adds a test, which must outlive the program's main(). */
+void tap_add(struct tap_test *test);
+
+/* In that program, a test's main() is one of many, which adds itself before the program's own
+ * begins. */
+#ifdef TAP_SHARED
+static int tap_main(void);
+
+__attribute__((constructor)) static void tap_add_this(void)
+{
+	static struct tap_test test = {.source = __BASE_FILE__, .run = tap_main};
+
+	tap_add(&test);
+}
+
+#define main tap_main
+#endif
+
 #endif

@@ -1,11 +1,16 @@
 /*
- * A main for the fuzz harnesses where there is no libFuzzer: hands each file of the directories
- * given as arguments to LLVMFuzzerTestOneInput(), as it is, cut at each length, and with each bit
+ * A main for the fuzz harnesses where there is no libFuzzer, included in front of each: hands each
+ * file of its corpus to LLVMFuzzerTestOneInput(), as it is, cut at each length, and with each bit
  * flipped. The bytes end at a page that nobody may touch. A check that does not hold aborts, which
  * leaves the TAP without its plan.
  */
 #include <dirent.h>
 #include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One of many in a program. */
+static int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #include "fuzz.h"
 #include "property/guard.h"
@@ -14,14 +19,14 @@
 #define SIZE_MOST 65536
 #define CUT_MOST  2048 /* larger files are not varied */
 
-static uint8_t input[SIZE_MOST];
+static uint8_t replayed[SIZE_MOST];
 
 static void vary(const struct guard *guard, size_t size)
 {
 	for (size_t cut = 0; cut < size; cut++)
-		LLVMFuzzerTestOneInput(guard_copy_end(guard, input, cut), cut);
+		LLVMFuzzerTestOneInput(guard_copy_end(guard, replayed, cut), cut);
 	for (size_t bit = 0; bit < 8 * size; bit++) {
-		uint8_t *bytes = guard_copy_end(guard, input, size);
+		uint8_t *bytes = guard_copy_end(guard, replayed, size);
 
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		LLVMFuzzerTestOneInput(bytes, size);
@@ -40,14 +45,14 @@ static void replay_file(const struct guard *guard, const char *directory, const 
 		fail("%s: %s", path, strerror(errno));
 		return;
 	}
-	size = fread(input, 1, sizeof(input), file);
+	size = fread(replayed, 1, sizeof(replayed), file);
 	if (ferror(file) || !feof(file)) {
 		fail("%s: cannot be read whole", path);
 		fclose(file);
 		return;
 	}
 	fclose(file);
-	LLVMFuzzerTestOneInput(guard_copy_end(guard, input, size), size);
+	LLVMFuzzerTestOneInput(guard_copy_end(guard, replayed, size), size);
 	if (size <= CUT_MOST)
 		vary(guard, size);
 	ok(true, "%s", path);
@@ -71,11 +76,14 @@ static unsigned replay_directory(const struct guard *guard, const char *path)
 	return count;
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
+	static const char harness[] = __BASE_FILE__; /* tests/fuzz/NAME.c */
 	struct guard guard = guard_make(SIZE_MOST);
+	char corpus[256];
 
-	for (int i = 1; i < argc; i++)
-		ok(replay_directory(&guard, argv[i]) > 0, "%s has a corpus", argv[i]);
+	snprintf(corpus, sizeof(corpus), "tests/fuzz/corpus/%.*s",
+		(int)(sizeof(harness) - sizeof("tests/fuzz/.c")), harness + strlen("tests/fuzz/"));
+	ok(replay_directory(&guard, corpus) > 0, "%s has a corpus", corpus);
 	return done_testing();
 }
