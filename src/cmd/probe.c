@@ -657,9 +657,6 @@ static int open_forward(
 		    &owner) == 0 &&
 		owner.listens)
 		return 0;
-	if (leads_to_itself(options))
-		return error_set(
-			error, EXIT_STATUS_USAGE, "--to is the very port that datagrams come to");
 	if (udp_forward_open(forward, &probe->local, probe->interface, &options->to, error) != 0)
 		return -1;
 	config->udp_forward = forward;

@@ -91,6 +91,21 @@ static int look_up(struct udp_forward *forward, const struct host_port *to, stru
 	return result;
 }
 
+/* Would a datagram that is passed on come to us again, as that of a newcomer? */
+static bool leads_here(const struct addr *to, const struct addr *local)
+{
+	struct addr plain = *to;
+
+	addr_unmap(&plain);
+	if (plain.port != local->port)
+		return false;
+	/* What is sent to no address goes to the loopback. */
+	if (addr_classify(&plain) == ADDR_CLASS_UNSPECIFIED)
+		return true;
+	return local->family == ADDR_NONE ? socket_is_local_ip(&plain)
+					  : addr_equal_ip(&plain, local);
+}
+
 int udp_forward_open(struct udp_forward *forward, const struct addr *local, const char *interface,
 	const struct host_port *to, struct error *error)
 {
@@ -101,6 +116,9 @@ int udp_forward_open(struct udp_forward *forward, const struct addr *local, cons
 		forward->flows[i].fd = -1;
 	if (look_up(forward, to, error) != 0)
 		return -1;
+	if (leads_here(&forward->to, local))
+		return error_set(
+			error, EXIT_STATUS_USAGE, "--to is the very port that datagrams come to");
 	if (open_listeners(forward, local, interface) == 0)
 		return 0;
 	error_set(

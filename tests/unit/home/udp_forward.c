@@ -160,9 +160,32 @@ static void test_refused(void)
 	close(taken);
 }
 
+/* Names and other ways to write an address of ours lead here as well. */
+static void test_itself(void)
+{
+	static const char *const hosts[] = {
+		"127.0.0.1", "localhost", "127.1", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"};
+	const struct addr any = {.family = ADDR_NONE, .port = PORT};
+	const struct addr local = address("127.0.0.1", PORT);
+	struct host_port to = {.port = PORT};
+	struct error error;
+
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+		snprintf(to.host, sizeof(to.host), "%s", hosts[i]);
+		is_int(udp_forward_open(&forward, &any, NULL, &to, &error), -1,
+			"%s is this machine", hosts[i]);
+		is_int(error.status, EXIT_STATUS_USAGE, "and that is no place to pass on to");
+	}
+	snprintf(to.host, sizeof(to.host), "127.0.0.2");
+	is_int(udp_forward_open(&forward, &local, NULL, &to, &error), 0,
+		"with one address of ours, another one is another server's");
+	udp_forward_end(&forward);
+}
+
 int main(void)
 {
 	network_enter();
+	test_itself();
 	test_both_ways();
 	test_room();
 	test_refused();
