@@ -30,7 +30,7 @@ ALL_LDFLAGS = $(if $(filter Linux,$(SYSTEM)),$(LINUX_LDFLAGS)) $(LDFLAGS)
 PORTABLE_SRC = $(filter-out src/connect/udp_%,$(wildcard src/main.c src/base/*.c src/proto/*.c src/connect/*.c src/*/portable/*.c)) $(patsubst %,src/%.c, \
   borrow/bind borrow/borrow borrow/method client/binding_client client/mapping_race client/name_client client/port_sampler \
   client/punch client/reflector_call client/reflector_list client/stun_stream cmd/command cmd/common_options cmd/connect cmd/keygen cmd/lookup \
-  cmd/name_options os/clock os/file os/key_file os/log os/random os/resolve os/socket os/startup)
+  cmd/name_options os/clock os/file os/key_file os/log os/random os/resolve os/socket os/startup os/watch)
 SRC   = $(sort $(if $(PORTABLE),$(PORTABLE_SRC),$(wildcard src/*.c src/*/*.c)))
 OBJ   = $(SRC:%.c=$(B)/%.o)
 PARTS = $(filter-out $(B)/src/main.o,$(OBJ))

@@ -21,6 +21,7 @@
 #include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/os/resolve.h"
+#include "natpunch/os/watch.h"
 
 struct target {
 	struct host_port addresses[RESOLVE_MAX];
@@ -42,6 +43,8 @@ struct each {
 };
 
 #define WATCH_MAX (MAPPING_RACE_REFLECTOR_MAX + REGISTER_EACH_MAX * MAPPING_RACE_WATCH_MAX)
+
+_Static_assert(WATCH_MAX <= WATCH_POLL_MAX, "one watch_poll() takes all");
 
 static void tell_failure(struct each *each, const char *reflector, const struct error *error)
 {
@@ -259,8 +262,7 @@ static void find_all(struct each *each)
 	while (is_busy(each) && now < deadline) {
 		uint64_t due = watch(each, fds);
 
-		if (poll(fds, WATCH_MAX, clock_poll_ms(now, due < deadline ? due : deadline)) < 0)
-			memset(fds, 0, sizeof(fds));
+		watch_poll(fds, WATCH_MAX, clock_poll_ms(now, due < deadline ? due : deadline));
 		now = clock_now_ms();
 		advance(each, fds, now);
 	}

@@ -55,6 +55,7 @@
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/socket.h"
+#include "natpunch/os/watch.h"
 
 #define NONE REFLECTOR_QUEUE_MAX
 
@@ -446,6 +447,8 @@ static uint64_t next_event(const struct race *race)
 #define OWN_WATCH (REFLECTOR_QUEUE_WATCH_MAX + COMPANIONS_WATCH_MAX)
 #define WATCH_MAX (OWN_WATCH + REFLECTOR_QUEUE_MAX * ATTEMPT_WATCH_MAX)
 
+_Static_assert(WATCH_MAX <= WATCH_POLL_MAX, "one watch_poll() takes all");
+
 static void take_names(struct race *race, const struct pollfd *fds)
 {
 	if (fds != NULL)
@@ -471,9 +474,7 @@ static void wait_for_events(struct race *race)
 
 		due = at < due ? at : due;
 	}
-	if (poll(fds, (nfds_t)count, clock_poll_ms(race->now, due)) < 0)
-		for (size_t i = 0; i < count; i++)
-			fds[i].revents = 0;
+	watch_poll(fds, count, clock_poll_ms(race->now, due));
 	race->now = clock_now_ms();
 	take_names(race, fds);
 	companions_advance(&race->companions, companions, race->now);

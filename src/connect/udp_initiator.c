@@ -38,6 +38,7 @@
 #include "natpunch/client/udp_punch.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
+#include "natpunch/os/watch.h"
 
 #define STAGGER_MS  MAPPING_RACE_STAGGER_MS
 #define HELD_MS     1000
@@ -430,6 +431,8 @@ static void ask_next(struct initiator *initiator, struct asking *asking, uint64_
 #define WATCH_RACES (2 * SESSION_MAX)
 #define WATCH_MAX   (WATCH_RACES + 2 * MAPPING_RACE_WATCH_MAX)
 
+_Static_assert(WATCH_MAX <= WATCH_POLL_MAX, "one watch_poll() takes all");
+
 /* Waits for the next event, and returns the time then. */
 static uint64_t wait_for_event(
 	const struct initiator *initiator, struct pollfd fds[WATCH_MAX], uint64_t now)
@@ -456,7 +459,7 @@ static uint64_t wait_for_event(
 				due, mapping_race_watch(asking->race,
 					     fds + WATCH_RACES + i * MAPPING_RACE_WATCH_MAX));
 	}
-	poll(fds, WATCH_MAX, clock_poll_ms(now, due));
+	watch_poll(fds, WATCH_MAX, clock_poll_ms(now, due));
 	return clock_now_ms();
 }
 

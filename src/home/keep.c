@@ -46,6 +46,7 @@
 #include "natpunch/os/loop.h"
 #include "natpunch/os/netwatch.h"
 #include "natpunch/os/signals.h"
+#include "natpunch/os/watch.h"
 
 #define SETTLE_MS   100
 #define UPKEEP_MAX  2
@@ -177,6 +178,8 @@ enum watch_slot {
 	WATCH_MAX = WATCH_UPKEEPS + UPKEEP_MAX * UPKEEP_WATCH_MAX,
 };
 
+_Static_assert(WATCH_MAX <= WATCH_POLL_MAX, "one watch_poll() takes all");
+
 static nfds_t watch_upkeep(size_t index)
 {
 	return WATCH_UPKEEPS + index * UPKEEP_WATCH_MAX;
@@ -199,9 +202,7 @@ static void wait_for_something(struct keep *keep, struct pollfd fds[WATCH_MAX], 
 			due, udp_forward_watch(keep->config->udp_forward, fds + WATCH_UDP_FORWARD));
 	for (size_t i = 0; i < keep->count; i++)
 		due = timers_earlier(due, upkeep_watch(&keep->upkeeps[i], fds + watch_upkeep(i)));
-	if (poll(fds, watch_upkeep(keep->count), clock_poll_ms(now, due)) < 0)
-		for (size_t i = 0; i < WATCH_MAX; i++)
-			fds[i].revents = 0;
+	watch_poll(fds, watch_upkeep(keep->count), clock_poll_ms(now, due));
 }
 
 /* ---- the local port ------------------------------------------------------------------------ */

@@ -339,12 +339,15 @@ try_rewrite_at_home()
 	lab_kill mute
 }
 
-# Home's daemon is at another port than the one that is kept, and gets what comes there.
+# Home's daemon is at another port than the one that is kept, and gets what comes there. Home may
+# have few descriptors open.
 try_to_another_port()
 {
 	lab_kill keep
 	lab_nat_flush laptop
-	road_keep -u -p 5002 --to 127.0.0.1:5000 -i 2
+	lab_spawn keep home sh -c "ulimit -n 48; exec \"\$@\"" sh "$natpunch" probe -k -v -u -p 5002 \
+		--to 127.0.0.1:5000 -i 2 -r "$ROAD_ADDR" -n home -K "$LAB_DIR/home.key"
+	wait_for_line 10 "$LAB_DIR/keep.err" 'home is registered' || bail "not registered"
 	connect_udp -p 6003
 	is "--to at home: exit 0" "$status" 0
 	is "--to at home: the kept port's mapping" "$line" "$LAB_HOME_PUBLIC4 5002"
