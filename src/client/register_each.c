@@ -90,6 +90,7 @@ static struct target *add_target(struct each *each, const char *name)
 	target->request.reflector_count = 0;
 	target->request.first = 0;
 	target->request.must_agree = false;
+	target->request.shared = true;
 	target->request.method = each->request->first->winner.port.method;
 	return target;
 }
@@ -296,12 +297,6 @@ static bool register_target(struct each *each, struct target *target)
 	return done;
 }
 
-/* A port that is bound for one reflector cannot be bound for another. */
-static bool is_alone(const struct register_each_request *request)
-{
-	return request->probe->protocol == MAPPING_UDP && request->first->winner.port.method->binds;
-}
-
 size_t register_each(const struct register_each_request *request, size_t *others)
 {
 	struct each each = {.request = request};
@@ -311,13 +306,6 @@ size_t register_each(const struct register_each_request *request, size_t *others
 	if ((request->probe->reflector_count == 1 && !request->first->by_service) ||
 		request->probe->must_agree)
 		return 0;
-	if (is_alone(request)) {
-		log_warning("%s is registered at %s alone: over UDP, method %s asks from a port "
-			    "that can be had once",
-			request->key->name, request->first->mapping.reflector,
-			request->first->mapping.method);
-		return 0;
-	}
 	find_all(&each);
 	for (size_t i = 0; i < each.count; i++)
 		done += register_target(&each, &each.targets[i]);

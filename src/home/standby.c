@@ -71,32 +71,14 @@ void standby_init(struct standby *standby, const struct key *key,
 	standby->context = context;
 }
 
-/* Over UDP, a method that binds the port cannot bind it again for another reflector. */
+/* Over UDP each method can ask several: by bind, sockets that are connected share the port. */
 bool standby_serves(const struct standby *standby)
 {
-	const struct borrow_method *method = standby->request->method;
+	const struct mapping_race_request *request = standby->request;
 
-	if (standby->key == NULL || method == NULL)
+	if (standby->key == NULL || request->method == NULL)
 		return false;
-	if (standby->request->protocol == MAPPING_UDP)
-		return !method->binds;
-	return method != &borrow_method_raw;
-}
-
-/* Warns once if standby_serves() is false over UDP though there are other reflectors. */
-static void warn_alone(struct standby *standby)
-{
-	const struct borrow_method *method = standby->request->method;
-
-	if (standby->key == NULL || method == NULL || !standby->kept->open ||
-		standby_serves(standby) || standby->request->protocol != MAPPING_UDP ||
-		standby->probe->reflector_count == 1 || standby->warned_alone)
-		return;
-	log_warning(
-		"%s is registered at %s alone: over UDP, method %s asks from a port that can be "
-		"had once",
-		standby->key->name, standby->kept->mapping.reflector, method->name);
-	standby->warned_alone = true;
+	return request->protocol == MAPPING_UDP || request->method != &borrow_method_raw;
 }
 
 /* ---- the kept connection ------------------------------------------------------------------- */
@@ -242,6 +224,7 @@ static void start_asking(struct standby_place *place, uint64_t now)
 		.interface = how->interface,
 		.owner = how->owner,
 		.leave_free = how->leave_free,
+		.shared = how->shared,
 	};
 
 	place->standby->contacted[place->reflector] = true;
@@ -593,7 +576,6 @@ struct held *standby_advance(
 {
 	struct held *answered = NULL;
 
-	warn_alone(standby);
 	for (size_t i = 0; i < STANDBY_MAX; i++)
 		if (advance_place(&standby->places[i], fds[i].revents != 0, now))
 			answered = &standby->places[i].held;

@@ -69,7 +69,6 @@ struct standby {
 	struct standby_times times;
 	struct standby_place places[STANDBY_MAX];
 	bool warned_full;
-	bool warned_alone;
 
 	bool looking; /* a look-up is under way */
 	size_t name;  /* the index of the name */

@@ -367,6 +367,34 @@ second_leads()
 	is "two reflectors, $1: home's mapping" "$line" "$LAB_HOME_PUBLIC4 5000"
 }
 
+# By bind, sockets of one port speak to both reflectors, and the rest is passed on.
+try_bind_at_both()
+{
+	lab_exec home "$natpunch" probe -q -u -m bind -p 5008 -n home -K "$LAB_DIR/home.key" \
+		-r "$LAB_REFLECTOR4" -r "$LAB_SECOND4" >"$LAB_DIR/once" 2>&1
+	is 'bind, once at both: exit 0, and no warning' "$? $(cat "$LAB_DIR/once")" \
+		"0 $LAB_HOME_PUBLIC4 5008"
+	is 'bind, once: the second knows it' "$(lab_exec laptop "$natpunch" lookup -u \
+		-r "$LAB_SECOND4" -K "$LAB_DIR/home.key" home)" "$LAB_HOME_PUBLIC4 5008"
+	road_keep -u -p 5002 --to 127.0.0.1:5000 -i 1 -r "$LAB_SECOND4"
+	ok 'bind, kept: home is at both' wait_for_line 10 "$LAB_DIR/keep.err" \
+		"home is registered as .*, at $LAB_SECOND4"
+	lab_kill reflect KILL
+	ok 'bind, kept: the second keeps it when the first is dead' wait_for_line 20 \
+		"$LAB_DIR/keep.err" "the mapping is kept by $LAB_SECOND4:3478 from now on"
+	connect_udp -p 6003 -r "$LAB_SECOND4"
+	is 'bind, kept: by the second home is reached' "$status $line" "0 $LAB_HOME_PUBLIC4 5002"
+	echo "$line" >"$LAB_DIR/target"
+	start_daemon third-daemon laptop 6003 "$LAB_DIR/target"
+	ok 'bind, kept: and its daemon answers' \
+		wait_for_line 10 "$LAB_DIR/third-daemon.out" "^well from $line\$"
+	lab_kill third-daemon
+	lab_kill keep
+	road_reflect
+	lab_exec home "$natpunch" probe -q -u -p 5009 -n home -K "$LAB_DIR/home.key" \
+		-r "$ROAD_ADDR" >"$LAB_DIR/old"
+}
+
 # Home is held by the second reflector alone, and the first is each thing that it can be.
 try_several()
 {
@@ -392,8 +420,9 @@ try_several()
 	second_leads 'the first has an old word of home'
 	like 'two reflectors: it was tried' "$(cat "$LAB_DIR/connect.err")" \
 		"last heard of [0-9]+ s ago, at $LAB_HOME_PUBLIC4:5009; trying that\$"
-	lab_kill home-daemon
 	lab_kill keep
+	try_bind_at_both
+	lab_kill home-daemon
 	lab_kill two
 	connect_udp -p 6000 -t 2 -r "$LAB_SECOND4"
 	is 'two reflectors, one dead, and home away: exit 5' "$status" 5

@@ -23,7 +23,7 @@ struct borrow_request {
 	const char *interface;          /* for SO_BINDTODEVICE, or NULL */
 	const struct port_owner *owner; /* of the port, as it was found before; or NULL */
 	bool leave_free;                /* UDP: a daemon may want the port, which is free now */
-	bool shared;   /* UDP: the caller has it already, to speak to another address */
+	bool shared;   /* UDP: the caller has it, or will, to speak to other addresses too */
 	bool any_port; /* UDP: take what comes from other ports of the remote address, if it can */
 	const struct borrow_method *after; /* borrow_open() with NULL: not these any more, up to it
 					    */

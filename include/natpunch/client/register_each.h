@@ -34,9 +34,8 @@ struct register_each_request {
 
 /*
  * Asks them from the port of the mapping, all at once, for `probe->timeout_ms` at most, and
- * registers at those that answer, one after another. Where the method cannot ask several, as those
- * that bind a UDP port, it warns of that and asks none. Returns at how many it is registered; of
- * how many is in *others.
+ * registers at those that answer, one after another. Returns at how many it is registered; of how
+ * many is in *others.
  */
 size_t register_each(const struct register_each_request *request, size_t *others);
 

@@ -430,10 +430,45 @@ static void test_methods(void)
 	request.protocol = MAPPING_UDP;
 	ok(standby_serves(&standby), "over UDP it does");
 	request.method = &borrow_method_bind;
-	ok(!standby_serves(&standby), "but a port is bound once");
+	ok(standby_serves(&standby), "and bind, too");
 	request.protocol = MAPPING_TCP;
 	standby.key = NULL;
 	ok(!standby_serves(&standby), "without a name there is nothing to do");
+}
+
+/* By bind, from the port that the kept one speaks from. */
+static void test_datagrams(void)
+{
+	const struct addr there = address("127.0.0.2", SERVER_PORT);
+	int reflector = socket_open(ADDR_IPV4, SOCK_DGRAM, 0);
+	struct borrow_request same;
+	struct borrowed port;
+	struct sockaddr_storage from;
+	socklen_t length = sizeof(from);
+	struct addr source = {.port = 0};
+	uint8_t bytes[STUN_MESSAGE_MAX];
+	struct error error;
+
+	init(2);
+	request.protocol = MAPPING_UDP;
+	request.shared = true;
+	same = (struct borrow_request){.protocol = MAPPING_UDP,
+		.local = request.local,
+		.remote = address(FIRST, SERVER_PORT),
+		.shared = true};
+	if (socket_bind(reflector, &there) != 0 ||
+		borrow_open(request.method, &same, &port, &error) != BORROW_OPEN)
+		bail_out("no reflector: %s", strerror(errno));
+	be_patient(reflector, PATIENCE);
+	look_up(HOST, "2", START);
+	advance(0, START);
+	ok(recvfrom(reflector, bytes, sizeof(bytes), 0, (struct sockaddr *)&from, &length) > 0,
+		"over UDP the other one is asked as well");
+	socket_to_addr(&from, &source);
+	is_uint(source.port, KEPT_PORT, "from the same port");
+	standby_end(&standby);
+	borrow_close(&port);
+	close(reflector);
 }
 
 int main(void)
@@ -451,5 +486,6 @@ int main(void)
 	test_full();
 	test_count();
 	test_methods();
+	test_datagrams();
 	return done_testing();
 }
