@@ -1254,13 +1254,16 @@ static void test_early_relay(int listener)
 	int places[PORT_PREDICTION_SAMPLES];
 	uint8_t request[STUN_MESSAGE_MAX], bytes[STUN_MESSAGE_MAX];
 	struct road road;
+	uint64_t began;
 	int fd, at_home;
 
 	listen_at_places(places);
 	road = travel_patiently();
 	fd = play_connect_so(listener, GRANTS_RANDOM);
+	began = clock_now_ms();
 	play_places(places, random_ports);
 	ok(hear_message(fd, SOCK_STREAM, request) > 0, "it asks for a relay");
+	ok(clock_now_ms() - began < 1000, "and waits for no third answer");
 	say(fd, bytes, grant(STUN_METHOD_RELAY, request, GRANTS_NOTHING, bytes));
 	is_greeted(fd, "by the relay");
 	arrives(&road, 0, "neither home's port nor ours can be predicted", "random ports");
