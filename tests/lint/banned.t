@@ -57,7 +57,7 @@ banned 'one word for one thing, in what users read' '^(man/|README\.md)' \
 none 'and in what natpunch says' "$(perl tests/messages | grep -iE "	.*	.*($synonyms)")"
 # Comments say who acts, and have the exception behind the rule.
 banned 'plain words in what maintainers read' \
-	'^(src|include/natpunch)/(base|proto|os|borrow|reflector|client|check|cmd)/' \
+	'^(src|include/natpunch)/(base|proto|os|borrow|reflector|client|check|home|cmd)/' \
 	'[Ww]home?ver|[Ww]hoever|without a word|come to stand|but for ' \
 	'/udp_punch\.[ch]:|/check_report|_log\(|\.summary|"answers_total"'
 banned 'no white space at the end of a line' '' '[[:space:]]$'
