@@ -8,6 +8,7 @@
 
 #include "natpunch/client/forward.h"
 #include "natpunch/client/forward_search.h"
+#include "natpunch/client/hint_command.h"
 #include "natpunch/client/reachability.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
@@ -259,7 +260,7 @@ static void note_failure(struct attempt *attempt)
 	if (attempt->forward.state == ROUTER_REFUSED)
 		finding->answer = NAT_NO;
 	forward_explain_failure(&attempt->forward, attempt->request, &error);
-	snprintf(finding->evidence, sizeof(finding->evidence), "%.220s%s%.150s", error.text,
+	snprintf(finding->evidence, sizeof(finding->evidence), "%.150s%s%.230s", error.text,
 		error.hint[0] != '\0' ? "; " : "", error.hint);
 }
 
@@ -272,6 +273,7 @@ static void take_back(const struct attempt *attempt, const struct router_request
 	const struct router_result *result = &attempt->forward.result;
 	struct router_request question = *granted;
 	bool sure = attempt->forward.state == ROUTER_DONE;
+	char command[HINT_COMMAND_SIZE];
 	struct router router;
 
 	question.lease = 0;
@@ -283,9 +285,9 @@ static void take_back(const struct attempt *attempt, const struct router_request
 	router_start(&router, &question, clock_now_ms());
 	router_run(&router, 1);
 	if (sure && router.state != ROUTER_DONE)
-		log_warning("the router does not take back the forward of its port %u: natpunch "
-			    "probe -F --lease 0 -p %u",
-			result->port, question.port);
+		log_warning("the router does not take back the forward of its port %u: %s",
+			result->port,
+			hint_command_format("probe -F --lease 0", attempt->request, command));
 	router_end(&router);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "natpunch/client/hint_command.h"
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/route.h"
@@ -163,7 +164,7 @@ static void log_forward(const struct forward *forward, const struct mapping_race
 {
 	const struct router_result *result = &forward->result;
 	const char *title = router_method_title(result->method);
-	char ip[ADDR_IP_TEXT_SIZE], duration[DURATION_SIZE];
+	char ip[ADDR_IP_TEXT_SIZE], duration[DURATION_SIZE], command[HINT_COMMAND_SIZE];
 
 	addr_format_ip(&result->router, ip);
 	format_duration(result->lease, duration);
@@ -174,9 +175,8 @@ static void log_forward(const struct forward *forward, const struct mapping_race
 		log_note("the router %s forwards its port %u to port %u here, by %s, for %s", ip,
 			result->port, request->local.port, title, duration);
 	if (result->lease == 0)
-		log_warning("the router %s forwards until it is told not to: natpunch probe -F "
-			    "--lease 0 -p %u",
-			ip, request->local.port);
+		log_warning("the router %s forwards until it is told not to: %s", ip,
+			hint_command_format("probe -F --lease 0", request, command));
 	else if (result->lease < LEASE_SHORT && result->lease < options->lease)
 		log_warning("the router %s forwards for %s only", ip, duration);
 }
@@ -190,13 +190,14 @@ static bool is_private_outside(const struct router_result *result)
 /* What is handed over is a connection, so a server of UDP has to do that by itself. */
 static void hint_at_high_ports(const struct mapping_race_request *request, struct error *error)
 {
-	uint16_t port = request->local.port;
+	char command[HINT_COMMAND_SIZE];
 
 	if (request->protocol == MAPPING_TCP)
 		error_hint(error,
 			"many routers forward to ports from %u only; one of these leads to port %u "
-			"with: natpunch probe -k -F -p %u",
-			FORWARD_LOW_PORTS, port, port);
+			"with: %s",
+			FORWARD_LOW_PORTS, request->local.port,
+			hint_command_format("probe -k -F", request, command));
 	else
 		error_hint(error,
 			"many routers forward to ports from %u only: have the server "

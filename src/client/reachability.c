@@ -5,6 +5,7 @@
 
 #include "natpunch/os/clock.h"
 #include "natpunch/base/timer_heap.h"
+#include "natpunch/client/hint_command.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/loop.h"
 #include "natpunch/os/port_owner.h"
@@ -544,7 +545,7 @@ void reachability_explain(
 	const struct dialback_result *known = &reachability->known;
 	char mapped[ADDR_TEXT_SIZE];
 	char from[ADDR_IP_TEXT_SIZE];
-	const char *check = is_udp(reachability) ? "natpunch check -u" : "natpunch check";
+	char check[HINT_COMMAND_SIZE];
 	const char *outcome = "nothing came";
 	bool known_through = known->place != 0 && gets_here(known, reachability->known_arrival);
 	enum arrival arrival = reachability->evidence_arrival;
@@ -553,6 +554,7 @@ void reachability_explain(
 		explain_elsewhere(reachability, mapping, error);
 		return;
 	}
+	hint_command_format("check", reachability->probe, check);
 	addr_format(&reachability->mapped, mapped);
 	addr_format_ip(&evidence->from, from);
 	if (!is_udp(reachability))

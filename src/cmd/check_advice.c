@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "natpunch/client/router.h"
+#include "natpunch/proto/stun.h"
 
 static const char *protocol_word(const struct nat_report *report)
 {
@@ -334,6 +335,25 @@ static void print_laptop(const struct nat_report *report, const struct common_op
 			    : " -K natpunch.key home");
 }
 
+/* The ports that the user gave: the reflector listens on them instead of the default one. */
+static void print_ports(const struct common_options *given)
+{
+	const struct reflector_list *list = &given->reflectors;
+	bool named = false;
+
+	for (size_t i = 0; i < list->count && has_own_reflector(given); i++)
+		named = named || list->all[i].port != STUN_DEFAULT_PORT;
+	for (size_t i = 0; i < list->count && named; i++) {
+		size_t first = 0;
+
+		while (list->all[first].port != list->all[i].port)
+			first++;
+		if (first == i)
+			printf(" -l %u", list->all[i].port);
+	}
+	puts("");
+}
+
 /* A laptop that connects by a name needs no port that lets everybody in. */
 static void print_by_name(
 	const struct nat_report *report, const struct common_options *given, bool *told)
@@ -348,11 +368,13 @@ static void print_by_name(
 	puts("What to do: give this machine a name; natpunch connect comes in by it.\n"
 	     "Make a key here, and copy the file to the reflector and to the laptop:\n"
 	     "  (umask 077; natpunch keygen home >natpunch.key)");
-	printf("%s\n  natpunch reflect -K natpunch.key%s\n",
-		has_own_reflector(given)
-			? "On the reflector, in place of the one that runs there:"
-			: "On HOST, a host of yours with a public address, as the reflector:",
-		relay ? " -R" : "");
+	puts(!has_own_reflector(given)
+			? "On HOST, a host of yours with a public address, as the reflector:"
+		: given->reflectors.count > 1
+			? "On each reflector, with its other options, in place of the old one:"
+			: "On the reflector, with its other options, in place of the old one:");
+	printf("  natpunch reflect -K natpunch.key%s", relay ? " -R" : "");
+	print_ports(given);
 	puts("Here, for as long as you want to get in:");
 	begin_command("probe -k", report, given, given->family);
 	print_own_reflectors(given);

@@ -146,7 +146,7 @@ static void print_router(const struct nat_report *report)
 	if (speaks && !router->tried && report->direct != NAT_YES &&
 		!nat_report_is_unproved(report))
 		snprintf(evidence, sizeof(evidence),
-			"%s; natpunch check -F tries whether it forwards port %u", router->evidence,
+			"%s; with -F, check tries whether it forwards port %u", router->evidence,
 			report->local.port);
 	print_row("router", value, evidence);
 	if (router->tried)

@@ -118,11 +118,11 @@ static int set_unregistered_error(const struct lookup_command *command,
 	if (other && udp)
 		return error_hint(error, "it knows a TCP one: leave out -u");
 	if (other)
-		return error_hint(error, "it knows a UDP one: natpunch lookup -u");
+		return error_hint(error, "it knows a UDP one: add -u");
 	if (question->record_count > 0)
 		return -1;
-	return error_hint(error, "at home: natpunch probe%s -r %s -n %s -K FILE", udp ? " -u" : "",
-		mapping->reflector, command->options.name);
+	return error_hint(error, "at home: natpunch probe%s -r %s -n %s -K FILE",
+		udp ? " -u -p PORT" : "", mapping->reflector, command->options.name);
 }
 
 /* In the forms of probe; json and env have the age as well. */

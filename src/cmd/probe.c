@@ -354,7 +354,7 @@ static void log_other(const struct both_families *both, size_t index)
 	int family = (int)side->request.family;
 
 	if (side->mapped)
-		log_note("there is a mapping in IPv%d as well: natpunch probe -%d", family, family);
+		log_note("there is a mapping in IPv%d as well: -%d prints it", family, family);
 	else if (both->all)
 		log_warning("no line for IPv%d: %s", family, side->error.text);
 	else if (index == 0 && side->spoke)

@@ -121,7 +121,8 @@ static void explain_unknown(const struct udp_session *session, struct error *err
 	else
 		error_set(error, EXIT_STATUS_NETWORK, "%s knows no %saddress of %s", reflector,
 			session->other_protocol ? "UDP " : "", name);
-	error_hint(error, "at home: natpunch probe -k -u -r %s -n %s -K FILE", reflector, name);
+	error_hint(error, "at home: natpunch probe -k -u -p PORT -r %s -n %s -K FILE", reflector,
+		name);
 }
 
 /* Does our NAT allocate another port for another destination? */
@@ -171,11 +172,12 @@ static int explain_silence(
 			"this side's NAT is symmetric: it takes another port for each destination, "
 			"which home cannot know; UDP is not relayed");
 	if (!session->home.held)
-		return error_hint(error, "at home: natpunch probe -k -u -r %s -n %s -K FILE",
+		return error_hint(error,
+			"at home: natpunch probe -k -u -p PORT -r %s -n %s -K FILE",
 			session->reflector.mapping.reflector, name);
-	return error_hint(error,
-		"home's NAT may be symmetric (there: natpunch check -u), or probe -k is older than "
-		"this, or may not use raw or rewrite; UDP is not relayed");
+	return error_hint(error, "home's NAT may be symmetric (there: natpunch check -u -p PORT), "
+				 "or probe -k is older than "
+				 "this, or may not use raw or rewrite; UDP is not relayed");
 }
 
 /* The time is up: of the homes that are known, a held one tells most. */

@@ -179,6 +179,7 @@ static int check_secret(const char *path, int fd, struct error *error)
 	text_escape(safe, sizeof(safe), path, strlen(path));
 	error_set(error, EXIT_STATUS_LOCAL, "%s holds keys and is open to others (mode %03o)", safe,
 		(unsigned)status.st_mode & 0777);
+	text_escape_shell(safe, sizeof(safe), path);
 	return error_hint(error, "chmod 600 %s", safe);
 }
 
@@ -275,7 +276,7 @@ static int fail_to_open_secret(const char *path, struct error *error)
 		return -1;
 	uid = geteuid();
 	find_user_name(uid, name);
-	text_escape(safe, sizeof(safe), path, strlen(path));
+	text_escape_shell(safe, sizeof(safe), path);
 	if (name[0] != '\0')
 		return error_hint(error, "user %s may not read it: chown %s %s", name, name, safe);
 	if (uid >= DYNAMIC_MIN && uid <= DYNAMIC_MAX)

@@ -250,7 +250,8 @@ static int check_count(const char *path, const char *name, const struct text *te
 	text_escape(safe, sizeof(safe), path, strlen(path));
 	if (text->count == 0) {
 		error_set(error, EXIT_STATUS_LOCAL, "%s has no key for %s", safe, name);
-		return error_hint(error, "natpunch keygen %s >>%s", name, safe);
+		return error_hint(error, "natpunch keygen %s >>%s", name,
+			text_escape_shell(safe, sizeof(safe), path));
 	}
 	if (text->count == 1)
 		return error_set(error, EXIT_STATUS_LOCAL, "%s has no old key for %s", safe, name);

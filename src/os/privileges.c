@@ -132,9 +132,12 @@ static const char *list_capabilities(uint64_t set, char *out, size_t size)
 static const char *show_program(char *out, size_t size)
 {
 	char path[PATH_MAX];
-	ssize_t length = readlinkat(AT_FDCWD, "/proc/self/exe", path, sizeof(path));
+	ssize_t length = readlinkat(AT_FDCWD, "/proc/self/exe", path, sizeof(path) - 1);
 
-	return length > 0 ? text_escape(out, size, path, (size_t)length) : "natpunch";
+	if (length <= 0)
+		return "natpunch";
+	path[length] = '\0';
+	return text_escape_shell(out, size, path);
 }
 
 bool privileges_hint(struct error *error, uint64_t needed, const char *before)

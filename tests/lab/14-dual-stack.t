@@ -94,7 +94,7 @@ try_one_line()
 	done
 	is 'ten times of ten: IPv4' "$got" \
 		"$(for _ in 1 2 3 4 5 6 7 8 9 10; do printf '0 %s,' "$line4"; done)"
-	like 'the other one is told' "$err" 'there is a mapping in IPv6 as well: natpunch probe -6$'
+	like 'the other one is told' "$err" 'there is a mapping in IPv6 as well: -6 prints it$'
 	probe -q -r "$name"
 	expect '-q' 0 "$line4"
 	is '-q: and nothing else' "$err" ''

@@ -131,7 +131,7 @@ is "and is looked up" "$found" "$(lab_mapping home udp 5000 "$LAB_REFLECTOR4" 34
 look_up "$keys" work
 is "but not as a TCP port" "$status $found" '1 '
 like "which is told" "$(cat "$LAB_DIR/lookup.err")" 'knows no TCP address of work$'
-like "and what to say instead" "$(cat "$LAB_DIR/lookup.err")" 'hint: .*natpunch lookup -u$'
+like "and what to say instead" "$(cat "$LAB_DIR/lookup.err")" 'hint: it knows a UDP one: add -u$'
 look_up "$keys" home -u
 is "nor is home's TCP port a UDP one" "$status $found" '1 '
 like "which is told as well" "$(cat "$LAB_DIR/lookup.err")" 'knows no UDP address of home$'

@@ -48,31 +48,57 @@ step()
 		sed 's|~/\.ssh/config|config|')"
 }
 
-# Runs the steps to a name as the text has them.
+# NAME: runs the steps to a name at home and at the reflector, as the text has them.
+start_steps()
+{
+	lab_exec home sh -c "$(step keygen | sed 's/exec //')"
+	lab_spawn steps reflector sh -c "$(step 'natpunch reflect -K')"
+	ok "$1: a reflector that keeps names" wait_for_line 5 "$LAB_DIR/steps.err" ready
+	lab_spawn keep home sh -c "$(step 'probe -k') -v"
+	ok "$1: home has the name" wait_for_line 10 "$LAB_DIR/keep.err" 'home is registered'
+}
+
+# At home and at the laptop a daemon has the port.
+try_udp_steps()
+{
+	for host in home laptop; do
+		# shellcheck disable=SC2016 # a program in perl
+		lab_spawn "daemon-$host" "$host" perl -MIO::Socket::INET -e \
+			'$s = IO::Socket::INET->new(Proto => "udp", LocalPort => 5022) or die; $| = 1; print "bound\n"; sleep'
+		wait_for_line 10 "$LAB_DIR/daemon-$host.out" '^bound$' || bail 'no daemon'
+	done
+	text=$(lab_exec home "$natpunch" check -u -p 5022 -r "$reflector")
+	lab_kill two
+	start_steps 'the steps, UDP'
+	is 'the steps, UDP: the laptop has the way' \
+		"$(lab_exec laptop sh -c "$(step 'natpunch connect')" 2>/dev/null)" "$LAB_HOME_PUBLIC4 5022"
+	for name in keep steps daemon-home daemon-laptop; do
+		lab_kill $name
+	done
+	lab_reflect two reflector -l 4000 -a "$LAB_REFLECTOR_B4"
+}
+
 try_steps()
 {
 	lab_kill two
-	lab_exec home sh -c "$(step keygen | sed 's/exec //')"
-	lab_spawn steps reflector sh -c "$(step 'natpunch reflect -K')"
-	ok 'the steps: a reflector that keeps names' wait_for_line 5 "$LAB_DIR/steps.err" ready
-	lab_spawn keep home sh -c "$(step 'probe -k') -v"
-	ok 'the steps: home has the name' wait_for_line 10 "$LAB_DIR/keep.err" 'home is registered'
+	start_steps 'the steps'
 	lab_exec laptop sh -c "$(step 'connect --ssh-config')"
 	is 'the steps: ssh home' "$(lab_exec laptop env "PATH=$lab_top:$PATH" ssh -F "$LAB_DIR/config" -l root \
 		-i "$LAB_DIR/user_key" -o UserKnownHostsFile="$LAB_DIR/known_hosts" \
 		-o GlobalKnownHostsFile=none -o BatchMode=yes home echo well </dev/null)" well
 	lab_kill keep
 	lab_kill steps
-	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
+	lab_reflect two reflector -l 4000 -a "$LAB_REFLECTOR_B4"
 }
 
 # A NAT that filters, and nothing behind it: check tells the one from the other, and has the next step
-# for each.
+# for each. The reflector has another port than the default.
 try_strict()
 {
+	reflector=$LAB_REFLECTOR4:4000
 	lab_start port-restricted open
-	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
-	text=$(lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4")
+	lab_reflect two reflector -l 4000 -a "$LAB_REFLECTOR_B4"
+	text=$(lab_exec home "$natpunch" check -r "$reflector")
 	is 'filtered: exit 5' $? 5
 	like 'filtered: the verdict' "$(echo "$text" | head -n 1)" \
 		'^no: your router \(192\.168\.1\.1\) lets nobody in to TCP port 22 here$'
@@ -80,13 +106,14 @@ try_strict()
 	like 'filtered: or by hand' "$text" "^Or in your router's settings, forward TCP port 22 to $LAB_HOME4\.\$"
 	like 'filtered: somebody listens' "$text" '^  listens            yes$'
 	try_steps
+	try_udp_steps
 	lab_sshd_stop
 	lab_nat_flush home
-	text=$(lab_exec home "$natpunch" check -r "$LAB_REFLECTOR4")
+	text=$(lab_exec home "$natpunch" check -r "$reflector")
 	like 'filtered, nobody there: that first' "$text" \
 		'^no: nothing listens on TCP port 22 here$'
 	like 'filtered, nobody there: what to do' "$text" '^What to do: start the server on port 22\. Then check again:$'
-	like 'filtered, nobody there: the command' "$text" "^  natpunch check -r $LAB_REFLECTOR4\$"
+	like 'filtered, nobody there: the command' "$text" "^  natpunch check -r $reflector\$"
 	like 'filtered, nobody there: filtering is told all the same' "$text" \
 		'^  filtering          address-and-port-dependent$'
 	lab_stop

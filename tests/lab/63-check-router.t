@@ -51,7 +51,7 @@ check -4
 is 'read only: exit 5' "$status" 5
 like 'read only: what it speaks' "$text" "^  router             PCP, NAT-PMP, UPnP; its own address is $router_public\$"
 like 'read only: who, and what more there is' "$text" \
-	'^ +192\.168\.1\.1 answered after [0-9]+ ms; natpunch check -F tries whether it forwards port 22$'
+	'^ +192\.168\.1\.1 answered after [0-9]+ ms; with -F, check tries whether it forwards port 22$'
 like 'read only: the next step' "$text" \
 	'^What to do: ask your router to forward the port; it speaks PCP, NAT-PMP, UPnP:$'
 like 'read only: the command' "$text" "^  natpunch probe -F -V -4 -r $LAB_REFLECTOR4\$"

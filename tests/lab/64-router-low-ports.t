@@ -12,10 +12,11 @@
 . "$(dirname "$0")/router.sh"
 need ip nft conntrack miniupnpd
 
-# ARG...: at home, in the background.
+# ARG...: at home, in the background, what the hint says to run.
 keep()
 {
-	lab_spawn keep home "$natpunch" probe -k -F -v -r "$LAB_REFLECTOR4" "$@"
+	# shellcheck disable=SC2086 # words
+	lab_spawn keep home "$natpunch" $printed -v "$@"
 }
 
 said()
@@ -56,7 +57,8 @@ line=$(lab_exec home "$natpunch" probe -F -r "$LAB_REFLECTOR4" 2>"$LAB_DIR/said"
 is 'without -V and -k: exit 0' "$?" 0
 like 'the router refuses' "$(lab_said "$LAB_DIR/said")" 'refuses to forward port 22 \(PCP: NOT_AUTHORIZED\)'
 like 'and what to do' "$(lab_said "$LAB_DIR/said")" \
-	'one of these leads to port 22 with: natpunch probe -k -F -p 22$'
+	"one of these leads to port 22 with: natpunch probe -k -F -r $LAB_REFLECTOR4\$"
+printed=$(lab_said "$LAB_DIR/said" | sed -n 's/.* with: natpunch //p')
 
 lab_nat_flush home
 keep -V -n home -K "$LAB_DIR/home.key" -c "$LAB_DIR/file"

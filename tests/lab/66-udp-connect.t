@@ -439,7 +439,7 @@ try_bad()
 	connect_udp -p 6000
 	is "not registered: exit 1" "$status" 1
 	like "not registered: what to do" "$(cat "$LAB_DIR/connect.err")" \
-		'^hint: at home: natpunch probe -k -u -r [0-9.:]* -n home -K FILE$'
+		'^hint: at home: natpunch probe -k -u -p PORT -r [0-9.:]* -n home -K FILE$'
 	road_keep
 	connect_udp -p 6000
 	is "registered for TCP: exit 1" "$status" 1

@@ -199,7 +199,8 @@ static void test_explained(void)
 	scene.forward.result.refusal = "NOT_AUTHORIZED";
 	forward_hint(&scene.forward, &scene.request, &error);
 	ok(strstr(error.hint, "from 1024") != NULL, "it refuses port 22");
-	ok(strstr(error.hint, "probe -k -F -p 22") != NULL, "which -k finds a way to");
+	ok(strstr(error.hint, ": natpunch probe -k -F -r 127.0.0.1") != NULL,
+		"which -k finds a way to");
 	ok(forward_is_forbidden(&scene.forward), "that is by a rule");
 	scene.request.protocol = MAPPING_UDP;
 	forward_hint(&scene.forward, &scene.request, &error);

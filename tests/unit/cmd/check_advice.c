@@ -131,7 +131,7 @@ static void test_router(void)
 		"What to do: give this machine a name; natpunch connect comes in by it.\n"
 		"Make a key here, and copy the file to the reflector and to the laptop:\n"
 		"  (umask 077; natpunch keygen home >natpunch.key)\n"
-		"On the reflector, in place of the one that runs there:\n"
+		"On the reflector, with its other options, in place of the old one:\n"
 		"  natpunch reflect -K natpunch.key\n"
 		"Here, for as long as you want to get in:\n"
 		"  natpunch probe -k -r 198.51.100.10 -n home -K natpunch.key\n"
@@ -321,9 +321,15 @@ static void test_given(void)
 			 "'[2001:db8::10]:3479' -n home -K natpunch.key\n"),
 		"family, port, mark and both reflectors");
 	ok(!has(advice(), "ssh"), "another server: not a word of ssh");
+	by_name = false;
+	ok(has(advice(), "\nOn each reflector, with its other options, in place of the old one:\n"
+			 "  natpunch reflect -K natpunch.key -l 3478 -l 3479\n"),
+		"each reflector listens on the ports that were named");
 	set_scene();
 	given.reflectors.must_agree = true;
-	ok(has(advice(), "\nOn HOST, a host of yours with a public address, as the reflector:\n"),
+	given.reflectors.all[0].port = 3479;
+	ok(has(advice(), "\nOn HOST, a host of yours with a public address, as the reflector:\n"
+			 "  natpunch reflect -K natpunch.key\n"),
 		"public servers keep no names");
 	by_name = false;
 	ok(has(advice(), "\n  natpunch probe -k -r HOST -n home -K natpunch.key\n"),

@@ -220,7 +220,7 @@ static void test_router(void)
 
 	ok(has(text, "\n  router             PCP, UPnP; its own address is 100.64.0.2\n"),
 		"a router: what it speaks");
-	ok(has(text, " 10.0.0.1 answered after 4 ms; natpunch check -F tries whether it forwards "
+	ok(has(text, " 10.0.0.1 answered after 4 ms; with -F, check tries whether it forwards "
 		     "port 22\n"),
 		"a router: who, and what can be tried");
 	text = printed_json(1);
