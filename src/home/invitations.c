@@ -29,6 +29,7 @@ static void meet_over_udp(struct invitations *invitations, const struct held *ov
 	const struct udp_responder_path path = {
 		.local = binding->local,
 		.reflector = binding->request.remote,
+		.standby = invitations->standby,
 		.method = invitations->probe->method,
 		.interface = invitations->request->interface,
 		.one_port = invitations->probe->shared,
@@ -50,6 +51,7 @@ static struct responder_path make_path(
 			.local = invitations->probe->local,
 			.interface = invitations->request->interface},
 		.other = binding->answer.other,
+		.standby = invitations->standby,
 		.registration = &over->registration,
 	};
 }

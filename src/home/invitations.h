@@ -26,6 +26,7 @@ struct invitations {
 	const struct mapping_race_request *probe;   /* the request of the user */
 	const struct mapping_race_request *request; /* how the held connection was asked for */
 	const struct key *key;                      /* of the name, or NULL: no invitation comes */
+	const struct standby *standby; /* knows home's reflectors; NULL until the owner sets it */
 	struct responder responder;
 	struct udp_responder udp_responder;
 	struct home_facts facts; /* of all registrations of home's */

@@ -27,7 +27,8 @@
  * Threat: a reflector that has the key, or an attacker that has taken it over, invites home to
  * addresses of its choice: to have connections handed over that no initiator made, or to have home
  * send SYNs to a victim. So home passes over addresses that no initiator can have
- * (responder_is_possible()), and the reflector's own two. Private addresses are allowed: in a
+ * (responder_is_possible()), and the two of each of its reflectors: a connection there would keep
+ * home from connecting to that one itself, from the same port. Private addresses are allowed: in a
  * company, or at home, the reflector may see them. And each SYN that leaves the kept port counts
  * against the limits SYNS_EACH and SYNS_ALL, except the two that the kernel repeats, after 1 s and
  * 3 s, when nothing answers. A punch that is over the limits waits.
@@ -100,7 +101,8 @@ static bool is_reflector(const struct responder *responder, const struct addr *a
 {
 	const struct responder_path *path = &responder->path;
 
-	return addr_equal(addr, &path->relay.reflector) || addr_equal(addr, &path->other);
+	return addr_equal(addr, &path->relay.reflector) || addr_equal(addr, &path->other) ||
+	       (path->standby != NULL && standby_is_reflector(path->standby, addr));
 }
 
 /* Warns once: the host that invites decides how often this happens. */

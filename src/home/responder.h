@@ -20,6 +20,7 @@
 #include "home/registration.h"
 #include "natpunch/client/punch.h"
 #include "home/relay_client.h"
+#include "home/standby.h"
 #include "natpunch/client/port_sampler.h"
 
 #define RESPONDER_PUNCH_MAX 64
@@ -34,7 +35,8 @@ struct responder_path {
 	struct addr local;                  /* with the kept port */
 	const struct borrow_method *method; /* holds the mapping; NULL: any that works */
 	struct relay_client_path relay;
-	struct addr other; /* OTHER-ADDRESS of relay.reflector, or ADDR_NONE */
+	struct addr other;             /* OTHER-ADDRESS of relay.reflector, or ADDR_NONE */
+	const struct standby *standby; /* knows home's other reflectors; or NULL */
 	/* Got the invitation, and sends our prediction. It must stay where it is. */
 	const struct registration *registration;
 };

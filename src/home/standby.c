@@ -104,6 +104,25 @@ static bool is_in_use(const struct standby_place *place)
 	return place->addr.family != ADDR_NONE;
 }
 
+static bool is_at(const struct held *held, const struct addr *addr)
+{
+	const struct binding_client *binding = &held->binding;
+
+	return held->open && (addr_equal(&binding->request.remote, addr) ||
+				     addr_equal(&binding->answer.other, addr));
+}
+
+bool standby_is_reflector(const struct standby *standby, const struct addr *addr)
+{
+	if (is_at(standby->kept, addr))
+		return true;
+	for (size_t i = 0; i < STANDBY_MAX; i++)
+		if (addr_equal(&standby->places[i].addr, addr) ||
+			is_at(&standby->places[i].held, addr))
+			return true;
+	return false;
+}
+
 /* Does the kept reflector's name resolve to other addresses now? */
 static bool is_kept_stale(const struct standby *standby)
 {

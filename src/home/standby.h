@@ -104,6 +104,9 @@ void standby_init(struct standby *standby, const struct key *key,
  */
 bool standby_serves(const struct standby *standby);
 
+/* Is that where a reflector of home is, its OTHER-ADDRESS included? */
+bool standby_is_reflector(const struct standby *standby, const struct addr *addr);
+
 /* Fills all entries for poll(2); returns when standby_advance() wants to be called. */
 uint64_t standby_watch(const struct standby *standby, struct pollfd fds[STANDBY_WATCH_MAX]);
 

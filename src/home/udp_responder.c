@@ -17,7 +17,7 @@
  *
  * Threat: as in responder.c. A reflector that has the key, or an attacker that has taken it over,
  * invites home to addresses of its choice. So home passes over an address that no initiator can
- * have, and the reflector's own one. Every check that leaves the kept port, of 72 bytes, counts
+ * have, and those of its reflectors. Every check that leaves the kept port, of 72 bytes, counts
  * against CHECKS_EACH and CHECKS_ALL; one that is over them is not sent. Answers need no limit:
  * home answers only checks that prove the key, and only to the address that the invitation named.
  */
@@ -87,13 +87,18 @@ static void start(struct udp_responder *responder, struct udp_punch *punch,
 		addr_format(initiator, text), punch->port.method->name);
 }
 
+static bool is_reflector(const struct udp_responder_path *path, const struct addr *addr)
+{
+	return addr_equal(addr, &path->reflector) ||
+	       (path->standby != NULL && standby_is_reflector(path->standby, addr));
+}
+
 void udp_responder_meet(struct udp_responder *responder, const struct udp_responder_path *path,
 	const struct addr *initiator, uint64_t now)
 {
 	struct udp_punch *free_one = NULL;
 
-	if (!responder_is_possible(initiator, &path->reflector) ||
-		addr_equal(initiator, &path->reflector)) {
+	if (!responder_is_possible(initiator, &path->reflector) || is_reflector(path, initiator)) {
 		tell(&responder->warned, initiator, "no initiator can be there");
 		return;
 	}

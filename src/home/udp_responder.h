@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "home/standby.h"
 #include "natpunch/base/addr.h"
 #include "natpunch/base/key.h"
 #include "natpunch/base/rate_limit.h"
@@ -25,6 +26,7 @@
 struct udp_responder_path {
 	struct addr local;                  /* with the kept port */
 	struct addr reflector;              /* the one by which the invitation came */
+	const struct standby *standby;      /* knows home's other reflectors; or NULL */
 	const struct borrow_method *method; /* the one that the user chose; NULL: any that works */
 	const char *interface;              /* or NULL */
 	bool one_port;                      /* as in udp_punch_config */

@@ -660,6 +660,7 @@ void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
 	search->request.shared = probe->shared || config->key != NULL;
 	invitations_init(
 		&upkeep->invitations, probe, &search->request, config->key, config->handover);
+	upkeep->invitations.standby = &upkeep->standby;
 	held_init(&upkeep->held, config->key, facts, config->interval_ms, meet_initiator, upkeep);
 	standby_init(&upkeep->standby, config->key, probe, &search->request, &upkeep->held,
 		other == NULL || probe->family == ADDR_IPV4, meet_over, upkeep);

@@ -18,9 +18,12 @@ static char *command[] = {truth, NULL};
 static struct handover handover;
 static struct registration registration;
 static struct responder responder;
+static struct held kept;
+static struct standby standby; /* of no key: all places are free */
 
 static void begin(void)
 {
+	standby.kept = &kept;
 	handover_init(&handover, command, NULL);
 	registration_init(&registration, NULL, NULL);
 	responder_init(&responder, &handover);
@@ -57,6 +60,7 @@ static void invite(const char *reflector, const char *ip, uint16_t port, enum in
 		.method = &borrow_method_bind,
 		.relay = {.reflector = address(reflector, 3478)},
 		.other = address(reflector, 3479),
+		.standby = &standby,
 		.registration = &registration,
 	};
 	const struct invitation invitation = {
@@ -116,7 +120,20 @@ static void test_reflector(void)
 	is_uint(count_punches(), 0, "nor at its other address");
 	invite(ELSEWHERE, ELSEWHERE, FIRST_PORT, INVITATION_PUNCH);
 	is_uint(count_punches(), 1, "somebody may be behind the same NAT as it");
+	standby.places[1].addr = address("203.0.113.9", 3478);
+	standby.places[1].held.open = true;
+	standby.places[1].held.binding.answer.other = address("203.0.113.10", 3479);
+	invite(ELSEWHERE, "203.0.113.9", 3478, INVITATION_PUNCH);
+	invite(ELSEWHERE, "203.0.113.10", 3479, INVITATION_PUNCH);
+	kept.open = true;
+	kept.binding.request.remote = address("203.0.113.11", 3478);
+	invite(ELSEWHERE, "203.0.113.11", 3478, INVITATION_PUNCH);
+	is_uint(count_punches(), 1, "nor is another reflector of home, at any of its addresses");
+	invite(ELSEWHERE, "203.0.113.9", FIRST_PORT, INVITATION_PUNCH);
+	is_uint(count_punches(), 2, "and somebody may be on its host");
 	finish();
+	standby.places[1].addr.family = ADDR_NONE;
+	standby.places[1].held.open = kept.open = false;
 }
 
 /* Our port is told to whoever asks, and nothing is sent to an address that cannot be. */

@@ -14,12 +14,15 @@
 
 static const struct key key = {.name = "home", .secret = {1, 2, 3}};
 static struct udp_responder responder;
+static struct held kept;
+static struct standby standby = {.kept = &kept};
 
 static void invite(const char *reflector, const char *ip, uint16_t port)
 {
 	const struct udp_responder_path path = {
 		.local = {.port = KEPT_PORT},
 		.reflector = address(reflector, 3478),
+		.standby = &standby,
 		.method = &borrow_method_bind,
 		.key = &key,
 	};
@@ -68,6 +71,10 @@ static void test_addresses(void)
 	ok(follows("127.0.0.1", "127.0.0.2", FIRST_PORT),
 		"a reflector on loopback sees others there");
 	ok(!follows("127.0.0.1", "127.0.0.1", 3478), "and itself is none");
+	standby.places[0].addr = address("127.0.0.2", 3478);
+	ok(!follows("127.0.0.1", "127.0.0.2", 3478), "nor is another reflector of home");
+	ok(follows("127.0.0.1", "127.0.0.2", FIRST_PORT), "but somebody on its host may be one");
+	standby.places[0].addr.family = ADDR_NONE;
 }
 
 static void run(uint64_t from, uint64_t until)
