@@ -317,6 +317,8 @@ void reachability_start(
 	reachability->unsupported = true;
 	if (!watch_port(reachability, &request->local))
 		return;
+	reachability->udp_arrivals.stray = request->stray;
+	reachability->udp_arrivals.context = request->context;
 	reachability->lanes[0].used = true;
 	start_verify(reachability, &reachability->lanes[0], &request->asked, now);
 	for (int contacted = 0; contacted < 2; contacted++)

@@ -10,7 +10,8 @@
 #include "natpunch/os/tap.h"
 #include "natpunch/proto/segment.h"
 
-#define RECEIVE_MAX 64 /* datagrams at once; the rest has its turn at the next poll(2) */
+#define DATAGRAM_MAX 65536
+#define RECEIVE_MAX  64 /* datagrams at once; the rest has its turn at the next poll(2) */
 
 /* A socket that has the port beside one of our own that is connected. */
 static int bind_port(const struct addr *local)
@@ -59,7 +60,8 @@ struct udp_arrival *udp_arrivals_expect(
 	return arrival;
 }
 
-static void judge(struct udp_arrivals *arrivals, const void *data, size_t size,
+/* Returns whether it answers one of the questions. */
+static bool judge(struct udp_arrivals *arrivals, const void *data, size_t size,
 	const struct addr *source, bool tapped)
 {
 	for (size_t i = 0; i < arrivals->count; i++) {
@@ -74,8 +76,9 @@ static void judge(struct udp_arrivals *arrivals, const void *data, size_t size,
 		arrival->source = *source;
 		arrival->arrived = true;
 		arrival->heard = arrival->heard || !tapped;
-		return;
+		return true;
 	}
+	return false;
 }
 
 /* Each returns whether there may be more. */
@@ -94,7 +97,7 @@ static bool read_raw(struct udp_arrivals *arrivals)
 
 static bool read_bound(struct udp_arrivals *arrivals)
 {
-	uint8_t bytes[STUN_DATAGRAM_MAX];
+	uint8_t bytes[DATAGRAM_MAX];
 	struct sockaddr_storage from;
 	socklen_t length = sizeof(from);
 	struct addr source;
@@ -104,7 +107,8 @@ static bool read_bound(struct udp_arrivals *arrivals)
 	if (got < 0)
 		return errno != EAGAIN;
 	socket_to_addr(&from, &source);
-	judge(arrivals, bytes, (size_t)got, &source, false);
+	if (!judge(arrivals, bytes, (size_t)got, &source, false) && arrivals->stray != NULL)
+		arrivals->stray(arrivals->context, &source, bytes, (size_t)got);
 	return true;
 }
 

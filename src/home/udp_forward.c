@@ -195,13 +195,34 @@ static struct udp_forward_flow *start_flow(
 
 /* ---- passing on --------------------------------------------------------------------------- */
 
-/* A datagram that cannot be sent at once is lost. Returns whether there may be more to read. */
+/* A datagram that cannot be sent at once is lost. */
+static void pass_to_server(struct udp_forward *forward, size_t listener, const struct addr *remote,
+	const void *data, size_t size, uint64_t now)
+{
+	struct udp_forward_flow *flow = find_flow(forward, remote);
+
+	if (flow == NULL)
+		flow = start_flow(forward, listener, remote, now);
+	if (flow == NULL)
+		return;
+	flow->heard = now;
+	(void)send(flow->fd, data, size, MSG_NOSIGNAL);
+}
+
+void udp_forward_pass(struct udp_forward *forward, const struct addr *remote, const void *data,
+	size_t size, uint64_t now)
+{
+	size_t listener = forward->listeners[1] >= 0 && remote->family == ADDR_IPV6 ? 1 : 0;
+
+	pass_to_server(forward, listener, remote, data, size, now);
+}
+
+/* Returns whether there may be more to read. */
 static bool pass_in(struct udp_forward *forward, size_t listener, uint64_t now)
 {
 	uint8_t bytes[DATAGRAM_MAX];
 	struct sockaddr_storage sockaddr;
 	socklen_t length = sizeof(sockaddr);
-	struct udp_forward_flow *flow;
 	struct addr remote;
 	ssize_t got = recvfrom(forward->listeners[listener], bytes, sizeof(bytes), 0,
 		(struct sockaddr *)&sockaddr, &length);
@@ -209,13 +230,7 @@ static bool pass_in(struct udp_forward *forward, size_t listener, uint64_t now)
 	if (got < 0)
 		return errno != EAGAIN;
 	socket_to_addr(&sockaddr, &remote);
-	flow = find_flow(forward, &remote);
-	if (flow == NULL)
-		flow = start_flow(forward, listener, &remote, now);
-	if (flow == NULL)
-		return true;
-	flow->heard = now;
-	(void)send(flow->fd, bytes, (size_t)got, MSG_NOSIGNAL);
+	pass_to_server(forward, listener, &remote, bytes, (size_t)got, now);
 	return true;
 }
 

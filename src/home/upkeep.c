@@ -48,6 +48,8 @@
 
 #include "home/timers.h"
 #include "natpunch/base/timer_heap.h"
+#include "natpunch/home/udp_forward.h"
+#include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/socket.h"
 #include "natpunch/os/socket_linux.h"
@@ -643,6 +645,14 @@ void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_
 	mapping_report_count(&upkeep->report);
 }
 
+/* To verify without a privilege takes the port from the forward for a while. */
+static void pass_stray(void *context, const struct addr *source, const void *data, size_t size)
+{
+	const struct upkeep *upkeep = context;
+
+	udp_forward_pass(upkeep->config->udp_forward, source, data, size, clock_now_ms());
+}
+
 void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
 	const struct mapping_race_request *probe, const struct upkeep *other)
 {
@@ -666,6 +676,8 @@ void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
 		other == NULL || probe->family == ADDR_IPV4, meet_over, upkeep);
 	verification_init(
 		&upkeep->verification, probe, config->verify_open_ms, config->verify_again_ms);
+	upkeep->verification.stray = config->udp_forward != NULL ? pass_stray : NULL;
+	upkeep->verification.context = upkeep;
 	lease_init(&upkeep->lease, config->forward, probe);
 	trial_init(&upkeep->trial, probe, &upkeep->lease.forward);
 }

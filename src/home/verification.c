@@ -65,6 +65,8 @@ void verification_start(struct verification *verification, const struct mapping 
 		.probe = verification->probe,
 		.reflector = reflector,
 		.timeout_ms = DIALBACK_CLIENT_TIMEOUT_MS,
+		.stray = verification->stray,
+		.context = verification->context,
 	};
 
 	verification->mapping = *mapping;

@@ -35,6 +35,8 @@ struct verification {
 	uint64_t again_ms; /* and from any other verdict, or none */
 	uint64_t due;      /* when the owner is to call verification_start(), or TIMER_NONE */
 	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* the port has sent to them */
+	udp_arrivals_stray *stray; /* as reachability_request has it; the owner may set it */
+	void *context;
 
 	struct mapping mapping;           /* of the last run */
 	bool running;                     /* a run is under way */

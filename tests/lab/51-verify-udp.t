@@ -7,7 +7,7 @@
 . "$(dirname "$0")/tap.sh"
 # shellcheck source=tests/lab/verify.sh
 . "$(dirname "$0")/verify.sh"
-need ip nft conntrack perl setpriv
+need ip nft conntrack perl setpriv ss
 
 # Over UDP, from a port that a daemon has, by each method, and from a free one without privileges.
 try_udp()
@@ -48,7 +48,42 @@ try_udp()
 	lab_stop
 }
 
+is_bound()
+{
+	lab_exec home ss -uanH 'sport = :5002' | grep -q .
+}
+
+# Without privileges, while nobody can be a stranger: what comes to the port is passed on all the
+# while.
+try_to_meanwhile()
+{
+	lab_start open open
+	lab_reflect two reflector -a "$LAB_REFLECTOR_B4"
+	lab_exec home nft -f - <<-END
+		table inet strangers {
+			chain in { type filter hook input priority 0; udp sport 3479 drop; }
+		}
+	END
+	# shellcheck disable=SC2016 # programs in perl
+	lab_spawn server home perl -MIO::Socket::INET -e \
+		'$s = IO::Socket::INET->new(Proto => "udp", LocalAddr => "127.0.0.1", LocalPort => 6000) or die; $s->send("well") while defined $s->recv($d, 99)'
+	lab_spawn keep home setpriv --reuid 65534 --regid 65534 --clear-groups "$natpunch" probe -k -v \
+		-u -V -p 5002 -r "$LAB_REFLECTOR4" --to 127.0.0.1:6000
+	wait_for 10 is_bound || bail 'the port is not taken'
+	# shellcheck disable=SC2016
+	lab_spawn peer third perl -MIO::Socket::INET -e '$| = 1;
+		$s = IO::Socket::INET->new(Proto => "udp", PeerAddr => $ARGV[0], PeerPort => 5002) or die;
+		for (1 .. 200) { $s->send("hello"); vec($r = "", fileno $s, 1) = 1;
+			select(undef, undef, undef, 0.05) if $got = select($r, undef, undef, 0.5); $s->recv($d, 99) if $got;
+			print $got ? "well\n" : "lost\n" }' "$LAB_HOME4"
+	ok "UDP, --to: nobody came" wait_for_line 20 "$LAB_DIR/keep.err" 'is not reachable from elsewhere'
+	is "UDP, --to: nothing was lost while it was verified" \
+		"$(grep -c lost "$LAB_DIR/peer.out")" 0
+	lab_stop
+}
+
 try_udp
+try_to_meanwhile
 verify_keep raw -u
 
 done_testing

@@ -67,6 +67,8 @@ struct reachability_request {
 	size_t reflector;                           /* which of them that was */
 	bool contacted[MAPPING_RACE_REFLECTOR_MAX]; /* which of them the port has spoken to */
 	uint64_t timeout_ms;
+	udp_arrivals_stray *stray; /* over UDP, what comes to our own port meanwhile; or NULL */
+	void *context;
 };
 
 struct reachability_lane {

@@ -4,7 +4,8 @@
  *
  * Two descriptors look at the port, also when another program has it: a raw socket behind this
  * machine's firewall, and a tap before it. Both take CAP_NET_RAW. Without that the port itself is
- * bound for the while, if it is free; then nothing tells what the firewall dropped.
+ * bound for the while, if it is free or ours; then nothing tells what the firewall dropped, and all
+ * that comes to the port comes here.
  *
  * Threat: everybody can send to the port. What counts is the random transaction of a question.
  */
@@ -27,11 +28,17 @@ struct udp_arrival {
 	struct addr source; /* of what arrived last */
 };
 
+/* Takes a datagram that answers none of the questions, from a port that is bound. */
+typedef void udp_arrivals_stray(
+	void *context, const struct addr *source, const void *data, size_t size);
+
 struct udp_arrivals {
-	struct addr local; /* address and port */
-	int socket;        /* or -1 */
-	bool raw;          /* the socket sees the port of somebody else */
-	int tap;           /* or -1 */
+	struct addr local;         /* address and port */
+	int socket;                /* or -1 */
+	bool raw;                  /* the socket sees the port of somebody else */
+	int tap;                   /* or -1 */
+	udp_arrivals_stray *stray; /* or NULL; the owner may set it once it is open */
+	void *context;
 	struct udp_arrival expected[UDP_ARRIVALS_MAX];
 	size_t count;
 };

@@ -54,6 +54,10 @@ uint64_t udp_forward_watch(
 void udp_forward_advance(
 	struct udp_forward *forward, const struct pollfd fds[UDP_FORWARD_WATCH_MAX], uint64_t now);
 
+/* Passes on a datagram that came to the port by another socket. */
+void udp_forward_pass(struct udp_forward *forward, const struct addr *remote, const void *data,
+	size_t size, uint64_t now);
+
 /* Closes all sockets; may be called again. */
 void udp_forward_end(struct udp_forward *forward);
 

@@ -6,12 +6,14 @@
 
 #include "unit/server.h"
 
-#define START      1000000
-#define LASTS      2100
-#define PORT       5000
-#define OTHER_PORT 3479
-#define SAME       1 /* what the NAT lets in */
-#define OTHER      2
+#define STRAY_PORT   5300
+#define FOREIGN_PORT 5301
+#define START        1000000
+#define LASTS        2100
+#define PORT         5000
+#define OTHER_PORT   3479
+#define SAME         1 /* what the NAT lets in */
+#define OTHER        2
 
 static const char *const ips[2] = {"127.0.0.1", "127.0.0.2"};
 static const uint16_t ports[2] = {SERVER_PORT, OTHER_PORT};
@@ -208,6 +210,33 @@ static void test_silent(void)
 	finish();
 }
 
+static void count_stray(void *context, const struct addr *source, const void *data, size_t size)
+{
+	unsigned *strays = context;
+
+	*strays += source->port == FOREIGN_PORT && size == 5 && memcmp(data, "hello", 5) == 0;
+}
+
+/* A port that had to be bound: what comes to it is somebody else's. */
+static void test_strays(void)
+{
+	const struct addr here = address("127.0.0.1", STRAY_PORT);
+	const struct addr there = address("127.0.0.1", FOREIGN_PORT);
+	struct udp_arrivals bound = {.local = here, .tap = -1, .stray = count_stray};
+	int sender = socket_open(ADDR_IPV4, SOCK_DGRAM, 0);
+	unsigned strays = 0;
+
+	bound.context = &strays;
+	bound.socket = socket_open(ADDR_IPV4, SOCK_DGRAM, 0);
+	if (socket_bind(bound.socket, &here) != 0 || socket_bind(sender, &there) != 0 ||
+		socket_connect(sender, &here) != 0 || send(sender, "hello", 5, 0) != 5)
+		bail_out("%s", strerror(errno));
+	udp_arrivals_read(&bound);
+	is_uint(strays, 1, "what answers no question of ours is handed on");
+	udp_arrivals_close(&bound);
+	close(sender);
+}
+
 int main(void)
 {
 	network_enter();
@@ -217,5 +246,6 @@ int main(void)
 	test_forged();
 	test_useless();
 	test_silent();
+	test_strays();
 	return done_testing();
 }
