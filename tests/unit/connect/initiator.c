@@ -169,7 +169,7 @@ static const char *said(const struct road *road)
 	return text;
 }
 
-static void arrives(struct road *road, int status, const char *words, const char *name)
+static void wait_for_end(struct road *road, int status, const char *name)
 {
 	uint64_t end = clock_now_ms() + PATIENCE;
 	int result = -1;
@@ -181,6 +181,11 @@ static void arrives(struct road *road, int status, const char *words, const char
 		waitpid(road->pid, &result, 0);
 	}
 	is_int(WIFEXITED(result) ? WEXITSTATUS(result) : 1000, status, "%s: exit status", name);
+}
+
+static void arrives(struct road *road, int status, const char *words, const char *name)
+{
+	wait_for_end(road, status, name);
 	if (!ok(strstr(said(road), words) != NULL, "%s: \"%s\"", name, words))
 		diag("%s", said(road));
 	close(road->said);
@@ -677,6 +682,18 @@ static void test_held_in_vain(void)
 }
 
 /* All fail: the one that tells most is told. */
+static void is_last_error(struct road *road, const char *words, const char *name)
+{
+	const char *last = NULL;
+
+	for (const char *at = said(road); (at = strstr(at, "\nnatpunch connect:")) != NULL; at++)
+		last = at;
+	if (!ok(last != NULL && strncmp(last, words, strlen(words)) == 0, "%s: \"%s\"", name,
+		    words))
+		diag("%s", said(road));
+	close(road->said);
+}
+
 static void test_all_fail(void)
 {
 	static const struct {
@@ -697,15 +714,20 @@ static void test_all_fail(void)
 	struct invitation expected;
 	int held = register_home_at(TWO_PORT, &expected), fill;
 	int full = be_silent(&fill);
+	struct initiator_times times = soon;
 
+	/* Silence is noted before the refusal. */
+	times.next_address = 100;
+	times.stagger = 400;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct reflector_list reflectors = {.count = 0};
 		struct road road;
 
 		add_reflector(&reflectors, "127.0.0.1", rows[i].ports[0]);
 		add_reflector(&reflectors, "127.0.0.1", rows[i].ports[1]);
-		road = travel_by(&reflectors, rows[i].key, 1000, NULL);
-		arrives(&road, rows[i].status, rows[i].words, rows[i].name);
+		road = travel_by(&reflectors, rows[i].key, 1000, &times);
+		wait_for_end(&road, rows[i].status, rows[i].name);
+		is_last_error(&road, rows[i].words, rows[i].name);
 	}
 	end_home(held);
 	close(full);
