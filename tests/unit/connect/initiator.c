@@ -681,7 +681,34 @@ static void test_held_in_vain(void)
 	end_home(held);
 }
 
-/* All fail: the one that tells most is told. */
+/* While home's ports may be predicted, its reflector is asked alone for a time, and no longer. */
+static void test_held_alone(void)
+{
+	struct initiator_times times = INITIATOR_TIMES_DEFAULT;
+	struct invitation in_vain, expected;
+	int deaf = register_home_at(TWO_PORT, &in_vain);
+	int held = register_home(&expected);
+	struct reflector_list reflectors = {.count = 0};
+	struct road road;
+	uint64_t began;
+
+	times.stagger = 300;
+	times.held = 1500;
+	times.first = times.second_after = PATIENCE;
+	add_reflector(&reflectors, "127.0.0.1", TWO_PORT);
+	add_reflector(&reflectors, "127.0.0.1", SERVER_PORT);
+	began = clock_now_ms();
+	road = travel_by(&reflectors, &home, PATIENCE, &times);
+	ok(take_invitation(deaf, &in_vain), "a time alone: home is told by the first");
+	ok(take_invitation(held, &expected), "and then by the second");
+	ok(clock_now_ms() - began >= times.held, "which is not asked before");
+	ok(clock_now_ms() - began < PATIENCE / 3, "but long before the relay");
+	is_greeted(dial("127.0.0.1", expected.initiator.port), "by the second");
+	arrives(&road, 0, "home connected to us", "a time alone");
+	end_home(deaf);
+	end_home(held);
+}
+
 static void is_last_error(struct road *road, const char *words, const char *name)
 {
 	const char *last = NULL;
@@ -694,6 +721,7 @@ static void is_last_error(struct road *road, const char *words, const char *name
 	close(road->said);
 }
 
+/* All fail: the one that tells most is told. */
 static void test_all_fail(void)
 {
 	static const struct {
@@ -1577,6 +1605,7 @@ int main(void)
 	test_first_holds();
 	test_unheld();
 	test_held_in_vain();
+	test_held_alone();
 	test_all_fail();
 	test_false_predictions();
 	test_neighbours();
