@@ -209,6 +209,9 @@ static void test_owner(void)
 	set_scene();
 	report.layers = 2;
 	ok(has(advice(), "no: your router, your provider or both let nobody in"), "two NATs");
+	set_router(1U << ROUTER_PCP, NAT_NO, "");
+	ok(has(advice(), "no: your router, your provider or both let nobody in"),
+		"two NATs, and the router forwards nothing");
 	set_router(1U << ROUTER_PCP, NAT_NO, "PCP");
 	ok(has(advice(), "no: your provider lets nobody in to TCP port 22 here\n"),
 		"two NATs, and the router did forward");
