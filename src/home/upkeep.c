@@ -666,7 +666,7 @@ void upkeep_init(struct upkeep *upkeep, const struct keep_config *config,
 	mapping_report_init(&upkeep->report, config, probe->family, &upkeep->standby,
 		other != NULL ? &other->report : NULL);
 	mapping_search_init(search, probe, config->interval_ms, &upkeep->held, &upkeep->report);
-	/* Over UDP, with those that stand by. */
+	/* Over UDP, with the standby connections. */
 	search->request.shared = probe->shared || config->key != NULL;
 	invitations_init(
 		&upkeep->invitations, probe, &search->request, config->key, config->handover);
