@@ -146,7 +146,7 @@ is 'the manual: and what it says' "$(grep -cxEf "$LAB_DIR/said" "$LAB_DIR/err")"
 # Over UDP, from a port that a daemon has at home.
 # shellcheck disable=SC2016 # perl's
 lab_spawn daemon home perl -MIO::Socket::INET -e '$| = 1;
-	$s = IO::Socket::INET->new(Proto => "udp", LocalPort => 51820) or die; print "bound\n"; sleep 100'
+	$s = IO::Socket::INET->new(Proto => "udp", LocalPort => 51820) or die; print "bound\n"; alarm 100; 1 while defined $s->recv($_, 2048)'
 wait_for_line 10 "$LAB_DIR/daemon.out" bound || bail 'no daemon at home'
 lab_spawn udp home sh -c "cd '$LAB_DIR' && PATH=$lab_top:\$PATH && exec $(manual_commands natpunch-connect.1 'probe -k -u') -v"
 ok 'the manual: home keeps its UDP port' wait_for_line 10 "$LAB_DIR/udp.err" 'home is registered'
