@@ -141,7 +141,7 @@ static uint64_t watch_races(
 		if (both->sides[i].race == NULL)
 			continue;
 		own = mapping_race_watch(both->sides[i].race, fds + i * MAPPING_RACE_WATCH_MAX);
-		due = own < due ? own : due;
+		due = timer_earlier(due, own);
 	}
 	return due;
 }
@@ -275,7 +275,7 @@ static void run_dialbacks(
 				dialbacks[i].verdict != REACHABILITY_PENDING)
 				continue;
 			own = reachability_watch(&dialbacks[i], fds + i * REACHABILITY_WATCH_MAX);
-			due = own < due ? own : due;
+			due = timer_earlier(due, own);
 		}
 		poll(fds, 2 * REACHABILITY_WATCH_MAX, clock_poll_ms(now, due));
 		now = clock_now_ms();

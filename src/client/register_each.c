@@ -174,7 +174,7 @@ static uint64_t watch(const struct each *each, struct pollfd fds[WATCH_MAX])
 		uint64_t own = TIMER_NONE;
 		if (each->targets[i].race != NULL)
 			own = mapping_race_watch(each->targets[i].race, fds);
-		due = own < due ? own : due;
+		due = timer_earlier(due, own);
 	}
 	return due;
 }

@@ -559,7 +559,7 @@ uint64_t router_watch(const struct router *router, struct pollfd fds[ROUTER_WATC
 	fds[0] = (struct pollfd){.fd = router->fd, .events = POLLIN};
 	if (router->state != ROUTER_ASKING)
 		return TIMER_NONE;
-	due = upnp < due ? upnp : due;
+	due = timer_earlier(due, upnp);
 	if (router->lanes[ROUTER_NAT_PMP].state == ROUTER_LANE_READY &&
 		router->start + ROUTER_PATIENCE_MS < due)
 		due = router->start + ROUTER_PATIENCE_MS;
@@ -616,7 +616,7 @@ void router_run(struct router *routers, size_t count)
 		for (size_t i = 0; i < count; i++) {
 			uint64_t own = router_watch(&routers[i], fds + i * ROUTER_WATCH_MAX);
 
-			due = own < due ? own : due;
+			due = timer_earlier(due, own);
 		}
 		poll(fds, count * ROUTER_WATCH_MAX, clock_poll_ms(now, due));
 		now = clock_now_ms();

@@ -40,7 +40,7 @@ uint64_t companions_watch(
 	for (size_t i = 0; i < companions->count; i++) {
 		uint64_t at = attempt_watch(&companions->all[i], fds + i * ATTEMPT_WATCH_MAX);
 
-		due = at < due ? at : due;
+		due = timer_earlier(due, at);
 	}
 	return due;
 }

@@ -55,6 +55,7 @@
 #include "natpunch/os/clock.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/socket.h"
+#include "natpunch/base/timer_heap.h"
 #include "natpunch/os/watch.h"
 
 #define NONE REFLECTOR_QUEUE_MAX
@@ -257,10 +258,7 @@ static void take_back(struct race *race)
 /* When another reflector may be asked: once there would be a companion, there may be any other. */
 static uint64_t alone_until(const struct race *race, const struct attempt *attempt)
 {
-	uint64_t until = race->now + race->times->held;
-	uint64_t company = attempt_company_due(attempt, 1);
-
-	return company < until ? company : until;
+	return timer_earlier(race->now + race->times->held, attempt_company_due(attempt, 1));
 }
 
 /* Follows the change of an attempt that was in the state `before`. */
@@ -434,11 +432,8 @@ static uint64_t next_event(const struct race *race)
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
 		if (times[i] > race->now && times[i] < due)
 			due = times[i];
-	for (size_t i = 0; i < race->count; i++) {
-		uint64_t at = companions_due(&race->companions, &race->attempts[i]);
-
-		due = at < due ? at : due;
-	}
+	for (size_t i = 0; i < race->count; i++)
+		due = timer_earlier(due, companions_due(&race->companions, &race->attempts[i]));
 	return due;
 }
 
@@ -467,12 +462,12 @@ static void wait_for_events(struct race *race)
 	uint64_t due = next_event(race);
 	uint64_t companions_at = companions_watch(&race->companions, companions);
 
-	due = companions_at < due ? companions_at : due;
+	due = timer_earlier(due, companions_at);
 	reflector_queue_watch(&race->queue, fds);
 	for (size_t i = 0; i < watched; i++) {
 		uint64_t at = attempt_watch(&race->attempts[i], own + i * ATTEMPT_WATCH_MAX);
 
-		due = at < due ? at : due;
+		due = timer_earlier(due, at);
 	}
 	watch_poll(fds, count, clock_poll_ms(race->now, due));
 	race->now = clock_now_ms();

@@ -135,16 +135,16 @@ void held_send_keepalive(struct held *held, uint64_t now)
 
 uint64_t held_watch(const struct held *held, struct pollfd *fd)
 {
-	uint64_t due = timers_earlier(held->keepalive_due, held->answer_due);
+	uint64_t due = timer_earlier(held->keepalive_due, held->answer_due);
 
 	*fd = (struct pollfd){.fd = -1};
 	if (!held->open)
 		return TIMER_NONE;
 	*fd = (struct pollfd){.fd = binding_client_fd(&held->binding),
 		.events = binding_client_events(&held->binding)};
-	due = timers_earlier(due, held->renew_due);
-	due = timers_earlier(due, held->binding.due);
-	return timers_earlier(due, registration_next(&held->registration));
+	due = timer_earlier(due, held->renew_due);
+	due = timer_earlier(due, held->binding.due);
+	return timer_earlier(due, registration_next(&held->registration));
 }
 
 static enum held_event take_loss(struct held *held, uint64_t now)

@@ -3,8 +3,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "home/timers.h"
 #include "natpunch/borrow/borrow.h"
+#include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 
 void invitations_init(struct invitations *invitations, const struct mapping_race_request *probe,
@@ -108,7 +108,7 @@ void invitations_note_proved(
 uint64_t invitations_watch(
 	const struct invitations *invitations, struct pollfd fds[INVITATIONS_WATCH_MAX])
 {
-	return timers_earlier(responder_watch(&invitations->responder, fds),
+	return timer_earlier(responder_watch(&invitations->responder, fds),
 		udp_responder_watch(&invitations->udp_responder, fds + RESPONDER_WATCH_MAX));
 }
 

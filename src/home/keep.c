@@ -187,10 +187,10 @@ static nfds_t watch_upkeep(size_t index)
 
 static void wait_for_something(struct keep *keep, struct pollfd fds[WATCH_MAX], uint64_t now)
 {
-	uint64_t due = timers_earlier(keep->check_due, keep->watchdog_due);
+	uint64_t due = timer_earlier(keep->check_due, keep->watchdog_due);
 
-	due = timers_earlier(due, hook_due(keep->config->hook));
-	due = timers_earlier(due, handover_due(keep->config->handover));
+	due = timer_earlier(due, hook_due(keep->config->hook));
+	due = timer_earlier(due, handover_due(keep->config->handover));
 	fds[WATCH_SIGNALS] = (struct pollfd){.fd = keep->signals, .events = POLLIN};
 	fds[WATCH_ROUTE] = (struct pollfd){.fd = keep->watch.route_fd, .events = POLLIN};
 	fds[WATCH_CLOCK] = (struct pollfd){.fd = keep->watch.clock_fd, .events = POLLIN};
@@ -198,10 +198,10 @@ static void wait_for_something(struct keep *keep, struct pollfd fds[WATCH_MAX], 
 	for (size_t i = WATCH_UDP_FORWARD; i < WATCH_UPKEEPS; i++)
 		fds[i] = (struct pollfd){.fd = -1};
 	if (keep->config->udp_forward != NULL)
-		due = timers_earlier(
+		due = timer_earlier(
 			due, udp_forward_watch(keep->config->udp_forward, fds + WATCH_UDP_FORWARD));
 	for (size_t i = 0; i < keep->count; i++)
-		due = timers_earlier(due, upkeep_watch(&keep->upkeeps[i], fds + watch_upkeep(i)));
+		due = timer_earlier(due, upkeep_watch(&keep->upkeeps[i], fds + watch_upkeep(i)));
 	watch_poll(fds, watch_upkeep(keep->count), clock_poll_ms(now, due));
 }
 

@@ -212,13 +212,13 @@ static void hear_announcements(struct lease *lease, uint64_t now)
 
 uint64_t lease_watch(const struct lease *lease, struct pollfd fds[LEASE_WATCH_MAX])
 {
-	uint64_t due = timers_earlier(lease->due, lease->expires);
+	uint64_t due = timer_earlier(lease->due, lease->expires);
 
 	for (size_t i = 0; i < LEASE_WATCH_MAX; i++)
 		fds[i] = (struct pollfd){.fd = -1};
 	fds[ROUTER_WATCH_MAX] = (struct pollfd){.fd = lease->announcements, .events = POLLIN};
 	if (lease->asking)
-		due = timers_earlier(due, router_watch(&lease->router, fds));
+		due = timer_earlier(due, router_watch(&lease->router, fds));
 	return due;
 }
 

@@ -50,11 +50,11 @@ void mapping_search_init(struct mapping_search *search, const struct mapping_rac
 uint64_t mapping_search_pause_ms(const struct mapping_search *search, unsigned failures)
 {
 	unsigned doublings = failures < DOUBLINGS_MAX ? failures : DOUBLINGS_MAX;
-	uint64_t most = timers_earlier(search->held->interval_ms, BACKOFF_MAX_MS);
+	uint64_t most = timer_earlier(search->held->interval_ms, BACKOFF_MAX_MS);
 
 	if (mapping_report_is_absent(search->report))
 		most = ABSENT_MAX_MS;
-	return timers_with_jitter(timers_earlier((uint64_t)BACKOFF_FIRST_MS << doublings, most));
+	return timers_with_jitter(timer_earlier((uint64_t)BACKOFF_FIRST_MS << doublings, most));
 }
 
 /*
@@ -197,7 +197,7 @@ uint64_t mapping_search_watch(
 {
 	if (search->race == NULL)
 		return search->due;
-	return timers_earlier(search->due, mapping_race_watch(search->race, fds));
+	return timer_earlier(search->due, mapping_race_watch(search->race, fds));
 }
 
 enum mapping_search_event mapping_search_advance(struct mapping_search *search,

@@ -44,8 +44,6 @@
  */
 #include "home/responder.h"
 
-#include "home/timers.h"
-
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -463,7 +461,7 @@ static uint64_t watch_punches(
 	for (size_t i = 0; i < RESPONDER_PUNCH_MAX; i++) {
 		fds[i] = (struct pollfd){.fd = punch_fd(&punches[i]), .events = POLLOUT};
 		if (punches[i].state != PUNCH_NONE)
-			due = timers_earlier(due, punches[i].due);
+			due = timer_earlier(due, punches[i].due);
 	}
 	return due;
 }
@@ -473,7 +471,7 @@ uint64_t responder_watch(const struct responder *responder, struct pollfd fds[RE
 	uint64_t due = watch_punches(responder->punches, fds);
 
 	fds += RESPONDER_PUNCH_MAX;
-	due = timers_earlier(due, watch_punches(responder->company, fds));
+	due = timer_earlier(due, watch_punches(responder->company, fds));
 	fds += RESPONDER_PUNCH_MAX;
 	for (size_t i = 0; i < RESPONDER_RELAY_MAX; i++, fds += RELAY_CLIENT_WATCH_MAX) {
 		const struct relay_client *relay = &responder->relays[i];

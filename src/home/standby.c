@@ -205,7 +205,7 @@ static void look_up_soon(struct standby *standby, uint64_t now)
 {
 	uint64_t early = standby->looked_at + standby->times.look_early_ms;
 
-	standby->look_due = timers_earlier(standby->look_due, early > now ? early : now);
+	standby->look_due = timer_earlier(standby->look_due, early > now ? early : now);
 }
 
 static void rest(struct standby_place *place, uint64_t now)
@@ -213,7 +213,7 @@ static void rest(struct standby_place *place, uint64_t now)
 	const struct standby_times *times = &place->standby->times;
 	unsigned doublings = place->failures < DOUBLINGS_MAX ? place->failures : DOUBLINGS_MAX;
 
-	place->due = now + timers_with_jitter(timers_earlier(
+	place->due = now + timers_with_jitter(timer_earlier(
 				   times->pause_first_ms << doublings, times->pause_max_ms));
 	place->failures++;
 }
@@ -493,7 +493,7 @@ static void advance_lookup(struct standby *standby, bool happened, uint64_t now)
 		if (standby->looking)
 			start_lookup(standby);
 		else
-			standby->look_due = timers_earlier(standby->look_due,
+			standby->look_due = timer_earlier(standby->look_due,
 				now + timers_with_jitter(standby->times.look_ms));
 	}
 }
@@ -560,7 +560,7 @@ void standby_renew(struct standby *standby, uint64_t now)
 static uint64_t place_due(const struct standby_place *place)
 {
 	if (place->asking)
-		return timers_earlier(place->due, place->client.due);
+		return timer_earlier(place->due, place->client.due);
 	return may_try(place) ? place->due : TIMER_NONE;
 }
 
@@ -582,11 +582,11 @@ uint64_t standby_watch(const struct standby *standby, struct pollfd fds[STANDBY_
 	uint64_t due = TIMER_NONE;
 
 	for (size_t i = 0; i < STANDBY_MAX; i++)
-		due = timers_earlier(due, watch_place(&standby->places[i], &fds[i]));
+		due = timer_earlier(due, watch_place(&standby->places[i], &fds[i]));
 	fds[WATCH_LOOK_UP] = (struct pollfd){
 		.fd = standby->looking ? standby->resolve.fd : -1, .events = POLLIN};
 	if (!standby->looking && standby->kept->open && standby_serves(standby))
-		due = timers_earlier(due, standby->look_due);
+		due = timer_earlier(due, standby->look_due);
 	return due;
 }
 

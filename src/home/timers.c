@@ -11,11 +11,6 @@ bool timers_take_due(uint64_t *due, uint64_t now)
 	return true;
 }
 
-uint64_t timers_earlier(uint64_t one, uint64_t other)
-{
-	return one < other ? one : other;
-}
-
 uint64_t timers_with_jitter(uint64_t ms)
 {
 	return ms - random_below((uint32_t)(ms / 10) + 1);

@@ -12,8 +12,6 @@
 /* Has the time come? Then sets it to TIMER_NONE. */
 bool timers_take_due(uint64_t *due, uint64_t now);
 
-uint64_t timers_earlier(uint64_t one, uint64_t other);
-
 /* Returns `ms` less up to a tenth of it, at random, so that many homes do not send in step. */
 uint64_t timers_with_jitter(uint64_t ms);
 

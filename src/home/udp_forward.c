@@ -27,7 +27,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "home/timers.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 #include "natpunch/os/resolve.h"
@@ -259,7 +258,7 @@ uint64_t udp_forward_watch(
 
 		fds[i] = (struct pollfd){.fd = flow->fd, .events = POLLIN};
 		if (flow->fd >= 0)
-			due = timers_earlier(due, flow->heard + UDP_FORWARD_IDLE_MS);
+			due = timer_earlier(due, flow->heard + UDP_FORWARD_IDLE_MS);
 	}
 	for (size_t i = 0; i < UDP_FORWARD_LISTENERS; i++)
 		fds[UDP_FORWARD_MAX + i] =

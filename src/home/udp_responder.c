@@ -26,7 +26,6 @@
 #include <string.h>
 
 #include "home/responder.h"
-#include "home/timers.h"
 #include "natpunch/base/timer_heap.h"
 #include "natpunch/os/log.h"
 
@@ -139,7 +138,7 @@ uint64_t udp_responder_watch(
 		fds[i] = (struct pollfd){.fd = udp_punch_fd(punch), .events = POLLIN};
 		if (punch->state == UDP_PUNCH_NONE)
 			continue;
-		due = timers_earlier(due, timers_earlier(punch->due, punch->deadline));
+		due = timer_earlier(due, timer_earlier(punch->due, punch->deadline));
 	}
 	return due;
 }

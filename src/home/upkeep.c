@@ -607,21 +607,21 @@ static void take_timers(struct upkeep *upkeep, uint64_t now)
 
 uint64_t upkeep_watch(const struct upkeep *upkeep, struct pollfd fds[UPKEEP_WATCH_MAX])
 {
-	uint64_t due = timers_earlier(
-		upkeep->down_due, held_watch(&upkeep->held, fds + UPKEEP_WATCH_HELD));
+	uint64_t due =
+		timer_earlier(upkeep->down_due, held_watch(&upkeep->held, fds + UPKEEP_WATCH_HELD));
 
-	due = timers_earlier(
+	due = timer_earlier(
 		due, invitations_watch(&upkeep->invitations, fds + UPKEEP_WATCH_INVITATIONS));
-	due = timers_earlier(
+	due = timer_earlier(
 		due, verification_watch(&upkeep->verification, fds + UPKEEP_WATCH_VERIFICATION));
-	due = timers_earlier(due, lease_watch(&upkeep->lease, fds + UPKEEP_WATCH_LEASE));
-	due = timers_earlier(due, trial_watch(&upkeep->trial, fds + UPKEEP_WATCH_TRIAL));
+	due = timer_earlier(due, lease_watch(&upkeep->lease, fds + UPKEEP_WATCH_LEASE));
+	due = timer_earlier(due, trial_watch(&upkeep->trial, fds + UPKEEP_WATCH_TRIAL));
 	for (size_t i = UPKEEP_WATCH_STANDBY; i < UPKEEP_WATCH_MAX; i++)
 		fds[i] = (struct pollfd){.fd = -1};
 	if (stands_by(upkeep))
-		due = timers_earlier(
+		due = timer_earlier(
 			due, standby_watch(&upkeep->standby, fds + UPKEEP_WATCH_STANDBY));
-	return timers_earlier(due, mapping_search_watch(&upkeep->search, fds + UPKEEP_WATCH_RACE));
+	return timer_earlier(due, mapping_search_watch(&upkeep->search, fds + UPKEEP_WATCH_RACE));
 }
 
 void upkeep_advance(struct upkeep *upkeep, const struct pollfd fds[UPKEEP_WATCH_MAX], uint64_t now)

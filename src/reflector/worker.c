@@ -35,6 +35,7 @@
 #include "natpunch/os/log.h"
 #include "natpunch/os/random.h"
 #include "natpunch/os/signals.h"
+#include "natpunch/base/timer_heap.h"
 #include "natpunch/os/socket_linux.h"
 
 #define STARVED_PAUSE_MS 100  /* how long the listeners are left alone */
@@ -349,7 +350,7 @@ static uint64_t next_deadline(struct worker *worker, uint64_t now)
 	uint64_t due = TIMER_NONE;
 
 	for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++)
-		due = dues[i] < due ? dues[i] : due;
+		due = timer_earlier(due, dues[i]);
 	return due;
 }
 
